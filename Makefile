@@ -1,0 +1,46 @@
+# One command a job; CI and a person run the same ones. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: help install run demo test check format bench clean
+
+help:  ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+install: $(STAMP)  ## create .venv and install the tested versions into it
+
+$(STAMP): requirements.txt requirements-dev.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "FaceSync needs Python 3.10 to 3.13; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ echo "this Python cannot create environments; on Debian or Ubuntu: sudo apt install python3-venv"; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (once; the first time takes a few minutes and up to 6 GB with CUDA's libraries) ..."
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+run: install  ## start the app (a terminal menu and a camera window)
+	@$(PY) faceid_app.py
+
+demo: install  ## the whole way on two public-domain photographs, no camera needed
+	@$(PY) -m facesync.demo
+
+test: install  ## all tests
+	@$(PY) -m pytest
+
+check: install  ## lint, format and types
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+format: install  ## let ruff rewrite what it can
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+bench: install  ## the benchmarks, as ratios of two ways in one run
+	@for name in benchmarks/*.py; do $(PY) -m benchmarks.$$(basename $$name .py) || exit 1; done
+
+clean:  ## remove the environment and what the demo wrote
+	rm -rf $(VENV) demo_output benchmark_output

@@ -1,0 +1,1 @@
+"""The interactive app: cameras, window, menu and the flows between them."""

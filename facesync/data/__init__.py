@@ -1,0 +1,1 @@
+"""Packs, pictures and datasets: everything before a face is looked at."""

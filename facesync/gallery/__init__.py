@@ -1,0 +1,1 @@
+"""Who is known: the store of templates and the decision against it."""

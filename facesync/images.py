@@ -1,0 +1,139 @@
+"""Pictures: read whatever people have, check what a pack holds, write whole files."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from facesync.errors import PictureError
+from facesync.files import replacing
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+"""Suffixes, in lower case, by which a folder is searched for pictures."""
+
+MAX_PIXELS = 100_000_000
+"""Pictures with more pixels than this are refused: no camera makes them, a bomb does."""
+
+
+def read_image_rgb(source: Path | str | bytes) -> np.ndarray:
+    """Decode a picture to RGB as a person sees it.
+
+    Takes every common encoding; turns it by its EXIF orientation; grey, 16-bit, palette and CMYK
+    become RGB, transparency is laid on white; of an animation the first frame is taken.
+
+    Args:
+        source: a file's path, or the encoded bytes.
+
+    Returns:
+        image_rgb, uint8, shape (height, width, 3).
+
+    Raises:
+        PictureError: missing, empty, damaged, not a picture, or over `MAX_PIXELS`.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    name = "the picture" if isinstance(source, bytes) else str(source)
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PictureError(f"{name}: cannot be read ({reason})") from error
+    if not data:
+        raise PictureError(f"{name}: the file is empty (0 bytes)")
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise PictureError(
+                    f"{name}: {picture.width} x {picture.height} is too large; "
+                    f"save it with fewer than {MAX_PIXELS // 1_000_000} million pixels"
+                )
+            turned = ImageOps.exif_transpose(picture)
+            return np.asarray(_to_rgb(turned))
+    except UnidentifiedImageError as error:
+        raise PictureError(f"{name}: not a picture that can be decoded") from error
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        struct.error,
+        EOFError,
+        MemoryError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        raise PictureError(f"{name}: damaged picture ({error})") from error
+
+
+def _to_rgb(picture):  # type: ignore[no-untyped-def]
+    """PIL picture of any mode to mode RGB."""
+    from PIL import Image
+
+    if picture.mode.startswith("I") or picture.mode == "F":
+        # 16 bits and more: keep the eight high ones. PIL's own convert() would clip instead.
+        values = np.asarray(picture, dtype=np.float64)
+        scale = 256.0 if values.max(initial=0) > 255 else 1.0
+        picture = Image.fromarray(np.clip(values / scale, 0, 255).astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        picture = Image.new("RGB", layer.size, "white")
+        picture.paste(layer, mask=layer.getchannel("A"))
+    return picture.convert("RGB")
+
+
+def save_jpeg(image_rgb: np.ndarray, path: Path, *, private: bool = False) -> None:
+    """Write uint8 RGB (height, width, 3) as a JPEG of quality 95, whole or not at all."""
+    from PIL import Image
+
+    with replacing(path, private=private) as file:
+        Image.fromarray(image_rgb).save(file, format="JPEG", quality=95)
+
+
+def suffix_of(data: bytes) -> str:
+    """File suffix for encoded bytes, by their first bytes; `.bin` where they are of no kind known.
+
+    A damaged JPEG is `.bin` here: what cannot be told from its content is not guessed.
+    """
+    if data[:3] == b"\xff\xd8\xff":
+        return ".jpg"
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return ".png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return ".webp"
+    if data[:2] == b"BM":
+        return ".bmp"
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return ".gif"
+    if data[:4] in (b"II*\x00", b"MM\x00*"):
+        return ".tif"
+    return ".bin"
+
+
+def marker_fault(data: bytes) -> str | None:
+    """Say what is wrong with a picture by its start and end alone, or None.
+
+    JPEG (ITU T.81) starts with FF D8 and ends with FF D9, PNG starts with its signature and ends
+    with IEND; zero padding after the end is let pass. Other encodings are told by their start.
+    """
+    if not data:
+        return "empty"
+    suffix = suffix_of(data)
+    if suffix == ".bin":
+        return "start marker missing: not a picture of a known encoding"
+    tail = data[-64:].rstrip(b"\x00")
+    if suffix == ".jpg" and not tail.endswith(b"\xff\xd9"):
+        return "end marker missing: truncated JPEG"
+    if suffix == ".png" and not data[-64:].rstrip(b"\x00").endswith(b"IEND\xaeB`\x82"):
+        return "end marker missing: truncated PNG"
+    return None
+
+
+def decode_fault(data: bytes) -> str | None:
+    """Decode a picture fully and say what is wrong with it, or None."""
+    try:
+        read_image_rgb(data)
+    except PictureError as error:
+        return str(error).removeprefix("the picture: ")
+    return None

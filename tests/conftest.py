@@ -1,0 +1,43 @@
+"""Fixtures that every test may use; nothing here needs a network, a GPU or a camera."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _shared() -> Path:
+    return Path(os.environ.get("FACESYNC_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of real data for development; the test skips where there is none."""
+    folder = _shared()
+    if not (folder / "data").is_dir():
+        pytest.skip("real data (FACESYNC_SHARED, else ../shared) is not on this machine")
+    return folder
+
+
+@pytest.fixture
+def run_script():
+    """Run a script of the repository as a person does: `run_script("x.py", "--help")`."""
+
+    def run(script: str, *args: object, env: dict[str, str] | None = None, timeout: float = 300):
+        return subprocess.run(
+            [sys.executable, str(ROOT / script), *map(str, args)],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=timeout,
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+        )
+
+    return run
