@@ -1,0 +1,167 @@
+"""The one definition of a face crop: training and serving see the same picture.
+
+A model is as much its crop as its weights. A `CropSpec` says how a face is cut from a photograph
+and turned into the model's input; it is saved in every checkpoint, and whoever loads the model
+cuts faces by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from facesync.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from facesync.faces.detection import Face
+
+KINDS = ("square", "five_points")
+
+# Where InsightFace puts eyes, nose and mouth corners in its 112 x 112 crops (ArcFace,
+# arXiv:1801.07698); CASIA-WebFace's pack and most others are cut to it.
+TEMPLATE_112 = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ],
+    dtype=np.float64,
+)
+
+
+@dataclass(frozen=True)
+class CropSpec:
+    """How a face is cut from an image and handed to a model.
+
+    Attributes:
+        kind: `square` cuts a square around the detector's box, unrotated and unstretched;
+            `five_points` turns and scales the face so that its landmarks meet `TEMPLATE_112`.
+        scale: side of the square as a multiple of the box's longer side (`square` only).
+        crop_size: side in pixels of the picture that is cut, and of the pictures trained on.
+        input_size: side in pixels of the model's input.
+        mean: subtracted from the 0…255 values, which are then divided by `std`.
+        std: see `mean`.
+    """
+
+    kind: str
+    crop_size: int
+    scale: float = 1.3
+    input_size: int = 160
+    mean: float = 127.5
+    std: float = 128.0
+
+    def cut(self, image_rgb: np.ndarray, face: Face) -> np.ndarray:
+        """Cut a face from the whole image it was found in.
+
+        Args:
+            image_rgb: uint8, (height, width, 3).
+            face: where the face is, in the image's pixels.
+
+        Returns:
+            crop_rgb, uint8, (crop_size, crop_size, 3); what lies outside the image repeats its
+            outermost pixels.
+        """
+        if self.kind == "square":
+            return cut_square(image_rgb, face.box_xyxy, self.scale, self.crop_size)
+        return _cut_aligned(image_rgb, face.landmarks, self.crop_size)
+
+    def tensor(self, crop_rgb: np.ndarray) -> torch.Tensor:
+        """Turn a crop, uint8 RGB (height, width, 3), into the model's input, float32 (3, S, S)."""
+        import torch
+
+        sized = resize(crop_rgb, self.input_size)
+        chw = np.ascontiguousarray(sized.transpose(2, 0, 1))
+        return (torch.from_numpy(chw).float() - self.mean) / self.std
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the specification as plain data for a checkpoint."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> CropSpec:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ModelError: the data describes no crop that this version knows.
+        """
+        try:
+            spec = CropSpec(**data)
+        except TypeError as error:
+            raise ModelError(f"the model's crop cannot be read ({error})") from error
+        if spec.kind not in KINDS or not 16 <= spec.input_size <= 1024:
+            raise ModelError(f"the model wants a crop that this version does not know: {spec}")
+        return spec
+
+
+SQUARE = CropSpec("square", crop_size=160)
+"""For the VGGFace2 weights: of the crops tried on LFW, the most accurate with them."""
+
+ALIGNED_112 = CropSpec("five_points", crop_size=112)
+"""What CASIA-WebFace's pack and its like contain, so what a model trained on them is served."""
+
+
+def resize(image_rgb: np.ndarray, size: int) -> np.ndarray:
+    """Resize to size x size pixels: area averaging when shrinking, bilinear when enlarging."""
+    if image_rgb.shape[:2] == (size, size):
+        return image_rgb
+    shrinks = min(image_rgb.shape[:2]) > size
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image_rgb, (size, size), interpolation=how)
+
+
+def cut_square(
+    image_rgb: np.ndarray, box_xyxy: np.ndarray, scale: float, size: int | None = None
+) -> np.ndarray:
+    """Cut a square of `scale` times the box's longer side, centred on the box.
+
+    Args:
+        image_rgb: uint8, (height, width, 3).
+        box_xyxy: (4,), left, top, right, bottom in pixels.
+        scale: side of the square over the longer side of the box.
+        size: side of the result in pixels; as cut when None.
+    """
+    left, top, right, bottom = (float(v) for v in box_xyxy)
+    side = max(2, round(scale * max(right - left, bottom - top)))
+    x = round((left + right - side) / 2)
+    y = round((top + bottom - side) / 2)
+    height, width = image_rgb.shape[:2]
+    # Rows and columns outside the image repeat its edge.
+    rows = np.clip(np.arange(y, y + side), 0, height - 1)
+    columns = np.clip(np.arange(x, x + side), 0, width - 1)
+    square = image_rgb[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    square = square[np.ix_(rows - rows[0], columns - columns[0])]
+    return square if size is None else resize(square, size)
+
+
+def _cut_aligned(image_rgb: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray:
+    """Turn, scale and shift the image so that its five landmarks meet the template."""
+    matrix = similarity_transform(landmarks, TEMPLATE_112 * (size / 112))
+    zoom = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if zoom < 0.5:
+        # warpAffine samples four pixels only; shrink first so that it does not skip any.
+        shrink = 2 * zoom
+        image_rgb = cv2.resize(image_rgb, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        matrix[:, :2] /= shrink
+    return cv2.warpAffine(
+        image_rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Find the turn, scale and shift, (2, 3), that brings points (N, 2) closest to others (N, 2).
+
+    Least squares without reflection (Umeyama, 1991), as a linear system in a = s cos t,
+    b = s sin t and the shift.
+    """
+    x, y = source.astype(np.float64).T
+    one, zero = np.ones_like(x), np.zeros_like(x)
+    system = np.vstack([np.column_stack([x, -y, one, zero]), np.column_stack([y, x, zero, one])])
+    (a, b, dx, dy), *_ = np.linalg.lstsq(system, target.T.reshape(-1), rcond=None)
+    return np.array([[a, -b, dx], [b, a, dy]])

@@ -1,0 +1,59 @@
+"""From face crops to embeddings: a loaded model with the crop that belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facesync.faces.crops import CropSpec
+from facesync.faces.detection import Face
+
+if TYPE_CHECKING:
+    import torch
+
+EMBEDDING_SIZE = 512
+DEFAULT_THRESHOLD = 0.6
+"""Cosine similarity at which two faces count as one person where a model brings no threshold."""
+
+
+@dataclass(frozen=True)
+class FaceModel:
+    """A network that embeds faces, and all that belongs to it.
+
+    Attributes:
+        network: InceptionResnetV1 without its classifier, in evaluation mode.
+        crop: how faces are cut for it.
+        device: where it runs.
+        fingerprint: names the weights and the crop; templates of one fingerprint compare.
+        source: where the weights come from, in words for the user.
+        threshold: cosine similarity measured for this model, or None where nobody measured it.
+    """
+
+    network: torch.nn.Module
+    crop: CropSpec
+    device: torch.device
+    fingerprint: str
+    source: str
+    threshold: float | None = None
+
+    def embed_crops(self, crops_rgb: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
+        """Embed face crops (each uint8 RGB as `crop.cut` returns it).
+
+        Returns:
+            embeddings, float32, (number of crops, 512), each of unit length.
+        """
+        import torch
+
+        parts = [np.empty((0, EMBEDDING_SIZE), dtype=np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(crops_rgb), batch_size):
+                batch = [self.crop.tensor(crop) for crop in crops_rgb[start : start + batch_size]]
+                parts.append(self.network(torch.stack(batch).to(self.device)).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    def embed(self, image_rgb: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+        """Embed faces found in an image (uint8 RGB); shapes as in `embed_crops`."""
+        return self.embed_crops([self.crop.cut(image_rgb, face) for face in faces])
