@@ -12,8 +12,10 @@ import json
 import logging
 import os
 import pickle
+import struct
 import urllib.error
 import urllib.request
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,10 @@ VGGFACE2_URL = (
     "20180402-114759-vggface2.pt"
 )
 ARCHITECTURE = "InceptionResnetV1"
+
+# What torch.load has been seen to raise on damaged files, besides UnpicklingError and OSError.
+_DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+           AssertionError, MemoryError, OverflowError, struct.error)  # fmt: skip
 
 State = dict[str, "torch.Tensor"]
 
@@ -93,14 +99,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"there is no model {path}; train one with train_model.py")
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on pickle protocols
+            data = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} was not opened: it is no checkpoint, is damaged, or asks to run code"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _DAMAGE as error:
         raise ModelError(f"{path} is no checkpoint or is damaged") from error
     if isinstance(data, dict) and _is_state(data):
         data = {"model_state_dict": data}
@@ -175,7 +183,7 @@ def download_weights(url: str, path: Path) -> None:
                     bar.update(len(block))
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the part is as long as the file, or longer: start over
-            part.unlink()
+            part.unlink(missing_ok=True)
         error.close()
         raise DownloadError(
             f"the VGGFace2 weights were refused ({error.code} {error.reason}); {help_line}"

@@ -1,0 +1,218 @@
+"""Weights are checked before they are trusted, and come in a known order."""
+
+import contextlib
+import http.server
+import os
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from facesync.errors import DownloadError, ModelError
+from facesync.faces import weights
+from facesync.faces.crops import ALIGNED_112, SQUARE
+
+
+@pytest.fixture(scope="session")
+def random_state():
+    torch.manual_seed(0)
+    return weights.new_network(num_classes=3).state_dict()
+
+
+@pytest.fixture(scope="session")
+def weights_file(random_state, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "weights.pt"
+    torch.save(random_state, path)
+    return path
+
+
+@pytest.fixture
+def torch_home(tmp_path, monkeypatch):
+    """An empty cache of torch's, and a project folder without a trained model."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "torch"
+
+
+def test_older_checkpoints_open_with_the_crop_they_were_trained_on(random_state, tmp_path):
+    path = tmp_path / "old.pth"
+    torch.save(
+        {"epoch": 4, "model_state_dict": random_state, "optimizer_state_dict": {},
+         "accuracy": 0.8765, "num_classes": 3}, path)  # fmt: skip
+    model = weights.load_face_model(path)
+    assert model.crop == ALIGNED_112
+    assert model.source == f"{path} (epoch 4, validation accuracy 0.8765)"
+    assert model.threshold is None
+
+
+def test_embeddings_are_unit_length_and_do_not_depend_on_the_batch(weights_file):
+    model = weights.load_face_model(weights_file)
+    crops = list(np.random.default_rng(0).integers(0, 255, (3, 160, 160, 3), np.uint8))
+    together = model.embed_crops(crops)
+    assert together.shape == (3, 512)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    alone = np.concatenate([model.embed_crops([crop]) for crop in crops])
+    np.testing.assert_allclose(alone, together, atol=1e-5)
+    assert model.embed_crops([]).shape == (0, 512)
+
+
+def test_fingerprint_names_weights_and_crop_but_not_the_classifier(random_state):
+    network = weights.new_network(num_classes=3)
+    network.load_state_dict(random_state)
+    before = weights.fingerprint(network, SQUARE)
+    assert before != weights.fingerprint(network, ALIGNED_112)
+    with torch.no_grad():
+        network.logits.weight += 1
+    assert before == weights.fingerprint(network, SQUARE)
+    with torch.no_grad():
+        network.last_linear.weight[0, 0] += 0.001
+    assert before != weights.fingerprint(network, SQUARE)
+
+
+def _spoiled(state, **changes):
+    return {**state, **changes}
+
+
+@pytest.mark.parametrize(
+    "spoil, says",
+    [
+        (lambda s: {"epoch": 1, "x": 2}, "holds no weights"),
+        (lambda s: [1, 2], "holds no weights"),
+        (lambda s: {"model_state_dict": {"a": torch.ones(1)}}, "is not an InceptionResnetV1"),
+        (lambda s: {k: v for k, v in s.items() if "block8" not in k}, "is missing"),
+        (lambda s: {**s, "last_linear.weight": torch.ones(128, 1792)}, r"is \(128, 1792\)"),
+        (lambda s: {**s, "last_bn.weight": torch.full((512,), float("nan"))}, "not finite"),
+        (lambda s: {**s, "last_bn.weight": print}, "asks to run code"),
+        (lambda s: {"model_state_dict": s, "epoch": 1, "crop": {"kind": "round"}}, "crop"),
+    ],
+)
+def test_what_is_no_model_is_one_line(random_state, tmp_path, spoil, says):
+    path = tmp_path / "bad.pth"
+    torch.save(spoil(random_state), path)
+    with pytest.raises(ModelError, match=says) as caught:
+        weights.load_face_model(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"just text\n", b"PK\x03\x04 not a zip", b"\x80\x02."])
+def test_other_files_are_one_line(tmp_path, content):
+    path = tmp_path / "notes.pth"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"notes\.pth"):
+        weights.load_face_model(path)
+
+
+def test_a_cut_or_scratched_file_is_one_line(weights_file, tmp_path):
+    whole = bytearray(weights_file.read_bytes())
+    path = tmp_path / "cut.pth"
+    for length in (10, 1000, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ModelError, match=r"cut\.pth"):
+            weights.load_face_model(path)
+    random = np.random.default_rng(0)
+    start = whole.index(b"data.pkl") + 100  # inside the pickle that lists the tensors
+    for _ in range(100):
+        scratched = whole[:20000]
+        scratched[start + random.integers(15000)] ^= int(random.integers(1, 256))
+        path.write_bytes(scratched + whole[20000:])
+        with contextlib.suppress(ModelError):
+            weights.read_checkpoint(path)
+
+
+def test_missing_models_say_what_to_do(torch_home):
+    with pytest.raises(ModelError, match=r"no model x\.pth; train one"):
+        weights.load_face_model("x.pth")
+    with pytest.raises(ModelError, match="--offline"):
+        weights.load_face_model(None, offline=True)
+    with pytest.raises(ModelError, match="ships no embedded model"):
+        weights.load_face_model("embedded")
+
+
+def test_order_trained_model_then_cache(torch_home, weights_file, random_state):
+    cached = weights.vggface2_path()
+    assert cached.is_relative_to(torch_home)
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(weights_file.read_bytes())
+    assert weights.load_face_model(None, offline=True).source.startswith("VGGFace2 weights")
+    weights.DEFAULT_MODEL.parent.mkdir()
+    torch.save({"epoch": 1, "model_state_dict": random_state}, weights.DEFAULT_MODEL)
+    assert weights.load_face_model(None, offline=True).source.startswith(str(weights.DEFAULT_MODEL))
+    assert weights.load_face_model("vggface2", offline=True).crop == SQUARE
+
+
+@pytest.fixture
+def server(weights_file):
+    """A loopback server of the weights; `server.cut` bytes are sent before it hangs up."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            state = self.server
+            state.ranges.append(self.headers.get("Range"))
+            if state.status:
+                self.send_error(state.status)
+                return
+            data = state.content
+            start = int((self.headers.get("Range") or "bytes=0-")[6:].rstrip("-"))
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(data) - start))
+            self.end_headers()
+            stop = start + state.cut if state.cut else len(data)
+            self.wfile.write(data[start:stop])
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.content, server.cut, server.status = weights_file.read_bytes(), 0, 0
+        server.ranges = []
+        server.url = f"http://127.0.0.1:{server.server_port}/weights.pt"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_download_breaks_off_and_resumes(server, tmp_path):
+    path = tmp_path / "cache" / "weights.pt"
+    server.cut = len(server.content) // 3
+    with pytest.raises(DownloadError, match="run again to resume"):
+        weights.download_weights(server.url, path)
+    assert not path.exists()
+    server.cut = 0
+    weights.download_weights(server.url, path)
+    assert path.read_bytes() == server.content
+    assert server.ranges == [None, f"bytes={len(server.content) // 3}-"]
+    assert os.listdir(path.parent) == ["weights.pt"]
+
+
+@pytest.mark.parametrize("status", [403, 404, 416, 503])
+def test_refused_download_is_one_line(server, tmp_path, status):
+    server.status = status
+    with pytest.raises(DownloadError, match=rf"refused \({status} .*put the file at"):
+        weights.download_weights(server.url, tmp_path / "weights.pt")
+
+
+def test_what_is_not_the_weights_does_not_stay(server, tmp_path):
+    server.content = b"<html>sign in to this network</html>"
+    with pytest.raises(DownloadError, match="not the VGGFace2 weights"):
+        weights.download_weights(server.url, tmp_path / "weights.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_network_is_one_line(tmp_path):
+    with pytest.raises(DownloadError, match="check the connection"):
+        weights.download_weights("http://127.0.0.1:9/x", tmp_path / "weights.pt")
+
+
+def test_real_weights_tell_people_apart(shared, monkeypatch, astronaut, grace_hopper):
+    from facesync.faces.detection import FaceDetector
+
+    monkeypatch.setenv("TORCH_HOME", str(shared / "torch_home"))
+    model = weights.load_face_model("vggface2", offline=True)
+    detector = FaceDetector()
+    darker = (astronaut * 0.6).astype(np.uint8)[:, ::-1].copy()
+    images = [astronaut, darker, grace_hopper]
+    a, b, c = (model.embed(image, detector.detect(image)[:1])[0] for image in images)
+    assert a @ b > 0.8 > 0.4 > a @ c

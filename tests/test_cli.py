@@ -1,0 +1,79 @@
+"""What every script shares."""
+
+import argparse
+
+import pytest
+
+from facesync import cli
+from facesync.errors import ModelError, PictureError
+
+SCRIPTS = [
+    "download_dataset.py",
+    "preprocessing_dataset.py",
+    "train_model.py",
+    "continue_training.py",
+    "faceid_app.py",
+]
+
+
+@pytest.mark.parametrize(
+    "raised, code, line",
+    [
+        (PictureError("x.jpg: damaged"), 1, "error: x.jpg: damaged\n"),
+        (FileNotFoundError(2, "No such file", "y"), 1, "error: y: No such file\n"),
+        (KeyboardInterrupt(), 130, "\nInterrupted.\n"),
+    ],
+)
+def test_errors_become_one_line_and_a_code(capsys, raised, code, line):
+    @cli.guarded
+    def main(argv=None):
+        raise raised
+
+    assert main([]) == code
+    assert capsys.readouterr().err == line
+
+
+def test_a_bug_keeps_its_traceback():
+    @cli.guarded
+    def main(argv=None):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        main([])
+
+
+def test_number_types():
+    assert cli.positive_int("3") == 3
+    assert cli.positive_float("0.5") == 0.5
+    for bad in ("0", "-1"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            cli.positive_int(bad)
+    for bad in ("0", "-1", "nan", "inf"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            cli.positive_float(bad)
+
+
+def test_cuda_is_refused_where_there_is_none(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert cli.pick_device("auto").type == "cpu"
+    with pytest.raises(ModelError, match="--device cpu"):
+        cli.pick_device("cuda")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_is_light(run_script, script):
+    result = run_script(script, "--help", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert result.returncode == 0
+    assert "usage:" in result.stdout
+    imported = {line.rsplit("|", 1)[-1].strip() for line in result.stderr.splitlines()}
+    assert "argparse" in imported
+    assert not imported & {"torch", "torchvision", "cv2", "numpy", "PIL", "matplotlib", "kaggle"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_wrong_usage_is_code_2(run_script, script):
+    result = run_script(script, "--no-such-option")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr

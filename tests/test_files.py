@@ -1,0 +1,118 @@
+"""Files appear whole or not at all; names are data, not paths."""
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from facesync.errors import FileError
+from facesync.files import folder_name, replacing, same_name_key, temporary_beside
+
+
+def test_a_file_takes_its_place_only_when_the_block_ends_well(tmp_path):
+    path = tmp_path / "new" / "x.bin"
+    with replacing(path) as file:
+        file.write(b"one")
+        assert not path.exists()
+    assert path.read_bytes() == b"one"
+    with pytest.raises(ZeroDivisionError), replacing(path) as file:
+        file.write(b"half of tw")
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"one"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("private, mode", [(False, 0o644), (True, 0o600)])
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+def test_private_files_are_their_owners_alone(tmp_path, private, mode):
+    before = os.umask(0o022)
+    try:
+        with replacing(tmp_path / "x", private=private) as file:
+            file.write(b"x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == mode
+
+
+def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+
+    def full(_handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FileError, match=r"cannot write .*x: No space left"), replacing(path) as f:
+        f.write(b"new")
+    assert path.read_bytes() == b"old"
+    assert not temporary_beside(path).exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(FileError, match="cannot write"), replacing(tmp_path / "file" / "x"):
+        pass
+
+
+def test_kill_leaves_the_old_file_and_the_next_save_clears_the_rest(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    script = (
+        "import os, sys; from facesync.files import replacing; from pathlib import Path\n"
+        "with replacing(Path(sys.argv[1])) as f:\n"
+        "    f.write(b'n' * 9000); f.flush(); os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert path.read_bytes() == b"old"
+    assert temporary_beside(path).exists()
+    with replacing(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["Ada", "Ada Lovelace", "José", "Łukasz", "x.y", "李雷", "a-b_c"])
+def test_plain_names_are_their_own_folder(name):
+    assert folder_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "..", ".", "", "con", "NUL.txt", "a/b", "a\\b", "x" * 300, "😀", "a\0b", "a\nb",
+     " a", "a.", "-" * 300, "é" * 90, "com1", "C:", "a:b", "\ud800"],
+)  # fmt: skip
+def test_odd_names_become_one_safe_folder(name, tmp_path):
+    folder = folder_name(name)
+    made = tmp_path / folder
+    made.mkdir()
+    assert made.resolve().parent == tmp_path.resolve()
+    assert len(folder.encode()) <= 120
+    assert folder != name
+
+
+def test_two_names_never_share_a_folder():
+    names = [
+        "",
+        "x",
+        "x.",
+        " x",
+        "../x",
+        "..\\x",
+        "x/",
+        "😀",
+        "😀😀",
+        "a" * 300,
+        "a" * 301,
+        "é",
+        "e",
+    ]
+    assert len({folder_name(name) for name in names}) == len(names)
+
+
+def test_spellings_of_one_name_are_one_name():
+    assert same_name_key("José") == same_name_key("JOSE\u0301")
+    assert folder_name("Jose\u0301") == folder_name("José")
+    assert same_name_key("José") != same_name_key("Jose")
