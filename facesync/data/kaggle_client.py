@@ -1,0 +1,206 @@
+"""Kaggle's own client, signed in, with its failures as lines that say what to do.
+
+Only `kagglesdk` (it comes with `kaggle`, 1.7 and 2) is used: importing `kaggle` itself signs in on
+the spot, prints a page of help and may end the process. `KAGGLE_API_ENVIRONMENT` chooses the
+server, as it does for every program built on that client.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from facesync.errors import DownloadError
+
+TOKEN_PAGE = "https://www.kaggle.com/settings/api"
+TIMEOUT_S = (20, 60)
+"""Seconds to wait for a connection and for the next bytes; the client itself waits for ever."""
+
+
+class _Bearer(requests.auth.AuthBase):
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class Kaggle:
+    """What the download needs of Kaggle; made by `signed_in`."""
+
+    def __init__(self, client: Any, session: requests.Session) -> None:
+        self._api = client.datasets.dataset_api_client
+        self._session = session
+
+    def total_bytes(self, dataset: str) -> int:
+        """Size of the data set in bytes as Kaggle states it; 0 when it does not."""
+        from kagglesdk.datasets.types.dataset_api_service import ApiGetDatasetRequest
+
+        return int(self._api.get_dataset(_request(ApiGetDatasetRequest, dataset)).total_bytes)
+
+    def open_zip(self, dataset: str) -> requests.Response:
+        """Ask for the data set as one zip; the body is still to be read, and to be closed."""
+        from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
+
+        response: requests.Response = self._api.download_dataset(
+            _request(ApiDownloadDatasetRequest, dataset)
+        )
+        return response
+
+    def open_rest(self, response: requests.Response, start: int) -> requests.Response:
+        """Ask once more for what `response` brings, from byte `start` on (HTTP Range).
+
+        The last request of the redirects is repeated as it was, so that the credentials go to
+        Kaggle alone and not to the storage that Kaggle sends us to.
+        """
+        request = response.request.copy()
+        request.headers["Range"] = f"bytes={start}-"
+        url = request.url or ""
+        settings = self._session.merge_environment_settings(url, {}, True, None, None)
+        rest = self._session.send(request, **settings)
+        rest.raise_for_status()
+        return rest
+
+
+@contextmanager
+def signed_in(dataset: str) -> Iterator[Kaggle]:
+    """Client with credentials; failures inside the block become a `DownloadError`.
+
+    Args:
+        dataset: `owner/name`, for the messages.
+
+    Raises:
+        DownloadError: no credentials, a refusal, no network, or an answer that is no answer.
+    """
+    from kagglesdk.kaggle_client import KaggleClient
+
+    own = find_credentials()
+    with _explained(dataset), KaggleClient() as client:
+        session = client.http_client()._session
+        session.stream = True  # else kaggle 1.7 reads the whole zip into memory
+        session.send = functools.partial(session.send, timeout=TIMEOUT_S)
+        # The client's own finds come second: it looks in fewer places, 1.7 in fewer still.
+        session.auth = own or session.auth or _oauth(client)
+        if session.auth is None:
+            raise DownloadError(
+                f"no Kaggle credentials: make a token at {TOKEN_PAGE} and set KAGGLE_API_TOKEN to "
+                "it or save it as ~/.kaggle/access_token (KAGGLE_USERNAME with KAGGLE_KEY, "
+                "kaggle.json and `kaggle auth login` work too)"
+            )
+        yield Kaggle(client, session)
+
+
+def find_credentials() -> requests.auth.AuthBase | None:
+    """Credentials from the environment and the files Kaggle tells people to make.
+
+    In Kaggle's order: the variable `KAGGLE_API_TOKEN` (a token or the path of a file with one),
+    `~/.kaggle/access_token` (or `.txt`), the variables `KAGGLE_USERNAME` and `KAGGLE_KEY`, then
+    `kaggle.json` in `KAGGLE_CONFIG_DIR`, `~/.kaggle` or the XDG folder `kaggle`.
+
+    Raises:
+        DownloadError: a kaggle.json without name and key, or characters no credential has.
+    """
+    token = _token()
+    pair = None if token else _name_and_key()
+    if not all(part.isascii() for part in (token or "", *(pair or ()))):
+        raise DownloadError(
+            f"the Kaggle credentials hold characters that none has: copy them from {TOKEN_PAGE}"
+        )
+    if token:
+        return _Bearer(token)
+    return requests.auth.HTTPBasicAuth(*pair) if pair else None
+
+
+def _token() -> str | None:
+    value = os.environ.get("KAGGLE_API_TOKEN", "").strip()
+    if value and not os.path.isfile(value):
+        return value
+    home = Path(os.path.expanduser("~"), ".kaggle")
+    for file in (Path(value), home / "access_token", home / "access_token.txt"):
+        if file.is_file() and (token := file.read_text(encoding="utf-8").strip()):
+            return token
+    return None
+
+
+def _name_and_key() -> tuple[str, str] | None:
+    name, key = (os.environ.get(f"KAGGLE_{part}", "").strip() for part in ("USERNAME", "KEY"))
+    if name and key:
+        return name, key
+    home = Path(os.path.expanduser("~"))
+    xdg = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+    folders = [home / ".kaggle", xdg / "kaggle"]
+    if chosen := os.environ.get("KAGGLE_CONFIG_DIR"):
+        folders = [Path(chosen)]
+    for file in (folder / "kaggle.json" for folder in folders):
+        if file.is_file():
+            try:
+                found = json.loads(file.read_text(encoding="utf-8"))
+                return str(found["username"]), str(found["key"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise DownloadError(
+                    f"{file} holds no user name and key: get a new one at {TOKEN_PAGE}"
+                ) from error
+    return None
+
+
+def _oauth(client: Any) -> requests.auth.AuthBase | None:
+    """Credentials that `kaggle auth login` has left; the client renews them where they are old."""
+    try:
+        from kagglesdk import KaggleCredentials
+    except ImportError:  # kaggle 1.7 knows no OAuth
+        return None
+    stored = KaggleCredentials.load(client)
+    return _Bearer(stored.get_access_token()) if stored else None
+
+
+def _request(kind: Any, dataset: str) -> Any:
+    request = kind()
+    request.owner_slug, request.dataset_slug = dataset.split("/")
+    return request
+
+
+@contextmanager
+def _explained(dataset: str) -> Iterator[None]:
+    try:
+        yield
+    except requests.HTTPError as error:
+        assert error.response is not None  # requests and kagglesdk always give it
+        error.response.close()
+        raise DownloadError(_refusal(error.response, dataset)) from error
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise DownloadError(
+            "Kaggle cannot be reached: check the network, then run the same command again"
+        ) from error
+    except (requests.RequestException, json.JSONDecodeError) as error:
+        raise DownloadError(
+            "what answered is not Kaggle: a proxy or the network's login page may stand between"
+        ) from error
+
+
+def _refusal(response: requests.Response, dataset: str) -> str:
+    status = response.status_code
+    page = f"https://www.kaggle.com/datasets/{dataset}"
+    if status == 401:
+        return f"Kaggle does not accept these credentials (401): make new ones at {TOKEN_PAGE}"
+    if status == 403:
+        return (
+            f"Kaggle refuses {dataset} (403): open {page} signed in, accept its terms and verify "
+            "your phone if asked; a private data set or a wrong name looks the same"
+        )
+    if status == 404:
+        return f"Kaggle has no data set {dataset} (404): check the name, owner/name as in {page}"
+    if status == 429:
+        pause = response.headers.get("Retry-After", "")
+        wait = f"{pause} seconds" if pause.isdigit() else "some minutes"
+        return f"Kaggle asks for a pause (429): run the same command again in {wait}"
+    if status >= 500:
+        return f"Kaggle is in trouble ({status}): run the same command again in some minutes"
+    return f"Kaggle refuses {dataset} (HTTP {status}): open {page} to see why"
