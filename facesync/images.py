@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from pathlib import Path
 
@@ -111,21 +112,26 @@ def suffix_of(data: bytes) -> str:
     return ".bin"
 
 
+MARKER_HEAD, MARKER_TAIL = 16, 64
+"""How many bytes at the start and at the end `marker_fault` looks at."""
+
+
 def marker_fault(data: bytes) -> str | None:
     """Say what is wrong with a picture by its start and end alone, or None.
 
-    JPEG (ITU T.81) starts with FF D8 and ends with FF D9, PNG starts with its signature and ends
-    with IEND; zero padding after the end is let pass. Other encodings are told by their start.
+    JPEG (ITU T.81) starts with FF D8 and ends with FF D9, which coded data never holds; PNG starts
+    with its signature and ends with IEND. A few bytes behind the end, within `MARKER_TAIL`, are
+    let pass as decoders do. Other encodings are told by their start.
     """
     if not data:
         return "empty"
     suffix = suffix_of(data)
     if suffix == ".bin":
         return "start marker missing: not a picture of a known encoding"
-    tail = data[-64:].rstrip(b"\x00")
-    if suffix == ".jpg" and not tail.endswith(b"\xff\xd9"):
+    tail = data[-MARKER_TAIL:]
+    if suffix == ".jpg" and b"\xff\xd9" not in tail:
         return "end marker missing: truncated JPEG"
-    if suffix == ".png" and not data[-64:].rstrip(b"\x00").endswith(b"IEND\xaeB`\x82"):
+    if suffix == ".png" and b"IEND\xaeB`\x82" not in tail:
         return "end marker missing: truncated PNG"
     return None
 
@@ -136,4 +142,27 @@ def decode_fault(data: bytes) -> str | None:
         read_image_rgb(data)
     except PictureError as error:
         return str(error).removeprefix("the picture: ")
+    if suffix_of(data) == ".jpg" and _ends_early(data):
+        return "end marker in the middle: the rest of the JPEG is lost"
     return None
+
+
+_JPEG_SEGMENT = re.compile(rb"\xff+([^\x00\xd0-\xd9\xff])(..)", re.DOTALL)
+_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+_JPEG_SCAN_REST = re.compile(rb"(?:[^\xff]|\xff[\x00\xd0-\xd7\xd9])*\xff\xd9\x00*\Z")
+
+
+def _ends_early(data: bytes) -> bool:
+    """Whether coded picture data goes on behind the end marker of a JPEG (ITU T.81, B.1).
+
+    Decoders stop at that marker and fill the rest with grey without a word. Other things that
+    cameras put behind the end (a second picture, say) do not look like coded data.
+    """
+    at = 2
+    while segment := _JPEG_SEGMENT.match(data, at):
+        at = segment.start(2) + int.from_bytes(segment[2], "big")
+        if segment[1] == b"\xda":  # a scan: its coded data goes on to the next marker
+            marker = _JPEG_MARKER.search(data, at)
+            at = marker.start() if marker else len(data)
+    end = data.find(b"\xff\xd9", at) + 2
+    return end < len(data.rstrip(b"\x00")) and bool(_JPEG_SCAN_REST.match(data, end))

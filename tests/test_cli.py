@@ -1,11 +1,15 @@
 """What every script shares."""
 
 import argparse
+import os
+import subprocess
+import sys
 
 import pytest
 
 from facesync import cli
 from facesync.errors import ModelError, PictureError
+from tests.conftest import ROOT
 
 SCRIPTS = [
     "download_dataset.py",
@@ -40,6 +44,15 @@ def test_a_bug_keeps_its_traceback():
 
     with pytest.raises(ZeroDivisionError):
         main([])
+
+
+def test_a_terminal_without_the_letters_is_no_error():
+    script = "from facesync import cli; import sys\n@cli.guarded\ndef main(argv=None):\n"
+    script += "    print('Jos\\xe9 \\U0001f600'); return 0\nsys.exit(main())"
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT)
+    assert (result.returncode, result.stdout) == (0, "Jos? ?\n")
 
 
 def test_number_types():

@@ -1,0 +1,172 @@
+"""Conversion of a pack: ours, decoding and encoding with OpenCV, and plain writing, in one run.
+
+    python -m benchmarks.conversion
+    python -m benchmarks.conversion --pictures 2000 --rounds 2
+
+Makes a pack of drawn 112 x 112 pictures and converts it each way into a fresh folder, in turns.
+OpenCV's way is the obvious one: a loop over the pack with imdecode and imwrite. Plain writing is
+open, write, close of the same bytes, read beforehand, into the same folders by one process: the
+least that anybody could do. It all happens in memory where there is a folder for that, to compare
+the ways and not the disk; --folder names another place. Nothing is removed before the end, since on
+some file systems making files is ten times slower where many have just been removed.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from facesync import cli
+from facesync.data.conversion import convert_pack
+from facesync.data.pack import Pack, Record
+from facesync.data.recordio import write_pack
+
+DISTINCT = 400
+PER_IDENTITY = 40
+
+
+def draw_pictures() -> list[bytes]:
+    """JPEGs of 3 to 7 KB, as those of face sets are: smooth shapes with some noise."""
+    generator = random.Random(7)
+    noise = np.random.default_rng(7)
+    pictures = []
+    for _ in range(DISTINCT):
+        picture = Image.new("RGB", (112, 112), tuple(generator.randrange(256) for _ in range(3)))
+        draw = ImageDraw.Draw(picture)
+        for _ in range(12):
+            x, y, w, h = (generator.randrange(8, 90) for _ in range(4))
+            colour = tuple(generator.randrange(256) for _ in range(3))
+            draw.ellipse((x - w / 2, y - h / 2, x + w / 2, y + h / 2), fill=colour)
+        grain = noise.normal(0, generator.uniform(4, 12), (112, 112, 3))
+        pixels = np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, format="JPEG", quality=90)
+        pictures.append(buffer.getvalue())
+    return pictures
+
+
+def numbered(pictures: list[bytes], count: int) -> Iterator[tuple[int, bytes]]:
+    """`count` pictures, no two alike: each carries its number in a comment segment."""
+    for number in range(count):
+        comment = b"\xff\xfe" + (10).to_bytes(2, "big") + number.to_bytes(8, "big")
+        picture = pictures[number % len(pictures)]
+        yield number // PER_IDENTITY, picture[:2] + comment + picture[2:]
+
+
+Pictures = Iterable[tuple[str, int, bytes]]
+
+
+def pictures_of(pack: Path) -> Pictures:
+    for record in Pack(pack).records():
+        if isinstance(record, Record) and record.kind == "picture":
+            yield record.identity, record.key, record.data
+
+
+def plain_writing(pictures: Pictures, output: Path) -> None:
+    made = set()
+    for identity, key, data in pictures:
+        if identity not in made:
+            os.makedirs(output / identity)
+            made.add(identity)
+        with open(f"{output}/{identity}/{key}.jpg", "wb") as file:
+            file.write(data)
+
+
+def opencv(pack: Path, output: Path) -> None:
+    made = set()
+    for identity, key, data in pictures_of(pack):
+        if identity not in made:
+            os.makedirs(output / identity)
+            made.add(identity)
+        frame_bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        cv2.imwrite(f"{output}/{identity}/{key}.jpg", frame_bgr)
+
+
+def memory_folder() -> Path:
+    """A folder in memory with room for all of it, else the usual one for temporary files."""
+    shared_memory = Path("/dev/shm")
+    if shared_memory.is_dir() and shutil.disk_usage(shared_memory).free > 4 << 30:
+        return shared_memory
+    return Path(tempfile.gettempdir())
+
+
+def seconds(action: Callable[[], object]) -> float:
+    if hasattr(os, "sync"):
+        os.sync()  # what the last one left to be written is not this one's burden
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+_MEMORY = """
+import re, resource, sys
+from facesync.data.conversion import convert_pack
+convert_pack(sys.argv[1], sys.argv[2], workers=2)
+own = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+print(own + 2 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def peak_memory_mb(pack: Path, output: Path) -> float:
+    """Peak of our converter with two workers: its own and twice the larger worker's (Linux)."""
+    command = [sys.executable, "-c", _MEMORY, str(pack), str(output)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(ended.stdout) / 1024
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--pictures", type=cli.positive_int, default=20_000, metavar="N")
+    parser.add_argument("--rounds", type=cli.positive_int, default=3, metavar="N")
+    parser.add_argument("--folder", type=Path, default=memory_folder(), help="default: %(default)s")
+    args = parser.parse_args()
+    drawn = draw_pictures()
+    with tempfile.TemporaryDirectory(prefix="facesync-", dir=args.folder) as name:
+        work = Path(name)
+        pack = write_pack(work / "pack", numbered(drawn, args.pictures))
+        quarter = write_pack(work / "quarter", numbered(drawn, args.pictures // 4))
+        print(
+            f"{args.pictures:,} pictures, {pack.stat().st_size / args.pictures:,.0f} bytes each, in {args.folder}"
+        )
+        if sys.platform == "linux":
+            small = peak_memory_mb(quarter, work / "memory_quarter")
+            large = peak_memory_mb(pack, work / "memory")
+            print(
+                f"memory, with 2 workers: {small:.0f} MB for a quarter of the pack, "
+                f"{large:.0f} MB for all of it: {large / small:.2f} times"
+            )
+        pictures = list(pictures_of(pack))
+        ways: dict[str, Callable[[Path], object]] = {
+            "ours": lambda output: convert_pack(pack, output),
+            "plain writing": lambda output: plain_writing(pictures, output),
+            "decode and encode (OpenCV)": lambda output: opencv(pack, output),
+        }
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        for number in range(args.rounds):
+            for way, convert in ways.items():
+                output = work / f"{number} {way}"
+                times[way].append(seconds(lambda: convert(output)))  # noqa: B023
+    medians = {way: statistics.median(values) for way, values in times.items()}
+    for way, median in medians.items():
+        each = ", ".join(f"{value:.2f}" for value in times[way])
+        print(f"{way}: {median:.2f} s, {args.pictures / median:,.0f} pictures/s  ({each})")
+    own, plain, coded = medians.values()
+    print(f"ours against decode and encode: {coded / own:.1f} times as fast (needed: 10)")
+    print(f"ours against plain writing: {plain / own:.0%} of its speed (needed: 70 %)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The models of the app: loaded once, when first needed, and asked what is in a picture."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facesync.app.settings import AppSettings
+from facesync.cli import pick_device
+from facesync.faces.detection import Face, FaceDetector, main_face
+from facesync.faces.embedding import DEFAULT_THRESHOLD
+from facesync.faces.weights import DEFAULT_MODEL, load_face_model
+
+if TYPE_CHECKING:
+    from facesync.faces.embedding import FaceModel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was found in one picture.
+
+    Attributes:
+        image_rgb: the picture, uint8 (height, width, 3).
+        faces: all faces; the first is the one that counts.
+        embedding: of the first face, float32 (512,) of unit length; None without a face.
+    """
+
+    image_rgb: np.ndarray
+    faces: Sequence[Face]
+    embedding: np.ndarray | None
+
+
+class Recognizer:
+    """Detector and embedding model as the settings ask for them.
+
+    `load`, `look` and `fingerprint` load them, which takes seconds the first time, and raise
+    ModelError or DownloadError where they cannot be had.
+    """
+
+    def __init__(self, settings: AppSettings) -> None:
+        self._settings = settings
+        self._detector: FaceDetector | None = None
+        self._model: FaceModel | None = None
+
+    def load(self) -> None:
+        """Load the models unless they are loaded.
+
+        Raises:
+            ModelError: the weights are missing, damaged or of another architecture.
+            DownloadError: they had to be downloaded and could not be.
+        """
+        if self._model is not None:
+            return
+        import torch
+
+        # Half the cores: on a machine that does anything else, threads that wait for a busy core
+        # make each small convolution many times slower.
+        torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+        log.info("Loading the models ...")
+        device = pick_device(self._settings.device)
+        model = load_face_model(self._settings.model, device, offline=self._settings.offline)
+        self._detector = FaceDetector(device)
+        self._model = model
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the models are loaded."""
+        return self._model is not None
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the embedding model and its crop."""
+        self.load()
+        assert self._model is not None
+        return self._model.fingerprint
+
+    @property
+    def threshold(self) -> float:
+        """Similarity that accepts: as asked for, else the loaded model's own, else 0.6."""
+        if self._settings.threshold is not None:
+            return self._settings.threshold
+        if self._model is None or self._model.threshold is None:
+            return DEFAULT_THRESHOLD
+        return self._model.threshold
+
+    @property
+    def model_in_words(self) -> str:
+        """Which model is in use, or will be."""
+        if self._model is not None:
+            return self._model.source
+        choice = self._settings.model
+        if choice is None and DEFAULT_MODEL.exists():
+            choice = str(DEFAULT_MODEL)
+        name = "VGGFace2 weights" if choice in (None, "vggface2") else choice
+        return f"{name} (loaded when first needed)"
+
+    @property
+    def threshold_in_words(self) -> str:
+        """Which similarity is needed, and who says so."""
+        if self._settings.threshold is not None:
+            return f"{self.threshold:.3f} (--threshold)"
+        if self._model is None:
+            return f"the model's own, else {DEFAULT_THRESHOLD:.3f}"
+        kind = "default" if self._model.threshold is None else "the model's own"
+        return f"{self.threshold:.3f} ({kind})"
+
+    def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:
+        """Find the faces in a picture and embed the one that counts.
+
+        Args:
+            image_rgb: uint8, (height, width, 3).
+            photograph: the face that counts is the one a photograph is about (`main_face`);
+                before a camera it is the largest.
+        """
+        self.load()
+        assert self._detector is not None and self._model is not None
+        faces = self._detector.detect(image_rgb)
+        if photograph and len(faces) > 1:
+            main = main_face(faces, image_rgb)
+            faces = [main, *(face for face in faces if face is not main)]
+        embedding = self._model.embed(image_rgb, faces[:1])[0] if faces else None
+        return Seen(image_rgb, faces, embedding)

@@ -1,0 +1,30 @@
+"""What the app can be told on the command line, with every default stated once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class AppSettings:
+    """Settings of one run of the app.
+
+    Attributes:
+        model: `vggface2`, `embedded` or a checkpoint's path; None for the usual order
+            (`facesync.faces.weights.load_face_model`).
+        embeddings: the store of registered faces.
+        faces: folder of their sample pictures.
+        threshold: cosine similarity in (-1, 1] that accepts; None for the model's own.
+        camera: number, video, picture, folder of pictures or stream address.
+        offline: open no connection.
+        device: auto, cpu or cuda.
+    """
+
+    model: str | None = None
+    embeddings: Path = Path("models/face_embeddings.pkl")
+    faces: Path = Path("faces")
+    threshold: float | None = None
+    camera: str = "0"
+    offline: bool = False
+    device: str = "auto"

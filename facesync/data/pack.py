@@ -1,0 +1,274 @@
+"""A pack: a RecordIO file with an index, and what its records mean (InsightFace, im2rec).
+
+InsightFace's packs hold records without a picture: key 0 carries two labels (a, b); keys 1 … a-1
+are pictures; keys a … b-1 are bookkeeping, one for each identity, whose two labels are the range
+[first, end) of that identity's keys. im2rec's packs have none of them, and key 0 is a picture.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from facesync.data.recordio import BrokenRecord, RecordFile, split_header
+from facesync.errors import DataError
+
+Kind = Literal["picture", "bookkeeping", "header"]
+
+_SEARCH_DEPTH = 2
+_HEAD = 64  # enough for a header with a few labels
+
+
+@dataclass(slots=True)
+class Record:
+    """One record that was read.
+
+    Attributes:
+        key: its number in the index; without an index its own id.
+        offset: where it starts in the file, in bytes.
+        kind: `picture`; `bookkeeping` (the keys of one identity) or `header` (key 0).
+        labels: the first label of a picture is its identity, a whole number.
+        data: the encoded picture, or nothing.
+    """
+
+    key: int
+    offset: int
+    kind: Kind
+    labels: tuple[float, ...]
+    data: bytes
+
+    @property
+    def identity(self) -> str:
+        """The identity's name: its number as text."""
+        return str(int(self.labels[0]))
+
+
+@dataclass(slots=True)
+class Fault:
+    """A record that cannot be read, and why; `key` is None where nothing tells it."""
+
+    key: int | None
+    offset: int
+    reason: str
+
+
+class Pack:
+    """Records by their key, or all of them in the order of the file.
+
+    The index (`train.idx` beside `train.rec`) may be unsorted, and cut short: records behind its
+    last one are found. Without an index the file is walked once, and the key of a record is its
+    own id (its position, where ids are missing or repeat). It can be pickled: another process
+    opens the file anew.
+
+    Args:
+        source: the `.rec` file, or a folder that holds the pack, itself or up to two levels down.
+
+    Attributes:
+        path: the `.rec` file.
+        index_path: its index, or None.
+        key_range: (a, b) of the header record (see above), or None where there is none.
+        faults: what was found broken while the index was read, or made.
+
+    Raises:
+        DataError: no pack is there, or it cannot be read.
+    """
+
+    def __init__(self, source: Path | str) -> None:
+        self.path = find_pack(source)
+        self._file = RecordFile(self.path)
+        self.faults: list[Fault] = []
+        index = self.path.with_suffix(".idx")
+        keys, offsets = self._read_index(index)
+        self.index_path = index if len(keys) else None
+        if len(keys):
+            keys, offsets = self._with_those_behind(keys, offsets)
+        else:
+            keys, offsets = self._walk(0)
+        keys, offsets = self._without_doubles(keys, offsets)
+        order = np.argsort(offsets, kind="stable")
+        self._keys, self._offsets = keys[order], offsets[order]
+        self._by_key = np.argsort(self._keys)
+        self.key_range = self._read_key_range()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def keys(self) -> list[int]:
+        """All keys, ascending."""
+        return self._keys[self._by_key].tolist()
+
+    def read(self, key: int) -> Record:
+        """Return the record with this key.
+
+        Raises:
+            DataError: there is none, or it cannot be read.
+        """
+        place = int(np.searchsorted(self._keys, key, sorter=self._by_key))
+        row = self._by_key[place] if place < len(self) else None
+        if row is None or self._keys[row] != key:
+            raise DataError(f"{self.path}: there is no record with key {key}")
+        record = self._record(key, int(self._offsets[row]))
+        if isinstance(record, Fault):
+            raise DataError(f"{self.path}: record {key}: {record.reason}")
+        return record
+
+    def records(self, start: int = 0, stop: int | None = None) -> Iterator[Record | Fault]:
+        """Yield each record, or why it cannot be read, in the order of the file.
+
+        Memory stays flat however long the pack is. What `faults` holds is not repeated.
+
+        Args:
+            start: position of the first in the order of the file, from 0.
+            stop: position behind the last; None means the end.
+        """
+        rows = slice(start, stop)
+        released = None
+        for key, offset in zip(
+            self._keys[rows].tolist(), self._offsets[rows].tolist(), strict=True
+        ):
+            yield self._record(key, offset)
+            released = self._file.release(offset if released is None else released, offset)
+        if released is not None:
+            self._file.release(released, offset + 1, every=0)
+
+    def _record(self, key: int, offset: int) -> Record | Fault:
+        try:
+            labels, _, data = split_header(self._file.read(offset))
+        except BrokenRecord as broken:
+            return Fault(key, offset, broken.reason)
+        kind = self._kind(key, labels, data)
+        if kind == "picture" and labels[0] % 1 != 0:
+            return Fault(key, offset, f"label {labels[0]} is not a whole number")
+        return Record(key, offset, kind, labels, data)
+
+    def _kind(self, key: int, labels: tuple[float, ...], data: bytes) -> Kind:
+        """Tell by the header's range of keys where there is one, else by the content.
+
+        A record with content is a picture whatever a header says, so that none is lost to it.
+        """
+        if data:
+            return "picture"
+        if self.key_range is None:
+            return "bookkeeping" if len(labels) == 2 else "picture"
+        if key == 0:
+            return "header"
+        return "picture" if key < self.key_range[0] else "bookkeeping"
+
+    def _read_key_range(self) -> tuple[int, int] | None:
+        self.key_range = None
+        try:
+            record = self.read(0)
+        except DataError:
+            return None
+        if record.data or len(record.labels) != 2:
+            return None
+        first, end = record.labels
+        return (int(first), int(end)) if 1 <= first <= end < float("inf") else None
+
+    def _read_index(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Keys and offsets, int64, as the index lists them; both empty without an index."""
+        keys, offsets = array("q"), array("q")
+        if path.is_file():
+            try:
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    for number, line in enumerate(file, 1):
+                        fields = line.split()
+                        try:
+                            key, offset = int(fields[0]), int(fields[1])
+                            keys.append(key)
+                        except (ValueError, IndexError, OverflowError):
+                            if fields:
+                                reason = f"line {number} of {path.name} is no key and offset"
+                                self.faults.append(Fault(None, -1, reason))
+                            continue
+                        # Of an offset outside the file only that much is kept.
+                        inside = 0 <= offset < self._file.size
+                        offsets.append(offset if inside else self._file.size)
+            except OSError as error:
+                raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        return np.array(keys, dtype=np.int64), np.array(offsets, dtype=np.int64)
+
+    def _with_those_behind(
+        self, keys: np.ndarray, offsets: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Add the records that stand behind the last one the index knows of."""
+        last = int(np.max(offsets, where=offsets < self._file.size, initial=-1))
+        try:
+            more_keys, more_offsets = self._walk(self._file.end(last))
+        except BrokenRecord:
+            return keys, offsets
+        new = ~np.isin(more_keys, keys)
+        return np.append(keys, more_keys[new]), np.append(offsets, more_offsets[new])
+
+    def _walk(self, start: int) -> tuple[np.ndarray, np.ndarray]:
+        """Keys and offsets of all records from `start` on; what is broken goes to `faults`."""
+        keys, offsets = array("q"), array("q")
+        for offset, reason in self._file.scan(start):
+            if reason is None:
+                keys.append(_own_id(self._file.read(offset)))
+                offsets.append(offset)
+            else:
+                key = _own_id(self._file.start_of_data(offset, _HEAD))
+                where = f"at byte {offset}: {reason}"
+                self.faults.append(Fault(None if key < 0 else key, offset, where))
+        found = np.array(keys, dtype=np.int64)
+        if len(np.unique(found)) < len(found) or (found < 0).any():
+            found = np.arange(len(found))
+        return found, np.array(offsets, dtype=np.int64)
+
+    def _without_doubles(
+        self, keys: np.ndarray, offsets: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Drop, and report, all rows of a key but its first."""
+        _, first = np.unique(keys, return_index=True)
+        double = np.ones(len(keys), dtype=bool)
+        double[first] = False
+        for key, offset in zip(keys[double].tolist(), offsets[double].tolist(), strict=True):
+            self.faults.append(Fault(key, offset, "the index has this key twice"))
+        return keys[~double], offsets[~double]
+
+
+def _own_id(data: bytes) -> int:
+    """Id of a record by its own header, -1 where it has none."""
+    try:
+        own_id = split_header(data)[1]
+    except BrokenRecord:
+        return -1
+    return own_id if own_id < 1 << 63 else -1
+
+
+def find_pack(source: Path | str) -> Path:
+    """Return the `.rec` file that a path means: itself, or the one that `packs_in` finds.
+
+    Raises:
+        DataError: nothing there, or several to choose from.
+    """
+    source = Path(source)
+    if source.is_file():
+        return source
+    if not source.is_dir():
+        raise DataError(f"{source}: no such file or folder; name the folder that holds train.rec")
+    found = packs_in(source)
+    if not found:
+        raise DataError(f"{source}: no RecordIO pack (train.rec) in it or two levels down")
+    if len(found) > 1:
+        names = ", ".join(str(path.relative_to(source)) for path in found[:5])
+        raise DataError(f"{source}: several packs in it ({names}); name one of them")
+    return found[0]
+
+
+def packs_in(folder: Path) -> list[Path]:
+    """Packs in a folder or up to two levels down: those of the nearest level that has any.
+
+    Where a `train.rec` is among them, other names are passed over.
+    """
+    for depth in range(_SEARCH_DEPTH + 1):
+        found = sorted(folder.glob("*/" * depth + "*.rec"))
+        if found:
+            return [path for path in found if path.name == "train.rec"] or found
+    return []

@@ -1,0 +1,253 @@
+"""RecordIO files as MXNet writes them (CASIA-WebFace comes as one), without MXNet.
+
+A record is a little-endian uint32 magic 0xCED7230A, a uint32 whose top 3 bits say which part of a
+record this is (0 whole, 1 first, 2 middle, 3 last) and whose low 29 bits give the length, the
+data, and zeros up to a multiple of 4. A writer splits a record where the magic itself stands in
+the data at a multiple of 4 and drops it there; the reader puts it back (dmlc-core, recordio.h).
+
+The data of a picture opens with the 24 bytes `<IfQQ` flag, label, id, id2; a `flag` above 0 says
+how many float32 labels follow and replace `label` (mxnet.recordio.IRHeader). What the records of
+a pack mean is told in `facesync.data.pack`.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from facesync.errors import DataError
+from facesync.files import replacing
+
+MAGIC = struct.pack("<I", 0xCED7230A)
+_PREFIX = struct.Struct("<4sI")
+_LENGTH_BITS = 29
+_MAX_LENGTH = (1 << _LENGTH_BITS) - 1
+_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
+_HEADER = struct.Struct("<IfQQ")
+_RELEASE_EVERY = 4 << 20
+
+
+class BrokenRecord(DataError):
+    """No whole record stands at an offset; `reason` says what is wrong."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}")
+        self.reason = reason
+
+
+class RecordFile:
+    """Records of a `.rec` file by their offset, through a memory map: it is never loaded.
+
+    It can be pickled: another process opens the file anew.
+
+    Raises:
+        DataError: the file is missing, empty, or has no record in it.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        try:
+            with open(self.path, "rb") as file:
+                self.size = os.fstat(file.fileno()).st_size
+                if not self.size:
+                    raise DataError(f"{self.path}: the file is empty (0 bytes)")
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise DataError(f"cannot read {self.path}: {error.strerror or error}") from error
+        if self._next_start(0) == self.size:
+            raise DataError(f"{self.path}: not a RecordIO pack, there is no record in it")
+
+    def __getstate__(self) -> Path:
+        return self.path
+
+    def __setstate__(self, path: Path) -> None:
+        RecordFile.__init__(self, path)
+
+    def read(self, offset: int) -> bytes:
+        """Return the data of the record at `offset`, the magic put back between its parts.
+
+        Raises:
+            BrokenRecord: no whole record starts there.
+        """
+        return MAGIC.join([self._map[start:stop] for start, stop in self._parts(offset)])
+
+    def end(self, offset: int) -> int:
+        """Return the offset behind the record at `offset`; raises `BrokenRecord` as `read`."""
+        stop = self._parts(offset)[-1][1]
+        return stop + -stop % 4
+
+    def start_of_data(self, offset: int, length: int) -> bytes:
+        """Up to `length` bytes of data that follow a magic at `offset`, whole record or not."""
+        data = self._map[offset : offset + _PREFIX.size + length]
+        return data[_PREFIX.size :] if data.startswith(MAGIC) else b""
+
+    def scan(self, start: int = 0) -> Iterator[tuple[int, str | None]]:
+        """Walk the file: yield `(offset, None)` for a record, `(offset, reason)` for a break.
+
+        After a break it goes on at the next magic that can start a record.
+        """
+        offset = released = start
+        while offset < self.size:
+            reason = None
+            try:
+                following = self.end(offset)
+                if following < self.size and not self._starts(following):
+                    # A length that is too large reaches over the magic of the next record, which
+                    # a writer would never leave in the data; it does not end at a record either.
+                    inside = self._next_start(offset + 4)
+                    if inside < following:
+                        following, reason = inside, "wrong length: another record starts within"
+            except BrokenRecord as broken:
+                following, reason = self._next_start(offset + 4), broken.reason
+            yield offset, reason
+            offset = following
+            released = self.release(released, offset)
+
+    def release(self, start: int, stop: int, every: int = _RELEASE_EVERY) -> int:
+        """Give back the memory of bytes that were read, once there are `every` of them.
+
+        The map's pages count as this process's memory until then, so a pack of any length can be
+        walked in a few MB. Returns where the bytes begin that are still held.
+        """
+        if stop - start < every:
+            return start
+        if hasattr(self._map, "madvise"):  # not on Windows, which trims by itself
+            start -= start % mmap.PAGESIZE
+            length = min(stop, self.size) - start
+            if length > 0:
+                self._map.madvise(mmap.MADV_DONTNEED, start, length)
+        return stop
+
+    def _parts(self, offset: int) -> list[tuple[int, int]]:
+        """Where the data of each part of the record at `offset` starts and stops."""
+        record = offset
+        parts: list[tuple[int, int]] = []
+        while True:
+            if not 0 <= offset <= self.size - _PREFIX.size:
+                reason = "truncated: its last part is missing" if parts else "outside the file"
+                raise self._broken(record, reason)
+            magic, word = _PREFIX.unpack_from(self._map, offset)
+            part, length = word >> _LENGTH_BITS, word & _MAX_LENGTH
+            if magic != MAGIC or offset % 4 or part > _LAST:
+                reason = "one of its parts is broken" if parts else "no record starts here"
+                raise self._broken(record, reason)
+            if (part in (_MIDDLE, _LAST)) != bool(parts):
+                reason = "its last part is missing" if parts else "the middle of another record"
+                raise self._broken(record, reason)
+            start = offset + _PREFIX.size
+            if start + length > self.size:
+                reason = f"truncated: {self.size - start} of {length} bytes are there"
+                raise self._broken(record, reason)
+            parts.append((start, start + length))
+            if part in (_WHOLE, _LAST):
+                return parts
+            offset = start + length + -length % 4
+
+    def _broken(self, offset: int, reason: str) -> BrokenRecord:
+        return BrokenRecord(f"{self.path}: byte {offset}", reason)
+
+    def _starts(self, offset: int) -> bool:
+        """Whether a magic and the mark of a first or only part stand at `offset`."""
+        if offset % 4 or offset > self.size - _PREFIX.size:
+            return False
+        magic, word = _PREFIX.unpack_from(self._map, offset)
+        return magic == MAGIC and word >> _LENGTH_BITS in (_WHOLE, _FIRST)
+
+    def _next_start(self, offset: int) -> int:
+        """Return the first offset from `offset` on where a record can start, or the size."""
+        while (offset := self._map.find(MAGIC, offset)) >= 0:
+            if self._starts(offset):
+                return offset
+            offset += 1
+        return self.size
+
+
+def split_header(data: bytes) -> tuple[tuple[float, ...], int, bytes]:
+    """Split a record's data into its labels (at least one), its id and what follows them.
+
+    Raises:
+        BrokenRecord: shorter than the header and the labels it promises.
+    """
+    if len(data) < _HEADER.size:
+        reason = f"{len(data)} bytes are less than the header of {_HEADER.size}"
+        raise BrokenRecord("record", reason)
+    flag, label, own_id, _ = _HEADER.unpack_from(data)
+    if not flag:
+        return (label,), own_id, data[_HEADER.size :]
+    end = _HEADER.size + 4 * flag
+    if end > len(data):
+        raise BrokenRecord("record", f"{flag} labels promised, the record ends before")
+    return struct.unpack_from(f"<{flag}f", data, _HEADER.size), own_id, data[end:]
+
+
+def join_header(labels: tuple[float, ...], own_id: int, data: bytes) -> bytes:
+    """Put header and labels before `data`: one label in the header, more of them after it."""
+    if len(labels) == 1:
+        return _HEADER.pack(0, labels[0], own_id, 0) + data
+    head = _HEADER.pack(len(labels), 0.0, own_id, 0)
+    return head + struct.pack(f"<{len(labels)}f", *labels) + data
+
+
+def write_record(file: BinaryIO, data: bytes) -> None:
+    """Append a record to a `.rec` file, in parts where the data holds the magic."""
+    pieces, begin, at = [], 0, data.find(MAGIC)
+    while at >= 0:
+        if at % 4 == 0:
+            pieces.append(data[begin:at])
+            begin = at + 4
+        at = data.find(MAGIC, begin if at % 4 == 0 else at + 1)
+    pieces.append(data[begin:])
+    for number, piece in enumerate(pieces):
+        if len(pieces) == 1:
+            part = _WHOLE
+        else:
+            part = _FIRST if not number else _LAST if number == len(pieces) - 1 else _MIDDLE
+        file.write(_PREFIX.pack(MAGIC, part << _LENGTH_BITS | len(piece)))
+        file.write(piece + bytes(-len(piece) % 4))
+
+
+def write_pack(folder: Path | str, pictures: Iterable[tuple[int, bytes]]) -> Path:
+    """Write `train.rec`, `train.idx` and `property` in InsightFace's layout.
+
+    Args:
+        folder: made if missing.
+        pictures: identity and encoded picture, the pictures of one identity together.
+
+    Returns:
+        Path of `train.rec`.
+
+    Raises:
+        ValueError: an identity comes back after another one.
+        FileError: a file cannot be written.
+    """
+    from PIL import Image
+
+    folder = Path(folder)
+    ranges: dict[int, tuple[int, int]] = {}
+    key, last, size_wh = 0, None, (0, 0)
+    with replacing(folder / "train.rec") as rec, replacing(folder / "train.idx") as idx:
+
+        def write(key: int, data: bytes) -> None:
+            idx.write(b"%d\t%d\n" % (key, rec.tell()))
+            write_record(rec, data)
+
+        for key, (label, picture) in enumerate(pictures, 1):
+            if label != last and label in ranges:
+                raise ValueError(f"the pictures of identity {label} do not come together")
+            if key == 1:
+                with Image.open(io.BytesIO(picture)) as first:
+                    size_wh = first.size
+            ranges[label] = (ranges.get(label, (key,))[0], key + 1)
+            last = label
+            write(key, join_header((label,), key, picture))
+        for number, (first_key, end_key) in enumerate(ranges.values(), key + 1):
+            write(number, join_header((first_key, end_key), number, b""))
+        write(0, join_header((key + 1, key + 1 + len(ranges)), 0, b""))
+    with replacing(folder / "property") as file:
+        file.write(b"%d,%d,%d" % (len(ranges), size_wh[1], size_wh[0]))
+    return folder / "train.rec"

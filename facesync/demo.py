@@ -1,0 +1,219 @@
+"""The whole way on two public-domain photographs: no camera, no window, no question.
+
+Run: make demo
+
+Eileen Collins (NASA, from scikit-image) and Grace Hopper (US Navy, from matplotlib) become a small
+RecordIO pack; the scripts convert it, fine-tune a model on it, register one of them and verify
+both. It runs the same commands a person would type and ends with exit code 0 only when every step
+gave the right answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from facesync import cli
+from facesync.data.recordio import write_pack
+from facesync.errors import DownloadError, FaceSyncError, ModelError
+from facesync.faces.crops import ALIGNED_112
+from facesync.faces.detection import FaceDetector, main_face
+from facesync.faces.weights import vggface2_state
+from facesync.images import read_image_rgb, save_jpeg
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parent.parent
+KNOWN, STRANGER = "Eileen Collins", "Grace Hopper"
+TRAINING_COPIES = 30
+REGISTERED_COPIES = 5
+MARK = ".facesync-demo"
+
+
+class StepFailed(FaceSyncError):
+    """A step of the demo gave another answer than the right one."""
+
+
+def photographs() -> dict[str, np.ndarray]:
+    """Return the two photographs by name, uint8 RGB, from the packages that ship them."""
+    from matplotlib import cbook
+    from skimage import data
+
+    hopper = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+    return {KNOWN: data.astronaut(), STRANGER: read_image_rgb(Path(hopper))}
+
+
+def vary(photo_rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Return a copy as another shot might be: turned, nearer or farther, mirrored, lit, noisy."""
+    height, width = photo_rgb.shape[:2]
+    middle = (width / 2, height / 3)  # about where the face is in a portrait
+    turn = cv2.getRotationMatrix2D(middle, random.uniform(-12, 12), random.uniform(0.8, 1.25))
+    copy = cv2.warpAffine(photo_rgb, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    if random.random() < 0.5:
+        copy = copy[:, ::-1]
+    lit = 255 * (copy / 255) ** random.uniform(0.7, 1.5)
+    noisy = lit + random.normal(0, random.uniform(0, 6), lit.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def make_pack(folder: Path, random: np.random.Generator) -> int:
+    """Write a pack of aligned faces of the two people and return the number of pictures."""
+    detector = FaceDetector()
+    pictures = []
+    for label, photo in enumerate(photographs().values()):
+        for _ in range(TRAINING_COPIES):
+            copy = vary(photo, random)
+            faces = detector.detect(copy)
+            if faces:
+                crop_bgr = ALIGNED_112.cut(copy, main_face(faces, copy))[:, :, ::-1]
+                encoded = cv2.imencode(".jpg", crop_bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+                pictures.append((label, encoded.tobytes()))
+    write_pack(folder, pictures)
+    return len(pictures)
+
+
+def run(script: str, *arguments: object, expect: int = 0) -> str:
+    """Run a script as a person would, show what it prints, and return its standard output.
+
+    Raises:
+        StepFailed: it ended with another exit code than `expect`.
+    """
+    words = [script, *map(str, arguments)]
+    print(f"\n$ python {shlex.join(words)}", flush=True)
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / script), *words[1:]],
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        print(f"  {line}", end="", flush=True)
+        lines.append(line)
+    if process.wait() != expect:
+        raise StepFailed(f"{script} ended with exit code {process.returncode}, not {expect}")
+    return "".join(lines)
+
+
+def check(right: bool, says: str) -> None:
+    """Print the result of a step.
+
+    Raises:
+        StepFailed: it was not the right one.
+    """
+    if not right:
+        raise StepFailed(f"wrong result: {says}")
+    print(f"  -> {says}", flush=True)
+
+
+def training_weights() -> str:
+    """Say which weights to start from: VGGFace2 where they are here or can be fetched."""
+    try:
+        vggface2_state()
+    except DownloadError as error:
+        log.warning("%s", error)
+        log.warning("The demo goes on with random weights: its model will know these two only.")
+        return "none"
+    return "vggface2"
+
+
+def demo(output: Path) -> None:
+    """Run every step into a folder of its own.
+
+    Raises:
+        FaceSyncError: a step failed or gave the wrong answer.
+    """
+    started = time.monotonic()
+    if output.exists() and any(output.iterdir()):
+        if not (output / MARK).exists():
+            raise ModelError(f"{output} is not the demo's own folder; name another with --output")
+        shutil.rmtree(output)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / MARK).touch()
+    random = np.random.default_rng(42)
+
+    print("1. A pack of two people, from photographs that ship with matplotlib and scikit-image")
+    count = make_pack(output / "pack", random)
+    check(count >= 2 * TRAINING_COPIES - 2, f"{count} pictures in {output / 'pack' / 'train.rec'}")
+
+    print("\n2. Convert the pack to pictures")
+    faces = output / "pictures"
+    run("preprocessing_dataset.py", "--input", output / "pack", "--output", faces)
+    report = json.loads((faces / "conversion_report.json").read_text())
+    found = report["images"], report["identities"], report["bookkeeping"], len(report["corrupt"])
+    check(found == (count, 2, 3, 0), "{} pictures, {} people, {} bookkeeping records, {} corrupt"
+          .format(*found))  # fmt: skip
+
+    print("\n3. Fine-tune a model on them")
+    models = output / "models"
+    weights = training_weights()
+    run("train_model.py", "--data", faces, "--output", models, "--epochs", 3, "--batch-size", 12,
+        "--lr", "3e-4", "--workers", 0, "--device", "cpu", "--weights", weights)  # fmt: skip
+    model = models / "best_face_model.pth"
+    plot = models / "training_history.png"
+    check(model.exists() and plot.exists(), f"curves: {plot}")
+
+    app = ("--model", model, "--embeddings", models / "face_embeddings.pkl", "--faces",
+           output / "faces", "--offline")  # fmt: skip
+    photos = photographs()
+    shots = []
+    for number in range(REGISTERED_COPIES):
+        shots.append(output / "photos" / f"collins_{number + 1}.jpg")
+        save_jpeg(vary(photos[KNOWN], random), shots[-1])
+    again, other = output / "photos" / "collins_again.jpg", output / "photos" / "hopper.jpg"
+    save_jpeg(vary(photos[KNOWN], random), again)
+    save_jpeg(photos[STRANGER], other)
+
+    print(f"\n4. Register {KNOWN}")
+    run("faceid_app.py", *app, "register", KNOWN, "--images", *shots)
+
+    print("\n5. Verify her from another picture")
+    answer = last_object(run("faceid_app.py", *app, "verify", "--image", again, "--json"))
+    check(answer["accepted"] and answer["name"] == KNOWN, "recognised: " + summary(answer))
+
+    print(f"\n6. Refuse {STRANGER}, who is not registered")
+    answer = last_object(run("faceid_app.py", *app, "verify", "--image", other, "--json", expect=1))
+    refused = not answer["accepted"] and answer["name"] is None and answer["similarity"] is not None
+    check(refused, "refused: " + summary(answer))
+
+    print(f"\nEvery step gave the right answer, in {time.monotonic() - started:.0f} seconds.")
+    print(f"Look at {plot}; start the app with: make run")
+
+
+def last_object(printed: str) -> dict:
+    """Read the JSON object on the last line of what a command printed."""
+    answer: dict = json.loads(printed.strip().splitlines()[-1])
+    return answer
+
+
+def summary(answer: dict) -> str:
+    """Say a decision's numbers in words."""
+    return f"similarity {answer['similarity']:.3f}, threshold {answer['threshold']:.3f}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo."""
+    parser = cli.parser(__doc__)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo_output"),
+        help="folder for everything it writes (default: %(default)s)",
+    )
+    demo(parser.parse_args(argv).output)
+    return cli.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(cli.guarded(main)())

@@ -1,0 +1,235 @@
+"""Checkpoints: all that is needed to use a model and to go on training it.
+
+The file is a dict of plain values and tensors that `torch.load(weights_only=True)` opens; the
+keys are those of `save_checkpoint`. The plain older form has only `epoch`, `model_state_dict`,
+`optimizer_state_dict`, `accuracy` and `num_classes`, with `label_map.pkl` beside it, or not.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import platform
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import facesync
+from facesync.errors import FileError, ModelError
+from facesync.faces.crops import CropSpec
+from facesync.faces.weights import ARCHITECTURE, State, checkpoint_crop, read_checkpoint
+from facesync.files import replacing
+from facesync.pickles import load_plain
+from facesync.training.history import History, share
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+BEST_NAME = "best_face_model.pth"
+FINAL_NAME = "final_face_model.pth"
+LABEL_MAP_NAME = "label_map.pkl"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is read from a checkpoint to go on from it; checked, except for the optimizer's state.
+
+    Attributes:
+        path: the file.
+        state: the network's weights.
+        optimizer_state: as saved, or None.
+        epoch: epochs completed.
+        accuracy: validation accuracy of these very weights, or None where nobody measured it.
+        num_classes: outputs of the classifier.
+        label_map: identity to class, or None where nobody kept it.
+        crop: what the pictures are.
+        split: see `SplitData.split`, or None in the older form.
+        settings: of the run that wrote it; empty in the older form.
+        history: the epochs that led to it; empty in the older form.
+    """
+
+    path: Path
+    state: State
+    optimizer_state: Any
+    epoch: int
+    accuracy: float | None
+    num_classes: int
+    label_map: dict[str, int] | None
+    crop: CropSpec
+    split: dict[str, Any] | None
+    settings: dict[str, Any]
+    history: History
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a model was made with."""
+    found = {"facesync": facesync.__version__, "python": platform.python_version()}
+    for name in ("torch", "torchvision", "facenet-pytorch", "numpy", "opencv-python", "pillow"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def save_checkpoint(
+    path: Path,
+    *,
+    network: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
+    epoch: int,
+    accuracy: float | None,
+    interrupted: bool,
+    label_map: dict[str, int],
+    crop: CropSpec,
+    split: dict[str, Any],
+    settings: dict[str, Any],
+    history: History,
+) -> None:
+    """Write a checkpoint, whole or not at all; see `Checkpoint` for what the values mean.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    # Through memory: torch.save hides a full disk behind an error of its own.
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "format": FORMAT,
+            "architecture": ARCHITECTURE,
+            "epoch": epoch,
+            "model_state_dict": network.state_dict(),
+            "optimizer_state_dict": optimizer.state_dict(),
+            "scheduler_state_dict": scheduler.state_dict(),
+            "accuracy": accuracy,
+            "interrupted": interrupted,
+            "num_classes": len(label_map),
+            "label_map": label_map,
+            "crop": crop.to_dict(),
+            "split": split,
+            "settings": settings,
+            "history": history.to_dict(),
+            "versions": versions(),
+        },
+        buffer,
+    )
+    with replacing(path) as file:
+        file.write(buffer.getbuffer())
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of this or the plain older form.
+
+    Raises:
+        ModelError: it cannot be opened, was not trained, or holds something odd.
+    """
+    data = read_checkpoint(path)
+    state = {key.removeprefix("module."): value for key, value in data["model_state_dict"].items()}
+    weight = state.get("logits.weight")
+    if weight is None or weight.ndim != 2:
+        raise ModelError(
+            f"{path} has no classifier to go on training; give it to train_model.py --weights"
+        )
+    try:
+        checkpoint = Checkpoint(
+            path=path,
+            state=state,
+            optimizer_state=data.get("optimizer_state_dict"),
+            epoch=_whole(data, "epoch", 0),
+            accuracy=_accuracy(data.get("accuracy")),
+            num_classes=_whole(data, "num_classes", len(weight)),
+            label_map=_label_map(data.get("label_map")),
+            crop=checkpoint_crop(data),
+            split=_dict(data.get("split")),
+            settings=_dict(data.get("settings")) or {},
+            history=History.from_dict(data["history"]) if "history" in data else History(),
+        )
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{path} was not opened, it holds odd values: {error}") from error
+    if checkpoint.num_classes != len(weight):
+        raise ModelError(
+            f"{path} says it has {checkpoint.num_classes} identities, its classifier {len(weight)}"
+        )
+    if checkpoint.label_map is None:
+        return _with_label_map_beside(checkpoint)
+    return _fitting(checkpoint, str(path))
+
+
+def _with_label_map_beside(checkpoint: Checkpoint) -> Checkpoint:
+    """Take `label_map.pkl` from the checkpoint's folder, where the older form kept it."""
+    path = checkpoint.path.with_name(LABEL_MAP_NAME)
+    if not path.exists():
+        return checkpoint
+    try:
+        label_map = _label_map(load_plain(path))
+    except (TypeError, ValueError) as error:
+        raise FileError(f"{path} is no label map: {error}") from error
+    return _fitting(replace(checkpoint, label_map=label_map), str(path))
+
+
+def _fitting(checkpoint: Checkpoint, source: str) -> Checkpoint:
+    """Return a checkpoint whose label map has one identity for each class, or raise."""
+    classes = sorted((checkpoint.label_map or {}).values())
+    if classes != list(range(checkpoint.num_classes)):
+        raise ModelError(
+            f"the label map in {source} does not number the {checkpoint.num_classes} identities "
+            f"that {checkpoint.path} was trained on"
+        )
+    return checkpoint
+
+
+def _whole(data: dict[str, Any], key: str, default: int) -> int:
+    value = data.get(key, default)
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{key} is {value!r:.60}")
+    return value
+
+
+def _accuracy(value: Any) -> float | None:
+    return None if value is None else share(float(value))
+
+
+def _label_map(value: Any) -> dict[str, int] | None:
+    if value is None:
+        return None
+    return {str(name): int(label) for name, label in _dict(value).items()}
+
+
+def _dict(value: Any) -> Any:
+    if value is not None and not isinstance(value, dict):
+        raise TypeError(f"{value!r:.60} is no mapping")
+    return value
+
+
+def restore_optimizer(optimizer: torch.optim.Adam, state: Any) -> bool:
+    """Give an optimizer the running averages of a saved one; rates and options stay its own.
+
+    Returns:
+        Whether the saved state fitted; where it did not, the optimizer is as fresh as before.
+    """
+    fresh = optimizer.state_dict()
+    try:
+        optimizer.load_state_dict({**fresh, "state": state["state"]})
+        fits = all(_fits(parameter, values) for parameter, values in optimizer.state.items())
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError):
+        fits = False
+    if not fits:
+        optimizer.load_state_dict(fresh)
+    return fits
+
+
+def _fits(parameter: Any, values: Any) -> bool:
+    """Say whether Adam can go on with what was saved for a parameter."""
+    return (
+        isinstance(parameter, torch.Tensor)
+        and set(values) == {"step", "exp_avg", "exp_avg_sq"}
+        and float(values["step"]) >= 0
+        and all(
+            values[name].shape == parameter.shape and bool(torch.isfinite(values[name]).all())
+            for name in ("exp_avg", "exp_avg_sq")
+        )
+    )

@@ -1,0 +1,146 @@
+"""The history of a model's training: one row an epoch, over every run that trained it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+from facesync.errors import FileError
+from facesync.files import replacing
+from facesync.pickles import load_plain, save_plain
+
+HISTORY_NAME = "training_history.pkl"
+
+MEASURES = ("train_loss", "train_acc", "val_loss", "val_acc")
+COLUMNS = ("epoch", "run", *MEASURES, "lr", "seconds", "images_per_second")
+
+Row = dict[str, int | float | None]
+
+
+class History:
+    """Rows of `COLUMNS`, oldest first.
+
+    `epoch` counts from 1 through all runs, and `run` says which run an epoch belongs to: 1 is
+    train_model.py, 2 the first continue_training.py and so on. Losses are mean cross-entropies,
+    accuracies shares between 0 and 1, `lr` the rate an epoch was trained with, `seconds` its
+    wall time, `images_per_second` the speed of training alone. What a history of the older form
+    does not say is None.
+    """
+
+    def __init__(self, rows: list[Row] | None = None) -> None:
+        self.rows = list(rows or [])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def column(self, name: str) -> list[Any]:
+        """Return one column, oldest epoch first."""
+        return [row[name] for row in self.rows]
+
+    def best_accuracy(self) -> float | None:
+        """Return the best validation accuracy, or None where there is no epoch."""
+        return max(self.column("val_acc"), default=None)
+
+    def last_epoch(self) -> int:
+        """Return the number of the last epoch, 0 where there is none."""
+        return int(self.rows[-1]["epoch"] or 0) if self.rows else 0
+
+    def next_run(self) -> int:
+        """Return the number of the run that comes next, 1 where there was none."""
+        return int(self.rows[-1]["run"] or 0) + 1 if self.rows else 1
+
+    def begins_with(self, other: History) -> bool:
+        """Say whether the first epochs measured the same as all of another history's."""
+        return len(other) <= len(self) and all(
+            math.isclose(mine[name] or 0, theirs[name] or 0, rel_tol=1e-9)
+            for mine, theirs in zip(self.rows, other.rows, strict=False)
+            for name in MEASURES
+        )
+
+    def to_dict(self) -> dict[str, list[int | float | None]]:
+        """Return a list for each column: what `training_history.pkl` and checkpoints hold."""
+        return {name: self.column(name) for name in COLUMNS}
+
+    @staticmethod
+    def from_dict(data: Any) -> History:
+        """Read what `to_dict` returned, or the older form, which has only `MEASURES`.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        if not isinstance(data, dict) or not all(
+            isinstance(data.get(name), list | tuple) for name in MEASURES
+        ):
+            raise ValueError(f"it is not lists of {', '.join(MEASURES)}")
+        length = len(data["train_loss"])
+        lists: dict[str, list[Any]] = {
+            "epoch": list(range(1, length + 1)),
+            "run": [1] * length,
+        }
+        for name in COLUMNS:
+            lists[name] = list(data.get(name, lists.get(name, [None] * length)))
+            if len(lists[name]) != length:
+                raise ValueError(f"its lists differ in length: {name} has {len(lists[name])}")
+        return History([_row(*values) for values in zip(*map(lists.get, COLUMNS), strict=True)])
+
+    def save(self, folder: Path) -> None:
+        """Write `training_history.pkl` and `.csv`, and `.png` where there is an epoch to draw.
+
+        Raises:
+            FileError: a file cannot be written.
+        """
+        from facesync.training.plots import save_curves
+
+        path = folder / HISTORY_NAME
+        save_plain(self.to_dict(), path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with replacing(path.with_suffix(".csv")) as file:
+            file.write(text.getvalue().encode())
+        if self.rows:
+            save_curves(self, path.with_suffix(".png"))
+
+
+def _row(*values: Any) -> Row:
+    """Make a row of values in the order of `COLUMNS`, all checked and plain."""
+    row: Row = {}
+    for name, value in zip(COLUMNS, values, strict=True):
+        if value is None and name not in ("epoch", "run", *MEASURES):
+            row[name] = None
+        elif name in ("epoch", "run"):
+            row[name] = int(value)
+        else:
+            number = float(value)
+            if not math.isfinite(number):
+                raise ValueError(f"{name} is {value}")
+            row[name] = share(number) if name.endswith("_acc") else number
+    return row
+
+
+def share(accuracy: float) -> float:
+    """Return an accuracy as a share, 0…1; the older form may give it in percent.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not 0 <= accuracy <= 100:
+        raise ValueError(f"an accuracy is {accuracy}")
+    return accuracy / 100 if accuracy > 1 else accuracy
+
+
+def load_history(path: Path) -> History:
+    """Read `training_history.pkl`, of this or the older form.
+
+    Raises:
+        FileError: missing, damaged, or something else.
+    """
+    data = load_plain(path)
+    try:
+        return History.from_dict(data)
+    except (ValueError, TypeError) as error:
+        raise FileError(f"{path} is no training history: {error}") from error

@@ -1,0 +1,103 @@
+"""Stand-ins for models and cameras: what is in a picture is written in its colour.
+
+Red says how many faces there are, green whose the first one is, blue tells pictures apart.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+
+import numpy as np
+
+from facesync.app.cameras import Camera, Frame
+from facesync.app.recognizer import Seen
+from facesync.faces.detection import Face
+
+STEP = 40  # between the values that a colour can have
+
+
+def picture(faces: int = 1, who: int = 1, variant: int = 0) -> np.ndarray:
+    """Image_rgb, (120, 160, 3), that shows so many faces to a `FakeRecognizer`."""
+    return np.full((120, 160, 3), (faces * STEP, who * STEP, variant), dtype=np.uint8)
+
+
+def embedding(who: int, variant: int = 0) -> np.ndarray:
+    """Nearly the same for all pictures of one person, nearly orthogonal between people."""
+    vector = np.zeros(512)
+    vector[who] = 1.0
+    vector[100 + variant] = 0.3
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+class FakeRecognizer:
+    """Reads off a picture what the real one would have to find."""
+
+    def __init__(self, settings: object = None, fingerprint: str = "model-a") -> None:
+        given = getattr(settings, "threshold", None)
+        self.threshold = 0.6 if given is None else given
+        self.fingerprint = fingerprint
+        self.model_in_words = "fake weights"
+        self.threshold_in_words = f"{self.threshold:.3f}"
+        self.loaded = False
+        self.looks = 0
+        self.failure: Exception | None = None
+
+    def load(self) -> None:
+        self.loaded = True
+
+    def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:
+        self.load()
+        self.looks += 1
+        if self.failure:
+            raise self.failure
+        red, green, blue = (int(value) for value in image_rgb[60, 80])
+        faces = [face(index) for index in range(round(red / STEP))]
+        found = embedding(round(green / STEP), blue) if faces else None
+        return Seen(image_rgb, faces, found)
+
+
+def face(index: int = 0) -> Face:
+    box = np.array([60, 40, 100 - index, 80], dtype=np.float32)
+    return Face(box, np.zeros((5, 2), dtype=np.float32), 0.99)
+
+
+class FakeCamera(Camera):
+    """Gives frames of RGB pictures at 10 a second, without waiting; then ends, fails or hangs.
+
+    Args:
+        pictures_rgb: the frames.
+        live: see `Camera`; the frames then come with a short pause.
+        then: `end`, `hang`, or an error that is raised.
+    """
+
+    def __init__(
+        self,
+        pictures_rgb: Iterable[np.ndarray],
+        *,
+        live: bool = False,
+        then: str | Exception = "end",
+    ) -> None:
+        self._pictures = iter(pictures_rgb)
+        self.live = live
+        self._then = then
+        self._number = 0
+        self.closed = threading.Event()
+
+    def read(self) -> Frame | None:
+        picture_rgb = next(self._pictures, None)
+        if picture_rgb is None:
+            if isinstance(self._then, Exception):
+                raise self._then
+            if self._then == "hang":
+                self.closed.wait(60)
+            return None
+        if self.live:
+            time.sleep(0.01)
+        frame = Frame(self._number, self._number / 10, picture_rgb[:, :, ::-1].copy())
+        self._number += 1
+        return frame
+
+    def close(self) -> None:
+        self.closed.set()

@@ -1,0 +1,168 @@
+"""Every kind of camera gives frames in BGR, or one line that says what to try."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from facesync.app import cameras
+from facesync.app.cameras import open_camera
+from facesync.errors import CameraError, PictureError
+from facesync.images import save_jpeg
+
+RED = np.full((60, 80, 3), (250, 10, 10), dtype=np.uint8)
+
+
+def grey(level: int) -> np.ndarray:
+    return np.full((60, 80, 3), level, dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number, level in enumerate((10, 90, 200)):
+        save_jpeg(grey(level), tmp_path / "pictures" / f"{number}.jpg")
+    (tmp_path / "pictures" / "notes.txt").write_text("no picture")
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def video(tmp_path):
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (80, 60))
+    for level in range(0, 250, 10):
+        writer.write(grey(level))
+    writer.release()
+    return path
+
+
+def test_a_picture_is_one_frame_in_bgr(tmp_path):
+    save_jpeg(RED, tmp_path / "red.JPG")
+    with open_camera(str(tmp_path / "red.JPG")) as camera:
+        frame = camera.read()
+        assert camera.read() is None
+    assert frame.name == "red.JPG"
+    assert frame.frame_bgr.shape == (60, 80, 3)
+    blue, _, red = frame.frame_bgr[30, 40]
+    assert red > 200 > 50 > blue
+    np.testing.assert_array_equal(frame.image_rgb, frame.frame_bgr[:, :, ::-1])
+    assert camera.stills and not camera.mirrored
+
+
+def test_a_folder_is_each_picture_once(folder):
+    with open_camera(str(folder)) as camera:
+        levels = [int(frame.frame_bgr[0, 0, 0]) for frame in iter(camera.read, None)]
+    assert levels == pytest.approx([10, 90, 200], abs=3)
+
+
+def test_a_slideshow_goes_round_a_second_a_picture(folder):
+    with open_camera(str(folder), slideshow=True) as camera:
+        frames = [camera.read() for _ in range(45)]
+    levels = [int(frame.frame_bgr[0, 0, 0]) for frame in frames]
+    assert levels[::10] == pytest.approx([10, 90, 200, 10, 90], abs=3)
+    assert [frame.seconds for frame in frames[::10]] == [0, 1, 2, 3, 4]
+    assert [frame.number for frame in frames] == list(range(45))
+
+
+def test_one_picture_stands_in_for_a_camera(tmp_path):
+    save_jpeg(RED, tmp_path / "red.jpg")
+    with open_camera(str(tmp_path / "red.jpg"), slideshow=True) as camera:
+        frames = [camera.read() for _ in range(30)]
+    assert frames[0].frame_bgr is frames[29].frame_bgr
+
+
+@pytest.mark.parametrize("slideshow", [False, True])
+def test_unreadable_pictures_of_a_folder_are_left_out(folder, slideshow, caplog):
+    (folder / "1.jpg").write_bytes(b"")
+    with open_camera(str(folder), slideshow=slideshow) as camera:
+        frames = [camera.read() for _ in range(21 if slideshow else 2)]
+    levels = [int(frame.frame_bgr[0, 0, 0]) for frame in frames]
+    assert set(levels) == {10, 200}
+    assert "1.jpg: the file is empty (0 bytes); left out" in caplog.text
+
+
+@pytest.mark.parametrize("slideshow", [False, True])
+def test_a_folder_without_one_readable_picture(folder, slideshow):
+    for path in folder.glob("*.jpg"):
+        path.write_bytes(b"")
+    with open_camera(str(folder), slideshow=slideshow) as camera, pytest.raises(PictureError):
+        camera.read()
+
+
+def test_a_video_has_its_own_time(video):
+    with open_camera(str(video)) as camera:
+        frames = list(iter(camera.read, None))
+    assert len(frames) == 25
+    assert frames[-1].seconds == pytest.approx(2.4)
+    assert not camera.live and not camera.stills
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("nothing.mp4", "there is no .*nothing.mp4; --camera takes a number"),
+        ("empty_folder", "holds no pictures"),
+        ("text.mp4", "no video or picture that can be decoded"),
+        ("empty.mp4", "no video or picture that can be decoded"),
+    ],
+)
+def test_what_is_no_camera_is_one_line(tmp_path, source, line, capfd):
+    (tmp_path / "empty_folder").mkdir()
+    (tmp_path / "text.mp4").write_text("this is no video\n" * 100)
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    with pytest.raises(CameraError, match=line), open_camera(str(tmp_path / source)) as camera:
+        camera.read()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_camera_that_is_not_there_is_one_line(capfd):
+    with pytest.raises(CameraError, match="camera 97 does not open: is it plugged in"):
+        open_camera("97")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_offline_refuses_a_stream():
+    with pytest.raises(CameraError, match="--offline"):
+        open_camera("rtsp://127.0.0.1:9/x", offline=True)
+
+
+def test_a_stream_that_does_not_answer_is_one_line(capfd):
+    with pytest.raises(CameraError, match="does not open: check the address"):
+        open_camera("http://127.0.0.1:9/x")
+    assert capfd.readouterr() == ("", "")
+
+
+class FakeVideoCapture:
+    """Stands for cv2.VideoCapture: gives `frames`, then none."""
+
+    frames = 0
+
+    def __init__(self, *args: object) -> None:
+        self.left = self.frames
+        self.released = False
+        FakeVideoCapture.last = self
+
+    def isOpened(self) -> bool:
+        return True
+
+    def read(self):
+        self.left -= 1
+        return (True, grey(1)) if self.left >= 0 else (False, None)
+
+    def release(self) -> None:
+        self.released = True
+
+
+@pytest.mark.parametrize(
+    ("frames", "line"), [(0, "opens but gives no frames"), (2, "gives no more frames")]
+)
+def test_a_camera_that_gives_no_frames_is_one_line(monkeypatch, frames, line):
+    monkeypatch.setattr(cv2, "VideoCapture", FakeVideoCapture)
+    monkeypatch.setattr(FakeVideoCapture, "frames", frames)
+    monkeypatch.setattr(cameras, "FIRST_FRAME_SECONDS", 0.2)
+    with pytest.raises(CameraError, match=f"camera 0 {line}"), open_camera("0") as camera:
+        for _ in range(frames):
+            assert camera.read().frame_bgr.shape == (60, 80, 3)
+        camera.read()
+    assert camera.live and camera.mirrored
+    assert FakeVideoCapture.last.released

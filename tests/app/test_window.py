@@ -1,0 +1,179 @@
+"""The loop that shows a camera and answers keys, with a window that only remembers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from itertools import repeat
+
+import numpy as np
+import pytest
+
+from facesync.app import live, window
+from facesync.app.screens import RegisterScreen, VerifyScreen
+from facesync.app.window import run, why_no_window
+from facesync.errors import CameraError, StoreError
+from facesync.gallery.store import Person, now
+from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, picture
+
+
+class FakeWindow:
+    """Presses a key whenever the screen has come to a state that calls for it."""
+
+    def __init__(self, keys) -> None:
+        self.keys = iter(keys)
+        self.shown: list[np.ndarray] = []
+        self.last_words: np.ndarray | None = None
+        self.open = False
+
+    def __enter__(self):
+        self.open = True
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.open = False
+
+    def show(self, canvas_bgr: np.ndarray) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        self.shown.append(canvas_bgr)
+
+    def key(self) -> str | None:
+        threading.Event().wait(0.002)
+        key = next(self.keys, "q")
+        if isinstance(key, BaseException):
+            raise key
+        return key
+
+    def linger(self, canvas_bgr: np.ndarray) -> None:
+        self.last_words = canvas_bgr
+
+
+def endless(**kwargs) -> FakeCamera:
+    return FakeCamera(repeat(picture()), live=True, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def everything_ends():
+    yield
+    assert not {thread.name for thread in threading.enumerate()} & {"capture", "analysis"}
+
+
+def test_registering_ends_with_the_fifth_sample():
+    saved = []
+    camera, shown = endless(), FakeWindow(repeat("c", 10_000))
+    assert run(shown, camera, FakeRecognizer(), RegisterScreen("Ada", saved.append))
+    assert len(saved) == 1 and len(saved[0]) == 5
+    assert shown.last_words is not None
+    assert not shown.open and camera.closed.is_set()
+
+
+def test_q_gives_up_and_stores_nothing():
+    saved = []
+    camera, shown = endless(), FakeWindow(["c", None, "c", None, "q"])
+    assert not run(shown, camera, FakeRecognizer(), RegisterScreen("Ada", saved.append))
+    assert saved == []
+    assert shown.last_words is None
+    assert not shown.open and camera.closed.is_set()
+
+
+def test_verifying_goes_on_until_q(capsys):
+    screen = VerifyScreen([Person("Ada", embedding(1), "model-a", now(), 5)], 0.6)
+
+    def keys():
+        yield "v"
+        while capsys.readouterr().out.count("Ada: accepted") == 0:
+            yield None
+        yield "v"
+        while capsys.readouterr().out.count("Ada: accepted") == 0:
+            yield None
+        yield "q"
+
+    assert not run(FakeWindow(keys()), endless(), FakeRecognizer(), screen)
+
+
+@pytest.mark.parametrize(
+    ("then", "line"),
+    [
+        ("end", "come to its end"),
+        (CameraError("unplugged"), "unplugged"),
+        (ValueError("driver"), "the camera failed: ValueError: driver"),
+    ],
+)
+def test_a_camera_that_stops_is_said_on_screen_and_raised(then, line):
+    camera = FakeCamera([picture()] * 3, live=True, then=then)
+    shown = FakeWindow(repeat(None, 10_000))
+    with pytest.raises(CameraError, match=line):
+        run(shown, camera, FakeRecognizer(), RegisterScreen("Ada", print))
+    assert shown.last_words is not None
+    assert not shown.open and camera.closed.is_set()
+
+
+def test_a_camera_that_stalls_is_said_on_screen_and_raised(monkeypatch):
+    monkeypatch.setattr(live, "STALL_SECONDS", 0.3)
+    camera = FakeCamera([picture()] * 3, live=True, then="hang")
+    shown = FakeWindow(repeat(None, 10_000))
+    with pytest.raises(CameraError, match="gives no frames any more"):
+        run(shown, camera, FakeRecognizer(), RegisterScreen("Ada", print))
+    assert shown.last_words is not None
+    assert not shown.open
+    camera.closed.set()
+    for thread in threading.enumerate():
+        if thread.name == "capture":
+            thread.join(20)
+
+
+def test_models_that_fail_are_one_line():
+    recognizer = FakeRecognizer()
+    recognizer.failure = RuntimeError("CUDA out of memory")
+    with pytest.raises(CameraError, match="looking for faces failed: RuntimeError: CUDA out"):
+        run(FakeWindow(repeat(None, 10_000)), endless(), recognizer, RegisterScreen("Ada", print))
+
+
+def test_a_store_that_cannot_be_written_closes_the_window():
+    def save(enrolment) -> None:
+        raise StoreError("disk full")
+
+    camera, shown = endless(), FakeWindow(repeat("c", 10_000))
+    with pytest.raises(StoreError, match="disk full"):
+        run(shown, camera, FakeRecognizer(), RegisterScreen("Ada", save))
+    assert not shown.open and camera.closed.is_set()
+
+
+def test_ctrl_c_leaves_cleanly():
+    camera, shown = endless(), FakeWindow([None, None, KeyboardInterrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        run(shown, camera, FakeRecognizer(), RegisterScreen("Ada", print))
+    assert not shown.open and camera.closed.is_set()
+
+
+@pytest.fixture
+def linux(monkeypatch):
+    monkeypatch.setattr(window.sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_no_display(linux):
+    assert why_no_window() == "there is no display (DISPLAY is not set)"
+    linux.setenv("WAYLAND_DISPLAY", "wayland-0")
+    assert "XWayland" in why_no_window()
+
+
+@pytest.mark.parametrize("display", [":4711", "127.0.0.1:0", "nonsense", ":", "unix:4711.0"])
+def test_a_display_that_does_not_answer(linux, display):
+    linux.setenv("DISPLAY", display)
+    assert why_no_window() == f"the display {display} does not answer"
+
+
+def test_a_display_that_answers(linux):
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        linux.setenv("DISPLAY", f"127.0.0.1:{server.getsockname()[1] - 6000}.0")
+        assert why_no_window() is None
+
+
+def test_other_systems_have_a_window(linux):
+    linux.setattr(window.sys, "platform", "darwin")
+    assert why_no_window() is None

@@ -1,0 +1,403 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from facesync.data import conversion
+from facesync.data.conversion import REPORT_NAME, convert_pack
+from facesync.data.pack import Pack
+from facesync.data.recordio import write_pack
+from facesync.errors import DataError, FileError
+from tests.conftest import ROOT
+from tests.data.packs import (
+    index_of,
+    many_pictures,
+    overwrite,
+    picture,
+    pictures,
+    write_im2rec,
+    write_index,
+)
+
+SCRIPT = "preprocessing_dataset.py"
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, hidden ones too, but for the report."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != REPORT_NAME
+    }
+
+
+def report_of(folder: Path) -> dict:
+    return json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
+
+
+def reasons_of(folder: Path) -> dict[int | None, str]:
+    return {entry["key"]: entry["reason"] for entry in report_of(folder)["corrupt"]}
+
+
+@pytest.fixture
+def rec(tmp_path) -> Path:
+    """3 identities with 4 pictures each: keys 1 to 12, bookkeeping 13 to 15."""
+    return write_pack(tmp_path / "pack", pictures(3, 4))
+
+
+@pytest.fixture
+def expected() -> dict[str, bytes]:
+    return {f"{who}/{key}.jpg": data for key, (who, data) in enumerate(pictures(3, 4), 1)}
+
+
+def test_the_bytes_are_those_of_the_pack(rec, tmp_path, expected, run_script):
+    out = tmp_path / "a" / "out"
+    done = run_script(SCRIPT, "--input", rec.parent, "--output", out)
+    assert done.returncode == 0
+    assert tree(out) == expected
+    assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
+    report = report_of(out)
+    assert {key: report[key] for key in ("images", "identities", "bookkeeping", "corrupt")} == {
+        "images": 12,
+        "identities": 3,
+        "bookkeeping": 4,
+        "corrupt": [],
+    }
+    assert report["source"] == str(rec) and report["written"] == 12
+    assert "one header (key 0) and 3 that say which keys" in report["explanation"]
+    assert "12 pictures of 3 identities: 12 written" in done.stdout
+    assert "10,573" in done.stdout
+    assert "pictures/s" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("encoding", "suffix"),
+    [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp"), ("BMP", "bmp"), ("GIF", "gif")],
+)
+def test_other_encodings_keep_their_suffix(tmp_path, encoding, suffix):
+    write_im2rec(tmp_path / "a.rec", [((5.0,), picture(1, encoding))])
+    report = convert_pack(tmp_path / "a.rec", tmp_path / "out", workers=1, decode_check=True)
+    assert tree(tmp_path / "out") == {f"5/0.{suffix}": picture(1, encoding)}
+    assert report.bookkeeping == 0 and "no bookkeeping" in report.explanation
+
+
+def test_a_shuffled_pack_with_several_workers(tmp_path):
+    samples = [((float(who),), data) for who, data in many_pictures(20, 60)]
+    random.Random(3).shuffle(samples)
+    write_im2rec(tmp_path / "a.rec", samples)
+    report = convert_pack(tmp_path / "a.rec", tmp_path / "out", workers=3)
+    assert (report.images, report.identities) == (1200, 20)
+    assert tree(tmp_path / "out") == {
+        f"{labels[0]:.0f}/{key}.jpg": data for key, (labels, data) in enumerate(samples)
+    }
+
+
+def test_running_again_writes_only_what_is_missing(rec, tmp_path, expected):
+    out = tmp_path / "out"
+    convert_pack(rec, out, workers=2)
+    (out / "0" / "1.jpg").unlink()
+    (out / "1" / "5.jpg").write_bytes(b"")
+    (out / "2" / "9.jpg").write_bytes(expected["2/9.jpg"][:50])
+    kept = (out / "0" / "2.jpg").stat().st_ino
+    report = convert_pack(rec, out, workers=2)
+    assert (report.images, report.written, report.already_there) == (12, 3, 9)
+    assert tree(out) == expected
+    assert (out / "0" / "2.jpg").stat().st_ino == kept
+
+
+def test_what_a_killed_run_left_is_removed(rec, tmp_path, expected):
+    left = tmp_path / "out" / ".conversion.tmp"
+    left.mkdir(parents=True)
+    (left / "4711").write_bytes(b"half a picture")
+    convert_pack(rec, tmp_path / "out")
+    assert tree(tmp_path / "out") == expected
+    assert not left.exists()
+
+
+def start_script(*args: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / SCRIPT), *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
+    """A pack that takes a while, and what it holds."""
+    samples = list(many_pictures(400, 50))
+    rec = write_pack(tmp_path_factory.mktemp("large"), samples)
+    return rec, {f"{who}/{key}.jpg": data for key, (who, data) in enumerate(samples, 1)}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+@pytest.mark.parametrize("whole_group", [True, False], ids=["all processes", "only the parent"])
+def test_kill_9_leaves_only_whole_pictures_and_running_again_completes(
+    large, tmp_path, whole_group
+):
+    rec, expected = large
+    out = tmp_path / "out"
+    script = start_script("--input", rec, "--output", out, "--workers", 2)
+    wait_for((out / "3").exists)
+    if whole_group:
+        os.killpg(script.pid, signal.SIGKILL)
+    else:
+        script.kill()
+    script.communicate()  # ends only when the workers, which hold the same pipes, have ended
+    assert not (out / REPORT_NAME).exists()
+    left = tree(out)
+    written = {name: data for name, data in left.items() if not name.startswith(".")}
+    assert 0 < len(written) < len(expected)
+    assert written.items() <= expected.items()
+
+    report = convert_pack(rec, out, workers=2)
+    assert report.already_there == len(written)
+    assert tree(out) == expected
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_ctrl_c_says_that_running_again_goes_on(large, tmp_path):
+    rec, expected = large
+    out = tmp_path / "out"
+    script = start_script("--input", rec, "--output", out, "--workers", 2)
+    wait_for((out / "3").exists)
+    os.killpg(script.pid, signal.SIGINT)
+    _, said = script.communicate()
+    assert script.returncode == 130
+    assert "run the same command again, it goes on where this one stopped" in said
+    assert "Traceback" not in said
+    written = tree(out)
+    assert 0 < len(written) < len(expected)
+    assert written.items() <= expected.items()
+
+
+def test_corrupt_pictures_by_start_and_end(shared, tmp_path):
+    convert_pack(shared / "data" / "recordio" / "corrupt.rec", tmp_path)
+    report = report_of(tmp_path)
+    assert (report["images"], report["identities"], report["bookkeeping"]) == (10, 5, 6)
+    assert Counter(((key - 1) % 8, reason) for key, reason in reasons_of(tmp_path).items()) == {
+        (1, "end marker missing: truncated JPEG"): 5,
+        (2, "end marker missing: truncated JPEG"): 5,
+        (3, "empty"): 5,
+        (4, "start marker missing: not a picture of a known encoding"): 5,
+        (6, "end marker missing: truncated JPEG"): 5,
+        (7, "start marker missing: not a picture of a known encoding"): 5,
+    }
+    keys = {int(Path(name).stem) for name in tree(tmp_path)}
+    assert keys == {key for key in range(1, 41) if (key - 1) % 8 in (0, 5)}
+
+
+def test_decoding_finds_the_early_end(shared, tmp_path):
+    convert_pack(shared / "data" / "recordio" / "corrupt.rec", tmp_path, decode_check=True)
+    assert report_of(tmp_path)["decode_check"] is True
+    early = {key: reason for key, reason in reasons_of(tmp_path).items() if (key - 1) % 8 == 5}
+    assert set(early.values()) == {"end marker in the middle: the rest of the JPEG is lost"}
+    assert {int(Path(name).stem) for name in tree(tmp_path)} == {1, 9, 17, 25, 33}
+
+
+def test_decoding_finds_damage_between_sound_ends(tmp_path):
+    damaged = picture(1, "PNG")
+    damaged = damaged[:60] + bytes(40) + damaged[100:]
+    write_im2rec(tmp_path / "a.rec", [((1.0,), damaged), ((1.0,), picture(2, "PNG"))])
+    assert convert_pack(tmp_path / "a.rec", tmp_path / "marks").images == 2
+    assert convert_pack(tmp_path / "a.rec", tmp_path / "decoded", decode_check=True).images == 1
+    assert "damaged picture" in reasons_of(tmp_path / "decoded")[0]
+
+
+@pytest.mark.parametrize("name", ["train", "listlabel", "multipart", "unaligned", "png"])
+def test_packs_that_mxnet_wrote(shared, tmp_path, name):
+    pack = Pack(shared / "data" / "recordio" / f"{name}.rec")
+    convert_pack(pack.path, tmp_path, decode_check=True)
+    suffix = "png" if name == "png" else "jpg"
+    manifest = json.loads((pack.path.parent / "manifest.json").read_text())[name]
+    assert tree(tmp_path) == {
+        f"{entry['label']}/{entry['key']}.{suffix}": pack.read(entry["key"]).data
+        for entry in manifest["entries"]
+    }
+    assert report_of(tmp_path)["bookkeeping"] == manifest["identities"] + 1
+
+
+@pytest.mark.slow
+def test_a_real_pack_in_casias_layout(shared, tmp_path):
+    convert_pack(shared / "data" / "celeba_pack", tmp_path)
+    report = report_of(tmp_path)
+    assert (report["images"], report["identities"], report["bookkeeping"]) == (4936, 240, 241)
+    assert report["corrupt"] == []
+    assert len(tree(tmp_path)) == 4936
+
+
+def test_everything_readable_is_converted_and_the_rest_is_reported(rec, tmp_path, expected):
+    rows = index_of(rec)
+    overwrite(rec, rows[6], b"\0\0\0\0")
+    write_index(rec, (rows | {2: 10**12}).items())
+    convert_pack(rec, tmp_path / "out")
+    assert reasons_of(tmp_path / "out") == {2: "outside the file", 6: "no record starts here"}
+    assert tree(tmp_path / "out") == {
+        name: data for name, data in expected.items() if name not in ("0/2.jpg", "1/6.jpg")
+    }
+
+
+def test_a_truncated_pack_without_index(rec, tmp_path, expected, run_script):
+    rec.write_bytes(rec.read_bytes()[: index_of(rec)[12] + 99])
+    rec.with_suffix(".idx").unlink()
+    done = run_script(SCRIPT, "--input", rec, "--output", tmp_path / "out")
+    assert done.returncode == 0
+    assert "corrupt: record 12: at byte" in done.stdout
+    expected.pop("2/12.jpg")
+    assert tree(tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: None, "no such file or folder"),
+        (lambda path: path.mkdir(), "no RecordIO pack"),
+        (lambda path: path.write_bytes(b""), "the file is empty"),
+        (lambda path: path.write_text("a text\n" * 999), "not a RecordIO pack"),
+    ],
+    ids=["missing", "empty folder", "empty file", "text"],
+)
+def test_an_input_that_is_no_pack_is_one_line(tmp_path, run_script, make, said):
+    make(tmp_path / "in")
+    done = run_script(SCRIPT, "--input", tmp_path / "in", "--output", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stdout == "" and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ") and said in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pack_without_any_picture_is_an_error_with_a_report(tmp_path):
+    write_im2rec(tmp_path / "a.rec", [((1.0,), b"no picture")])
+    with pytest.raises(DataError, match=r"no picture in it could be read; see .*report\.json"):
+        convert_pack(tmp_path / "a.rec", tmp_path / "out")
+    assert list(reasons_of(tmp_path / "out")) == [0]
+
+
+def test_an_output_that_is_a_file(rec, tmp_path, run_script):
+    (tmp_path / "out").write_text("mine")
+    done = run_script(SCRIPT, "--input", rec, "--output", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "cannot write to" in done.stderr
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_an_output_where_a_file_has_an_identitys_name(rec, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1").write_text("mine")
+    with pytest.raises(FileError, match="Not a directory"):
+        convert_pack(rec, tmp_path / "out")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_output(rec, tmp_path, run_script):
+    (tmp_path / "out").mkdir(mode=0o555)
+    done = run_script(SCRIPT, "--input", rec, "--output", tmp_path / "out")
+    assert done.returncode == 1
+    assert "cannot write to" in done.stderr and "Permission denied" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX limits")
+def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path):
+    """The limit on a file's size stands in for the disk's: a write that ends in the middle."""
+    import resource
+
+    small, large_one = picture(1), picture(2) + bytes(60)
+    assert len(small) < len(large_one)
+    rec = write_pack(tmp_path / "pack", [(0, small), (1, large_one)])
+    limit = len(large_one) - 10
+    done = subprocess.run(
+        [sys.executable, str(ROOT / SCRIPT), "--input", rec, "--output", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 1
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith("error: cannot write to") and "File too large" in error
+    assert "Traceback" not in done.stderr
+    assert set(tree(tmp_path / "out")) <= {"0/1.jpg"}
+    assert not (tmp_path / "out" / ".conversion.tmp").exists()
+    assert not (tmp_path / "out" / REPORT_NAME).exists()
+
+
+def test_a_failed_run_takes_the_old_report_away(rec, tmp_path):
+    out = tmp_path / "out"
+    convert_pack(rec, out)
+    (out / "1" / "5.jpg").unlink()
+    (out / "1" / "5.jpg").mkdir()
+    with pytest.raises(FileError):
+        convert_pack(rec, out)
+    assert not (out / REPORT_NAME).exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="workers are forked with what the test put in")
+def test_a_worker_that_dies_is_one_line(rec, tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "marker_fault", lambda data: os._exit(1))
+    with pytest.raises(DataError, match="a worker process died"):
+        convert_pack(rec, tmp_path / "out")
+
+
+def test_workers_that_are_started_anew(rec, tmp_path, expected):
+    """As on Windows and macOS: nothing is inherited, all of it is pickled."""
+    code = (
+        "import multiprocessing, sys\n"
+        "from preprocessing_dataset import process_casia_webface\n"
+        "if __name__ == '__main__':\n"
+        "    multiprocessing.set_start_method('spawn')\n"
+        "    process_casia_webface(sys.argv[1], sys.argv[2])\n"
+    )
+    (tmp_path / "caller.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "caller.py", rec, tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "12 pictures of 3 identities" in done.stdout
+    assert tree(tmp_path / "out") == expected
+
+
+def test_help_is_instant_since_nothing_heavy_is_imported():
+    code = (
+        "import sys, preprocessing_dataset\n"
+        "try: preprocessing_dataset.main(['--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "print(sorted({'torch', 'numpy', 'cv2', 'PIL', 'tqdm'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.endswith("[]\n"), done.stderr
+
+
+def test_wrong_usage_is_exit_code_2(run_script, tmp_path):
+    assert run_script(SCRIPT).returncode == 2
+    pack = ("--input", tmp_path, "--output", tmp_path)
+    assert run_script(SCRIPT, *pack, "--workers", 0).returncode == 2
+
+
+def test_what_the_script_offers_to_import():
+    import preprocessing_dataset
+    from facesync.data.datasets import FaceDataset
+
+    assert preprocessing_dataset.FaceDataset is FaceDataset
+    assert preprocessing_dataset.process_casia_webface is conversion.process_casia_webface
+    with pytest.raises(AttributeError, match="nothing_of_that_name"):
+        _ = preprocessing_dataset.nothing_of_that_name

@@ -1,0 +1,321 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import pickle
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from facesync.data.pack import Fault, Pack, Record, find_pack
+from facesync.data.recordio import RecordFile, join_header, write_pack
+from facesync.errors import DataError
+from tests.data.packs import (
+    index_of,
+    overwrite,
+    picture,
+    pictures,
+    write_im2rec,
+    write_index,
+    write_records,
+)
+
+
+@pytest.fixture
+def rec(tmp_path) -> Path:
+    """3 identities with 4 pictures each: keys 1 to 12, bookkeeping 13 to 15."""
+    return write_pack(tmp_path / "pack", pictures(3, 4))
+
+
+def kinds(pack: Pack) -> Counter[str]:
+    return Counter("fault" if isinstance(r, Fault) else r.kind for r in pack.records())
+
+
+def faults(pack: Pack) -> dict[int | None, str]:
+    found = pack.faults + [r for r in pack.records() if isinstance(r, Fault)]
+    assert len({fault.key for fault in found}) == len(found)
+    return {fault.key: fault.reason for fault in found}
+
+
+def read_pictures(pack: Pack) -> dict[int, tuple[str, bytes]]:
+    return {
+        r.key: (r.identity, r.data)
+        for r in pack.records()
+        if isinstance(r, Record) and r.kind == "picture"
+    }
+
+
+def expected(without: int | None = None) -> dict[int, tuple[str, bytes]]:
+    all_of_them = {key: (str(w), data) for key, (w, data) in enumerate(pictures(3, 4), 1)}
+    return {key: value for key, value in all_of_them.items() if key != without}
+
+
+@pytest.mark.parametrize("index", ["as written", "shuffled", "CRLF and blank lines", "none"])
+def test_any_index_gives_the_same(rec, index):
+    path = rec.with_suffix(".idx")
+    lines = path.read_text().splitlines()
+    if index == "shuffled":
+        random.Random(1).shuffle(lines)
+        path.write_text("\n".join(lines))
+    elif index == "CRLF and blank lines":
+        path.write_bytes("\r\n\r\n".join(lines).encode())
+    elif index == "none":
+        path.unlink()
+    pack = Pack(rec)
+    assert pack.index_path == (None if index == "none" else path)
+    assert pack.keys() == list(range(16)) and len(pack) == 16
+    assert pack.key_range == (13, 16)
+    assert faults(pack) == {}
+    assert kinds(pack) == {"picture": 12, "bookkeeping": 3, "header": 1}
+    assert read_pictures(pack) == expected()
+    assert [pack.read(key).data for key in range(1, 13)] == [d for _, d in expected().values()]
+
+
+def test_a_stretch_of_records(rec):
+    pack = Pack(rec)
+    every = [r.key for r in pack.records()]
+    assert [r.key for r in pack.records(2, 5)] == every[2:5]
+    assert [r.key for r in pack.records(14, 99)] == every[14:]
+
+
+def test_a_pickled_pack_reads_the_same(rec):
+    again = pickle.loads(pickle.dumps(Pack(rec)))
+    assert read_pictures(again) == expected()
+
+
+def test_pictures_with_two_labels_are_pictures(tmp_path):
+    samples = [((who, 0.5), data) for who, data in pictures(2, 3)]
+    write_im2rec(tmp_path / "a.rec", samples)
+    pack = Pack(tmp_path / "a.rec")
+    assert kinds(pack) == {"picture": 6}
+    assert pack.read(5).identity == "1" and pack.read(5).labels == (1.0, 0.5)
+
+
+@pytest.mark.parametrize("index", [True, False], ids=["index", "no index"])
+def test_im2rec_has_no_header_and_key_0_is_a_picture(tmp_path, index):
+    samples = [((float(who),), data) for who, data in pictures(2, 3)]
+    write_im2rec(tmp_path / "a.rec", samples)
+    if not index:
+        (tmp_path / "a.idx").unlink()
+    pack = Pack(tmp_path / "a.rec")
+    assert pack.key_range is None
+    assert kinds(pack) == {"picture": 6}
+    assert pack.read(0).data == picture(0)
+
+
+@pytest.mark.parametrize("own_ids", ["all the same", "too large", "none"])
+def test_without_usable_ids_the_position_is_the_key(tmp_path, own_ids):
+    if own_ids == "none":
+        records = [b"raw", b"", b"payload"]
+    else:
+        own_id = 0 if own_ids == "all the same" else (1 << 64) - 1
+        records = [join_header((1.0,), own_id, picture(i)) for i in range(3)]
+    write_records(tmp_path / "a.rec", records)
+    pack = Pack(tmp_path / "a.rec")
+    assert pack.keys() == [0, 1, 2]
+    assert kinds(pack) == {"fault" if own_ids == "none" else "picture": 3}
+
+
+def test_an_empty_record_among_the_pictures_is_a_picture_without_content(tmp_path):
+    rec = write_pack(tmp_path, [(0, picture(0)), (0, b""), (1, picture(1))])
+    assert kinds(Pack(rec)) == {"picture": 3, "bookkeeping": 2, "header": 1}
+
+
+def test_a_header_that_is_wrong_loses_no_picture(rec):
+    content = join_header((3.0, 16.0), 0, b"")
+    overwrite(rec, index_of(rec)[0] + 8, content)
+    assert read_pictures(Pack(rec)) == expected()
+
+
+@pytest.mark.parametrize("labels", [(1.0, math.inf), (math.nan, 5.0), (0.0, 5.0), (9.0, 5.0)])
+def test_a_header_that_makes_no_sense_is_none(rec, labels):
+    overwrite(rec, index_of(rec)[0] + 8, join_header(labels, 0, b""))
+    pack = Pack(rec)
+    assert pack.key_range is None
+    assert read_pictures(pack) == expected()
+    assert kinds(pack)["bookkeeping"] == 4
+
+
+@pytest.mark.parametrize("label", [0.5, math.nan, -math.inf])
+def test_a_label_that_is_no_identity(tmp_path, label):
+    write_im2rec(tmp_path / "a.rec", [((1.0,), picture(0)), ((label,), picture(1))])
+    assert faults(Pack(tmp_path / "a.rec")) == {1: f"label {label} is not a whole number"}
+
+
+@pytest.mark.parametrize(
+    ("offset", "said"),
+    [
+        (10**9, "outside the file"),
+        (10**30, "outside the file"),
+        (-8, "outside the file"),
+        (12, "no record starts here"),
+        (13, "no record starts here"),
+    ],
+    ids=["beyond the end", "beyond 64 bits", "negative", "inside a record", "odd"],
+)
+@pytest.mark.parametrize("key", [1, 5, 15])
+def test_an_index_row_that_points_elsewhere(rec, key, offset, said):
+    write_index(rec, (index_of(rec) | {key: offset}).items())
+    pack = Pack(rec)
+    assert faults(pack) == {key: said}
+    assert read_pictures(pack) == expected(without=key)
+    with pytest.raises(DataError, match=f"record {key}: {said}"):
+        pack.read(key)
+
+
+def test_an_index_row_into_the_middle_of_parts(tmp_path):
+    from facesync.data.recordio import MAGIC
+
+    write_im2rec(tmp_path / "a.rec", [((1.0,), picture(0)), ((1.0,), b"abcd" + MAGIC + b"ef")])
+    rows = index_of(tmp_path / "a.rec")
+    write_index(tmp_path / "a.rec", {0: rows[0], 1: rows[1] + 8 + 28}.items())
+    assert faults(Pack(tmp_path / "a.rec")) == {1: "the middle of another record"}
+
+
+def test_index_lines_that_are_none(rec):
+    path = rec.with_suffix(".idx")
+    path.write_bytes(
+        b"key\toffset\n7\n" + path.read_bytes() + b"\xff\xfe\n9" + b"9" * 30 + b"\t0\n"
+    )
+    pack = Pack(rec)
+    assert [fault.reason for fault in pack.faults] == [
+        f"line {number} of train.idx is no key and offset" for number in (1, 2, 19, 20)
+    ]
+    assert read_pictures(pack) == expected()
+
+
+def test_a_key_that_the_index_has_twice(rec):
+    rows = index_of(rec)
+    write_index(rec, [*rows.items(), (3, rows[4])])
+    pack = Pack(rec)
+    assert faults(pack) == {3: "the index has this key twice"}
+    assert read_pictures(pack) == expected()
+
+
+def test_an_index_that_was_cut_short(rec):
+    write_index(rec, list(index_of(rec).items())[:6])
+    pack = Pack(rec)
+    assert faults(pack) == {} and len(pack) == 16
+    assert read_pictures(pack) == expected()
+
+
+def test_an_empty_index_is_none(rec):
+    rec.with_suffix(".idx").write_text("")
+    assert Pack(rec).index_path is None
+    assert read_pictures(Pack(rec)) == expected()
+
+
+@pytest.mark.parametrize("index", [True, False], ids=["index", "no index"])
+def test_a_truncated_tail(rec, index):
+    start = index_of(rec)[12]
+    rec.write_bytes(rec.read_bytes()[: start + 100])
+    if not index:
+        rec.with_suffix(".idx").unlink()
+    pack = Pack(rec)
+    # The header and the bookkeeping stand behind the pictures here, and are gone too.
+    assert pack.key_range is None
+    assert read_pictures(pack) == expected(without=12)
+    found = faults(pack)
+    assert "truncated" in found.pop(12)
+    assert found == ({key: "outside the file" for key in (0, 13, 14, 15)} if index else {})
+
+
+@pytest.mark.parametrize("index", [True, False], ids=["index", "no index"])
+def test_a_broken_magic(rec, index):
+    offset = index_of(rec)[6]
+    overwrite(rec, offset, b"\0\0\0\0")
+    if not index:
+        rec.with_suffix(".idx").unlink()
+    pack = Pack(rec)
+    assert read_pictures(pack) == expected(without=6)
+    assert faults(pack) == (
+        {6: "no record starts here"}
+        if index
+        else {None: f"at byte {offset}: no record starts here"}
+    )
+
+
+def test_garbage_behind_the_last_record(rec):
+    size = rec.stat().st_size
+    with open(rec, "ab") as file:
+        file.write(b"garbage at the end")
+    pack = Pack(rec)
+    assert faults(pack) == {None: f"at byte {size}: no record starts here"}
+    assert read_pictures(pack) == expected()
+
+
+def test_a_pack_is_found_up_to_two_levels_down(tmp_path):
+    rec = write_pack(tmp_path / "a" / "b" / "c", pictures(1, 1))
+    assert find_pack(rec) == rec
+    assert [find_pack(rec.parents[up]) for up in range(3)] == [rec, rec, rec]
+    with pytest.raises(DataError, match="no RecordIO pack"):
+        find_pack(tmp_path)
+
+
+def test_the_nearest_train_rec_is_taken(tmp_path):
+    write_pack(tmp_path / "down", pictures(1, 1))
+    for name in ("train.rec", "val.rec"):
+        write_records(tmp_path / name, [b"x"])
+    assert find_pack(tmp_path) == tmp_path / "train.rec"
+    (tmp_path / "train.rec").unlink()
+    assert find_pack(tmp_path) == tmp_path / "val.rec"
+    write_records(tmp_path / "test.rec", [b"x"])
+    with pytest.raises(DataError, match=r"several packs in it \(test\.rec, val\.rec\)"):
+        find_pack(tmp_path)
+
+
+def test_nothing_to_find(tmp_path):
+    with pytest.raises(DataError, match="no such file or folder"):
+        find_pack(tmp_path / "missing")
+    with pytest.raises(DataError, match="no RecordIO pack"):
+        find_pack(tmp_path)
+    with pytest.raises(DataError, match="no record with key 7"):
+        Pack(write_pack(tmp_path, pictures(1, 1))).read(7)
+
+
+PACKS = ("train", "listlabel", "multipart", "unaligned", "corrupt", "png")
+
+
+@pytest.mark.parametrize("index", [True, False], ids=["index", "no index"])
+@pytest.mark.parametrize("name", PACKS)
+def test_agrees_with_mxnets_packs(shared, tmp_path, name, index):
+    """Every record's bytes have the SHA-256 that MXNet's own writer noted down."""
+    folder = shared / "data" / "recordio"
+    known = json.loads((folder / "manifest.json").read_text())[name]
+    path = folder / f"{name}.rec"
+    if not index:
+        (tmp_path / path.name).symlink_to(path.resolve())
+        path = tmp_path / path.name
+    pack, file = Pack(path), RecordFile(path)
+    assert pack.faults == []
+    assert len(pack) == known["records"]
+    for entry in known["entries"]:
+        record = pack.read(entry["key"])
+        data = file.read(record.offset)
+        assert record.kind == "picture"
+        assert record.identity == str(entry["label"])
+        assert len(data) == entry["record_len"]
+        assert hashlib.sha256(data).hexdigest() == entry["record_sha256"]
+    assert kinds(pack) == {
+        "picture": len(known["entries"]),
+        "bookkeeping": known["identities"],
+        "header": 1,
+    }
+
+
+def test_agrees_with_mxnets_raw_records(shared):
+    folder = shared / "data" / "recordio"
+    known = json.loads((folder / "manifest.json").read_text())["raw"]
+    file = RecordFile(folder / "raw.rec")
+    found = list(file.scan())
+    assert all(reason is None for _, reason in found)
+    assert [file.read(offset).hex() for offset, _ in found] == known
+
+
+def test_a_real_pack_in_casias_layout(shared):
+    pack = Pack(shared / "data" / "celeba_pack")
+    assert kinds(pack) == {"picture": 4936, "bookkeeping": 240, "header": 1}
+    assert len({identity for identity, _ in read_pictures(pack).values()}) == 240

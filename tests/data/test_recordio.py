@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import pickle
+import struct
+
+import pytest
+
+from facesync.data.pack import Pack
+from facesync.data.recordio import (
+    MAGIC,
+    BrokenRecord,
+    RecordFile,
+    join_header,
+    split_header,
+    write_pack,
+)
+from facesync.errors import DataError
+from tests.data.packs import index_of, overwrite, picture, pictures, write_records
+
+PAYLOADS = {
+    "nothing": b"",
+    "one byte": b"x",
+    "a multiple of four": b"abcd",
+    "the magic alone": MAGIC,
+    "the magic at the start": MAGIC + b"x",
+    "the magic at the end": b"abcd" + MAGIC,
+    "the magic between": b"abcd" + MAGIC + b"efgh",
+    "three magics in a row": MAGIC * 3,
+    "a magic that is not at a multiple of four": b"abc" + MAGIC + b"de",
+    "one of each": b"abc" + MAGIC + b"d" + MAGIC + b"ef",
+    "overlapping magics": MAGIC[:2] + MAGIC + MAGIC[2:] + MAGIC,
+}
+
+
+def reasons(file: RecordFile) -> list[str | None]:
+    return [reason for _, reason in file.scan()]
+
+
+@pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS.keys())
+def test_what_is_written_is_read(tmp_path, payload):
+    offsets = write_records(tmp_path / "a.rec", [payload, b"next"])
+    file = RecordFile(tmp_path / "a.rec")
+    assert [file.read(offset) for offset in offsets] == [payload, b"next"]
+    assert list(file.scan()) == [(offset, None) for offset in offsets]
+
+
+def test_parts_stand_in_the_file_as_mxnet_writes_them(tmp_path):
+    write_records(tmp_path / "a.rec", [b"abcd" + MAGIC + b"ef" + MAGIC, MAGIC])
+    # The second magic is at 10, no multiple of four, so it stays where it is.
+    part = b"abcd", b"ef" + MAGIC, b"", b""
+    expected = b"".join(
+        MAGIC + struct.pack("<I", flag << 29 | len(data)) + data + bytes(-len(data) % 4)
+        for flag, data in zip((1, 3, 1, 3), part, strict=True)
+    )
+    assert (tmp_path / "a.rec").read_bytes() == expected
+
+
+def test_a_pickled_file_opens_again(tmp_path):
+    write_records(tmp_path / "a.rec", [b"first", b"second"])
+    again = pickle.loads(pickle.dumps(RecordFile(tmp_path / "a.rec")))
+    assert again.read(0) == b"first"
+
+
+def test_memory_that_was_given_back_is_read_again(tmp_path):
+    offsets = write_records(tmp_path / "a.rec", [bytes([i]) * 5000 for i in range(20)])
+    file = RecordFile(tmp_path / "a.rec")
+    first = [file.read(offset) for offset in offsets]
+    assert file.release(offsets[3], file.size, every=1) == file.size
+    assert [file.read(offset) for offset in offsets] == first
+    assert file.release(0, 10, every=11) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "No such file"), (b"", "empty"), (b"no records in this text, none", "not a RecordIO")],
+    ids=["missing", "empty", "text"],
+)
+def test_a_file_without_records_is_refused(tmp_path, content, said):
+    if content is not None:
+        (tmp_path / "a.rec").write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        RecordFile(tmp_path / "a.rec")
+
+
+def test_a_cut_tail_is_one_break(tmp_path):
+    offsets = write_records(tmp_path / "a.rec", [b"first one", b"second one", b"third one"])
+    whole = (tmp_path / "a.rec").read_bytes()
+    (tmp_path / "a.rec").write_bytes(whole[: offsets[2] + 12])
+    file = RecordFile(tmp_path / "a.rec")
+    assert list(file.scan()) == [
+        (0, None),
+        (offsets[1], None),
+        (offsets[2], "truncated: 4 of 9 bytes are there"),
+    ]
+    with pytest.raises(BrokenRecord, match=r"a\.rec: byte 40: truncated"):
+        file.read(offsets[2])
+
+
+def test_a_tail_cut_in_the_padding_or_behind_the_magic(tmp_path):
+    write_records(tmp_path / "a.rec", [b"first", b"seco"])
+    whole = (tmp_path / "a.rec").read_bytes()
+    (tmp_path / "a.rec").write_bytes(whole[:16] + MAGIC)
+    assert reasons(RecordFile(tmp_path / "a.rec")) == [None, "outside the file"]
+    (tmp_path / "a.rec").write_bytes(whole[:13])
+    assert RecordFile(tmp_path / "a.rec").read(0) == b"first"
+    assert reasons(RecordFile(tmp_path / "a.rec")) == [None]
+
+
+def test_a_broken_magic_costs_one_record(tmp_path):
+    offsets = write_records(tmp_path / "a.rec", [b"one", b"two" * 9, b"three"])
+    overwrite(tmp_path / "a.rec", offsets[1], b"\0")
+    assert list(RecordFile(tmp_path / "a.rec").scan()) == [
+        (0, None),
+        (offsets[1], "no record starts here"),
+        (offsets[2], None),
+    ]
+
+
+def test_a_broken_magic_of_the_first_record(tmp_path):
+    offsets = write_records(tmp_path / "a.rec", [b"one", b"two"])
+    overwrite(tmp_path / "a.rec", 0, b"\0")
+    assert list(RecordFile(tmp_path / "a.rec").scan()) == [
+        (0, "no record starts here"),
+        (offsets[1], None),
+    ]
+
+
+@pytest.mark.parametrize("length", [40, 5000], ids=["into the next record", "beyond the file"])
+def test_a_length_that_is_too_large_costs_one_record(tmp_path, length):
+    offsets = write_records(tmp_path / "a.rec", [b"one", b"two", b"t" * 64, b"four"])
+    overwrite(tmp_path / "a.rec", offsets[1] + 4, struct.pack("<I", length))
+    file = RecordFile(tmp_path / "a.rec")
+    assert [offset for offset, reason in file.scan() if reason is None] == [
+        offset for offset in offsets if offset != offsets[1]
+    ]
+    assert sum(reason is not None for reason in reasons(file)) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "flag", "said"),
+    [
+        (1, 0, "its last part is missing"),
+        (2, 3, None),
+        (0, 0, None),
+        (1, 5, "one of its parts is broken"),
+    ],
+    ids=["a whole one among the parts", "an early last part", "no first part", "an unknown part"],
+)
+def test_parts_out_of_order(tmp_path, place, flag, said):
+    path = tmp_path / "a.rec"
+    parted = b"aaaa" + MAGIC + b"bbbb" + MAGIC + b"cccc" + MAGIC + b"dddd"
+    offsets = write_records(path, [b"before", parted, b"behind"])
+    overwrite(path, offsets[1] + place * 12 + 4, struct.pack("<I", flag << 29 | 4))
+    file = RecordFile(path)
+    assert file.read(offsets[0]) == b"before"
+    assert file.read(offsets[2]) == b"behind"
+    found = dict(file.scan())
+    assert found[0] is None and found[offsets[2]] is None
+    assert found[offsets[1]] == said
+    assert any(found.values())
+
+
+@pytest.mark.parametrize("offset", [-4, 2, 4, 1 << 40], ids=["negative", "odd", "inside", "beyond"])
+def test_an_offset_without_a_record(tmp_path, offset):
+    write_records(tmp_path / "a.rec", [b"twelve bytes"])
+    with pytest.raises(BrokenRecord):
+        RecordFile(tmp_path / "a.rec").read(offset)
+
+
+def test_every_cut_of_a_file_is_survived(tmp_path):
+    path = tmp_path / "a.rec"
+    payloads = [b"abcd" + MAGIC + b"ef", b"", b"xyz", MAGIC * 2]
+    offsets = write_records(path, payloads)
+    whole = path.read_bytes()
+    for size in range(8, len(whole)):
+        path.write_bytes(whole[:size])
+        file = RecordFile(path)
+        read = {offset: file.read(offset) for offset, reason in file.scan() if reason is None}
+        assert read.items() <= dict(zip(offsets, payloads, strict=True)).items()
+
+
+@pytest.mark.parametrize("labels", [(7.0,), (7.0, 0.5), (1.0, 2.0, 3.0)])
+def test_header_round_trip(labels):
+    assert split_header(join_header(labels, 12, b"picture")) == (labels, 12, b"picture")
+
+
+@pytest.mark.parametrize("data", [b"", bytes(23), struct.pack("<IfQQ", 9, 0, 0, 0)])
+def test_a_header_that_is_too_short(data):
+    with pytest.raises(BrokenRecord):
+        split_header(data)
+
+
+def test_write_pack_is_insightfaces_layout(tmp_path):
+    rec = write_pack(tmp_path / "made", pictures(3, 2))
+    assert rec == tmp_path / "made" / "train.rec"
+    assert (tmp_path / "made" / "property").read_text() == "3,16,24"
+    assert sorted(index_of(rec)) == list(range(1 + 6 + 3))
+    pack = Pack(rec)
+    assert pack.key_range == (7, 10)
+    assert pack.read(0).labels == (7.0, 10.0)
+    assert [pack.read(key).labels for key in (7, 8, 9)] == [(1.0, 3.0), (3.0, 5.0), (5.0, 7.0)]
+    assert [(pack.read(key).identity, pack.read(key).data) for key in range(1, 7)] == [
+        (str(who), data) for who, data in pictures(3, 2)
+    ]
+
+
+def test_write_pack_wants_identities_together(tmp_path):
+    mixed = [(0, picture(0)), (1, picture(1)), (0, picture(2))]
+    with pytest.raises(ValueError, match="identity 0"):
+        write_pack(tmp_path / "made", mixed)
+    assert not (tmp_path / "made" / "train.rec").exists()

@@ -1,0 +1,177 @@
+"""Both training scripts on the real network; and in processes of their own, on a tiny one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import continue_training
+import train_model
+from facesync.faces.crops import ALIGNED_112
+from facesync.faces.weights import load_face_model
+from facesync.pickles import load_plain
+from facesync.training import model
+from facesync.training.checkpoint import load_checkpoint
+from facesync.training.transforms import validation_transform
+from tests.training.stand_ins import TinyNetwork, draw_identity, forks, posix
+
+pytestmark = [pytest.mark.slow, forks]
+
+ROOT = Path(train_model.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(3):
+        draw_identity(folder / str(number), number, 6)
+    return folder
+
+
+def options(pictures: Path, output: Path, *more: object) -> list[str]:
+    given = ["--data", pictures, "--output", output, "--weights", "none", "--device", "cpu"]
+    return [str(option) for option in (*given, *more)]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory, pictures) -> Path:
+    """Folder of a model trained for one epoch; copy it before changing it."""
+    folder = tmp_path_factory.mktemp("run") / "models"
+    assert train_model.main(options(pictures, folder, "--batch-size", 8, "--workers", 2)) == 0
+    return folder
+
+
+def test_the_app_loads_what_was_trained_and_sees_what_training_saw(models, pictures):
+    served_by = load_face_model(models / "best_face_model.pth")
+    assert served_by.crop == ALIGNED_112
+    assert "(epoch 1, validation accuracy" in served_by.source
+    with Image.open(pictures / "1" / "7.jpg") as file:
+        picture = file.convert("RGB")
+    served = served_by.crop.tensor(np.asarray(picture))
+    assert torch.equal(served, validation_transform(ALIGNED_112)(picture))
+    embeddings = served_by.embed_crops([np.asarray(picture)])
+    assert embeddings.shape == (1, 512)
+    assert np.linalg.norm(embeddings) == pytest.approx(1, abs=1e-5)
+
+
+def test_older_form_loads_and_continues_on_the_real_network(models, pictures, tmp_path):
+    data = torch.load(models / "best_face_model.pth", weights_only=True)
+    names = ("epoch", "model_state_dict", "optimizer_state_dict", "accuracy", "num_classes")
+    old = tmp_path / "old.pth"
+    torch.save({name: data[name] for name in names}, old)
+    assert load_face_model(old).crop == ALIGNED_112
+    arguments = ["--model", str(old), "--data", str(pictures), "--workers", "0"]
+    assert continue_training.main(arguments) == 0
+    assert load_plain(tmp_path / "training_history.pkl")["epoch"] == [2]
+    assert load_face_model(tmp_path / "final_face_model.pth").crop == ALIGNED_112
+
+
+def test_another_architecture_is_one_line_before_the_data_is_looked_at(tmp_path, capsys):
+    torch.save({"logits.weight": torch.zeros(3, 8)}, tmp_path / "other.pth")
+    arguments = ["--model", str(tmp_path / "other.pth"), "--data", str(tmp_path / "no data")]
+    assert continue_training.main(arguments) == 1
+    assert "other.pth is not an InceptionResnetV1" in capsys.readouterr().err
+
+
+# The scripts as they are but for their network: an epoch takes a moment.
+TINY = """
+import sys
+from facesync.training import model
+from tests.training.stand_ins import TinyNetwork
+model.new_network = TinyNetwork
+import train_model
+sys.exit(train_model.main(sys.argv[1:]))
+"""
+
+
+def start_tiny(*arguments: str) -> subprocess.Popen[str]:
+    """Start train_model.py in a process group of its own, as a terminal does."""
+    return subprocess.Popen(
+        [sys.executable, "-c", TINY, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> str:
+    seen = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(f"ended without {text!r}: {process.communicate()[1]}")
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_to_all_processes_leaves_a_model_to_go_on_from(pictures, tmp_path, number):
+    folder = tmp_path / "m"
+    more = ["--epochs", 1000, "--batch-size", 2, "--workers", 2]
+    process = start_tiny(*options(pictures, folder, *more))
+    wait_for(process, "epoch 1/1000")
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err and "Stopping after this batch" in err
+    assert "continue_training.py --model" in out
+    checkpoint = load_checkpoint(folder / "final_face_model.pth")
+    epochs = load_plain(folder / "training_history.pkl")["epoch"]
+    assert len(epochs) == checkpoint.epoch >= 1
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+@posix
+@pytest.mark.parametrize("seconds", [0, 0.05, 0.2, 0.5])
+def test_a_killed_training_leaves_whole_files(pictures, tmp_path, monkeypatch, seconds):
+    folder = tmp_path / "m"
+    process = start_tiny(*options(pictures, folder, "--epochs", 1000, "--workers", 1))
+    wait_for(process, "epoch 2/1000")
+    time.sleep(seconds)  # whatever it is at by then: training, or in the middle of a file
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert load_checkpoint(folder / "best_face_model.pth").epoch >= 1
+    monkeypatch.setattr(model, "new_network", TinyNetwork)
+    assert load_plain(folder / "label_map.pkl") == {"0": 0, "1": 1, "2": 2}
+    final = folder / "final_face_model.pth"
+    epoch = load_checkpoint(final).epoch
+    arguments = ["--model", str(final), "--data", str(pictures), "--workers", "0"]
+    assert continue_training.main(arguments) == 0
+    assert load_plain(folder / "training_history.pkl")["epoch"] == list(range(1, epoch + 2))
+
+
+def test_workers_may_be_spawned_as_on_windows_and_macos(pictures, tmp_path):
+    code = "import multiprocessing; multiprocessing.set_start_method('spawn')" + TINY
+    done = subprocess.run(
+        [sys.executable, "-c", code, *options(pictures, tmp_path / "m", "--workers", 1)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert load_checkpoint(tmp_path / "m" / "best_face_model.pth").epoch == 1
+
+
+def test_the_script_itself_trains_and_continues(models, pictures, tmp_path, run_script):
+    folder = tmp_path / "models"
+    shutil.copytree(models, folder)
+    done = run_script(
+        "continue_training.py", "--model", folder / "best_face_model.pth", "--data", pictures
+    )
+    assert done.returncode == 0, done.stderr
+    assert "epoch 2/2" in done.stdout and "epoch 1" not in done.stdout
+    rows = load_plain(folder / "training_history.pkl")
+    assert rows["epoch"] == [1, 2] and rows["run"] == [1, 2]

@@ -1,0 +1,158 @@
+"""The camera window, driven by a keyboard on a display without a screen.
+
+With FACESYNC_SCREENSHOT=picture.png the window with an accepted face is saved there.
+"""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+import pytest
+
+pytest.importorskip("pty")
+
+from facesync.app.drawing import GOOD, MIN_WIDTH
+from facesync.gallery.store import Gallery
+from facesync.images import save_jpeg
+from tests.end_to_end.driving import Display, Terminal, app_weights
+
+pytestmark = [pytest.mark.window, pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def display():
+    with Display() as display:
+        yield display
+
+
+@pytest.fixture
+def gallery(tmp_path) -> Gallery:
+    return Gallery(tmp_path / "models" / "e.pkl", tmp_path / "faces")
+
+
+@pytest.fixture
+def app(tmp_path, display, gallery):
+    """Start the menu with a camera."""
+    started = []
+
+    def start(camera: object) -> Terminal:
+        arguments, environment = app_weights(tmp_path)
+        files = ("--embeddings", gallery.path, "--faces", gallery.faces, "--camera", camera)
+        environment = {**environment, "DISPLAY": display.name, "WAYLAND_DISPLAY": None}
+        started.append(Terminal("faceid_app.py", *files, *arguments, env=environment))
+        return started[-1]
+
+    yield start
+    for terminal in started:
+        with terminal:
+            pass
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of public-domain pictures of one person, as a camera would see her."""
+    from skimage import data
+
+    seen = data.astronaut()[:384]
+    for number, light in enumerate((1.0, 0.9, 0.8)):
+        save_jpeg((seen * light).astype("uint8"), tmp_path / "camera" / f"{number}.jpg")
+    return tmp_path / "camera"
+
+
+def choose(app: Terminal, number: int) -> None:
+    app.expect("Choose 1-5: ")
+    app.type(str(number))
+
+
+def start_registering(app: Terminal, name: str) -> None:
+    choose(app, 1)
+    app.expect("Name .*: ")
+    app.type(name)
+    app.expect("Press C in the window")
+
+
+def take_samples(app: Terminal, display: Display, name: str) -> None:
+    for number in range(1, 6):
+        display.press("c")
+        app.expect(f"Sample {number} of 5 taken")
+    app.expect(rf"{name} is registered \(5 samples\)")
+
+
+@pytest.mark.parametrize("camera", ["pictures", "video"])
+def test_register_and_verify(app, display, gallery, camera, request):
+    if camera == "video":
+        shared = request.getfixturevalue("shared")
+        source = shared / "data" / "videos" / "one_face_head_turns_live.mp4"
+        name = "José Ångström"
+    else:
+        source, name = request.getfixturevalue("pictures"), "Eileen Collins"
+    terminal = app(source)
+    start_registering(terminal, name)
+    take_samples(terminal, display, name)
+    (person,) = gallery.people()
+    assert (person.name, person.samples) == (name, 5)
+    names = sorted(path.name for path in (gallery.faces / name).iterdir())
+    assert names == [f"sample_{number}.jpg" for number in range(1, 6)]
+
+    choose(terminal, 2)
+    terminal.expect("Press V in the window")
+    display.press("v")
+    terminal.expect(rf"{name}: accepted \(the face is similar to {name}'s: (0.[6-9]|1.0)")
+    display.press("v")
+    terminal.expect(f"{name}: accepted")
+    picture = display.screenshot()
+    assert picture.width >= MIN_WIDTH
+    assert GOOD in {colour for _, colour in picture.getcolors(maxcolors=10_000_000)}
+    if camera == "pictures" and os.environ.get("FACESYNC_SCREENSHOT"):
+        picture.save(os.environ["FACESYNC_SCREENSHOT"])
+    display.press("q")
+    choose(terminal, 5)
+    assert terminal.exit_code() == 0
+    for noise in ("Traceback", "WARN", "QFont", "Qt", "qt."):
+        assert noise not in terminal.text
+
+
+def test_giving_up_stores_nothing(app, display, gallery, pictures):
+    """By Q, by Esc and by closing the window."""
+    terminal = app(pictures)
+    leave = (lambda: display.press("q"), lambda: display.press("Escape"), display.close_window)
+    for leaves in leave:
+        start_registering(terminal, "Ada")
+        for number in (1, 2):
+            display.press("c")
+            terminal.expect(f"Sample {number} of 5 taken")
+        leaves()
+        terminal.expect("Given up: Ada is not registered")
+    choose(terminal, 5)
+    assert terminal.exit_code() == 0
+    assert gallery.people() == []
+    assert not gallery.faces.exists()
+
+
+def test_ctrl_c_with_the_window_open_leaves_cleanly(app, display, gallery, pictures):
+    terminal = app(pictures)
+    start_registering(terminal, "Ada")
+    display.press("c")
+    terminal.expect("Sample 1 of 5 taken")
+    terminal.interrupt()
+    assert terminal.exit_code() == 130
+    assert "Interrupted." in terminal.text
+    assert "Traceback" not in terminal.text
+    assert gallery.people() == []
+
+
+def test_a_video_that_ends_leads_back_to_the_menu(app, display, gallery, tmp_path, pictures):
+    path = tmp_path / "short.avi"
+    picture = cv2.imread(str(pictures / "0.jpg"))
+    size_wh = picture.shape[1::-1]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, size_wh)
+    for _ in range(10):
+        writer.write(picture)
+    writer.release()
+    terminal = app(path)
+    start_registering(terminal, "Ada")
+    terminal.expect("error: the video has come to its end")
+    choose(terminal, 5)
+    assert terminal.exit_code() == 0
+    assert gallery.people() == []

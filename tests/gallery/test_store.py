@@ -1,0 +1,424 @@
+"""The store opens whole or says why not, saves whole or not at all, and forgets when told."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import random
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+import filelock
+import numpy as np
+import pytest
+
+from facesync.errors import StoreError
+from facesync.gallery import store
+from facesync.gallery.store import Gallery, clean_name
+from facesync.pickles import load_plain
+from tests.conftest import ROOT
+from tests.gallery.conftest import person, pictures, unit
+
+HARD_NAMES = [
+    "../x",
+    "con",
+    "n" * 300,
+    "😀👩‍🚀",
+    "José",
+    "-rf",
+    "عمر",
+    "a/b\\c:d",
+    ".",
+    "張偉",
+]
+
+
+def write(gallery: Gallery, data: object) -> bytes:
+    gallery.path.parent.mkdir(parents=True, exist_ok=True)
+    gallery.path.write_bytes(pickle.dumps(data))
+    return gallery.path.read_bytes()
+
+
+def entry(**changes: object) -> dict[str, object]:
+    whole = {
+        "embedding": unit(1),
+        "model": "model-a",
+        "registered": "2026-11-05T14:03:00+01:00",
+        "samples": 5,
+    }
+    return {**whole, **changes}
+
+
+def form(**people: object) -> dict[str, object]:
+    time = "2026-11-05T14:03:00+01:00"
+    return {"format": 1, "created": time, "changed": time, "people": people}
+
+
+def test_a_person_comes_back_as_stored(gallery):
+    ada = person("Ada Lovelace")
+    gallery.register(ada, pictures())
+    (back,) = Gallery(gallery.path, gallery.faces).people()
+    assert (back.name, back.fingerprint, back.registered, back.samples) == (
+        ada.name,
+        ada.fingerprint,
+        ada.registered,
+        ada.samples,
+    )
+    np.testing.assert_array_equal(back.embedding, ada.embedding)
+    assert back.embedding.dtype == np.float32
+
+
+def test_no_store_is_nobody(gallery):
+    assert gallery.people() == []
+    assert gallery.find("Ada") is None
+
+
+def test_people_are_sorted_by_name(gallery):
+    for seed, name in enumerate(["bob", "Ada", "Émile", "Zoë"]):
+        gallery.register(person(name, seed), pictures())
+    assert [p.name for p in gallery.people()] == ["Ada", "bob", "Zoë", "Émile"]
+
+
+@pytest.mark.parametrize("name", HARD_NAMES)
+def test_names_are_data(gallery, name, tmp_path):
+    gallery.register(person(name), pictures())
+    assert gallery.find(name).name == name
+    files = {p.relative_to(tmp_path).parts[0] for p in tmp_path.rglob("*") if p.is_file()}
+    assert files == {"models", "faces"}
+    assert len(list(gallery.faces.glob("*/sample_*.jpg"))) == 2
+    assert gallery.delete(name) == name
+    assert gallery.people() == []
+    assert list(gallery.faces.rglob("*.jpg")) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("  Ada \n Lovelace\t", "Ada Lovelace"),
+        ("\x1b[31mAda\x07", "[31mAda"),
+        ("evil\u202egnp", "evilgnp"),
+        ("A\u200bda", "Ada"),
+        ("Jose\u0301", "José"),
+        ("\udcff", ""),
+        (" \n ", ""),
+    ],
+)
+def test_names_become_one_printable_line(typed, kept):
+    assert clean_name(typed) == kept
+
+
+def test_an_empty_name_is_refused(gallery):
+    with pytest.raises(StoreError, match="a name needs"):
+        gallery.register(person("\x00"), pictures())
+
+
+def test_spellings_of_one_name_are_one_person(gallery):
+    gallery.register(person("José"), pictures())
+    for spelling in ("jose\u0301", "JOSÉ"):
+        with pytest.raises(StoreError, match="José is already registered"):
+            gallery.register(person(spelling), pictures())
+        assert gallery.find(spelling).name == "José"
+
+
+def test_replacing_takes_the_new_spelling_and_leaves_one_folder(gallery):
+    gallery.register(person("ada", 1, samples=4), pictures(4))
+    gallery.register(person("Ada", 2), pictures(2), replace=True)
+    (back,) = gallery.people()
+    assert back.name == "Ada"
+    np.testing.assert_array_equal(back.embedding, unit(2))
+    assert sorted(p.name for p in gallery.faces.rglob("*.jpg")) == ["sample_1.jpg", "sample_2.jpg"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+def test_files_are_their_owners_alone(gallery):
+    gallery.register(person("Ada", 1), pictures())
+    gallery.register(person("Bob", 2), pictures())
+    modes = {p: stat.S_IMODE(p.stat().st_mode) for p in gallery.faces.parent.rglob("*")}
+    private = [p for p in modes if p.is_file()]
+    assert len(private) >= 6
+    assert {oct(modes[p]) for p in private} == {"0o600"}
+    assert {oct(modes[p]) for p in (gallery.faces, *gallery.faces.iterdir())} == {"0o700"}
+
+
+def test_each_save_keeps_the_version_before(gallery):
+    gallery.register(person("Ada", 1), pictures())
+    before = gallery.path.read_bytes()
+    gallery.register(person("Bob", 2), pictures())
+    assert gallery.backup.read_bytes() == before
+
+
+def test_deleting_forgets_everything(gallery, tmp_path):
+    ada = person("Ada", 1)
+    gallery.register(ada, pictures())
+    gallery.register(person("Bob", 2), pictures())
+    gallery.register(person("Bob", 3), pictures(), replace=True)
+    assert gallery.delete("ADA") == "Ada"
+    assert [p.name for p in gallery.people()] == ["Bob"]
+    assert not (gallery.faces / "Ada").exists()
+    left = b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+    assert b"Ada" not in left
+    assert ada.embedding.tobytes() not in left
+
+
+def test_deleting_nobody_is_told(gallery):
+    gallery.register(person("Ada"), pictures())
+    assert gallery.delete("Bob") is None
+    assert [p.name for p in gallery.people()] == ["Ada"]
+
+
+def test_deleting_leaves_other_files_and_follows_no_link(gallery, tmp_path):
+    gallery.register(person("Ada", 1), pictures())
+    (gallery.faces / "Ada" / "diary.txt").write_text("mine")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "sample_1.jpg").write_bytes(b"precious")
+    gallery.register(person("Bob", 2), pictures())
+    for picture in (gallery.faces / "Bob").iterdir():
+        picture.unlink()
+    (gallery.faces / "Bob").rmdir()
+    (gallery.faces / "Bob").symlink_to(outside, target_is_directory=True)
+
+    assert gallery.delete("Ada") == "Ada"
+    assert [p.name for p in (gallery.faces / "Ada").iterdir()] == ["diary.txt"]
+    with pytest.raises(StoreError, match="is a link"):
+        gallery.register(person("Bob", 2), pictures(), replace=True)
+    assert gallery.delete("Bob") == "Bob"
+    assert not (gallery.faces / "Bob").exists()
+    assert (outside / "sample_1.jpg").read_bytes() == b"precious"
+
+
+def test_pictures_without_a_template_can_be_deleted(gallery):
+    """What is left when a process is killed between the pictures and the store."""
+    gallery.register(person("Ada"), pictures())
+    gallery.path.unlink()
+    assert gallery.delete("Ada") == "Ada"
+    assert not (gallery.faces / "Ada").exists()
+
+
+def test_the_older_form_opens_and_is_upgraded(gallery):
+    original = write(gallery, {"Ada": unit(1) * 3, "Bob": unit(2)[None].astype(np.float64)})
+    ada, bob = gallery.people()
+    np.testing.assert_allclose(ada.embedding, unit(1), atol=1e-6)
+    assert (ada.name, ada.fingerprint, ada.registered, ada.samples) == ("Ada", None, None, 0)
+    assert bob.embedding.shape == (512,)
+    gallery.register(person("Cid", 3), pictures())
+    assert load_plain(gallery.path)["format"] == 1
+    assert [p.name for p in gallery.people()] == ["Ada", "Bob", "Cid"]
+    assert gallery.people()[0].fingerprint is None
+    assert gallery.backup.read_bytes() == original
+
+
+BAD = {
+    "a list": [1, 2],
+    "text": "people",
+    "another format": {"format": 7, "people": {}},
+    "no people": {"format": 1, "created": "2026-11-05T14:03:00+01:00"},
+    "people as list": form() | {"people": []},
+    "bad creation time": form() | {"created": "yesterday"},
+    "time without zone": form(Ada=entry(registered="2026-11-05T14:03:00")),
+    "time as number": form(Ada=entry(registered=12)),
+    "name as number": form() | {"people": {1: entry()}},
+    "entry as array": form(Ada=unit(1)),
+    "no template": form(Ada=entry(embedding=None)),
+    "short template": form(Ada=entry(embedding=unit(1)[:128])),
+    "template with NaN": form(Ada=entry(embedding=unit(1) * np.float32("nan"))),
+    "huge template": form(Ada=entry(embedding=np.full(512, 1e300))),
+    "template not unit": form(Ada=entry(embedding=unit(1) * 2)),
+    "zero template": form(Ada=entry(embedding=unit(1) * 0)),
+    "whole numbers": form(Ada=entry(embedding=np.ones(512, dtype=int))),
+    "objects": form(Ada=entry(embedding=np.array([None] * 512))),
+    "complex": form(Ada=entry(embedding=unit(1) + 0j)),
+    "samples as text": form(Ada=entry(samples="5")),
+    "samples below 0": form(Ada=entry(samples=-1)),
+    "samples as bool": form(Ada=entry(samples=True)),
+    "model as number": form(Ada=entry(model=3)),
+    "older, short": {"Ada": unit(1)[:3]},
+    "older, NaN": {"Ada": unit(1) * np.float32("nan")},
+    "older, zero": {"Ada": unit(1) * 0},
+    "older, text": {"Ada": "x"},
+    "older, name as number": {1: unit(1)},
+}
+
+
+@pytest.mark.parametrize("data", BAD.values(), ids=BAD.keys())
+def test_what_does_not_belong_there_is_one_line_and_stays(gallery, data):
+    original = write(gallery, data)
+    for use in (
+        gallery.people,
+        lambda: gallery.register(person("Bob"), pictures()),
+        lambda: gallery.delete("Ada"),
+    ):
+        with pytest.raises(StoreError) as caught:
+            use()
+        assert "\n" not in str(caught.value)
+        assert str(gallery.path) in str(caught.value)
+    assert gallery.path.read_bytes() == original
+    assert not gallery.backup.exists()
+    assert not list(gallery.faces.rglob("*.jpg"))
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "text"])
+def test_a_damaged_file_is_never_overwritten(gallery, damage):
+    gallery.register(person("Ada", 1), pictures())
+    gallery.register(person("Bob", 2), pictures())
+    whole = gallery.path.read_bytes()
+    damaged = {"empty": b"", "half": whole[: len(whole) // 2], "text": b"hello\n"}[damage]
+    gallery.path.write_bytes(damaged)
+    with pytest.raises(StoreError, match=r"the version before the last save is .*\.bak"):
+        gallery.register(person("Cid", 3), pictures())
+    assert gallery.path.read_bytes() == damaged
+
+
+class Evil:
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.target}",)
+
+
+def test_a_store_that_asks_to_run_code_is_refused(gallery, tmp_path):
+    original = write(gallery, {"Ada": Evil(str(tmp_path / "ran"))})
+    with pytest.raises(StoreError, match="asks to run code"):
+        gallery.people()
+    assert not (tmp_path / "ran").exists()
+    assert gallery.path.read_bytes() == original
+
+
+def test_a_template_that_is_none_is_not_stored(gallery):
+    broken = person("Ada")
+    broken.embedding[:] = np.nan
+    with pytest.raises(StoreError, match="no face embedding of Ada"):
+        gallery.register(broken, pictures())
+    assert not gallery.path.exists()
+
+
+def everything(gallery: Gallery) -> dict[str, bytes]:
+    root = gallery.faces.parent
+    files = (p for p in root.rglob("*") if p.is_file() and p.suffix != ".lock")
+    return {str(p.relative_to(root)): p.read_bytes() for p in files}
+
+
+@pytest.mark.parametrize("call", range(4))
+def test_a_full_disk_loses_nothing(gallery, monkeypatch, call):
+    """Each of the four files that a save writes fails in turn: two pictures, backup, store."""
+    gallery.register(person("Ada", 1), pictures())
+    before = everything(gallery)
+    real, calls = os.fsync, iter(range(1000))
+
+    def full(handle: int) -> None:
+        # Files are flushed, then the folder they are in.
+        if stat.S_ISREG(os.fstat(handle).st_mode) and next(calls) == call:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="No space left on device") as caught:
+        gallery.register(person("Ada", 2), pictures(shade=30), replace=True)
+    assert "\n" not in str(caught.value)
+    monkeypatch.undo()
+    after = everything(gallery)
+    after.pop("models/face_embeddings.pkl.bak", None)
+    assert after == before
+    gallery.register(person("Ada", 2), pictures(), replace=True)
+
+
+def test_a_file_in_place_of_a_folder_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot write"):
+        Gallery(tmp_path / "file" / "e.pkl", tmp_path / "faces").register(person("Ada"), pictures())
+    gallery = Gallery(tmp_path / "e.pkl", tmp_path / "file")
+    with pytest.raises(StoreError, match="cannot write"):
+        gallery.register(person("Ada"), pictures())
+    assert gallery.people() == []
+
+
+def test_a_read_only_folder_is_one_line(gallery, monkeypatch):
+    def denied(*args: object, **kwargs: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    gallery.path.parent.mkdir()
+    monkeypatch.setattr(filelock.FileLock, "acquire", denied)
+    with pytest.raises(StoreError, match="Permission denied"):
+        gallery.register(person("Ada"), pictures())
+
+
+def test_a_locked_store_is_waited_for_and_then_one_line(gallery, monkeypatch):
+    gallery.register(person("Ada", 1), pictures())
+    ready = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n print('ready', flush=True)\n sys.stdin.read()"  # noqa: E501
+    holder = subprocess.Popen(
+        [sys.executable, "-c", ready, f"{gallery.path}.lock"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert holder.stdout.readline().strip() == b"ready"
+        monkeypatch.setattr(store, "LOCK_SECONDS", 0.2)
+        with pytest.raises(StoreError, match="another program is changing"):
+            gallery.register(person("Bob", 2), pictures())
+        assert [p.name for p in gallery.people()] == ["Ada"]  # reading needs no lock
+        monkeypatch.setattr(store, "LOCK_SECONDS", 60)
+        release = threading.Timer(0.3, holder.stdin.close)
+        release.start()
+        gallery.register(person("Bob", 2), pictures())
+        release.join()
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    assert [p.name for p in gallery.people()] == ["Ada", "Bob"]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.gallery.conftest import person, pictures
+from facesync.gallery.store import Gallery
+root, mark, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+gallery = Gallery(root / "models" / "face_embeddings.pkl", root / "faces")
+print("ready", flush=True)
+for number in range(count):
+    gallery.register(person(f"{mark}{number}", number), pictures(1))
+"""
+
+
+def writer(root, mark: str, count: int) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(root), mark, str(count)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+
+
+def test_two_processes_at_once_lose_nobody(gallery, tmp_path):
+    writers = [writer(tmp_path, mark, 15) for mark in "ab"]
+    for process in writers:
+        with process:
+            process.stdout.read()
+        assert process.returncode == 0
+    assert len(gallery.people()) == 30
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
+@pytest.mark.slow
+def test_a_killed_save_leaves_the_old_or_the_new_state(gallery, tmp_path):
+    chance = random.Random(1)
+    gallery.register(person("first"), pictures())
+    known = 1
+    for turn in range(12):
+        with writer(tmp_path, f"t{turn}-", 100_000) as process:
+            process.stdout.readline()
+            time.sleep(chance.uniform(0.02, 0.25))
+            process.send_signal(signal.SIGKILL)
+        people = gallery.people()
+        assert len(people) >= known
+        known = len(people)
+    assert known > 1
+    for one in gallery.people():
+        assert gallery.delete(one.name) == one.name
+    assert gallery.people() == []

@@ -1,0 +1,55 @@
+"""Data and a network for the tests of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from facesync.data.recordio import write_pack
+from facesync.training import batches, model
+from tests.training.stand_ins import TinyNetwork, draw_identity
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Folder of 3 identities with 6 pictures each: 14 to train on, 4 to validate."""
+    folder = tmp_path / "pictures"
+    for number in range(3):
+        draw_identity(folder / str(number), number, 6)
+    return folder
+
+
+@pytest.fixture
+def pack(tmp_path: Path, pictures: Path) -> Path:
+    """The same pictures as a RecordIO pack; its keys are 1 to 18."""
+    files = [(n, sorted((pictures / str(n)).iterdir(), key=_key)) for n in range(3)]
+    records = [(n, file.read_bytes()) for n, of_one in files for file in of_one]
+    write_pack(tmp_path / "pack", records)
+    return tmp_path / "pack"
+
+
+def _key(path: Path) -> int:
+    return int(path.stem)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> type[TinyNetwork]:
+    """Let the scripts train `TinyNetwork`."""
+    monkeypatch.setattr(model, "new_network", TinyNetwork)
+    return TinyNetwork
+
+
+@pytest.fixture
+def small_split(pictures: Path) -> batches.SplitData:
+    return batches.load_split(pictures, seed=42, min_images=5, max_images=100)
+
+
+@pytest.fixture
+def damaged_picture():
+    """Put a picture with right markers but undecodable content in another one's place."""
+
+    def damage(path: Path) -> None:
+        path.write_bytes(b"\xff\xd8\xff\xe0" + bytes(range(200)) + b"\xff\xd9")
+
+    return damage

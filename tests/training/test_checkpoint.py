@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+
+from facesync.errors import FaceSyncError, FileError, ModelError
+from facesync.faces.crops import ALIGNED_112, SQUARE
+from facesync.pickles import save_plain
+from facesync.training.checkpoint import load_checkpoint, restore_optimizer, save_checkpoint
+from facesync.training.history import History
+from tests.training.stand_ins import TinyNetwork
+
+LABEL_MAP = {"ada": 0, "bea": 1, "cy": 2}
+HISTORY = History.from_dict(
+    {"train_loss": [2.0], "train_acc": [0.5], "val_loss": [2.1], "val_acc": [0.4]}
+)
+
+
+@pytest.fixture
+def network() -> TinyNetwork:
+    torch.manual_seed(0)
+    return TinyNetwork(3)
+
+
+@pytest.fixture
+def optimizer(network) -> torch.optim.Adam:
+    return stepped(network)
+
+
+def stepped(network, lr=1e-4) -> torch.optim.Adam:
+    optimizer = torch.optim.Adam(network.parameters(), lr=lr)
+    network(torch.rand(4, 3, 160, 160)).sum().backward()
+    optimizer.step()
+    return optimizer
+
+
+def save(path: Path, network, optimizer, **other) -> None:
+    values = {
+        "scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 3),
+        "epoch": 1,
+        "accuracy": 0.4,
+        "interrupted": False,
+        "label_map": LABEL_MAP,
+        "crop": SQUARE,
+        "split": {"seed": 42, "fingerprint": "abc"},
+        "settings": {"min_images": 5},
+        "history": HISTORY,
+    }
+    save_checkpoint(path, network=network, optimizer=optimizer, **{**values, **other})
+
+
+@pytest.fixture
+def saved(tmp_path, network, optimizer) -> Path:
+    save(tmp_path / "m.pth", network, optimizer)
+    return tmp_path / "m.pth"
+
+
+@pytest.fixture
+def older(tmp_path, network, optimizer) -> Path:
+    """Write a checkpoint of the plain older form."""
+    data = {
+        "epoch": 3,
+        "model_state_dict": network.state_dict(),
+        "optimizer_state_dict": optimizer.state_dict(),
+        "accuracy": 0.81,
+        "num_classes": 3,
+    }
+    torch.save(data, tmp_path / "old.pth")
+    return tmp_path / "old.pth"
+
+
+def test_what_is_saved_is_loaded(saved, network):
+    loaded = load_checkpoint(saved)
+    assert (loaded.epoch, loaded.accuracy, loaded.num_classes) == (1, 0.4, 3)
+    assert loaded.label_map == LABEL_MAP and loaded.crop == SQUARE
+    assert loaded.split == {"seed": 42, "fingerprint": "abc"}
+    assert loaded.settings == {"min_images": 5} and loaded.history.rows == HISTORY.rows
+    for key, value in network.state_dict().items():
+        assert torch.equal(loaded.state[key], value)
+
+
+def test_the_file_opens_without_running_code_and_holds_all_there_is_to_know(saved):
+    data = torch.load(saved, weights_only=True)
+    assert {"format", "architecture", "scheduler_state_dict", "versions", "interrupted"} < set(data)
+    assert torch.__version__.startswith(data["versions"]["torch"])
+
+
+def test_older_form_opens_without_a_label_map(older):
+    loaded = load_checkpoint(older)
+    assert (loaded.epoch, loaded.accuracy, loaded.num_classes) == (3, 0.81, 3)
+    assert loaded.label_map is None and loaded.split is None and not len(loaded.history)
+    assert loaded.crop == ALIGNED_112
+
+
+def test_older_form_takes_the_label_map_beside_it(older):
+    save_plain(LABEL_MAP, older.with_name("label_map.pkl"))
+    assert load_checkpoint(older).label_map == LABEL_MAP
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [{"ada": 0, "bea": 1}, {"ada": 0, "bea": 1, "cy": 1}, ["ada"], {"ada": "x"}, None],
+    ids=["too few", "doubled", "list", "text", "none"],
+)
+def test_a_label_map_beside_that_does_not_fit_is_one_line(older, beside):
+    save_plain(beside, older.with_name("label_map.pkl"))
+    with pytest.raises(FaceSyncError, match=r"label[ _]map"):
+        load_checkpoint(older)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epoch", "three"),
+        ("epoch", -1),
+        ("accuracy", "good"),
+        ("accuracy", float("nan")),
+        ("accuracy", 1000.0),
+        ("accuracy", [0.5]),
+        ("num_classes", 4),
+        ("num_classes", None),
+        ("label_map", {"ada": 0}),
+        ("label_map", {"ada": 0, "bea": 1, "cy": 7}),
+        ("label_map", ["ada", "bea", "cy"]),
+        ("crop", {"kind": "round", "crop_size": 112}),
+        ("crop", {"kind": "square", "crop_size": 112, "input_size": "large"}),
+        ("crop", "square"),
+        ("split", [42]),
+        ("settings", 5),
+        ("history", {"train_loss": [1.0]}),
+        ("history", None),
+    ],
+)
+def test_odd_values_are_one_line(saved, key, value):
+    data = torch.load(saved, weights_only=True)
+    torch.save({**data, key: value}, saved)
+    with pytest.raises(ModelError) as error:
+        load_checkpoint(saved)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_without_a_classifier_cannot_be_continued(tmp_path):
+    torch.save(TinyNetwork().state_dict(), tmp_path / "bare.pth")
+    with pytest.raises(ModelError, match=r"no classifier .* train_model\.py --weights"):
+        load_checkpoint(tmp_path / "bare.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"PK\x03\x04 half a zip"])
+def test_what_is_no_checkpoint_is_one_line(tmp_path, content):
+    (tmp_path / "m.pth").write_bytes(content)
+    with pytest.raises(ModelError):
+        load_checkpoint(tmp_path / "m.pth")
+
+
+def test_a_full_disk_leaves_the_earlier_file(saved, network, optimizer, monkeypatch):
+    before = saved.read_bytes()
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("facesync.files.os.fsync", full)
+    with pytest.raises(FileError, match="No space left"):
+        save(saved, network, optimizer, epoch=2)
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_optimizer_goes_on_with_its_averages_and_the_new_rate(network, optimizer, saved):
+    fresh = torch.optim.Adam(network.parameters(), lr=3e-5)
+    assert restore_optimizer(fresh, load_checkpoint(saved).optimizer_state)
+    assert fresh.param_groups[0]["lr"] == 3e-5
+    for parameter in network.parameters():
+        mine, theirs = fresh.state[parameter], optimizer.state[parameter]
+        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
+def _drop(state):
+    del state["state"]
+
+
+def _other_shape(state):
+    state["state"][0]["exp_avg"] = torch.zeros(2)
+
+
+def _not_finite(state):
+    state["state"][0]["exp_avg_sq"].fill_(float("nan"))
+
+
+def _of_sgd(state):
+    state["state"] = {0: {"momentum_buffer": torch.zeros(16, 192)}}
+
+
+def _too_many(state):
+    state["state"][99] = state["state"][0]
+
+
+def _text(state):
+    state["state"][0] = "fast"
+
+
+@pytest.mark.parametrize("spoil", [_drop, _other_shape, _not_finite, _of_sgd, _too_many, _text])
+def test_an_optimizer_state_that_does_not_fit_leaves_a_fresh_one(network, optimizer, spoil):
+    state = optimizer.state_dict()
+    spoil(state)
+    fresh = torch.optim.Adam(network.parameters(), lr=3e-5)
+    assert not restore_optimizer(fresh, state)
+    assert fresh.state_dict()["state"] == {} and fresh.param_groups[0]["lr"] == 3e-5
+    stepped(network)  # the network itself still trains
+
+
+@pytest.mark.parametrize("state", [None, "fast", [], {"state": None}])
+def test_no_optimizer_state_leaves_a_fresh_one(network, state):
+    assert not restore_optimizer(torch.optim.Adam(network.parameters()), state)

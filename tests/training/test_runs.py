@@ -1,0 +1,525 @@
+"""Both scripts in this process, on a tiny network: what they write, refuse and go on from."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+import continue_training
+import train_model
+from facesync.pickles import load_plain, save_plain
+from facesync.training import fit, loop
+from facesync.training.loop import Totals
+from facesync.training.stopping import Stopped
+from tests.training.stand_ins import TinyNetwork, draw_identity, forks, posix
+
+pytestmark = [pytest.mark.usefixtures("tiny"), forks]
+
+WRITTEN = {
+    "best_face_model.pth",
+    "final_face_model.pth",
+    "label_map.pkl",
+    "settings.json",
+    "training_history.csv",
+    "training_history.pkl",
+    "training_history.png",
+}
+
+
+def train(data: Path, output: Path, *more: object) -> int:
+    options = ["--weights", "none", "--batch-size", 8, "--workers", 0, "--lr", 0.01, *more]
+    return train_model.main(["--data", str(data), "--output", str(output), *map(str, options)])
+
+
+def go_on(model: Path, data: Path, *more: object) -> int:
+    options = ["--batch-size", 8, "--workers", 0, *more]
+    return continue_training.main(["--model", str(model), "--data", str(data), *map(str, options)])
+
+
+def history(folder: Path) -> dict:
+    return load_plain(folder / "training_history.pkl")
+
+
+def checkpoint(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+def edit(path: Path, **values: object) -> None:
+    data = {**checkpoint(path), **values}
+    torch.save({key: value for key, value in data.items() if value is not ...}, path)
+
+
+@pytest.fixture
+def one_line(capsys):
+    """Return the one line of an error, once nothing else has been said since the last call."""
+
+    def take() -> str:
+        err = capsys.readouterr().err
+        lines = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1 and "Traceback" not in err, err
+        assert err.rstrip().endswith(lines[0]), err
+        return lines[0]
+
+    return take
+
+
+@pytest.fixture
+def trained(tmp_path, pictures, capsys) -> Path:
+    """Folder of a model trained for 2 epochs."""
+    assert train(pictures, tmp_path / "models", "--epochs", 2) == 0
+    capsys.readouterr()
+    return tmp_path / "models"
+
+
+# What training writes
+
+
+def test_training_writes_everything(tmp_path, pictures, capsys):
+    assert train(pictures, tmp_path / "new" / "models") == 0
+    folder = tmp_path / "new" / "models"
+    assert {path.name for path in folder.iterdir()} == WRITTEN
+    best = checkpoint(folder / "best_face_model.pth")
+    assert (best["epoch"], best["num_classes"], best["interrupted"]) == (1, 3, False)
+    assert best["label_map"] == load_plain(folder / "label_map.pkl") == {"0": 0, "1": 1, "2": 2}
+    assert best["crop"]["kind"] == "five_points" and best["split"]["pictures"] == 18
+    assert best["history"] == history(folder)
+    assert history(folder)["lr"] == [0.01] and history(folder)["seconds"][0] > 0
+    described = json.loads((folder / "settings.json").read_text())
+    assert described["settings"] == best["settings"]
+    assert described["settings"]["seed"] == 42 and described["training_pictures"] == 14
+    out = capsys.readouterr().out
+    assert "epoch 1/1: training loss" in out and "images/s" in out
+    assert str(folder / "best_face_model.pth") in out
+
+
+def test_training_from_scratch_is_said_loudly(tmp_path, pictures, capsys):
+    train(pictures, tmp_path / "models")
+    assert "WARNING: --weights none: training FROM SCRATCH" in capsys.readouterr().err
+
+
+def test_the_crop_asked_for_is_saved(tmp_path, pictures):
+    train(pictures, tmp_path / "models", "--crop", "square")
+    assert checkpoint(tmp_path / "models" / "best_face_model.pth")["crop"]["kind"] == "square"
+
+
+def test_the_learning_rate_falls_in_steps(tmp_path, pictures):
+    train(pictures, tmp_path / "m", "--epochs", 5, "--lr-step", 2, "--lr-gamma", 0.1)
+    assert history(tmp_path / "m")["lr"] == pytest.approx([0.01, 0.01, 1e-3, 1e-3, 1e-4])
+
+
+def test_best_is_the_epoch_with_the_best_accuracy(tmp_path, pictures):
+    train(pictures, tmp_path / "m", "--epochs", 6)
+    accuracies = history(tmp_path / "m")["val_acc"]
+    best = checkpoint(tmp_path / "m" / "best_face_model.pth")
+    assert best["accuracy"] == max(accuracies)
+    assert best["epoch"] == accuracies.index(max(accuracies)) + 1
+    assert checkpoint(tmp_path / "m" / "final_face_model.pth")["epoch"] == 6
+
+
+def test_equal_settings_give_equal_runs_whatever_the_workers(tmp_path, pictures):
+    measured = []
+    for run, workers in enumerate((0, 0, 2)):
+        assert train(pictures, tmp_path / f"m{run}", "--epochs", 2, "--workers", workers) == 0
+        assert go_on(tmp_path / f"m{run}" / "final_face_model.pth", pictures) == 0
+        rows = history(tmp_path / f"m{run}")
+        measured.append([rows[name] for name in ("train_loss", "train_acc", "val_loss")])
+    assert measured[0] == measured[1] == measured[2]
+    assert train(pictures, tmp_path / "other", "--epochs", 2, "--seed", 43) == 0
+    assert history(tmp_path / "other")["train_loss"] != measured[0][0][:2]
+
+
+def test_a_pack_trains_like_the_folder_it_stands_for(tmp_path, pictures, pack, trained):
+    assert train(pack, tmp_path / "from_pack", "--epochs", 2) == 0
+    assert history(tmp_path / "from_pack")["train_loss"] == history(trained)["train_loss"]
+    assert go_on(tmp_path / "from_pack" / "best_face_model.pth", pictures) == 0
+
+
+def test_a_batch_larger_than_the_data_set_works(tmp_path, pictures):
+    assert train(pictures, tmp_path / "m", "--batch-size", 500) == 0
+
+
+def test_a_last_batch_of_one_is_survived(tmp_path, pictures):
+    assert train(pictures, tmp_path / "m", "--batch-size", 13) == 0  # 14 to train on
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_undecodable_pictures_are_reported_once(
+    tmp_path, pictures, damaged_picture, capsys, workers
+):
+    damaged_picture(pictures / "1" / "12.jpg")
+    assert train(pictures, tmp_path / "m", "--epochs", 3, "--workers", workers) == 0
+    err = capsys.readouterr().err
+    assert err.count("1 pictures could not be decoded and were left out") == 1
+    assert err.count("12.jpg") == 1
+
+
+# What training refuses
+
+
+@pytest.mark.parametrize("name", ["best_face_model.pth", "final_face_model.pth"])
+def test_a_model_is_not_replaced_unasked(tmp_path, pictures, one_line, name):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / name).write_text("precious")
+    assert train(tmp_path / "no such data", tmp_path / "m") == 1
+    assert re.search("already there.*continue_training.py.*--overwrite", one_line())
+    assert (tmp_path / "m" / name).read_text() == "precious"
+    assert train(pictures, tmp_path / "m", "--overwrite") == 0
+    assert checkpoint(tmp_path / "m" / name)["epoch"] == 1
+
+
+def test_missing_weights_are_told_before_the_data_is_looked_at(tmp_path, one_line, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    options = ["--data", str(tmp_path / "no such data"), "--output", str(tmp_path / "m")]
+    assert train_model.main([*options, "--offline"]) == 1
+    assert re.search("--offline.*--weights none", one_line())
+    assert train_model.main([*options, "--weights", str(tmp_path / "w.pt")]) == 1
+    assert "w.pt" in one_line()
+
+
+@pytest.mark.parametrize("data", ["missing", "empty"])
+def test_no_data_is_one_line(tmp_path, one_line, data):
+    (tmp_path / "empty").mkdir()
+    assert train(tmp_path / data, tmp_path / "m") == 1
+    assert data in one_line()
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_one_identity_is_one_line(tmp_path, one_line):
+    draw_identity(tmp_path / "data" / "alone", 0, 6)
+    assert train(tmp_path / "data", tmp_path / "m") == 1
+    assert "'alone'" in one_line()
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_long_work(tmp_path, one_line):
+    (tmp_path / "file").write_text("")
+    assert train(tmp_path / "no such data", tmp_path / "file" / "models") == 1
+    assert "cannot write to" in one_line()
+
+
+def test_a_full_disk_is_one_line_and_the_earlier_files_stay(
+    trained, pictures, one_line, monkeypatch
+):
+    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("facesync.files.os.fsync", full)
+    assert go_on(trained / "best_face_model.pth", pictures) == 1
+    assert "No space left on device" in one_line()
+    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
+
+
+def test_a_loss_that_is_not_finite_says_what_to_do_and_keeps_the_last_good_model(
+    trained, pictures, one_line
+):
+    before = (trained / "best_face_model.pth").read_bytes()
+    options = ["--lr", 1e30, "--epochs", 3]
+    assert go_on(trained / "best_face_model.pth", pictures, *options) == 1
+    assert re.search(r"loss became .* lower --lr \(it was 1e\+30\)", one_line())
+    assert (trained / "best_face_model.pth").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried"), "--batch-size 4"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "--batch-size 4"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus"), "--workers 0"),
+    ],
+    ids=["cuda", "cpu", "worker"],
+)
+def test_errors_of_torch_become_advice(tmp_path, pictures, one_line, monkeypatch, error, advice):
+    def fail(*values: object) -> None:
+        raise error
+
+    monkeypatch.setattr(loop, "cross_entropy", fail)
+    assert train(pictures, tmp_path / "m") == 1
+    assert advice in one_line()
+
+
+def test_an_unknown_error_of_torch_keeps_its_traceback(tmp_path, pictures, monkeypatch):
+    def fail(*values: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(loop, "cross_entropy", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        train(pictures, tmp_path / "m")
+
+
+# Going on
+
+
+def test_two_epochs_and_one_more_are_one_history_of_three(trained, pictures):
+    first = history(trained)
+    assert go_on(trained / "final_face_model.pth", pictures) == 0
+    rows = history(trained)
+    assert rows["epoch"] == [1, 2, 3] and rows["run"] == [1, 1, 2]
+    assert rows["train_loss"][:2] == first["train_loss"]
+    assert rows["lr"] == [0.01, 0.01, 3e-5]
+    final = checkpoint(trained / "final_face_model.pth")
+    assert final["epoch"] == 3 and final["history"] == rows
+    assert len((trained / "training_history.csv").read_text().splitlines()) == 4
+    assert go_on(trained / "final_face_model.pth", pictures, "--epochs", 2) == 0
+    assert history(trained)["run"] == [1, 1, 2, 3, 3]
+
+
+def test_going_on_from_the_best_of_an_earlier_epoch_extends_the_whole_history(trained, pictures):
+    early = checkpoint(trained / "best_face_model.pth")
+    one_epoch = {name: column[:1] for name, column in early["history"].items()}
+    edit(trained / "best_face_model.pth", epoch=1, history=one_epoch)
+    assert go_on(trained / "best_face_model.pth", pictures) == 0
+    assert history(trained)["epoch"] == [1, 2, 3]
+
+
+def test_a_history_beside_that_is_another_models_is_not_extended(trained, pictures, capsys):
+    other = history(trained)
+    save_plain({**other, "val_loss": [9.0, 9.0]}, trained / "training_history.pkl")
+    assert go_on(trained / "final_face_model.pth", pictures) == 0
+    assert "is not the history of" in capsys.readouterr().err
+    assert history(trained)["val_loss"][:2] == other["val_loss"]
+
+
+def test_a_damaged_history_beside_does_not_stop(trained, pictures, capsys):
+    (trained / "training_history.pkl").write_bytes(b"no pickle")
+    assert go_on(trained / "final_face_model.pth", pictures) == 0
+    assert len(history(trained)["epoch"]) == 3
+
+
+def test_continuing_starts_from_the_weights_and_the_averages(trained, pictures, monkeypatch):
+    model = trained / "final_face_model.pth"
+    saved = checkpoint(model)
+    seen = {}
+
+    def look(network, loader, title, *, optimizer=None, **other):
+        first = next(iter(optimizer.state.values()))
+        seen.update(state=network.state_dict(), step=float(first["step"]))
+        seen["lr"] = optimizer.param_groups[0]["lr"]
+        raise Stopped
+
+    monkeypatch.setattr(fit, "run_epoch", look)
+    assert go_on(model, pictures) == 130
+    assert all(torch.equal(seen["state"][k], v) for k, v in saved["model_state_dict"].items())
+    assert seen["step"] == 4  # two epochs of two batches
+    assert seen["lr"] == 3e-5
+
+
+def test_a_fresh_optimizer_is_said(trained, pictures, capsys):
+    edit(trained / "final_face_model.pth", optimizer_state_dict={"state": "odd"})
+    assert go_on(trained / "final_face_model.pth", pictures) == 0
+    assert "no optimizer state that fits" in capsys.readouterr().err
+
+
+def test_the_rate_falls_when_the_validation_loss_does_not(trained, pictures, monkeypatch):
+    flat = Totals(pictures=4, loss=1.0, accuracy=0.5, seconds=1.0)
+    monkeypatch.setattr(fit, "run_epoch", lambda *values, **others: flat)
+    options = ["--lr-patience", 1, "--lr-factor", 0.1, "--epochs", 5]
+    assert go_on(trained / "final_face_model.pth", pictures, *options) == 0
+    # The first epoch is the best; two more without a better one, and it is cut.
+    assert history(trained)["lr"][2:] == pytest.approx([3e-5, 3e-5, 3e-5, 3e-6, 3e-6])
+
+
+def test_best_is_only_replaced_by_a_better_one(trained, pictures):
+    edit(trained / "best_face_model.pth", accuracy=1.0)
+    before = (trained / "best_face_model.pth").read_bytes()
+    assert go_on(trained / "final_face_model.pth", pictures, "--lr", 0.01) == 0
+    assert (trained / "best_face_model.pth").read_bytes() == before
+    edit(trained / "best_face_model.pth", accuracy=0.0)
+    assert go_on(trained / "final_face_model.pth", pictures, "--lr", 0.01, "--epochs", 5) == 0
+    assert checkpoint(trained / "best_face_model.pth")["accuracy"] > 0
+
+
+def test_a_damaged_best_model_is_not_replaced(trained, pictures, one_line):
+    (trained / "best_face_model.pth").write_bytes(b"half a file")
+    assert go_on(trained / "final_face_model.pth", pictures) == 1
+    assert "best_face_model.pth" in one_line()
+    assert (trained / "best_face_model.pth").read_bytes() == b"half a file"
+
+
+def test_another_output_gets_everything_and_the_model_to_beat(trained, pictures, tmp_path):
+    edit(trained / "best_face_model.pth", accuracy=1.0)
+    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    output = tmp_path / "more"
+    assert go_on(trained / "best_face_model.pth", pictures, "--output", output) == 0
+    assert {path.name for path in output.iterdir()} == WRITTEN
+    assert (output / "best_face_model.pth").read_bytes() == before["best_face_model.pth"]
+    assert history(output)["epoch"] == [1, 2, 3]
+    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
+
+
+def test_another_output_with_a_model_is_refused(trained, pictures, tmp_path, one_line):
+    shutil.copytree(trained, tmp_path / "more")
+    options = ["--output", tmp_path / "more"]
+    assert go_on(trained / "best_face_model.pth", pictures, *options) == 1
+    assert "choose another --output" in one_line()
+
+
+def test_the_classes_stay_the_models_own_whatever_their_order(trained, pictures):
+    turned = {"0": 2, "1": 0, "2": 1}
+    edit(trained / "final_face_model.pth", label_map=turned)
+    assert go_on(trained / "final_face_model.pth", pictures) == 0
+    assert checkpoint(trained / "final_face_model.pth")["label_map"] == turned
+    assert load_plain(trained / "label_map.pkl") == turned
+
+
+# What going on refuses
+
+
+def test_another_number_of_identities_is_refused(trained, pictures, one_line):
+    draw_identity(pictures / "3", 3, 6)
+    assert go_on(trained / "best_face_model.pth", pictures) == 1
+    assert "trained on 3 identities, the data has 4" in one_line()
+
+
+def test_other_identities_are_refused(trained, pictures, one_line):
+    (pictures / "1").rename(pictures / "7")
+    assert go_on(trained / "best_face_model.pth", pictures) == 1
+    assert re.search("other identities: 1 of its 3 are not in the data, '1' for one", one_line())
+
+
+def test_other_pictures_are_refused(trained, pictures, one_line):
+    (pictures / "1" / "12.jpg").unlink()
+    assert go_on(trained / "best_face_model.pth", pictures) == 1
+    assert "18 pictures then, 17 now" in one_line()
+
+
+def test_another_split_is_refused(trained, pictures, one_line):
+    assert go_on(trained / "best_face_model.pth", pictures, "--seed", 7) == 1
+    assert "another split" in one_line()
+
+
+def test_seed_and_limits_come_from_the_checkpoint(tmp_path, pictures):
+    shutil.rmtree(pictures / "2")
+    draw_identity(pictures / "2", 2, 3)
+    options = ["--seed", 7, "--min-images", 2, "--max-images", 4]
+    assert train(pictures, tmp_path / "m", *options) == 0
+    assert go_on(tmp_path / "m" / "best_face_model.pth", pictures) == 0
+    settings = checkpoint(tmp_path / "m" / "final_face_model.pth")["settings"]
+    assert (settings["seed"], settings["min_images"], settings["max_images"]) == (7, 2, 4)
+    assert go_on(tmp_path / "m" / "final_face_model.pth", pictures) == 0
+
+
+@pytest.mark.parametrize("content", [None, b"text in a .pth\n"], ids=["missing", "text"])
+def test_no_checkpoint_is_told_before_the_data_is_looked_at(tmp_path, one_line, content):
+    model = tmp_path / "m.pth"
+    if content:
+        model.write_bytes(content)
+    assert go_on(model, tmp_path / "no such data") == 1
+    assert "m.pth" in one_line()
+
+
+def test_odd_settings_in_a_checkpoint_are_one_line(trained, pictures, one_line):
+    edit(trained / "best_face_model.pth", settings={"min_images": "five"})
+    assert go_on(trained / "best_face_model.pth", pictures) == 1
+    assert "min_images is 'five'" in one_line()
+
+
+# The plain older form
+
+OLDER = ("epoch", "model_state_dict", "optimizer_state_dict", "accuracy", "num_classes")
+
+
+@pytest.fixture
+def older(trained, tmp_path) -> Path:
+    """Folder with nothing but a checkpoint of the plain older form."""
+    data = checkpoint(trained / "final_face_model.pth")
+    folder = tmp_path / "older"
+    folder.mkdir()
+    torch.save({name: data[name] for name in OLDER}, folder / "best_face_model.pth")
+    return folder
+
+
+def test_older_form_goes_on_without_label_map_and_history(older, pictures, capsys):
+    assert go_on(older / "best_face_model.pth", pictures) == 0
+    assert "has no label map" in capsys.readouterr().err
+    assert history(older)["epoch"] == [3]
+    final = checkpoint(older / "final_face_model.pth")
+    assert final["epoch"] == 3 and final["label_map"] == {"0": 0, "1": 1, "2": 2}
+
+
+def test_older_form_goes_on_with_label_map_and_history_of_the_older_form(
+    older, trained, pictures, capsys
+):
+    shutil.copy(trained / "label_map.pkl", older)
+    plain = {name: history(trained)[name] for name in ("train_loss", "train_acc")}
+    plain |= {name: history(trained)[name] for name in ("val_loss", "val_acc")}
+    save_plain(plain, older / "training_history.pkl")
+    assert go_on(older / "best_face_model.pth", pictures) == 0
+    assert "no label map" not in capsys.readouterr().err
+    assert history(older)["epoch"] == [1, 2, 3] and history(older)["run"] == [1, 1, 2]
+    assert history(older)["lr"] == [None, None, 3e-5]
+
+
+def test_older_form_refuses_another_number_of_identities(older, pictures, one_line):
+    draw_identity(pictures / "3", 3, 6)
+    assert go_on(older / "best_face_model.pth", pictures) == 1
+    assert "trained on 3 identities, the data has 4" in one_line()
+
+
+def test_older_form_takes_the_limits_as_options(older, tmp_path):
+    data = tmp_path / "few"
+    for number in range(3):
+        draw_identity(data / str(number), number, 3)
+    assert go_on(older / "best_face_model.pth", data, "--min-images", 2) == 0
+
+
+def test_no_optimizer_in_the_older_form(older, pictures, capsys):
+    edit(older / "best_face_model.pth", optimizer_state_dict=...)
+    assert go_on(older / "best_face_model.pth", pictures) == 0
+    assert "no optimizer state that fits" in capsys.readouterr().err
+
+
+# Ctrl-C (the real thing, with worker processes, is in tests/end_to_end/test_training.py)
+
+
+@posix
+def test_a_stopped_training_is_saved_and_can_be_continued(tmp_path, pictures, capsys, monkeypatch):
+    steps = []
+
+    class Signalling(TinyNetwork):
+        def forward(self, images):
+            steps.append(1)
+            if len(steps) == 5:  # in the second epoch
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().forward(images)
+
+    monkeypatch.setattr("facesync.training.model.new_network", Signalling)
+    folder = tmp_path / "m"
+    assert train(pictures, folder, "--epochs", 4) == 130
+    out = capsys.readouterr().out
+    assert "Stopped after 1 of 4 epochs" in out
+    assert f"continue_training.py --model {folder / 'final_face_model.pth'}" in out
+    assert "--epochs 3" in out
+    final = checkpoint(folder / "final_face_model.pth")
+    assert (final["epoch"], final["interrupted"], final["accuracy"]) == (1, True, None)
+    assert history(folder)["epoch"] == [1]
+    best = checkpoint(folder / "best_face_model.pth")
+    assert not best["interrupted"] and best["accuracy"] is not None
+    changed = [
+        key
+        for key, value in final["model_state_dict"].items()
+        if not torch.equal(value, best["model_state_dict"][key])
+    ]
+    assert changed  # what was trained in the second epoch is not lost
+    assert go_on(folder / "final_face_model.pth", pictures, "--epochs", 3) == 0
+    assert history(folder)["epoch"] == [1, 2, 3, 4]
+
+
+def test_stopped_before_the_first_epoch_ended(tmp_path, pictures, monkeypatch):
+    def stop(*values: object, **others: object) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "run_epoch", stop)
+        assert train(pictures, tmp_path / "m") == 130
+    assert checkpoint(tmp_path / "m" / "final_face_model.pth")["epoch"] == 0
+    assert go_on(tmp_path / "m" / "final_face_model.pth", pictures) == 0
+    assert history(tmp_path / "m")["epoch"] == [1]
