@@ -14,7 +14,8 @@ import sys
 from collections.abc import Sequence
 
 from facesync import cli
-from facesync.training.settings import ContinueSettings, add_continue_options
+from facesync.training.options import add_continue_options
+from facesync.training.settings import ContinueSettings
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -16,7 +16,8 @@ import sys
 from collections.abc import Sequence
 
 from facesync import cli
-from facesync.training.settings import TrainSettings, add_train_options
+from facesync.training.options import add_train_options
+from facesync.training.settings import TrainSettings
 
 
 def build_parser() -> argparse.ArgumentParser:

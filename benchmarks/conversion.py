@@ -96,7 +96,7 @@ def opencv(pack: Path, output: Path) -> None:
 
 
 def memory_folder() -> Path:
-    """A folder in memory with room for all of it, else the usual one for temporary files."""
+    """Choose a folder in memory with room for all of it, else the usual temporary one."""
     shared_memory = Path("/dev/shm")
     if shared_memory.is_dir() and shutil.disk_usage(shared_memory).free > 4 << 30:
         return shared_memory
@@ -104,8 +104,6 @@ def memory_folder() -> Path:
 
 
 def seconds(action: Callable[[], object]) -> float:
-    if hasattr(os, "sync"):
-        os.sync()  # what the last one left to be written is not this one's burden
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
@@ -139,7 +137,8 @@ def main() -> None:
         pack = write_pack(work / "pack", numbered(drawn, args.pictures))
         quarter = write_pack(work / "quarter", numbered(drawn, args.pictures // 4))
         print(
-            f"{args.pictures:,} pictures, {pack.stat().st_size / args.pictures:,.0f} bytes each, in {args.folder}"
+            f"{args.pictures:,} pictures of {pack.stat().st_size / args.pictures:,.0f} bytes, "
+            f"in {args.folder}"
         )
         if sys.platform == "linux":
             small = peak_memory_mb(quarter, work / "memory_quarter")

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is imported, here and in what tests start: on a busy machine with few cores, torch's
+# threads wait for each other so badly that one is several times faster.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

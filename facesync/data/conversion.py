@@ -1,30 +1,23 @@
-"""From a pack to a folder of pictures: the encoded bytes as they are, whole or not at all.
-
-Each picture is written under a temporary name and renamed, so that a killed run leaves no half
-picture. They are not flushed to the disk one by one: `kill -9` cannot take back what the system
-has been given, flushing 490,000 files takes hours, and what a power cut may leave behind (short or
-empty files) is found by its size and written again when the command is run again.
-"""
+"""From a pack to a folder of pictures: the encoded bytes as they are, in several processes."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import parent_process
 from pathlib import Path
 
-from facesync.data.pack import Fault, Pack, Record
+from facesync.data.pack import Fault, Pack
 from facesync.data.progress import Progress
+from facesync.data.writing import PictureWriter, temporary_folder
 from facesync.errors import DataError, FileError
 from facesync.files import replacing
 from facesync.images import decode_fault, marker_fault, suffix_of
@@ -32,10 +25,8 @@ from facesync.images import decode_fault, marker_fault, suffix_of
 logger = logging.getLogger(__name__)
 
 REPORT_NAME = "conversion_report.json"
-_TEMPORARY = ".conversion.tmp"
 _RECORDS_PER_TASK = 256
 _TASKS_AHEAD = 4
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
 _GO_ON = "run the same command again, it goes on where this one stopped"
 
 
@@ -119,11 +110,11 @@ def convert_pack(
         # A report that is there says: this folder is complete.
         (output / REPORT_NAME).unlink(missing_ok=True)
         with (
-            _temporary_folder(output) as temporary,
+            temporary_folder(output) as temporary,
             Progress(total=_expected_pictures(pack), unit=" pictures", desc="Converting") as bar,
         ):
-            worker = _Worker(pack, output, temporary, decode_check)
-            for part in _in_processes(worker, len(pack), workers or min(os.cpu_count() or 1, 8)):
+            workers = workers or min(os.cpu_count() or 1, 8)
+            for part in _in_processes(workers, pack, output, temporary, decode_check):
                 done.add(part)
                 bar.update(part.written + part.already_there + len(part.faults))
     except KeyboardInterrupt:
@@ -133,7 +124,7 @@ def convert_pack(
         raise DataError(f"a worker process died (out of memory?); {_GO_ON}") from error
     except OSError as error:
         reason = error.strerror or error
-        raise FileError(f"cannot write to {output}: {reason}; then {_GO_ON}") from error
+        raise FileError(f"cannot write to {output}: {reason}; mend that and {_GO_ON}") from error
 
     done.faults.sort(key=lambda fault: (fault.key is None, fault.key or 0, fault.offset))
     report = Report(
@@ -174,19 +165,12 @@ class _Tally:
 
 
 class _Worker:
-    """Converts stretches of a pack; each process has its own.
+    """Converts stretches of a pack; each process has its own."""
 
-    The pictures of an identity that is not in the output yet are gathered in a temporary folder,
-    which takes its place as a whole: a rename for each of them would cost a quarter of the time.
-    """
-
-    def __init__(self, pack: Pack, output: Path, temporary: Path, decode_check: bool) -> None:
+    def __init__(self, pack: Pack, writer: PictureWriter, decode_check: bool) -> None:
         self._pack = pack
-        self._output = str(output)
-        self._temporary = str(temporary)
+        self._writer = writer
         self._decode_check = decode_check
-        self._gathered: dict[str, str] = {}
-        self._present: set[str] = set()
 
     def convert(self, start: int, stop: int) -> _Tally:
         """Convert the records from position `start` to before `stop` in the file."""
@@ -198,74 +182,28 @@ class _Worker:
                 done.bookkeeping += 1
             elif reason := self._fault_of(record.data):
                 done.faults.append(Fault(record.key, record.offset, reason))
-            elif self._write(record.identity, f"{record.key}{suffix_of(record.data)}", record.data):
-                done.identities.add(record.identity)
-                done.written += 1
             else:
-                done.identities.add(record.identity)
-                done.already_there += 1
-        self._publish()
+                identity = record.identity
+                done.identities.add(identity)
+                name = f"{record.key}{suffix_of(record.data)}"
+                if self._writer.write(identity, name, record.data):
+                    done.written += 1
+                else:
+                    done.already_there += 1
+        self._writer.publish()
         return done
 
     def _fault_of(self, data: bytes) -> str | None:
         return marker_fault(data) or (decode_fault(data) if self._decode_check else None)
 
-    def _write(self, identity: str, name: str, data: bytes) -> bool:
-        """Write one picture; False if it is there already."""
-        folder = self._gathered.get(identity)
-        if folder is None:
-            final = f"{self._output}/{identity}"
-            if identity in self._present or os.path.lexists(final):
-                self._present.add(identity)
-                if _size_of(f"{final}/{name}") == len(data):
-                    return False
-                temporary = f"{self._temporary}/{os.getpid()}"
-                _write_whole(temporary, data)
-                os.replace(temporary, f"{final}/{name}")
-                return True
-            folder = self._gathered[identity] = f"{self._temporary}/{os.getpid()}.{identity}"
-            os.mkdir(folder)
-        _write_whole(f"{folder}/{name}", data)
-        return True
-
-    def _publish(self) -> None:
-        """Put what was gathered in its place."""
-        for identity, folder in self._gathered.items():
-            final = f"{self._output}/{identity}"
-            try:
-                os.rename(folder, final)
-            except OSError:  # another process has put its share of this identity there
-                for name in os.listdir(folder):
-                    os.replace(f"{folder}/{name}", f"{final}/{name}")
-                os.rmdir(folder)
-            self._present.add(identity)
-        self._gathered.clear()
-
-
-def _write_whole(path: str, data: bytes) -> None:
-    """Write a file; without Python's file object, which costs a third of the time of a picture."""
-    handle = os.open(path, _WRITE, 0o666)
-    try:
-        while data := data[os.write(handle, data) :]:
-            pass  # a disk that is nearly full takes a part, and refuses the next
-    finally:
-        os.close(handle)
-
-
-def _size_of(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1
-
 
 _worker: _Worker  # of this process, when it is one of the pool
 
 
-def _start_process(worker: _Worker) -> None:
+def _start_process(pack: Pack, output: Path, temporary: Path, decode_check: bool) -> None:
     """Prepare a process of the pool: Ctrl-C is the parent's affair, and it dies with the parent."""
     global _worker
-    _worker = worker
+    _worker = _Worker(pack, PictureWriter(output, temporary), decode_check)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
@@ -281,32 +219,24 @@ def _convert_in_process(start: int, stop: int) -> _Tally:
     return _worker.convert(start, stop)
 
 
-def _in_processes(worker: _Worker, records: int, workers: int) -> Iterator[_Tally]:
+def _in_processes(
+    workers: int, pack: Pack, output: Path, temporary: Path, decode_check: bool
+) -> Iterator[_Tally]:
     """Have all records converted; only a few tasks are waiting at any time."""
-    executor = ProcessPoolExecutor(workers, initializer=_start_process, initargs=(worker,))
+    executor = ProcessPoolExecutor(
+        workers, initializer=_start_process, initargs=(pack, output, temporary, decode_check)
+    )
     pending: set[Future[_Tally]] = set()
     try:
-        for start in range(0, records, _RECORDS_PER_TASK):
+        for start in range(0, len(pack), _RECORDS_PER_TASK):
             if len(pending) >= workers * _TASKS_AHEAD:
                 finished, pending = wait(pending, return_when=FIRST_COMPLETED)
                 yield from (task.result() for task in finished)
-            stop = min(start + _RECORDS_PER_TASK, records)
+            stop = min(start + _RECORDS_PER_TASK, len(pack))
             pending.add(executor.submit(_convert_in_process, start, stop))
         yield from (task.result() for task in pending)
     finally:
         executor.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _temporary_folder(output: Path) -> Iterator[Path]:
-    """Make a folder in `output` for half-written pictures; one left by a killed run goes."""
-    folder = output / _TEMPORARY
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _expected_pictures(pack: Pack) -> int:

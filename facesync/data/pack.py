@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -89,10 +90,10 @@ class Pack:
             keys, offsets = self._with_those_behind(keys, offsets)
         else:
             keys, offsets = self._walk(0)
-        keys, offsets = self._without_doubles(keys, offsets)
-        order = np.argsort(offsets, kind="stable")
-        self._keys, self._offsets = keys[order], offsets[order]
-        self._by_key = np.argsort(self._keys)
+        self._keys, self._offsets = self._without_doubles(keys, offsets)
+        if (self._offsets[1:] < self._offsets[:-1]).any():
+            order = np.argsort(self._offsets, kind="stable")
+            self._keys, self._offsets = self._keys[order], self._offsets[order]
         self.key_range = self._read_key_range()
 
     def __len__(self) -> int:
@@ -101,6 +102,10 @@ class Pack:
     def keys(self) -> list[int]:
         """All keys, ascending."""
         return self._keys[self._by_key].tolist()
+
+    @cached_property
+    def _by_key(self) -> np.ndarray:
+        return np.argsort(self._keys)
 
     def read(self, key: int) -> Record:
         """Return the record with this key.
@@ -161,11 +166,9 @@ class Pack:
 
     def _read_key_range(self) -> tuple[int, int] | None:
         self.key_range = None
-        try:
-            record = self.read(0)
-        except DataError:
-            return None
-        if record.data or len(record.labels) != 2:
+        zero = np.flatnonzero(self._keys == 0)
+        record = self._record(0, int(self._offsets[zero[0]])) if len(zero) else None
+        if not isinstance(record, Record) or record.data or len(record.labels) != 2:
             return None
         first, end = record.labels
         return (int(first), int(end)) if 1 <= first <= end < float("inf") else None
@@ -191,7 +194,7 @@ class Pack:
                         offsets.append(offset if inside else self._file.size)
             except OSError as error:
                 raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-        return np.array(keys, dtype=np.int64), np.array(offsets, dtype=np.int64)
+        return _numbers(keys), _numbers(offsets)
 
     def _with_those_behind(
         self, keys: np.ndarray, offsets: np.ndarray
@@ -199,14 +202,19 @@ class Pack:
         """Add the records that stand behind the last one the index knows of."""
         last = int(np.max(offsets, where=offsets < self._file.size, initial=-1))
         try:
-            more_keys, more_offsets = self._walk(self._file.end(last))
+            more_keys, more_offsets = self._walk(self._file.end(last), int(keys.max()) + 1)
         except BrokenRecord:
             return keys, offsets
         new = ~np.isin(more_keys, keys)
+        if not new.any():
+            return keys, offsets
         return np.append(keys, more_keys[new]), np.append(offsets, more_offsets[new])
 
-    def _walk(self, start: int) -> tuple[np.ndarray, np.ndarray]:
-        """Keys and offsets of all records from `start` on; what is broken goes to `faults`."""
+    def _walk(self, start: int, first_key: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Keys and offsets of all records from `start` on; what is broken goes to `faults`.
+
+        Where their own ids will not do as keys, they are counted from `first_key`.
+        """
         keys, offsets = array("q"), array("q")
         for offset, reason in self._file.scan(start):
             if reason is None:
@@ -216,21 +224,34 @@ class Pack:
                 key = _own_id(self._file.start_of_data(offset, _HEAD))
                 where = f"at byte {offset}: {reason}"
                 self.faults.append(Fault(None if key < 0 else key, offset, where))
-        found = np.array(keys, dtype=np.int64)
-        if len(np.unique(found)) < len(found) or (found < 0).any():
-            found = np.arange(len(found))
-        return found, np.array(offsets, dtype=np.int64)
+        found = _numbers(keys)
+        if _repeats(found) or (found < 0).any():
+            found = np.arange(first_key, first_key + len(found))
+        return found, _numbers(offsets)
 
     def _without_doubles(
         self, keys: np.ndarray, offsets: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Drop, and report, all rows of a key but its first."""
+        if not _repeats(keys):
+            return keys, offsets
         _, first = np.unique(keys, return_index=True)
         double = np.ones(len(keys), dtype=bool)
         double[first] = False
         for key, offset in zip(keys[double].tolist(), offsets[double].tolist(), strict=True):
             self.faults.append(Fault(key, offset, "the index has this key twice"))
         return keys[~double], offsets[~double]
+
+
+def _numbers(values: array[int]) -> np.ndarray:
+    """View an array as int64, without a copy: packs have millions of records."""
+    return np.frombuffer(values, dtype=np.int64)
+
+
+def _repeats(values: np.ndarray) -> bool:
+    """Whether a value is there twice (np.unique takes four times the memory)."""
+    ordered = np.sort(values)
+    return bool((ordered[1:] == ordered[:-1]).any())
 
 
 def _own_id(data: bytes) -> int:

@@ -76,13 +76,20 @@ def load_face_model(
     path = Path(choice)
     checkpoint = read_checkpoint(path)
     crop = checkpoint_crop(checkpoint)
-    threshold = checkpoint.get("threshold")
     source = str(path)
     if "epoch" in checkpoint:
         source += f" (epoch {checkpoint['epoch']}"
-        accuracy = checkpoint.get("accuracy")
+        accuracy = _number(checkpoint, "accuracy", path)
         source += f", validation accuracy {accuracy:.4f})" if accuracy is not None else ")"
+    threshold = _number(checkpoint, "threshold", path)
     return _face_model(checkpoint["model_state_dict"], crop, device, source, threshold)
+
+
+def _number(checkpoint: dict[str, Any], key: str, path: Path) -> float | None:
+    value = checkpoint.get(key)
+    if value is not None and not (isinstance(value, int | float) and -1 <= value <= 1):
+        raise ModelError(f"{path} is damaged: its {key} is {value!r:.40}")
+    return value
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from facesync.training.checkpoint import (
     versions,
 )
 from facesync.training.history import History
-from facesync.training.loop import LossError, Totals, run_epoch
+from facesync.training.loop import LossError, Totals, renew_batchnorm, run_epoch
 from facesync.training.stopping import Stopped, StopRequest
 from facesync.training.transforms import FaceTransform, validation_transform
 
@@ -55,6 +55,7 @@ class Run:
         device: where it runs.
         batch_size: pictures a step.
         workers: processes of each loader.
+        from_scratch: the network started from random weights, so BatchNorm is renewed.
     """
 
     network: torch.nn.Module
@@ -72,6 +73,7 @@ class Run:
     device: torch.device
     batch_size: int
     workers: int
+    from_scratch: bool = False
 
 
 def fit(run: Run) -> bool:
@@ -114,6 +116,8 @@ def fit(run: Run) -> bool:
             lr = run.optimizer.param_groups[0]["lr"]
             try:
                 trained = go_through(training, f"{title}, training", optimizer=run.optimizer)
+                if run.from_scratch:
+                    renew_batchnorm(run.network, training, device=run.device, check_stop=stop.check)
                 measured = go_through(validation, f"{title}, validation")
             except Stopped:
                 _save(run, accuracy=None, interrupted=True)
@@ -191,7 +195,7 @@ def _explain(error: Exception, run: Run, lr: float, epoch: int) -> None:
         if run.best_accuracy is not None:
             line += f"; {run.output / BEST_NAME} is as it was"
         raise FaceSyncError(line) from error
-    if isinstance(error, torch.cuda.OutOfMemoryError) or "allocate memory" in text:
+    if isinstance(error, torch.cuda.OutOfMemoryError) or ("memory" in text and "allocate" in text):
         raise FaceSyncError(
             f"out of memory on {run.device} with --batch-size {run.batch_size}; "
             f"run again with --batch-size {max(2, run.batch_size // 2)}"
@@ -237,6 +241,11 @@ def _print_done(run: Run) -> None:
 def _print_stopped(run: Run, last: int) -> None:
     print(
         f"Stopped after {run.epochs_done} of {last} epochs. To go on:\n"
-        f"  python continue_training.py --model {run.output / FINAL_NAME} "
-        f"--data {run.settings['data']} --epochs {last - run.epochs_done}"
+        f"  python continue_training.py --model {_quoted(run.output / FINAL_NAME)} "
+        f"--data {_quoted(run.settings['data'])} --epochs {last - run.epochs_done}"
     )
+
+
+def _quoted(path: Path | str) -> str:
+    """Return a path as every shell takes it."""
+    return f'"{path}"' if " " in str(path) else str(path)

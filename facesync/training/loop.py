@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
 from facesync.errors import DataError, FaceSyncError
@@ -46,6 +48,32 @@ class Totals:
     def images_per_second(self) -> float:
         """Speed of the pass."""
         return self.pictures / self.seconds if self.seconds else 0.0
+
+
+def renew_batchnorm(
+    network: torch.nn.Module,
+    loader: DataLoader[Batch],
+    *,
+    device: torch.device,
+    check_stop: Callable[[], None],
+    batches: int = 100,
+) -> None:
+    """Measure BatchNorm's means and variances anew, for the weights as they are now.
+
+    Training keeps running averages. They lag behind weights that started from random numbers and
+    still change fast, until a network that has learnt its pictures tells all of them alike in use
+    (Wu and Johnson, arXiv:2105.07576, who call the remedy precise BN). What `check_stop` raises
+    between two batches ends it with the averages of those seen.
+    """
+
+    def images() -> Iterator[torch.Tensor]:
+        for number, batch in enumerate(itertools.islice(loader, batches)):
+            if number:
+                check_stop()
+            if len(batch.labels) > 1:
+                yield batch.images
+
+    update_bn(images(), network, device)
 
 
 def run_epoch(

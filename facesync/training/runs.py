@@ -85,6 +85,7 @@ def train(settings: TrainSettings) -> bool:
             device=device,
             batch_size=settings.batch_size,
             workers=settings.workers,
+            from_scratch=not state,
         )
     )
 

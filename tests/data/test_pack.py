@@ -202,6 +202,15 @@ def test_an_index_that_was_cut_short(rec):
     assert read_pictures(pack) == expected()
 
 
+def test_an_index_that_was_cut_short_where_records_have_no_ids(tmp_path):
+    rec = tmp_path / "a.rec"
+    offsets = write_records(rec, [join_header((1.0,), 0, picture(i)) for i in range(4)])
+    write_index(rec, enumerate(offsets[:2]))
+    assert {key: data for key, (_, data) in read_pictures(Pack(rec)).items()} == {
+        i: picture(i) for i in range(4)
+    }
+
+
 def test_an_empty_index_is_none(rec):
     rec.with_suffix(".idx").write_text("")
     assert Pack(rec).index_path is None

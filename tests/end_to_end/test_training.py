@@ -30,6 +30,15 @@ pytestmark = [pytest.mark.slow, forks]
 ROOT = Path(train_model.__file__).parent
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """On a busy machine, threads that wait for each other take longer than one alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
@@ -168,9 +177,8 @@ def test_workers_may_be_spawned_as_on_windows_and_macos(pictures, tmp_path):
 def test_the_script_itself_trains_and_continues(models, pictures, tmp_path, run_script):
     folder = tmp_path / "models"
     shutil.copytree(models, folder)
-    done = run_script(
-        "continue_training.py", "--model", folder / "best_face_model.pth", "--data", pictures
-    )
+    arguments = ["--model", folder / "best_face_model.pth", "--data", pictures]
+    done = run_script("continue_training.py", *arguments, env={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     assert "epoch 2/2" in done.stdout and "epoch 1" not in done.stdout
     rows = load_plain(folder / "training_history.pkl")

@@ -101,7 +101,10 @@ def test_specification_survives_a_checkpoint():
 @pytest.mark.parametrize(
     "data",
     [{}, {"kind": "round", "crop_size": 160}, {"kind": "square", "crop_size": 1, "x": 2},
-     {"kind": "square", "crop_size": 160, "input_size": 10**9}],
+     {"kind": "square", "crop_size": 160, "input_size": 10**9},
+     {"kind": "square", "crop_size": "160"}, {"kind": "square", "crop_size": 160.5},
+     {"kind": "square", "crop_size": 160, "scale": -1}, "crop",
+     {"kind": "square", "crop_size": 160, "std": float("nan")}],
 )  # fmt: skip
 def test_an_unknown_specification_is_refused(data):
     with pytest.raises(ModelError, match="crop"):

@@ -85,6 +85,8 @@ def _spoiled(state, **changes):
         (lambda s: {**s, "last_bn.weight": torch.full((512,), float("nan"))}, "not finite"),
         (lambda s: {**s, "last_bn.weight": print}, "asks to run code"),
         (lambda s: {"model_state_dict": s, "epoch": 1, "crop": {"kind": "round"}}, "crop"),
+        (lambda s: {"model_state_dict": s, "epoch": 1, "accuracy": "high"}, "accuracy is 'high'"),
+        (lambda s: {"model_state_dict": s, "threshold": float("nan")}, "threshold is nan"),
     ],
 )
 def test_what_is_no_model_is_one_line(random_state, tmp_path, spoil, says):

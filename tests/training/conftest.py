@@ -5,10 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from facesync.data.recordio import write_pack
 from facesync.training import batches, model
 from tests.training.stand_ins import TinyNetwork, draw_identity
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Spare the small tensors here the hand-over between threads, slow on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from facesync.errors import DataError
-from facesync.training.batches import collate
-from facesync.training.loop import LossError, run_epoch
+from facesync.training.batches import Batch, collate
+from facesync.training.loop import LossError, renew_batchnorm, run_epoch
 from facesync.training.stopping import Stopped
 from tests.training.stand_ins import TinyNetwork
 
@@ -110,3 +110,14 @@ def test_a_stop_leaves_the_pass_before_the_next_batch():
         run(network, loader(samples(20)), optimizer, stop_at_the_third)
     steps = {int(values["step"]) for values in optimizer.state.values()}
     assert steps == {2}
+
+
+def test_renewed_batchnorm_is_that_of_the_pictures():
+    """Running averages that lag far behind are replaced by what the pictures measure."""
+    network = nn.Sequential(nn.BatchNorm2d(3))
+    images = 5 + 2 * torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(16, dtype=torch.long)
+    batches = [Batch(images[i : i + 16], labels, []) for i in range(0, 64, 16)]
+    renew_batchnorm(network, batches, device=CPU, check_stop=lambda: None)
+    assert network[0].running_mean.tolist() == pytest.approx([5] * 3, abs=0.1)
+    assert network[0].running_var.tolist() == pytest.approx([4] * 3, abs=0.3)

@@ -15,8 +15,9 @@ import torch
 
 import continue_training
 import train_model
+from facesync.errors import DownloadError
 from facesync.pickles import load_plain, save_plain
-from facesync.training import fit, loop
+from facesync.training import fit, loop, model
 from facesync.training.loop import Totals
 from facesync.training.stopping import Stopped
 from tests.training.stand_ins import TinyNetwork, draw_identity, forks, posix
@@ -182,6 +183,15 @@ def test_missing_weights_are_told_before_the_data_is_looked_at(tmp_path, one_lin
     assert re.search("--offline.*--weights none", one_line())
     assert train_model.main([*options, "--weights", str(tmp_path / "w.pt")]) == 1
     assert "w.pt" in one_line()
+
+
+def test_a_failed_download_names_the_way_without_it(tmp_path, one_line, monkeypatch):
+    def refuse(*, offline: bool) -> None:
+        raise DownloadError("the VGGFace2 weights could not be downloaded (no route)")
+
+    monkeypatch.setattr(model, "vggface2_state", refuse)
+    assert train_model.main(["--data", str(tmp_path / "no data"), "--output", str(tmp_path)]) == 1
+    assert re.search("could not be downloaded.*--weights none", one_line())
 
 
 @pytest.mark.parametrize("data", ["missing", "empty"])
@@ -362,12 +372,41 @@ def test_another_output_with_a_model_is_refused(trained, pictures, tmp_path, one
     assert "choose another --output" in one_line()
 
 
-def test_the_classes_stay_the_models_own_whatever_their_order(trained, pictures):
+@pytest.fixture
+def passes(monkeypatch) -> list:
+    """Collect (loader, epoch of its order, is it training) of each pass instead of doing it."""
+    seen: list = []
+
+    def look(network, loader, title, *, optimizer=None, **other):
+        seen.append((loader, loader.sampler.epoch, optimizer is not None))
+        return Totals(pictures=4, loss=1.0, accuracy=0.5, seconds=1.0)
+
+    monkeypatch.setattr(fit, "run_epoch", look)
+    return seen
+
+
+def test_the_classes_stay_the_models_own_whatever_their_order(trained, pictures, passes):
     turned = {"0": 2, "1": 0, "2": 1}
     edit(trained / "final_face_model.pth", label_map=turned)
     assert go_on(trained / "final_face_model.pth", pictures) == 0
     assert checkpoint(trained / "final_face_model.pth")["label_map"] == turned
     assert load_plain(trained / "label_map.pkl") == turned
+    for loader, _, _ in passes:
+        batch = next(iter(loader))
+        data = loader.dataset.data
+        wanted = [turned[data.faces.names[i][0]] for i, _ in list(loader.sampler)]
+        assert batch.labels.tolist() == wanted[: len(batch.labels)]
+
+
+def test_each_epoch_has_its_own_order_and_only_training_is_augmented(trained, pictures, passes):
+    assert go_on(trained / "final_face_model.pth", pictures, "--epochs", 2) == 0
+    assert [(epoch, training) for _, epoch, training in passes if training] == [
+        (3, True),
+        (4, True),
+    ]
+    for loader, _, training in passes:
+        transform = loader.dataset.transform
+        assert bool(transform.augment.transforms) is training
 
 
 # What going on refuses
@@ -487,7 +526,8 @@ def test_a_stopped_training_is_saved_and_can_be_continued(tmp_path, pictures, ca
     class Signalling(TinyNetwork):
         def forward(self, images):
             steps.append(1)
-            if len(steps) == 5:  # in the second epoch
+            # Two batches train, two renew BatchNorm, one validates: this is the second epoch.
+            if len(steps) == 6:
                 os.kill(os.getpid(), signal.SIGINT)
             return super().forward(images)
 
