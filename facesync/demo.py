@@ -158,7 +158,7 @@ def demo(output: Path) -> None:
     print("\n3. Fine-tune a model on them")
     models = output / "models"
     weights = training_weights()
-    run("train_model.py", "--data", faces, "--output", models, "--epochs", 3, "--batch-size", 12,
+    run("train_model.py", "--data", faces, "--output", models, "--epochs", 2, "--batch-size", 12,
         "--lr", "3e-4", "--workers", 0, "--device", "cpu", "--weights", weights)  # fmt: skip
     model = models / "best_face_model.pth"
     plot = models / "training_history.png"
