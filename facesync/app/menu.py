@@ -123,7 +123,6 @@ def confirm(question: str) -> bool:
 
 
 def confirm_delete(gallery: Gallery, name: str) -> bool:
-    """Ask whether a person is to be forgotten."""
+    """Ask whether a person is to be forgotten; of somebody unknown there is nothing to ask."""
     person = gallery.find(name)
-    shown = person.name if person else clean_name(name)
-    return confirm(f"Delete {shown}, template and pictures, for good?")
+    return not person or confirm(f"Delete {person.name}, template and pictures, for good?")

@@ -12,6 +12,7 @@ import time
 
 import cv2
 import numpy as np
+from PIL import ImageGrab
 
 from facesync.app.cameras import Camera
 from facesync.app.drawing import BAD, View, draw
@@ -23,6 +24,9 @@ from facesync.errors import CameraError, FaceSyncError
 TITLE = "FaceSync"
 _LINGER_SECONDS = 2.0  # How long the last words stay before the window closes.
 _ESCAPE = 27
+_TRIES, _PAINT_SECONDS = 5, 0.5
+
+WAITING = View("Waiting for the camera …")
 
 
 def why_no_window() -> str | None:
@@ -62,12 +66,23 @@ def _answers(display: str) -> bool:
 class Window:
     """OpenCV's window, as a context manager."""
 
+    def __init__(self) -> None:
+        self._early: list[int] = []  # keys that were pressed while it opened
+
     def __enter__(self) -> Window:
         _prepare_qt()
-        cv2.namedWindow(TITLE, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
+        for tries_left in reversed(range(_TRIES)):
+            cv2.namedWindow(TITLE, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
+            self.show(draw(None, WAITING))
+            if self._is_painted() or not tries_left:
+                break
+            self._close()
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
         cv2.destroyAllWindows()
         cv2.waitKey(1)  # lets it go now rather than at the next window
 
@@ -77,7 +92,7 @@ class Window:
 
     def key(self) -> str | None:
         """Wait a moment and return the key pressed, in lower case; `q` also for Esc and closing."""
-        code = cv2.waitKey(10)
+        code = self._early.pop(0) if self._early else cv2.waitKey(10)
         if code == _ESCAPE or cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
             return "q"
         return chr(code & 0xFF).lower() if code >= 0 else None
@@ -88,6 +103,29 @@ class Window:
         end = time.monotonic() + _LINGER_SECONDS
         while time.monotonic() < end and self.key() is None:
             pass
+
+    def _is_painted(self) -> bool:
+        """Whether the window shows what was drawn, which is never black; True where none can tell.
+
+        On X11, Qt 5 now and then loses the event that tells it of its new window (seen without a
+        window manager and with twm, on busy machines). That window takes keys but stays black for
+        good; another one is the remedy.
+        """
+        if not sys.platform.startswith("linux") or os.environ.get("WAYLAND_DISPLAY"):
+            return True  # elsewhere the window is another system's, or the screen cannot be read
+        end = time.monotonic() + _PAINT_SECONDS
+        while time.monotonic() < end:
+            code = cv2.waitKey(20)
+            if code >= 0:
+                self._early.append(code)
+            left, top, width, height = cv2.getWindowImageRect(TITLE)
+            try:
+                screen = ImageGrab.grab(xdisplay=os.environ.get("DISPLAY"))
+            except OSError:
+                return True
+            if screen.crop((left, top, left + width, top + height)).getbbox() is not None:
+                return True
+        return False
 
 
 def run(window: Window, camera: Camera, recognizer: Recognizer, screen: Screen) -> bool:
@@ -107,7 +145,7 @@ def run(window: Window, camera: Camera, recognizer: Recognizer, screen: Screen) 
         told = -1
         while True:
             frame, result = capture.newest, analysis.newest
-            view = screen.view(result) if frame else View("Waiting for the camera …")
+            view = screen.view(result) if frame else WAITING
             picture = frame.frame_bgr if frame else None
             try:
                 capture.check()

@@ -113,8 +113,15 @@ class Display:
             self.name = f":{file.readline().strip()}"
 
     def press(self, key: str) -> None:
-        """Press a key in the app's window, once it is there."""
-        self._window("windowfocus", "key", key)
+        """Press a key in the app's window, once it is there and painted."""
+        end = time.monotonic() + PATIENCE
+        while self.screenshot().getbbox() is None:
+            assert time.monotonic() < end, "no window, or a black one"
+            time.sleep(0.05)
+        self._window("windowfocus")
+        # Without naming the window, so that the key goes through the X server as a keyboard's
+        # does; a window that closes at the press does not get the release, and that is no error.
+        self._xdotool("key", key)
 
     def close_window(self) -> None:
         """Ask the window to close, as the button in its frame does."""
@@ -126,9 +133,11 @@ class Display:
         return whole.crop(whole.getbbox())
 
     def _window(self, *actions: str) -> str:
-        command = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "^FaceSync$"]
+        return self._xdotool("search", "--sync", "--onlyvisible", "--name", "^FaceSync$", *actions)
+
+    def _xdotool(self, *words: str) -> str:
         done = subprocess.run(
-            [*command, *actions],
+            ["xdotool", *words],
             env={**os.environ, "DISPLAY": self.name},
             capture_output=True,
             text=True,
