@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shlex
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from facesync import cli
 from facesync.data.recordio import write_pack
@@ -38,6 +40,10 @@ KNOWN, STRANGER = "Eileen Collins", "Grace Hopper"
 TRAINING_COPIES = 30
 REGISTERED_COPIES = 5
 MARK = ".facesync-demo"
+
+# One thread: on a machine that is busy with something else, torch's threads wait for each other so
+# badly that two take several times as long.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
 
 
 class StepFailed(FaceSyncError):
@@ -68,6 +74,7 @@ def vary(photo_rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 def make_pack(folder: Path, random: np.random.Generator) -> int:
     """Write a pack of aligned faces of the two people and return the number of pictures."""
+    torch.set_num_threads(1)
     detector = FaceDetector()
     pictures = []
     for label, photo in enumerate(photographs().values()):
@@ -95,6 +102,7 @@ def run(script: str, *arguments: object, expect: int = 0) -> str:
         stdout=subprocess.PIPE,
         text=True,
         encoding="utf-8",
+        env=ENVIRONMENT,
     )
     assert process.stdout is not None
     lines = []

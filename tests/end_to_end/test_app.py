@@ -1,0 +1,322 @@
+"""The commands of `faceid_app.py`, as programs call them."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import faceid_app
+from facesync.app import recognizer as recognizer_module
+from facesync.gallery.store import Gallery
+from facesync.images import save_jpeg
+from tests.app.fakes import FakeRecognizer, picture
+from tests.conftest import ROOT
+from tests.gallery.conftest import person
+
+FIELDS = {"accepted", "name", "similarity", "threshold", "reason"}
+
+
+@pytest.fixture
+def files(tmp_path) -> list[str]:
+    """Options that keep the app's files in the test's own folder."""
+    store = tmp_path / "models" / "e.pkl"
+    return ["--embeddings", str(store), "--faces", str(tmp_path / "faces"), "--offline"]
+
+
+@pytest.fixture
+def gallery(tmp_path) -> Gallery:
+    return Gallery(tmp_path / "models" / "e.pkl", tmp_path / "faces")
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Put models that read colours in the place of the real ones."""
+    monkeypatch.setattr(recognizer_module, "Recognizer", FakeRecognizer)
+
+
+@pytest.fixture
+def shot(tmp_path):
+    def write(name: str, **shown: int) -> str:
+        Image.fromarray(picture(**shown)).save(tmp_path / f"{name}.png")
+        return str(tmp_path / f"{name}.png")
+
+    return write
+
+
+def last_object(printed: str) -> dict[str, object]:
+    """Read the decision off the last line, and see that it has what programs rely on."""
+    decision = json.loads(printed.splitlines()[-1])
+    assert set(decision) == FIELDS
+    assert decision["accepted"] is (decision["name"] is not None)
+    assert isinstance(decision["reason"], str) and "\n" not in decision["reason"]
+    return decision
+
+
+def verify(capsys, *arguments: str) -> tuple[int, dict[str, object]]:
+    capsys.readouterr()
+    code = faceid_app.main(["verify", "--json", *arguments])
+    return code, last_object(capsys.readouterr().out)
+
+
+def modules_after(statements: str) -> set[str]:
+    """Return the heavy modules that are loaded after some statements in a new interpreter."""
+    heavy = ("torch", "cv2", "numpy", "matplotlib", "facenet_pytorch")
+    done = subprocess.run(
+        [sys.executable, "-c", f"{statements}\nimport sys\nprint(*sys.modules)"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(heavy) & set(done.stdout.split())
+
+
+def test_help_loads_nothing_heavy(run_script):
+    assert modules_after("import faceid_app; faceid_app.build_parser()") == set()
+    shown = run_script("faceid_app.py", "--help")
+    assert shown.returncode == 0
+    assert "python faceid_app.py verify --image x.jpg" in shown.stdout
+
+
+def test_list_and_delete_load_no_model(files, gallery):
+    gallery.register(person("Ada"), [])
+    run = f"import faceid_app\nfaceid_app.main({[*files, 'list']!r})"
+    assert not modules_after(run) & {"torch", "facenet_pytorch"}
+    run = f"import faceid_app\nfaceid_app.main({[*files, 'delete', 'Ada', '--yes']!r})"
+    assert not modules_after(run) & {"torch", "facenet_pytorch"}
+    assert gallery.people() == []
+
+
+def test_register_verify_list_delete(fake, files, shot, gallery, capsys):
+    assert faceid_app.main([*files, "register", "José", "--images", shot("a"), shot("b")]) == 0
+    code, decision = verify(capsys, *files, "--image", shot("again", variant=9))
+    assert (code, decision["accepted"], decision["name"]) == (0, True, "José")
+    assert decision["similarity"] > 0.9 and decision["threshold"] == 0.6
+    code, decision = verify(capsys, *files, "--image", shot("other", who=2))
+    assert (code, decision["accepted"], decision["name"]) == (1, False, None)
+    assert decision["similarity"] < 0.6
+
+    assert faceid_app.main([*files, "list", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["name"], listed["samples"], listed["model"]) == ("José", 2, "model-a")
+    assert faceid_app.main([*files, "list"]) == 0
+    assert "José" in capsys.readouterr().out
+    assert faceid_app.main([*files, "delete", "JOSÉ", "--yes"]) == 0
+    assert gallery.people() == []
+    assert faceid_app.main([*files, "delete", "José", "--yes"]) == 1
+    assert "error: nobody is registered as José" in capsys.readouterr().err
+
+
+def test_options_stand_before_or_after_the_command(fake, files, shot, capsys):
+    ada, again = shot("ada"), shot("again", variant=9)
+    assert faceid_app.main([*files, "register", "Ada", "--images", ada]) == 0
+    assert faceid_app.main(["list", *files]) == 0
+    assert "Ada" in capsys.readouterr().out
+    for arguments in (
+        ["--threshold", "0.99", *files, "verify", "--image", again],
+        ["verify", "--image", again, "--threshold", "0.99", *files],
+        ["--threshold", "0.1", "verify", "--image", again, "--threshold", "0.99", *files],
+    ):
+        assert faceid_app.main(arguments) == 1
+    assert faceid_app.main(["--threshold", "0.5", "verify", *files, "--image", again]) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["register"],
+        ["register", "Ada", "--images"],
+        ["delete"],
+        ["verify", "--threshold", "1.5"],
+        ["verify", "--threshold", "-1"],
+        ["verify", "--threshold", "nan"],
+        ["verify", "--threshold", "high"],
+        ["recognise"],
+        ["--device", "tpu"],
+        ["list", "--no-such-option"],
+    ],
+)
+def test_wrong_usage_is_exit_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        faceid_app.main(arguments)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_deleting_asks_or_refuses(gallery, files, monkeypatch, capsys):
+    gallery.register(person("Ada"), [])
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))  # not a terminal
+    with pytest.raises(SystemExit) as caught:
+        faceid_app.main([*files, "delete", "Ada"])
+    assert caught.value.code == 2
+    assert "--yes" in capsys.readouterr().err
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    for answer, code, left in (("no", 1, 1), ("yes", 0, 0)):
+        monkeypatch.setattr("builtins.input", lambda question, answer=answer: answer)
+        assert faceid_app.main([*files, "delete", "Ada"]) == code
+        assert len(gallery.people()) == left
+
+
+def test_an_existing_name_is_exit_1(fake, files, shot, capsys):
+    register = [*files, "register", "Ada", "--images", shot("ada")]
+    assert faceid_app.main(register) == 0
+    assert faceid_app.main(register) == 1
+    assert "error: Ada is already registered; --replace" in capsys.readouterr().err
+    assert faceid_app.main([*register, "--replace"]) == 0
+
+
+def test_verify_says_in_json_why_it_could_not(fake, files, shot, gallery, tmp_path, capsys):
+    code, decision = verify(capsys, *files, "--image", shot("x"))
+    assert code == 1 and "nobody is registered in" in decision["reason"]
+    assert decision["similarity"] is None and decision["threshold"] == 0.6
+    assert faceid_app.main([*files, "register", "Ada", "--images", shot("ada")]) == 0
+
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    for picture_path, reason in (
+        (shot("none", faces=0), "no face found"),
+        (str(tmp_path / "missing.jpg"), "cannot be read"),
+        (str(tmp_path / "empty.jpg"), "0 bytes"),
+    ):
+        code, decision = verify(capsys, *files, "--image", picture_path)
+        assert code == 1 and reason in decision["reason"]
+        assert decision["similarity"] is None
+    code, decision = verify(capsys, *files, "--image", shot("x"), "--name", "Bob")
+    assert code == 1 and decision["reason"] == "nobody is registered as Bob"
+    code, decision = verify(capsys, *files, "--camera", str(tmp_path / "missing.mp4"))
+    assert code == 1 and "there is no" in decision["reason"]
+
+    gallery.path.write_bytes(b"damaged")
+    code, decision = verify(capsys, *files, "--image", shot("x"))
+    assert code == 1 and "damaged" in decision["reason"]
+    assert gallery.path.read_bytes() == b"damaged"
+
+
+def test_a_picture_as_camera(fake, files, shot, capsys):
+    assert faceid_app.main([*files, "register", "Ada", "--camera", shot("ada")]) == 0
+    code, decision = verify(capsys, *files, "--camera", shot("again", variant=9))
+    assert code == 0 and decision["name"] == "Ada"
+
+
+def test_names_reach_the_terminal_without_escape_sequences(files, gallery, capsys):
+    gallery.path.parent.mkdir()
+    template = np.ones(512, dtype=np.float32)
+    gallery.path.write_bytes(pickle.dumps({"evil\x1b[2J\x07\nname": template}))
+    assert faceid_app.main([*files, "list"]) == 0
+    assert "evil[2J name" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["text", "missing"])
+def test_a_model_that_is_none_is_one_line(run_script, files, tmp_path, kind, gallery):
+    gallery.register(person("Ada"), [])
+    model = tmp_path / "model.pth"
+    if kind == "text":
+        model.write_text("this is no model\n")
+    save_jpeg(picture(), tmp_path / "x.jpg")
+    arguments = (*files, "--model", model, "verify", "--image", tmp_path / "x.jpg")
+    done = run_script("faceid_app.py", *arguments)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+    done = run_script("faceid_app.py", *arguments, "--json")
+    assert done.returncode == 1
+    assert str(model) in last_object(done.stdout)["reason"]
+
+
+# With real detection and, where the data is there, real weights.
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """Real models, loaded once: the VGGFace2 weights, or random ones without shared data."""
+    from facesync.app.settings import AppSettings
+    from tests.end_to_end.driving import app_weights
+
+    (_, choice, _), environment = app_weights(tmp_path_factory.mktemp("weights"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        loaded = recognizer_module.Recognizer(AppSettings(model=choice, offline=True))
+        loaded.load()
+    return loaded
+
+
+@pytest.fixture
+def real_app(real, monkeypatch):
+    monkeypatch.setattr(recognizer_module, "Recognizer", lambda settings: real)
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> np.ndarray:
+    from skimage import data
+
+    return data.astronaut()
+
+
+def odd_pictures(folder, image_rgb: np.ndarray) -> dict[str, str]:
+    """Write one face in every odd form that people's pictures have."""
+    whole = Image.fromarray(image_rgb)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # shown turned by 90 degrees
+    forms = {
+        "grey.png": (whole.convert("L"), {}),
+        "rgba.png": (whole.convert("RGBA"), {}),
+        "cmyk.jpg": (whole.convert("CMYK"), {}),
+        "palette.gif": (whole.convert("P"), {}),
+        "turned.jpg": (whole.rotate(90, expand=True), {"exif": turned}),
+    }
+    for name, (image, how) in forms.items():
+        image.save(folder / name, **how)
+    return {name: str(folder / name) for name in forms}
+
+
+@pytest.mark.slow
+def test_odd_pictures_of_one_person_are_recognised(real_app, files, astronaut, tmp_path, capsys):
+    paths = odd_pictures(tmp_path, astronaut)
+    save_jpeg(astronaut, tmp_path / "plain.jpg")
+    plain = str(tmp_path / "plain.jpg")
+    assert faceid_app.main([*files, "register", "Eileen", "--images", plain]) == 0
+    for name, path in paths.items():
+        code, decision = verify(capsys, *files, "--image", path)
+        assert (code, decision["name"]) == (0, "Eileen"), (name, decision)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size_wh", [(20_000, 10), (10, 20_000), (1, 1), (300, 200)])
+def test_pictures_without_room_for_a_face(real_app, files, gallery, size_wh, tmp_path, capsys):
+    gallery.register(person("Ada", fingerprint=None), [])
+    Image.new("RGB", size_wh, "gray").save(tmp_path / "x.png")
+    code, decision = verify(capsys, *files, "--image", str(tmp_path / "x.png"))
+    assert code == 1 and "no face found" in decision["reason"]
+
+
+@pytest.mark.slow
+def test_people_of_lfw_and_a_stranger(shared, real_app, files, capsys):
+    lfw = shared / "data" / "lfw"
+    pictures = {folder.name: sorted(folder.glob("*.jpg")) for folder in sorted(lfw.iterdir())}
+    people = [name for name in pictures if len(pictures[name]) >= 4][:2]
+    for name in people:
+        register = ["register", name, "--images", str(pictures[name][0])]
+        assert faceid_app.main([*files, *register]) == 0
+    for name in people:
+        code, decision = verify(capsys, *files, "--image", str(pictures[name][1]))
+        assert (code, decision["name"]) == (0, name)
+    stranger = next(name for name in pictures if name not in people)
+    code, decision = verify(capsys, *files, "--image", str(pictures[stranger][0]))
+    assert (code, decision["name"]) == (1, None)
+
+
+@pytest.mark.slow
+def test_a_video_registers_and_verifies(shared, real_app, files, gallery, capsys):
+    video = str(shared / "data" / "videos" / "one_face_head_turns_live.mp4")
+    assert faceid_app.main([*files, "register", "Ada", "--camera", video]) == 0
+    (ada,) = gallery.people()
+    assert ada.samples == 5
+    code, decision = verify(capsys, *files, "--camera", video)
+    assert (code, decision["name"]) == (0, "Ada")
