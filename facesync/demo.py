@@ -97,19 +97,19 @@ def run(script: str, *arguments: object, expect: int = 0) -> str:
     """
     words = [script, *map(str, arguments)]
     print(f"\n$ python {shlex.join(words)}", flush=True)
-    process = subprocess.Popen(
+    lines = []
+    with subprocess.Popen(
         [sys.executable, str(ROOT / script), *words[1:]],
         stdout=subprocess.PIPE,
         text=True,
         encoding="utf-8",
         env=ENVIRONMENT,
-    )
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        print(f"  {line}", end="", flush=True)
-        lines.append(line)
-    if process.wait() != expect:
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(f"  {line}", end="", flush=True)
+            lines.append(line)
+    if process.returncode != expect:
         raise StepFailed(f"{script} ended with exit code {process.returncode}, not {expect}")
     return "".join(lines)
 

@@ -79,6 +79,8 @@ def load_plain(path: Path) -> Any:
         ImportError,
         MemoryError,
         OverflowError,
+        RecursionError,
+        SystemError,
     ) as error:  # what the pickle module may raise
         raise FileError(f"{path} is damaged: it is not a whole pickle file") from error
 

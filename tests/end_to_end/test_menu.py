@@ -73,8 +73,6 @@ def test_list_delete_and_bad_input(menu, gallery):
     app.type("4")
     app.expect("Name .*: ")
     app.type("nobody")
-    app.expect(r"\[y/N\] ")
-    app.type("y")
     app.expect("error: nobody is registered as nobody")
     app.expect("Choose 1-5: ")
     app.type("5")
