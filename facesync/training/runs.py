@@ -51,6 +51,8 @@ def train(settings: TrainSettings) -> bool:
             "--overwrite, or choose another --output",
         )
     _check_writable(settings.output)
+    if not settings.data.exists():  # before 107 MB of weights are downloaded for nothing
+        raise DataError(f"{settings.data}: no such folder or pack")
     # The weights first: to look through a large data set takes long, to miss a file does not.
     state, source = starting_state(settings.weights, offline=settings.offline)
     if state:
