@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from facesync.errors import FaceSyncError, ModelError
+from facesync.errors import FaceSyncError, ModelError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -44,8 +44,8 @@ def setup_logging() -> None:
 def guarded(main: Main) -> Main:
     """Wrap a script's `main(argv=None) -> int`: user errors become one line and exit code 1.
 
-    A `FaceSyncError` or `OSError` prints `error: …` on standard error and returns 1; Ctrl-C
-    returns 130. Anything else is a bug and keeps its traceback.
+    A `FaceSyncError` or `OSError` prints `error: …` on standard error and returns 1 (a
+    `UsageError` 2); Ctrl-C returns 130. Anything else is a bug and keeps its traceback.
     """
 
     @functools.wraps(main)
@@ -59,7 +59,7 @@ def guarded(main: Main) -> Main:
             return main(argv)
         except FaceSyncError as error:
             print(f"error: {error}", file=sys.stderr)
-            return FAILED
+            return USAGE if isinstance(error, UsageError) else FAILED
         except BrokenPipeError:
             # The reader of a pipe (`… | head`) has gone; nothing more can be printed.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,9 +7,11 @@
     ├── DownloadError   a transfer that was refused or broke
     ├── ModelError      weights or a checkpoint that cannot be used
     ├── StoreError      the store of registered faces cannot be used
-    └── CameraError     a camera, video or stream that gives no frames
+    ├── CameraError     a camera, video or stream that gives no frames
+    └── UsageError      options that do not go together
 
-`facesync.cli.guarded` turns each of them into that line on standard error and exit code 1.
+`facesync.cli.guarded` turns each of them into that line on standard error and exit code 1; a
+`UsageError` into exit code 2.
 """
 
 
@@ -43,3 +45,7 @@ class StoreError(FaceSyncError):
 
 class CameraError(FaceSyncError):
     """A camera, video or stream that gives no frames."""
+
+
+class UsageError(FaceSyncError):
+    """Options that do not go together, or that are missing."""

@@ -90,6 +90,10 @@ class Recognizer:
             return DEFAULT_THRESHOLD
         return self._model.threshold
 
+    def threshold_for(self, people: int) -> float:
+        """Similarity that accepts a face which is compared with so many people."""
+        return self.threshold
+
     @property
     def model_in_words(self) -> str:
         """Which model is in use, or will be."""

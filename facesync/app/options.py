@@ -1,0 +1,111 @@
+"""The command line of the app; its defaults are those of `AppSettings`.
+
+Imports nothing heavy, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from facesync.app.settings import AppSettings
+
+
+def threshold(text: str) -> float:
+    """Argparse type: a cosine similarity above -1 and up to 1."""
+    value = float(text)
+    if not -1 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above -1 and at most 1")
+    return value
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what may stand before as well as after the command."""
+    options = parser.add_argument_group("options of every command")
+
+    def add(flag: str, **described: Any) -> None:
+        # Not given after the command must not undo what was given before it: such an option is
+        # left out, and its default is the one of AppSettings.
+        options.add_argument(flag, default=argparse.SUPPRESS, **described)
+
+    add(
+        "--model",
+        metavar="FILE|vggface2|embedded",
+        help="what embeds faces (default: models/best_face_model.pth, else the VGGFace2 weights)",
+    )
+    add(
+        "--embeddings",
+        type=Path,
+        metavar="FILE",
+        help=f"the store of registered faces (default: {AppSettings.embeddings})",
+    )
+    add(
+        "--faces",
+        type=Path,
+        metavar="DIR",
+        help=f"folder of their sample pictures (default: {AppSettings.faces})",
+    )
+    add(
+        "--threshold",
+        type=threshold,
+        metavar="F",
+        help="cosine similarity that accepts (default: the model's own, else 0.6)",
+    )
+    add(
+        "--camera",
+        metavar="SOURCE",
+        help="a number, a video, a picture, a folder of pictures or a stream address "
+        f"(default: {AppSettings.camera}, the first camera)",
+    )
+    add("--offline", action="store_true", help="open no connection")
+    add(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        help=f"where to compute (default: {AppSettings.device})",
+    )
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add the options and a subparser for each command of `facesync.app.commands`."""
+    add_options(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for add_command in (_register, _verify, _list, _delete):
+        add_options(add_command(commands))
+
+
+def _register(commands: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser("register", help="register a person")
+    parser.add_argument("name", metavar="NAME", help="the person's name")
+    parser.add_argument(
+        "--images", nargs="+", type=Path, metavar="FILE", help="pictures of them; else the camera"
+    )
+    parser.add_argument(
+        "--replace", action="store_true", help="register anew who is registered already"
+    )
+    return parser
+
+
+def _verify(commands: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "verify", help="say who is in a picture or before the camera"
+    )
+    parser.add_argument("--image", type=Path, metavar="FILE", help="a picture; else the camera")
+    parser.add_argument("--name", help="accept this person only")
+    parser.add_argument("--json", action="store_true", help="print the decision as JSON")
+    return parser
+
+
+def _list(commands: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser("list", help="list who is registered")
+    parser.add_argument("--json", action="store_true", help="print the list as JSON")
+    return parser
+
+
+def _delete(commands: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "delete", help="forget a person: template and pictures"
+    )
+    parser.add_argument("name", metavar="NAME", help="the person's name")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    return parser
