@@ -15,7 +15,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -49,6 +49,9 @@ class Person:
         fingerprint: of the model and crop that made the template; None in the older form.
         registered: when, with the zone; None in the older form.
         samples: number of pictures the template is the average of; 0 in the older form.
+        changed: when samples were added last, with the zone; None where none were.
+        sample_embeddings: float32 (n, 512), each row of unit length; n is 0 where none are kept.
+        sample_qualities: float32 (n,), 0…1.
     """
 
     name: str
@@ -56,6 +59,11 @@ class Person:
     fingerprint: str | None
     registered: datetime | None
     samples: int
+    changed: datetime | None = None
+    sample_embeddings: np.ndarray = field(
+        default_factory=lambda: np.empty((0, EMBEDDING_SIZE), dtype=np.float32)
+    )
+    sample_qualities: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.float32))
 
 
 def clean_name(text: str) -> str:
