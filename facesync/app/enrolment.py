@@ -15,7 +15,7 @@ import numpy as np
 from facesync.app.recognizer import Seen
 from facesync.errors import PictureError
 from facesync.faces.crops import cut_square, resize
-from facesync.faces.quality import CAMERA, PHOTOGRAPH, appearance, complaint
+from facesync.faces.quality import CAMERA, PHOTOGRAPH, Pose, Quality, appearance, complaint
 from facesync.gallery.store import Person, now
 
 SAMPLES = 5
@@ -52,8 +52,9 @@ class Verdict:
 class _Sample:
     picture_rgb: np.ndarray
     embedding: np.ndarray
-    quality: float
+    quality: Quality
     appearance: np.ndarray
+    pose: str
 
 
 class TwoPeople(PictureError):
@@ -93,8 +94,17 @@ class Enrolment:
             return "the face could not be read"
         return complaint(seen.quality, PHOTOGRAPH if self._photographs else CAMERA)
 
-    def offer(self, seen: Seen) -> Verdict:
+    @property
+    def poses(self) -> dict[str, Pose]:
+        """The poses that samples were taken in, by the names given to them."""
+        return {sample.pose: sample.quality.pose for sample in self._samples if sample.pose}
+
+    def offer(self, seen: Seen, pose: str = "") -> Verdict:
         """Take a sample if it is one.
+
+        Args:
+            seen: what is in the picture.
+            pose: a name for the pose that the face is in.
 
         Raises:
             TwoPeople: too many samples did not agree with the others.
@@ -102,7 +112,7 @@ class Enrolment:
         fault = self.fault(seen)
         if fault:
             return Verdict(False, fault)
-        sample = _sample(seen)
+        sample = _sample(seen, pose)
         if any(sample.appearance @ old.appearance > SAME_PICTURE for old in self._samples):
             hint = "" if self._photographs else ": move your head a little"
             return Verdict(False, f"the same picture as one taken before{hint}")
@@ -149,7 +159,7 @@ class Enrolment:
             known: the person to whom the samples (at least one) are added.
         """
         embeddings = np.stack([sample.embedding for sample in self._samples])
-        qualities = np.array([sample.quality for sample in self._samples], dtype=np.float32)
+        qualities = np.array([sample.quality.overall for sample in self._samples], dtype=np.float32)
         total, count = embeddings.sum(axis=0), len(embeddings)
         registered, changed = now(), None
         if known is not None:
@@ -172,7 +182,7 @@ class Enrolment:
         )
 
     def _beside(self, seen: Seen) -> str:
-        """What is to be said of a photograph that is taken all the same."""
+        """Say what is to be known of a photograph that is taken all the same."""
         assert seen.quality is not None
         said = [f"{len(seen.faces)} faces, the main one"] if len(seen.faces) > 1 else []
         doubt = complaint(seen.quality, CAMERA)
@@ -200,7 +210,7 @@ class Enrolment:
         return worst if typical[worst] < self._agreement else None
 
 
-def _sample(seen: Seen) -> _Sample:
+def _sample(seen: Seen, pose: str) -> _Sample:
     assert seen.embedding is not None and seen.quality is not None
     # Twice the face's box holds every crop that a model wants, so that the person can be
     # registered again from these pictures when the model changes.
@@ -208,7 +218,7 @@ def _sample(seen: Seen) -> _Sample:
     if len(picture_rgb) > _PICTURE_SIDE:
         picture_rgb = resize(picture_rgb, _PICTURE_SIDE)
     looks = appearance(seen.image_rgb, seen.faces[0])
-    return _Sample(picture_rgb, seen.embedding, seen.quality.overall, looks)
+    return _Sample(picture_rgb, seen.embedding, seen.quality, looks, pose)
 
 
 def _number(count: int) -> str:

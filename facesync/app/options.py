@@ -9,7 +9,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from facesync.app.settings import AppSettings
+from facesync import cli
+from facesync.app.settings import VERIFY_FRAMES, AppSettings
 
 
 def threshold(text: str) -> float:
@@ -17,6 +18,14 @@ def threshold(text: str) -> float:
     value = float(text)
     if not -1 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not above -1 and at most 1")
+    return value
+
+
+def margin(text: str) -> float:
+    """Argparse type: a difference of similarities, 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
     return value
 
 
@@ -53,6 +62,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="cosine similarity that accepts (default: the model's own, else 0.6)",
     )
     add(
+        "--margin",
+        type=margin,
+        metavar="F",
+        help="how much more similar than the second the best must be, else the face is unknown "
+        f"(default: {AppSettings.margin})",
+    )
+    add(
         "--camera",
         metavar="SOURCE",
         help="a number, a video, a picture, a folder of pictures or a stream address "
@@ -70,7 +86,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add the options and a subparser for each command of `facesync.app.commands`."""
     add_options(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for add_command in (_register, _verify, _list, _delete):
+    for add_command in (_register, _verify, _watch, _list, _delete, _doctor):
         add_options(add_command(commands))
 
 
@@ -80,8 +96,17 @@ def _register(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--images", nargs="+", type=Path, metavar="FILE", help="pictures of them; else the camera"
     )
-    parser.add_argument(
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
         "--replace", action="store_true", help="register anew who is registered already"
+    )
+    existing.add_argument(
+        "--add", action="store_true", help="add samples to who is registered already"
+    )
+    parser.add_argument(
+        "--same-person",
+        action="store_true",
+        help="it is one person, though the face is stored under another name or looks different",
     )
     return parser
 
@@ -92,7 +117,26 @@ def _verify(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--image", type=Path, metavar="FILE", help="a picture; else the camera")
     parser.add_argument("--name", help="accept this person only")
+    parser.add_argument(
+        "--frames",
+        type=cli.positive_int,
+        default=VERIFY_FRAMES,
+        metavar="N",
+        help="frames of a camera to look at; more than half must agree (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print the decision as JSON")
+    return parser
+
+
+def _watch(commands: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "watch", help="say who is in view, several people at once"
+    )
+    parser.add_argument("--record", type=Path, metavar="FILE", help="a video of what is shown")
+    parser.add_argument(
+        "--events", type=Path, metavar="FILE", help="who appeared when, a line of JSON each; added"
+    )
+    parser.add_argument("--no-window", action="store_true", help="print who appears instead")
     return parser
 
 
@@ -108,4 +152,12 @@ def _delete(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("name", metavar="NAME", help="the person's name")
     parser.add_argument("--yes", action="store_true", help="do not ask")
+    return parser
+
+
+def _doctor(commands: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "doctor", help="say what works here: cameras, model, store, versions"
+    )
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
     return parser

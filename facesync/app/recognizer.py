@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -117,6 +117,21 @@ class Recognizer:
             return f"the model's own, else {DEFAULT_THRESHOLD:.3f}"
         kind = "default" if self._model.threshold is None else "the model's own"
         return f"{self.threshold:.3f} ({kind})"
+
+    def facts(self, people: int) -> dict[str, Any]:
+        """Model, crop and threshold in force, as plain data; loads the models."""
+        self.load()
+        assert self._model is not None
+        crop = self._model.crop
+        return {
+            "source": self._model.source,
+            "fingerprint": self._model.fingerprint,
+            "crop": f"{crop.kind}, {crop.crop_size} pixels",
+            "threshold": self.threshold_for(people),
+            "threshold_in_words": self.threshold_in_words,
+            "margin": self._settings.margin,
+            "calibration": "none" if self._model.threshold is None else "the model's own",
+        }
 
     def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:
         """Find the faces in a picture and embed the one that counts.

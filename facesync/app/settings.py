@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+VERIFY_FRAMES = 5
+"""Frames of a camera that one verification looks at."""
+
 
 @dataclass(frozen=True)
 class AppSettings:
@@ -16,6 +19,7 @@ class AppSettings:
         embeddings: the store of registered faces.
         faces: folder of their sample pictures.
         threshold: cosine similarity in (-1, 1] that accepts; None for the model's own.
+        margin: how much more similar the best must be than the second.
         camera: number, video, picture, folder of pictures or stream address.
         offline: open no connection.
         device: auto, cpu or cuda.
@@ -25,6 +29,7 @@ class AppSettings:
     embeddings: Path = Path("models/face_embeddings.pkl")
     faces: Path = Path("faces")
     threshold: float | None = None
+    margin: float = 0.05
     camera: str = "0"
     offline: bool = False
     device: str = "auto"

@@ -14,8 +14,8 @@ PROMPTS = {
     "down": "lower your chin a little",
 }
 
-SAMPLE_SECONDS = 0.7
-"""Least time between two samples."""
+SAMPLE_SECONDS, REFUSED_SECONDS = 0.7, 0.2
+"""Least time after a sample, and after a picture that was refused as one."""
 
 POSE_SECONDS = 6.0
 """After so long without the pose that is wanted, any that differs will do: not everybody can turn
@@ -35,8 +35,6 @@ class Sitting:
     def __init__(self, enrolment: Enrolment, *, guided: bool = True) -> None:
         self.enrolment = enrolment
         self._guided = guided
-        self._poses: list[str] = []
-        self._straight: Pose | None = None
         self._next = 0.0
         self._waiting_since: float | None = None
 
@@ -53,7 +51,7 @@ class Sitting:
     @property
     def prompt(self) -> str:
         """What to do for the next sample."""
-        missing = [pose for pose in PROMPTS if pose not in self._poses]
+        missing = [pose for pose in PROMPTS if pose not in self.enrolment.poses]
         return PROMPTS[missing[0]] if missing else "move your head a little"
 
     def consider(self, seen: Seen, seconds: float, *, asked: bool = False) -> Verdict | None:
@@ -77,31 +75,27 @@ class Sitting:
         if self._waiting_since is None:
             self._waiting_since = seconds
         pose = self._pose(seen.quality.pose)
-        if not asked and self._guided and pose in (None, *self._poses):
-            if seconds - self._waiting_since < POSE_SECONDS:
-                return None
         if not asked and seconds < self._next:
             return None
-        before = len(self.enrolment)
-        verdict = self.enrolment.offer(seen)
-        if verdict.taken and len(self.enrolment) > before:
-            self._next, self._waiting_since = seconds + SAMPLE_SECONDS, None
-            if pose is not None:
-                self._poses.append(pose)
-            if pose == "straight":
-                self._straight = seen.quality.pose
-        elif len(self.enrolment) <= before and verdict.reason.endswith("taken anew"):
-            self._next, self._waiting_since = seconds + SAMPLE_SECONDS, None
+        wanted = bool(pose) and pose not in self.enrolment.poses
+        patient = self._guided and seconds - self._waiting_since < POSE_SECONDS
+        if not asked and patient and not wanted:
+            return None
+        verdict = self.enrolment.offer(seen, pose)
+        self._next = seconds + (SAMPLE_SECONDS if verdict.taken else REFUSED_SECONDS)
+        if verdict.taken:
+            self._waiting_since = None
         return verdict
 
-    def _pose(self, pose: Pose) -> str | None:
-        """Name a pose; left and right, up and down are told against the person's own straight."""
-        if self._straight is None:
+    def _pose(self, pose: Pose) -> str:
+        """Name a pose, "" where it has none; turns are told against the person's own straight."""
+        straight = self.enrolment.poses.get("straight")
+        if straight is None:
             frontal = abs(pose.yaw) <= _SKEW / 2 and abs(pose.pitch) <= _SKEW
-            return "straight" if frontal else None
-        yaw, pitch = pose.yaw - self._straight.yaw, pose.pitch - self._straight.pitch
+            return "straight" if frontal else ""
+        yaw, pitch = pose.yaw - straight.yaw, pose.pitch - straight.pitch
         if abs(yaw) >= _TURN and abs(pitch) <= _SKEW:
             return "left" if yaw > 0 else "right"
         if abs(pitch) >= _NOD and abs(yaw) <= _SKEW:
             return "up" if pitch > 0 else "down"
-        return "straight" if abs(yaw) < _TURN and abs(pitch) < _NOD else None
+        return "straight" if abs(yaw) < _TURN and abs(pitch) < _NOD else ""

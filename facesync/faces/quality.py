@@ -151,7 +151,7 @@ def appearance(image_rgb: np.ndarray, face: Face) -> np.ndarray:
 
 
 def _grey(image_rgb: np.ndarray, face: Face, side: int) -> np.ndarray:
-    """What is in a face's box, as far as inside the image, grey and side x side pixels."""
+    """Cut a face's box, as far as it is inside the image, to grey side x side pixels."""
     height, width = image_rgb.shape[:2]
     left, top, right, bottom = (round(float(value)) for value in face.box_xyxy)
     left, top = min(max(0, left), width - 1), min(max(0, top), height - 1)

@@ -2,7 +2,7 @@
 
 Each track has a box that moves at a constant velocity; boxes found in a new frame are assigned to
 the predicted ones so that the overlap in all is largest (Hungarian assignment, as in SORT, Bewley
-et al., 2016). What leaves and comes back after a gap is told by its embedding, see `Tracker.rejoin`.
+et al., 2016). What comes back after a gap is told by its embedding, see `Tracker.rejoin`.
 """
 
 from __future__ import annotations
@@ -105,8 +105,10 @@ class Tracker:
         self._left = recent + [track for track in over if track.embedding is not None]
         return [found[column] for column in range(len(faces))]
 
-    def rejoin(self, track: Track, embedding: np.ndarray, threshold: float) -> Track | None:
-        """Find whom a new track continues: the most alike of those that left not long ago.
+    def rejoin(self, track: Track, embedding: np.ndarray, threshold: float) -> np.ndarray | None:
+        """Let a new track continue the one it is most like of those that left not long ago.
+
+        The new track takes the old one's number.
 
         Args:
             track: one that `update` has just begun.
@@ -114,27 +116,29 @@ class Tracker:
             threshold: cosine similarity from which two faces are one person.
 
         Returns:
-            The track that left, now over for good; None where nobody who left is so alike.
+            The old track's embedding; None where nobody who left is so alike.
         """
-        earlier = [old for old in self._left if old.embedding is not None]
-        if not earlier:
+        alike = [
+            (float(old.embedding @ embedding), place)
+            for place, old in enumerate(self._left)
+            if old.embedding is not None
+        ]
+        similarity, place = max(alike, default=(-1.0, 0))
+        if similarity < threshold or not alike:
             return None
-        similarities = [float(old.embedding @ embedding) for old in earlier]  # type: ignore[operator]
-        best = int(np.argmax(similarities))
-        if similarities[best] < threshold:
-            return None
-        old = earlier[best]
-        self._left.remove(old)
+        old = self._left.pop(place)
         track.number = old.number
-        return old
+        return old.embedding
 
 
 def iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
-    """Overlap of each of (N, 4) boxes with each of (M, 4), area shared over area covered: (N, M)."""
+    """Area shared over area covered by each of (N, 4) boxes and each of (M, 4): (N, M)."""
     corner = np.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
     opposite = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
     shared = np.clip(opposite - corner, 0, None).prod(axis=2)
-    areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1) for boxes in (a_xyxy, b_xyxy)]
+    areas = [
+        np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1) for boxes in (a_xyxy, b_xyxy)
+    ]
     return shared / np.maximum(areas[0][:, None] + areas[1][None, :] - shared, 1e-9)
 
 

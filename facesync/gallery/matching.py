@@ -10,11 +10,9 @@ import numpy as np
 
 from facesync.gallery.store import Person
 
-DEFAULT_MARGIN = 0.05
-"""How much more similar the best must be than the second (`python -m benchmarks.open_set`)."""
-
-MAJORITY_FRAMES = 5
-"""Frames of a camera that one verification looks at."""
+SAMPLE_WEIGHT = 0.95
+"""What the similarity to a single sample counts, at best, beside that to the mean of all
+(`python -m benchmarks.open_set` compares the rules)."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,8 @@ class Matcher:
         self.people = list(people)
         self._templates = np.stack([person.embedding for person in self.people])
         self._samples = np.concatenate([p.sample_embeddings for p in self.people])
-        self._weights = np.concatenate([p.sample_qualities for p in self.people])
+        qualities = np.concatenate([p.sample_qualities for p in self.people])
+        self._weights = SAMPLE_WEIGHT * qualities
         self._owners = np.repeat(
             np.arange(len(self.people)), [len(p.sample_embeddings) for p in self.people]
         )
@@ -75,9 +74,7 @@ class Matcher:
             np.maximum.at(scores, self._owners, self._weights * (self._samples @ embedding))
         return np.clip(scores, -1, 1)
 
-    def decide(
-        self, embedding: np.ndarray, threshold: float, margin: float = DEFAULT_MARGIN
-    ) -> Decision:
+    def decide(self, embedding: np.ndarray, threshold: float, margin: float = 0.0) -> Decision:
         """Say who a face is: the most similar person, where that is similar enough and no other is.
 
         Args:
@@ -120,7 +117,7 @@ def decide(
     embedding: np.ndarray,
     people: Sequence[Person],
     threshold: float,
-    margin: float = DEFAULT_MARGIN,
+    margin: float = 0.0,
 ) -> Decision:
     """Compare one embedding with people, at least one; see `Matcher.decide`."""
     return Matcher(people).decide(embedding, threshold, margin)

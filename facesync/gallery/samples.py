@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facesync.errors import FileError
-from facesync.images import save_jpeg
+from facesync.errors import FileError, PictureError
+from facesync.images import read_image_rgb, save_jpeg
 
 _STAGE = ".new"
 
@@ -57,6 +57,15 @@ def discard(folder: Path) -> None:
     for empty in (folder / _STAGE, folder):
         with suppress(OSError):
             empty.rmdir()
+
+
+def read(folder: Path) -> list[np.ndarray]:
+    """Read the pictures in use, uint8 RGB, in the order they were taken."""
+    pictures = []
+    for path in sorted(_pictures(folder), key=lambda path: (len(path.name), path.name)):
+        with suppress(PictureError):
+            pictures.append(read_image_rgb(path))
+    return pictures
 
 
 def remove(folder: Path) -> int:

@@ -113,6 +113,11 @@ class Gallery:
         key = _key(name)
         return next((person for person in self.people() if _key(person.name) == key), None)
 
+    def pictures(self, name: str) -> list[np.ndarray]:
+        """Read a person's sample pictures, uint8 RGB; those unreadable are left out."""
+        person = self.find(name)
+        return [] if person is None else samples.read(self._folder(person))
+
     def register(
         self, person: Person, samples_rgb: Sequence[np.ndarray], *, replace: bool = False
     ) -> None:
