@@ -20,6 +20,14 @@ def threshold(text: str) -> float:
     return value
 
 
+def rate(text: str) -> float:
+    """Argparse type: a rate above 0 and below 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what may stand before as well as after the command."""
     options = parser.add_argument_group("options of every command")
@@ -50,7 +58,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=threshold,
         metavar="F",
-        help="cosine similarity that accepts (default: the model's own, else 0.6)",
+        help="cosine similarity that accepts (default: by --fmr where the model is calibrated, "
+        "else the model's own, else 0.6)",
+    )
+    add(
+        "--fmr",
+        type=rate,
+        metavar="F",
+        help="how often a stranger may be taken for somebody registered; the threshold follows "
+        f"from it by the model's calibration (default: {AppSettings.fmr:g})",
     )
     add(
         "--camera",

@@ -83,16 +83,23 @@ class Recognizer:
 
     @property
     def threshold(self) -> float:
-        """Similarity that accepts: as asked for, else the loaded model's own, else 0.6."""
-        if self._settings.threshold is not None:
-            return self._settings.threshold
-        if self._model is None or self._model.threshold is None:
-            return DEFAULT_THRESHOLD
-        return self._model.threshold
+        """Similarity that accepts a face which is compared with one person."""
+        return self.threshold_for(1)
 
     def threshold_for(self, people: int) -> float:
-        """Similarity that accepts a face which is compared with so many people."""
-        return self.threshold
+        """Similarity that accepts a face which is compared with so many people.
+
+        As asked for (`--threshold`); else what the loaded model's calibration says for the
+        false-match rate asked for (`--fmr`), which rises with the number of people; else the one
+        threshold that its checkpoint brings; else 0.6.
+        """
+        if self._settings.threshold is not None:
+            return self._settings.threshold
+        if self._model is None:
+            return DEFAULT_THRESHOLD
+        if self._model.calibration is not None:
+            return self._model.calibration.threshold(self._settings.fmr, people)
+        return DEFAULT_THRESHOLD if self._model.threshold is None else self._model.threshold
 
     @property
     def model_in_words(self) -> str:
@@ -112,7 +119,9 @@ class Recognizer:
             return f"{self.threshold:.3f} (--threshold)"
         if self._model is None:
             return f"the model's own, else {DEFAULT_THRESHOLD:.3f}"
-        kind = "default" if self._model.threshold is None else "the model's own"
+        if self._model.calibration is not None:
+            return f"{self.threshold:.3f} (calibrated, FMR {self._settings.fmr:g})"
+        kind = "not calibrated" if self._model.threshold is None else "the model's own"
         return f"{self.threshold:.3f} ({kind})"
 
     def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from facesync.faces.calibration import Calibration
 from facesync.faces.crops import CropSpec
 from facesync.faces.detection import Face
 
@@ -30,6 +31,7 @@ class FaceModel:
         fingerprint: names the weights and the crop; templates of one fingerprint compare.
         source: where the weights come from, in words for the user.
         threshold: cosine similarity measured for this model, or None where nobody measured it.
+        calibration: thresholds by false-match rate, or None where nobody measured them.
     """
 
     network: torch.nn.Module
@@ -38,6 +40,7 @@ class FaceModel:
     fingerprint: str
     source: str
     threshold: float | None = None
+    calibration: Calibration | None = None
 
     def embed_crops(self, crops_rgb: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
         """Embed face crops (each uint8 RGB as `crop.cut` returns it).

@@ -16,10 +16,12 @@ import struct
 import urllib.error
 import urllib.request
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facesync.errors import DownloadError, FaceSyncError, ModelError
+from facesync.faces.calibration import calibration_for
 from facesync.faces.crops import ALIGNED_112, SQUARE, CropSpec
 from facesync.faces.embedding import FaceModel
 
@@ -34,6 +36,8 @@ VGGFACE2_URL = (
     "20180402-114759-vggface2.pt"
 )
 ARCHITECTURE = "InceptionResnetV1"
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+"""Small models and calibrations that ship with the package."""
 
 # What torch.load has been seen to raise on damaged files, besides UnpicklingError and OSError.
 _DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
@@ -72,7 +76,10 @@ def load_face_model(
         )
     if choice == "vggface2":
         state, path = vggface2_state(offline=offline)
-        return _face_model(state, SQUARE, device, f"VGGFace2 weights ({path})")
+        model = _face_model(state, SQUARE, device, f"VGGFace2 weights ({path})")
+        # Their fingerprint is not compared: the same weights come in files of other precision.
+        data = _json_of_asset("vggface2.json").get("calibration")
+        return replace(model, calibration=calibration_for(data, model.source, model.crop))
     path = Path(choice)
     checkpoint = read_checkpoint(path)
     crop = checkpoint_crop(checkpoint)
@@ -82,7 +89,16 @@ def load_face_model(
         accuracy = _number(checkpoint, "accuracy", path)
         source += f", validation accuracy {accuracy:.4f})" if accuracy is not None else ")"
     threshold = _number(checkpoint, "threshold", path)
-    return _face_model(checkpoint["model_state_dict"], crop, device, source, threshold)
+    model = _face_model(checkpoint["model_state_dict"], crop, device, source, threshold)
+    data = checkpoint.get("calibration")
+    calibration = calibration_for(data, str(path), crop, model.fingerprint)
+    return replace(model, calibration=calibration)
+
+
+def _json_of_asset(name: str) -> dict[str, Any]:
+    """Read a JSON file that ships with the package; empty where this version has none."""
+    path = ASSETS / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _number(checkpoint: dict[str, Any], key: str, path: Path) -> float | None:

@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import os
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from facesync.errors import DownloadError, ModelError
 from facesync.faces import weights
 from facesync.faces.crops import ALIGNED_112, SQUARE
+from tests.faces.test_calibration import MEASURED
 
 
 @pytest.fixture(scope="session")
@@ -218,3 +220,16 @@ def test_real_weights_tell_people_apart(shared, monkeypatch, astronaut, grace_ho
     images = [astronaut, darker, grace_hopper]
     a, b, c = (model.embed(image, detector.detect(image)[:1])[0] for image in images)
     assert a @ b > 0.8 > 0.4 > a @ c
+
+
+def test_a_checkpoint_brings_its_calibration(random_state, tmp_path):
+    path = tmp_path / "calibrated.pth"
+    torch.save(random_state, path)
+    model = weights.load_face_model(path)
+    assert model.calibration is None
+    for fingerprint in (model.fingerprint, "of another model"):
+        calibration = replace(MEASURED, crop=model.crop, model_fingerprint=fingerprint)
+        held = {"model_state_dict": random_state, "calibration": calibration.to_dict()}
+        torch.save(held, path)
+        loaded = weights.load_face_model(path).calibration
+        assert loaded == (calibration if fingerprint == model.fingerprint else None)
