@@ -20,7 +20,7 @@ from facesync.faces.weights import ASSETS, read_checkpoint
 from facesync.files import replacing
 
 FMRS = ("1e-1", "1e-2", "1e-3", "1e-4", "1e-5")
-_TAIL_PAIRS = 1000  # the tail is fitted to about so many of the largest impostor similarities
+_TAIL_PAIRS = 500  # the tail is fitted to about so many of the largest impostor similarities
 _LOGISTIC_PAIRS = 200_000
 
 

@@ -115,7 +115,8 @@ def level(scale: float) -> Cut:
         middle = (left + right) / 2, (top + bottom) / 2
         zoom = SIZE / (scale * max(right - left, bottom - top))
         matrix = cv2.getRotationMatrix2D(middle, float(np.degrees(np.arctan2(dy, dx))), zoom)
-        matrix = matrix + [[0, 0, SIZE / 2 - middle[0]], [0, 0, SIZE / 2 - middle[1]]]
+        matrix[0, 2] += SIZE / 2 - middle[0]
+        matrix[1, 2] += SIZE / 2 - middle[1]
         return cv2.warpAffine(
             image_rgb, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )

@@ -138,16 +138,14 @@ class Embedder:
         done.seconds = time.monotonic() - started
         return done
 
-    def find(self, picture: Picture) -> tuple[np.ndarray, Face | None]:
-        """Return a picture as the detector sees it, and its main face where it has one.
+    def crop(self, picture: Picture) -> np.ndarray | None:
+        """Return what the model sees of a picture, uint8 RGB; None where no face is found.
 
         Raises:
             PictureError, FileError, DataError: it cannot be read.
         """
         data = picture.read()
-        key = content_id(data)
-        image_rgb = self._decode(data, key)
-        return image_rgb, self._face(image_rgb, key)
+        return self._crop(data, content_id(data))
 
     def _decode(self, data: bytes, key: str) -> np.ndarray:
         image_rgb = read_image_rgb(data)
