@@ -73,7 +73,6 @@ def ways(detector: Detector) -> list[Way]:
         Way("points-1.35", "five points, 1.35 x wider view", cuts.five_points(1.35)),
         Way("square-1.2", "square, 1.2 x", cuts.square(1.2)),
         Way("square-1.4", "square, 1.4 x", cuts.square(1.4)),
-        Way("level-1.3", "square, 1.3 x, eyes level", cuts.level(1.3)),
         Way("bgr-model", "square, 1.3 x, detection and model handed BGR",
             cuts.swapped(cuts.square(1.3)), swapped_detection=True),
         Way("square-1.3", "square, 1.3 x, detection handed BGR", cuts.square(1.3),

@@ -106,24 +106,6 @@ def five_points(wider: float, interpolation: int = cv2.INTER_LINEAR) -> Cut:
     return cut
 
 
-def level(scale: float) -> Cut:
-    """Cut the same square, turned so that the eyes are level."""
-
-    def cut(image_rgb: np.ndarray, face: Face) -> np.ndarray:
-        left, top, right, bottom = (float(v) for v in face.box_xyxy)
-        dx, dy = (float(v) for v in face.landmarks[1] - face.landmarks[0])
-        middle = (left + right) / 2, (top + bottom) / 2
-        zoom = SIZE / (scale * max(right - left, bottom - top))
-        matrix = cv2.getRotationMatrix2D(middle, float(np.degrees(np.arctan2(dy, dx))), zoom)
-        matrix[0, 2] += SIZE / 2 - middle[0]
-        matrix[1, 2] += SIZE / 2 - middle[1]
-        return cv2.warpAffine(
-            image_rgb, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-
-    return cut
-
-
 def again(detector: Detector, first: Cut, second: Cut) -> Cut:
     """Crop of a crop: find the face once more in what was cut, and cut that."""
 

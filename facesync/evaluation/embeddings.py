@@ -147,6 +147,22 @@ class Embedder:
         data = picture.read()
         return self._crop(data, content_id(data))
 
+    def face(self, image_rgb: np.ndarray, key: str) -> Face | None:
+        """Find the main face in a picture, by way of the cache.
+
+        Args:
+            image_rgb: the picture, changed already where it is to be.
+            key: its content id.
+        """
+        if self._detector is None:
+            return None
+        numbers = self._faces.get(key)
+        if numbers is None:
+            faces = self._detector.detect(image_rgb)
+            numbers = _pack(main_face(faces, image_rgb)) if faces else _NO_FACE
+            self._faces.add(key, numbers)
+        return _unpack(numbers)
+
     def _decode(self, data: bytes, key: str) -> np.ndarray:
         image_rgb = read_image_rgb(data)
         return image_rgb if self._change is None else self._change(image_rgb, key)
@@ -158,18 +174,8 @@ class Embedder:
         if known is not None and np.isnan(known[0]):
             return None  # without decoding it again
         image_rgb = self._decode(data, key)
-        face = self._face(image_rgb, key)
+        face = self.face(image_rgb, key)
         return None if face is None else self._cut(image_rgb, face)
-
-    def _face(self, image_rgb: np.ndarray, key: str) -> Face | None:
-        if self._detector is None:
-            return None
-        numbers = self._faces.get(key)
-        if numbers is None:
-            faces = self._detector.detect(image_rgb)
-            numbers = _pack(main_face(faces, image_rgb)) if faces else _NO_FACE
-            self._faces.add(key, numbers)
-        return _unpack(numbers)
 
     def _finish(self, waiting: list[tuple[int, str, np.ndarray]], done: Embedded) -> None:
         """Embed the crops that wait."""

@@ -52,6 +52,21 @@ class PairSet:
         """How many folds there are."""
         return int(self.fold.max()) + 1
 
+    def subset(self, kept: np.ndarray) -> PairSet:
+        """Keep some pairs, bool (pairs,), and the pictures in them."""
+        used, places = np.unique(
+            np.concatenate([self.left[kept], self.right[kept]]), return_inverse=True
+        )
+        left, right = np.split(places, 2)
+        return replace(
+            self,
+            pictures=[self.pictures[index] for index in used],
+            left=left,
+            right=right,
+            same=self.same[kept],
+            fold=self.fold[kept],
+        )
+
     def scores(self, vectors: np.ndarray) -> np.ndarray:
         """Cosine similarity of each pair, float64 (pairs,); NaN where a picture has no vector."""
         left, right = vectors[self.left], vectors[self.right]
@@ -108,20 +123,8 @@ def read_lfw_pairs(path: Path, images: Path) -> PairSet:
 
 def first_folds(pairs: PairSet, count: int) -> PairSet:
     """Keep the first folds, and the pictures in them."""
-    kept = pairs.fold < count
-    used, places = np.unique(
-        np.concatenate([pairs.left[kept], pairs.right[kept]]), return_inverse=True
-    )
-    left, right = np.split(places, 2)
-    return replace(
-        pairs,
-        source=f"{pairs.source}, the first {count}",
-        pictures=[pairs.pictures[index] for index in used],
-        left=left,
-        right=right,
-        same=pairs.same[kept],
-        fold=pairs.fold[kept],
-    )
+    kept = pairs.subset(pairs.fold < count)
+    return replace(kept, source=f"{pairs.source}, the first {count}")
 
 
 def _header_of(path: Path, rows: list[list[str]]) -> tuple[int, int]:
