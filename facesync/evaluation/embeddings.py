@@ -111,7 +111,10 @@ class Embedder:
         done = Embedded(np.full((len(pictures), EMBEDDING_SIZE), np.nan, dtype=np.float32))
         waiting: list[tuple[int, str, np.ndarray]] = []
         try:
-            with Progress(total=len(pictures), unit=" pictures", desc=description) as bar:
+            # miniters: after many pictures from the cache, tqdm would wait for as many more.
+            with Progress(
+                total=len(pictures), unit=" pictures", desc=description, miniters=1
+            ) as bar:
                 for index, picture in enumerate(pictures):
                     bar.update()
                     try:
