@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesync.app.settings import AppSettings
-from facesync.cli import pick_device
+from facesync.cli import device_name
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import DEFAULT_THRESHOLD
-from facesync.faces.weights import DEFAULT_MODEL, load_face_model
+from facesync.faces.weights import expected, load_face_model
 
 if TYPE_CHECKING:
     from facesync.faces.embedding import FaceModel
@@ -58,13 +57,8 @@ class Recognizer:
         """
         if self._model is not None:
             return
-        import torch
-
-        # Half the cores: on a machine that does anything else, threads that wait for a busy core
-        # make each small convolution many times slower.
-        torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
         log.info("Loading the models ...")
-        device = pick_device(self._settings.device)
+        device = device_name(self._settings.device)
         model = load_face_model(self._settings.model, device, offline=self._settings.offline)
         self._detector = FaceDetector(device)
         self._model = model
@@ -106,11 +100,7 @@ class Recognizer:
         """Which model is in use, or will be."""
         if self._model is not None:
             return self._model.source
-        choice = self._settings.model
-        if choice is None and DEFAULT_MODEL.exists():
-            choice = str(DEFAULT_MODEL)
-        name = "VGGFace2 weights" if choice in (None, "vggface2") else choice
-        return f"{name} (loaded when first needed)"
+        return f"{expected(self._settings.model)} (loaded when first needed)"
 
     @property
     def threshold_in_words(self) -> str:

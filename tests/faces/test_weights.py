@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from facesync.errors import DownloadError, ModelError
-from facesync.faces import weights
+from facesync.faces import torch_model, weights
 from facesync.faces.crops import ALIGNED_112, SQUARE
 from tests.faces.test_calibration import MEASURED
 
@@ -19,7 +19,7 @@ from tests.faces.test_calibration import MEASURED
 @pytest.fixture(scope="session")
 def random_state():
     torch.manual_seed(0)
-    return weights.new_network(num_classes=3).state_dict()
+    return torch_model.new_network(num_classes=3).state_dict()
 
 
 @pytest.fixture(scope="session")
@@ -60,16 +60,16 @@ def test_embeddings_are_unit_length_and_do_not_depend_on_the_batch(weights_file)
 
 
 def test_fingerprint_names_weights_and_crop_but_not_the_classifier(random_state):
-    network = weights.new_network(num_classes=3)
+    network = torch_model.new_network(num_classes=3)
     network.load_state_dict(random_state)
-    before = weights.fingerprint(network, SQUARE)
-    assert before != weights.fingerprint(network, ALIGNED_112)
+    before = torch_model.fingerprint(network, SQUARE)
+    assert before != torch_model.fingerprint(network, ALIGNED_112)
     with torch.no_grad():
         network.logits.weight += 1
-    assert before == weights.fingerprint(network, SQUARE)
+    assert before == torch_model.fingerprint(network, SQUARE)
     with torch.no_grad():
         network.last_linear.weight[0, 0] += 0.001
-    assert before != weights.fingerprint(network, SQUARE)
+    assert before != torch_model.fingerprint(network, SQUARE)
 
 
 def _spoiled(state, **changes):
@@ -129,8 +129,6 @@ def test_missing_models_say_what_to_do(torch_home):
         weights.load_face_model("x.pth")
     with pytest.raises(ModelError, match="--offline"):
         weights.load_face_model(None, offline=True)
-    with pytest.raises(ModelError, match="ships no embedded model"):
-        weights.load_face_model("embedded")
 
 
 def test_order_trained_model_then_cache(torch_home, weights_file, random_state):
