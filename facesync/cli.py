@@ -104,6 +104,14 @@ def positive_float(text: str) -> float:
     return value
 
 
+def rate(text: str) -> float:
+    """Argparse type: a rate above 0 and below 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
 def add_device_option(target: Any) -> None:
     """Add `--device auto|cpu|cuda` to a parser or an argument group."""
     target.add_argument(

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from facesync import cli
 from facesync.app.settings import AppSettings
 
 
@@ -17,14 +18,6 @@ def threshold(text: str) -> float:
     value = float(text)
     if not -1 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not above -1 and at most 1")
-    return value
-
-
-def rate(text: str) -> float:
-    """Argparse type: a rate above 0 and below 1."""
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return value
 
 
@@ -63,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--fmr",
-        type=rate,
+        type=cli.rate,
         metavar="F",
         help="how often a stranger may be taken for somebody registered; the threshold follows "
         f"from it by the model's calibration (default: {AppSettings.fmr:g})",
