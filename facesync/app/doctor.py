@@ -66,7 +66,7 @@ def in_words(facts: dict[str, Any]) -> str:
         lines.append(f"model      {model['source']} ({model['fingerprint']})")
         lines.append(f"crop       {model['crop']}")
         lines.append(f"threshold  {model['threshold_in_words']}, margin {model['margin']}")
-        lines.append(f"calibrated {model['calibration']}")
+        lines.append(f"calibrated {model['calibration'] or 'not at all'}")
     store = facts["store"]
     what = (
         store.get("problem") or f"{store['people']} people" if store["exists"] else "not yet made"

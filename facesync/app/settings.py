@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from facesync.faces.calibration import DEFAULT_FMR
+
 VERIFY_FRAMES = 5
 """Frames of a camera that one verification looks at."""
 
@@ -19,6 +21,7 @@ class AppSettings:
         embeddings: the store of registered faces.
         faces: folder of their sample pictures.
         threshold: cosine similarity in (-1, 1] that accepts; None for the model's own.
+        fmr: how often a stranger may be taken for somebody registered, by the model's calibration.
         margin: how much more similar the best must be than the second.
         camera: number, video, picture, folder of pictures or stream address.
         offline: open no connection.
@@ -29,6 +32,7 @@ class AppSettings:
     embeddings: Path = Path("models/face_embeddings.pkl")
     faces: Path = Path("faces")
     threshold: float | None = None
+    fmr: float = DEFAULT_FMR
     margin: float = 0.05
     camera: str = "0"
     offline: bool = False
