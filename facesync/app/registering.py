@@ -13,7 +13,7 @@ from facesync.app.enrolment import CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT, SAMPL
 from facesync.app.flows import announce, count
 from facesync.app.live import OpenCamera, frames
 from facesync.app.recognizer import Recognizer, Seen
-from facesync.app.sitting import Sitting
+from facesync.app.sitting import SAMPLE_SECONDS, Sitting
 from facesync.errors import CameraError, PictureError, StoreError
 from facesync.files import same_name_key
 from facesync.gallery.matching import Matcher, comparable
@@ -128,6 +128,7 @@ def register_camera(
                 next_look = frame.seconds + _LOOK_SECONDS
                 verdict = sitting.consider(recognizer.look(frame.image_rgb), frame.seconds)
                 if verdict and verdict.taken:
+                    next_look = frame.seconds + SAMPLE_SECONDS
                     print(f"sample {len(enrolment)} of {SAMPLES} at {frame.seconds:.1f} s")
                 says = verdict.reason if verdict else sitting.prompt if camera.live else ""
                 if says and says != said:

@@ -36,9 +36,11 @@ class Screen(ABC):
         done: it has come to its end; what it shows now is the last.
         keys: pairs of a key and what it does, for the strip.
         progress: how many of how many samples are taken, or None.
+        whose: a name for the face, where nothing else is said of it.
     """
 
     done = False
+    whose = ""
     keys: tuple[tuple[str, str], ...]
     progress: tuple[int, int] | None = None
 
@@ -64,9 +66,9 @@ class Screen(ABC):
     def view(self, result: Result | None, seconds: float = 0.0) -> View:
         """Say what to show with the newest result, at a time in the camera's clock."""
         faces = result.seen.faces if result else []
-        label = ""
+        label = self.whose
         if time.monotonic() < self._until:
-            status, tone, label = self._said, self._tone, self._label
+            status, tone, label = self._said, self._tone, self._label or label
         elif result is None:
             status, tone = "Looking for a face …", NEUTRAL
         elif not faces:
@@ -100,6 +102,7 @@ class RegisterScreen(Screen):
     def __init__(self, name: str, enrolment: Enrolment, save: Callable[[Enrolment], None]) -> None:
         super().__init__()
         self._name = name
+        self.whose = name
         self._save = save
         self._sitting = Sitting(enrolment)
         self._asked = False
@@ -116,7 +119,7 @@ class RegisterScreen(Screen):
         fault = self._sitting.enrolment.fault(result.seen) or self._fault
         if fault:
             return _sentence(fault), ATTENTION
-        return f"{_short(self._name)}: {self._sitting.prompt}", NEUTRAL
+        return _sentence(self._sitting.prompt), NEUTRAL
 
     def key(self, key: str, result: Result | None) -> None:
         """C takes the newest analysed frame; where that was considered before, the next one."""

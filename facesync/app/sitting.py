@@ -14,7 +14,7 @@ PROMPTS = {
     "down": "lower your chin a little",
 }
 
-SAMPLE_SECONDS, REFUSED_SECONDS = 0.7, 0.2
+SAMPLE_SECONDS, REFUSED_SECONDS = 0.5, 0.2
 """Least time after a sample, and after a picture that was refused as one."""
 
 POSE_SECONDS = 6.0

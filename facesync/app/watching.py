@@ -21,6 +21,9 @@ LOOKS = 3
 REFRESH_SECONDS = 2.0
 """How long a name holds before the face is looked at again."""
 
+SEARCH_SECONDS = 0.3
+"""New faces are looked for so often; in between those known are followed, which is quicker."""
+
 _PER_FRAME = 3  # Faces embedded in one frame, so that a crowd does not slow the boxes.
 _RETRY_SECONDS = 0.3  # Between looks at a face not recognised yet.
 _GOOD_ENOUGH = 0.45  # Overall quality below which a look tells too little.
@@ -84,13 +87,15 @@ class Watcher:
         self._threshold = recognizer.threshold_for(max(1, len(people)))
         self._margin = margin
         self._tracker = Tracker()
+        self._seen: list[Face] = []
+        self._searched = 0.0
         self._known: dict[int, _Identity] = {}
         self.sightings: tuple[Sighting, ...] = ()
 
     def look(self, frame: Frame) -> Seen:
         """Find, follow and recognise the faces of a frame; those wanted most are embedded."""
         image_rgb = frame.image_rgb
-        faces = self._recognizer.find(image_rgb)
+        faces = self._faces(image_rgb, frame.seconds)
         tracks = self._tracker.update(faces, frame.seconds)
         due = [track for track in tracks if self._is_due(track, frame.seconds)]
         due.sort(key=lambda track: self._of(track).next_look)
@@ -102,6 +107,14 @@ class Watcher:
         self._one_face_a_name(tracks)
         self.sightings = tuple(self._sighting(track) for track in tracks)
         return Seen(image_rgb, faces)
+
+    def _faces(self, image_rgb: np.ndarray, seconds: float) -> list[Face]:
+        """Search the whole frame now and then, and follow what was found in between."""
+        if self._seen and 0 <= seconds - self._searched < SEARCH_SECONDS:
+            self._seen = self._recognizer.follow(image_rgb, self._seen)
+        else:
+            self._seen, self._searched = self._recognizer.find(image_rgb), seconds
+        return self._seen
 
     def _of(self, track: Track) -> _Identity:
         return self._known.setdefault(track.number, _Identity())

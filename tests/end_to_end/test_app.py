@@ -20,7 +20,7 @@ from tests.app.fakes import FakeRecognizer, picture
 from tests.conftest import ROOT
 from tests.gallery.conftest import person
 
-FIELDS = {"accepted", "name", "similarity", "threshold", "reason"}
+FIELDS = {"accepted", "name", "similarity", "threshold", "reason", "margin"}
 
 
 @pytest.fixture

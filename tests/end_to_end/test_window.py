@@ -61,7 +61,7 @@ def pictures(tmp_path):
 
 
 def choose(app: Terminal, number: int) -> None:
-    app.expect("Choose 1-5: ")
+    app.expect("Choose 1-6: ")
     app.type(str(number))
 
 
@@ -107,7 +107,7 @@ def test_register_and_verify(app, display, gallery, camera, request):
     if camera == "pictures" and os.environ.get("FACESYNC_SCREENSHOT"):
         picture.save(os.environ["FACESYNC_SCREENSHOT"])
     display.press("q")
-    choose(terminal, 5)
+    choose(terminal, 6)
     assert terminal.exit_code() == 0
     for noise in ("Traceback", "WARN", "QFont", "Qt", "qt."):
         assert noise not in terminal.text
@@ -124,7 +124,7 @@ def test_giving_up_stores_nothing(app, display, gallery, pictures):
             terminal.expect(f"Sample {number} of 5 taken")
         leaves()
         terminal.expect("Given up: Ada is not registered")
-    choose(terminal, 5)
+    choose(terminal, 6)
     assert terminal.exit_code() == 0
     assert gallery.people() == []
     assert not gallery.faces.exists()
@@ -153,6 +153,6 @@ def test_a_video_that_ends_leads_back_to_the_menu(app, display, gallery, tmp_pat
     terminal = app(path)
     start_registering(terminal, "Ada")
     terminal.expect("error: the video has come to its end")
-    choose(terminal, 5)
+    choose(terminal, 6)
     assert terminal.exit_code() == 0
     assert gallery.people() == []
