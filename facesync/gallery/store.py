@@ -1,85 +1,37 @@
 """The people who are known: `face_embeddings.pkl`, saved whole, locked, and forgetting when told.
 
-The file is a pickle of plain containers and arrays (see `facesync.pickles`), format 1:
-
-    {"format": 1, "created": time, "changed": time,
-     "people": {name: {"embedding": float32 (512,) of unit length, "model": fingerprint or None,
-                       "registered": time or None, "samples": number of pictures averaged}}}
-
-Times are ISO 8601 with their zone. The older form `{name: array(512)}` opens too and is upgraded
-by the next save. A file that cannot be read is an error and is never overwritten.
+What the file holds is in `facesync.gallery.people`. A file that cannot be read is an error and is
+never overwritten.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeGuard
 
 import numpy as np
 
 from facesync.errors import FileError, StoreError
 from facesync.files import folder_name, replacing, same_name_key
 from facesync.gallery import samples
+from facesync.gallery.people import (
+    Person,
+    are_samples,
+    clean_name,
+    decode,
+    encode,
+    is_template,
+    name_key,
+    now,
+)
 from facesync.pickles import dump_plain, load_plain
 
-FORMAT = 1
-EMBEDDING_SIZE = 512
+__all__ = ["Gallery", "Person", "clean_name", "now"]
+
 LOCK_SECONDS = 5.0
 """How long a save waits for another process that is saving."""
-
-# Characters that cannot be seen or that turn the text around them: they could disguise a name.
-# Joiners stay; emoji and several scripts are written with them.
-_UNSEEN = frozenset("\u00ad\u200b\u2060\ufeff") | {
-    chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-}
-
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody who is registered.
-
-    Attributes:
-        name: as given, cleaned by `clean_name`.
-        embedding: float32 (512,), of unit length: the template.
-        fingerprint: of the model and crop that made the template; None in the older form.
-        registered: when, with the zone; None in the older form.
-        samples: number of pictures the template is the average of; 0 in the older form.
-        changed: when samples were added last, with the zone; None where none were.
-        sample_embeddings: float32 (n, 512), each row of unit length; n is 0 where none are kept.
-        sample_qualities: float32 (n,), 0…1.
-    """
-
-    name: str
-    embedding: np.ndarray
-    fingerprint: str | None
-    registered: datetime | None
-    samples: int
-    changed: datetime | None = None
-    sample_embeddings: np.ndarray = field(
-        default_factory=lambda: np.empty((0, EMBEDDING_SIZE), dtype=np.float32)
-    )
-    sample_qualities: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.float32))
-
-
-def clean_name(text: str) -> str:
-    """Make a name one printable line: white space becomes single blanks, control characters go.
-
-    Whatever is left is a good name, in any script and of any length. What reaches the terminal
-    can therefore not move its cursor or disguise another name.
-    """
-    text = unicodedata.normalize("NFC", text)
-    kept = (c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cs"))
-    return "".join(c for c in kept if c not in _UNSEEN).strip()
-
-
-def now() -> datetime:
-    """Return the time with its zone, to the second."""
-    return datetime.now().astimezone().replace(microsecond=0)
 
 
 class Gallery:
@@ -110,8 +62,8 @@ class Gallery:
 
     def find(self, name: str) -> Person | None:
         """Return who is registered under a name; case and Unicode form do not matter."""
-        key = _key(name)
-        return next((person for person in self.people() if _key(person.name) == key), None)
+        key = name_key(name)
+        return next((person for person in self.people() if name_key(person.name) == key), None)
 
     def pictures(self, name: str) -> list[np.ndarray]:
         """Read a person's sample pictures, uint8 RGB; those unreadable are left out."""
@@ -129,14 +81,15 @@ class Gallery:
         """
         if not clean_name(person.name):
             raise StoreError("a name needs at least one letter, digit or sign")
-        if not _is_template(person.embedding):
+        rows, qualities = person.sample_embeddings, person.sample_qualities
+        if not (is_template(person.embedding) and are_samples(rows, qualities)):
             raise StoreError(
                 f"the model made no face embedding of {person.name}; nothing is stored"
             )
         with self._locked():
             created, people = self._read()
-            same = [other for other in people if _key(other.name) == _key(person.name)]
-            others = [other for other in people if _key(other.name) != _key(person.name)]
+            same = [other for other in people if name_key(other.name) == name_key(person.name)]
+            others = [other for other in people if name_key(other.name) != name_key(person.name)]
             if same and not replace:
                 raise StoreError(f"{same[0].name} is already registered")
             folder = self._folder(person)
@@ -167,8 +120,8 @@ class Gallery:
         """
         with self._locked():
             created, people = self._read()
-            gone = [person for person in people if _key(person.name) == _key(name)]
-            others = [person for person in people if _key(person.name) != _key(name)]
+            gone = [person for person in people if name_key(person.name) == name_key(name)]
+            others = [person for person in people if name_key(person.name) != name_key(name)]
             folders = {self._folder(person) for person in gone} | {
                 self.faces / folder_name(clean_name(name))
             }
@@ -215,99 +168,9 @@ class Gallery:
         except FileError as error:
             hint = f"; the version before the last save is {self.backup}"
             raise StoreError(f"{error}{hint if self.backup.exists() else ''}") from error
-        return _decode(data, self.path)
+        return decode(data, self.path)
 
     def _write(self, path: Path, people: Sequence[Person], created: datetime) -> None:
-        data = {
-            "format": FORMAT,
-            "created": created.isoformat(),
-            "changed": now().isoformat(),
-            "people": {
-                person.name: {
-                    "embedding": person.embedding.astype(np.float32),
-                    "model": person.fingerprint,
-                    "registered": person.registered and person.registered.isoformat(),
-                    "samples": person.samples,
-                }
-                for person in people
-            },
-        }
+        data = encode(people, created)
         with replacing(path, private=True) as file:
             dump_plain(data, file)
-
-
-def _key(name: str) -> str:
-    return same_name_key(clean_name(name))
-
-
-def _decode(data: Any, path: Path) -> tuple[datetime, list[Person]]:
-    """Check what a store holds and read it; StoreError for anything that does not belong there."""
-    if not isinstance(data, dict):
-        raise StoreError(f"{path} is not a store of faces")
-    if not isinstance(data.get("format"), int):
-        return now(), [_decode_older(name, value, path) for name, value in data.items()]
-    if data["format"] != FORMAT:
-        raise StoreError(
-            f"{path} has format {data['format']}; this version reads {FORMAT}: update FaceSync"
-        )
-    people = data.get("people")
-    if not isinstance(people, dict):
-        raise StoreError(f"{path} is damaged: it holds no people")
-    created = _decode_time(data.get("created"), path)
-    return created, [_decode_person(name, entry, path) for name, entry in people.items()]
-
-
-def _decode_person(name: Any, entry: Any, path: Path) -> Person:
-    name = _decode_name(name, path)
-    if not isinstance(entry, dict):
-        raise StoreError(f"{path} is damaged: the entry of {name} is not readable")
-    embedding = entry.get("embedding")
-    if not _is_template(embedding):
-        raise StoreError(f"{path} is damaged: the template of {name} is no face embedding")
-    model, registered = entry.get("model"), entry.get("registered")
-    count = entry.get("samples")
-    if not (model is None or isinstance(model, str)) or type(count) is not int or count < 0:
-        raise StoreError(f"{path} is damaged: the entry of {name} is not readable")
-    return Person(
-        name=name,
-        embedding=embedding.astype(np.float32),
-        fingerprint=model,
-        registered=None if registered is None else _decode_time(registered, path),
-        samples=count,
-    )
-
-
-def _decode_older(name: Any, value: Any, path: Path) -> Person:
-    """Read an entry of the older form: an array of 512 numbers, also as one row, any length."""
-    name = _decode_name(name, path)
-    if not isinstance(value, np.ndarray) or value.shape not in ((512,), (1, 512)):
-        raise StoreError(f"{path} is not a store of faces: {name} has no {EMBEDDING_SIZE} numbers")
-    if value.dtype.kind != "f" or not np.isfinite(value).all() or not value.any():
-        raise StoreError(f"{path} is damaged: the template of {name} is no face embedding")
-    vector = value.reshape(-1).astype(np.float64)
-    unit = (vector / np.linalg.norm(vector)).astype(np.float32)
-    return Person(name, unit, fingerprint=None, registered=None, samples=0)
-
-
-def _decode_name(name: Any, path: Path) -> str:
-    if not isinstance(name, str):
-        raise StoreError(f"{path} is damaged: a name in it is not text")
-    return clean_name(name) or "(no name)"
-
-
-def _decode_time(text: Any, path: Path) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"{path} is damaged: a time in it is not readable") from error
-    if time.tzinfo is None:
-        raise StoreError(f"{path} is damaged: a time in it has no zone")
-    return time
-
-
-def _is_template(value: Any) -> TypeGuard[np.ndarray]:
-    if not isinstance(value, np.ndarray) or value.shape != (EMBEDDING_SIZE,):
-        return False
-    if value.dtype.kind != "f" or not (np.abs(value) <= 1.001).all():  # NaN is not <= either
-        return False
-    return abs(float(np.linalg.norm(value.astype(np.float64))) - 1) < 1e-3
