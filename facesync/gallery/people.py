@@ -205,3 +205,24 @@ def _are_units(rows: np.ndarray) -> bool:
         return False
     lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
     return bool((np.abs(lengths - 1) < 1e-3).all())
+
+
+def with_samples(person: Person, rows: np.ndarray, qualities: np.ndarray) -> Person:
+    """Add samples, (n, 512) and (n,), to a person; the template becomes the mean of all.
+
+    Of samples that were not kept (format 1) the mean is known, not its length: it is taken as of
+    full length.
+    """
+    lost = max(0, person.samples - len(person.sample_embeddings))
+    if person.samples == 0 and not len(person.sample_embeddings):
+        lost = 1  # the older form does not say of how many its template is the mean
+    all_rows = np.concatenate([person.sample_embeddings, rows]).astype(np.float32)
+    total = all_rows.sum(axis=0, dtype=np.float64) + lost * person.embedding
+    return replace(
+        person,
+        embedding=(total / np.linalg.norm(total)).astype(np.float32),
+        samples=len(all_rows) + lost,
+        changed=now(),
+        sample_embeddings=all_rows,
+        sample_qualities=np.concatenate([person.sample_qualities, qualities]).astype(np.float32),
+    )
