@@ -14,18 +14,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from PIL import ImageGrab
 
-from benchmarks.shared import shared_data
+from benchmarks.material import shared_data
 from facesync import cli
-from facesync.app.cameras import Camera, Frame, VideoFile
+from facesync.app.cameras import Frame, VideoFile
 from facesync.app.drawing import draw
 from facesync.app.live import Result
 from facesync.app.recognizer import Recognizer
@@ -37,20 +35,22 @@ from facesync.faces.quality import measure
 from facesync.gallery.store import Person, now
 
 
-class Timed(Camera):
-    """A video that notes when each frame was read, and ends after some seconds."""
+class Timed(VideoFile):
+    """A video that ends after some seconds and notes when each frame was published."""
 
-    def __init__(self, path: Path, seconds: float, read_at: dict[int, float]) -> None:
-        self._video, self._seconds, self._read_at = VideoFile(path), seconds, read_at
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__(path)
+        self._seconds = seconds
+        self._start = time.perf_counter()
+        self.read_at: dict[int, float] = {}
 
     def read(self) -> Frame | None:
-        frame = self._video.read()
+        """Return the next frame, which the capture thread shows at its time in the video."""
+        frame = super().read()
         if frame is None or frame.seconds > self._seconds:
             return None
+        self.read_at[frame.number] = max(time.perf_counter(), self._start + frame.seconds)
         return frame
-
-    def close(self) -> None:
-        self._video.close()
 
 
 class CountingWindow(Window):
@@ -62,6 +62,7 @@ class CountingWindow(Window):
         self._screenshot, self._after = screenshot, after
 
     def show(self, canvas_bgr: np.ndarray) -> None:
+        """Show it and note the time."""
         super().show(canvas_bgr)
         self.shown_at.append(time.perf_counter())
         if self._screenshot and self.shown_at[-1] - self.shown_at[0] > self._after:
@@ -71,7 +72,7 @@ class CountingWindow(Window):
             self._screenshot = None
 
     def linger(self, canvas_bgr: np.ndarray) -> None:
-        """The benchmark does not wait."""
+        """Go on at once."""
 
 
 def enrolled(recognizer: Recognizer, path: Path, names: int = 2) -> list[Person]:
@@ -95,7 +96,7 @@ def ours(
     recognizer: Recognizer, path: Path, seconds: float, people: list[Person], shot: Path | None
 ) -> dict[str, float]:
     """Play a video through the app's own window and time it."""
-    captured: dict[int, float] = {}
+    camera = Timed(path, seconds)
     latencies: list[float] = []
     watcher = Watcher(recognizer, people, AppSettings.margin)
     window = CountingWindow(shot, min(seconds, 4.0) / 2)
@@ -103,28 +104,9 @@ def ours(
     class Screen(WatchScreen):
         def update(self, result: Result) -> None:
             super().update(result)
-            latencies.append(time.perf_counter() - captured[result.frame.number])
+            latencies.append(time.perf_counter() - camera.read_at[result.frame.number])
 
-    def look(frame: Frame) -> Any:
-        return watcher.look(frame)
-
-    class Noted(Timed):
-        """Frames count from when the capture thread publishes them: after the video's pace."""
-
-        def read(self) -> Frame | None:
-            frame = super().read()
-            if frame is not None:
-                captured[frame.number] = max(time.perf_counter(), start + frame.seconds)
-            return frame
-
-    start = time.perf_counter()
-
-    def open_camera() -> Camera:
-        nonlocal start
-        start = time.perf_counter()
-        return Noted(path, seconds, captured)
-
-    run(window, open_camera, look, Screen(watcher, lambda result: None))
+    run(window, lambda: camera, watcher.look, Screen(watcher, lambda result: None))
     times = np.array(window.shown_at[1:])
     gaps = np.diff(times)
     return {
@@ -168,11 +150,14 @@ def main() -> None:
     parser.add_argument("--model", default="vggface2", help="default: %(default)s")
     args = parser.parse_args()
     data = shared_data()
-    if data is None or not sys.platform.startswith("linux") or not shutil.which("Xvfb"):
-        print("window: needs the shared videos (FACESYNC_SHARED) and Xvfb; left out")
+    if data is None:
+        return
+    if shutil.which("Xvfb") is None:
+        print("Xvfb is not installed: left out")
         return
     if args.screenshots:
         args.screenshots.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("TORCH_HOME", str(data.parent / "torch_home"))
     recognizer = Recognizer(AppSettings(model=args.model, offline=True))
     recognizer.load()
     read, write = os.pipe()
