@@ -4,7 +4,9 @@ The file is a pickle of plain containers and arrays (see `facesync.pickles`), fo
 
     {"format": 1, "created": time, "changed": time,
      "people": {name: {"embedding": float32 (512,) of unit length, "model": fingerprint or None,
-                       "registered": time or None, "samples": number of pictures averaged}}}
+                       "registered": time or None, "samples": number of pictures averaged,
+                       "changed": time or None, "sample_embeddings": float32 (n, 512),
+                       "sample_qualities": float32 (n,)}}}
 
 Times are ISO 8601 with their zone. The older form `{name: array(512)}` opens too and is upgraded
 by the next save. A file that cannot be read is an error and is never overwritten.
@@ -228,6 +230,9 @@ class Gallery:
                     "model": person.fingerprint,
                     "registered": person.registered and person.registered.isoformat(),
                     "samples": person.samples,
+                    "changed": person.changed and person.changed.isoformat(),
+                    "sample_embeddings": person.sample_embeddings.astype(np.float32),
+                    "sample_qualities": person.sample_qualities.astype(np.float32),
                 }
                 for person in people
             },
@@ -268,12 +273,20 @@ def _decode_person(name: Any, entry: Any, path: Path) -> Person:
     count = entry.get("samples")
     if not (model is None or isinstance(model, str)) or type(count) is not int or count < 0:
         raise StoreError(f"{path} is damaged: the entry of {name} is not readable")
+    rows = entry.get("sample_embeddings", np.empty((0, EMBEDDING_SIZE), dtype=np.float32))
+    qualities = entry.get("sample_qualities", np.empty(0, dtype=np.float32))
+    if not _are_samples(rows, qualities):
+        raise StoreError(f"{path} is damaged: the samples of {name} are no face embeddings")
+    changed = entry.get("changed")
     return Person(
         name=name,
         embedding=embedding.astype(np.float32),
         fingerprint=model,
         registered=None if registered is None else _decode_time(registered, path),
         samples=count,
+        changed=None if changed is None else _decode_time(changed, path),
+        sample_embeddings=rows.astype(np.float32),
+        sample_qualities=qualities.astype(np.float32),
     )
 
 
@@ -311,3 +324,13 @@ def _is_template(value: Any) -> TypeGuard[np.ndarray]:
     if value.dtype.kind != "f" or not (np.abs(value) <= 1.001).all():  # NaN is not <= either
         return False
     return abs(float(np.linalg.norm(value.astype(np.float64))) - 1) < 1e-3
+
+
+def _are_samples(rows: Any, qualities: Any) -> bool:
+    """Whether these are templates, a row each, and a quality for each of them."""
+    if not isinstance(rows, np.ndarray) or not isinstance(qualities, np.ndarray):
+        return False
+    if rows.ndim != 2 or rows.shape[1] != EMBEDDING_SIZE or qualities.shape != (len(rows),):
+        return False
+    sound = qualities.dtype.kind == "f" and bool(((qualities >= 0) & (qualities <= 1)).all())
+    return sound and all(_is_template(row) for row in rows)
