@@ -102,7 +102,7 @@ def _camera(source: str, settings: AppSettings) -> dict[str, Any]:
             if frame is None:
                 raise CameraError("it gives no picture")
     except FaceSyncError as error:
-        return {**facts, "problem": _without_home(str(error))}
+        return {**facts, "problem": _without_home(str(error).replace(source, _shown(source)))}
     live_rate = count / passed if passed > 0 else 0.0
     rate = live_rate if camera.live else frame.number / frame.seconds if frame.seconds else 0.0
     return {

@@ -24,7 +24,8 @@ from facesync.errors import FileError
 RECORD_RATE = 25
 """Frames a second of a recording."""
 
-Drawn = Callable[[np.ndarray, Frame], None]
+STALE_SECONDS = 1.0
+"""A box that was found so long ago is not shown: on a slow machine its face is elsewhere by now."""
 
 
 class WatchScreen(Screen):
@@ -62,7 +63,11 @@ class WatchScreen(Screen):
         """Boxes where the faces are by now, moved on from where they were seen."""
         if result is None:
             return View("Looking for faces …", NEUTRAL, keys=self.keys)
-        sightings = self._watcher.sightings
+        sightings = tuple(
+            sighting
+            for sighting in self._watcher.sightings
+            if seconds - sighting.moving.seconds < STALE_SECONDS
+        )
         marks = tuple(_mark(sighting, seconds) for sighting in sightings)
         return View(_summary(sightings), GOOD if sightings else NEUTRAL, "", self.keys, None, marks)
 

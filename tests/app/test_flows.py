@@ -69,7 +69,7 @@ def test_an_existing_name_needs_replace(ada, recognizer, shot):
     with pytest.raises(StoreError, match="Ada is already registered; --replace"):
         register(ada, recognizer, "ADA", [shot("x")])
     assert recognizer.looks == looks  # told before anything is computed
-    with pytest.raises(Doubt, match="not the face that is stored as Ada .*--same-person"):
+    with pytest.raises(Doubt, match=r"not the face that is stored as Ada .*--same-person"):
         register(ada, recognizer, "ADA", [shot("x", who=2)], replace=True)
     register(ada, recognizer, "ADA", [shot("x", who=2)], replace=True, same_person=True)
     (person,) = ada.people()

@@ -166,8 +166,8 @@ def test_without_a_display_the_flows_go_without_a_window(menu, gallery, tmp_path
     app.type("1")
     app.expect("Name .*: ")
     app.type("ADA")
-    app.expect(r"Ada is already registered. Register anew\? \[y/N\] ")
-    app.type("n")
+    app.expect(r"Ada is already registered: \[a\]dd samples, \[r\]egister anew, or Enter")
+    app.type("")
     app.expect("Choose 1-6: ")
     app.type("6")
     assert app.exit_code() == 0

@@ -51,12 +51,14 @@ def app(tmp_path, display, gallery):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """A folder of public-domain pictures of one person, as a camera would see her."""
+    """A folder of public-domain pictures of one person, as a camera would see her move."""
     from skimage import data
 
     seen = data.astronaut()[:384]
-    for number, light in enumerate((1.0, 0.9, 0.8)):
-        save_jpeg((seen * light).astype("uint8"), tmp_path / "camera" / f"{number}.jpg")
+    for number, degrees in enumerate((0, 10, -10, 20, -20, 30)):
+        turn = cv2.getRotationMatrix2D((225, 130), degrees, 1.0)
+        turned = cv2.warpAffine(seen, turn, (512, 384), borderMode=cv2.BORDER_REPLICATE)
+        save_jpeg(turned, tmp_path / "camera" / f"{number}.jpg")
     return tmp_path / "camera"
 
 
@@ -69,13 +71,15 @@ def start_registering(app: Terminal, name: str) -> None:
     choose(app, 1)
     app.expect("Name .*: ")
     app.type(name)
-    app.expect("Press C in the window")
+    app.expect("Samples are taken by themselves")
 
 
 def take_samples(app: Terminal, display: Display, name: str) -> None:
-    for number in range(1, 6):
+    """Press C until all samples are there; one that is like another is refused."""
+    while True:
         display.press("c")
-        app.expect(f"Sample {number} of 5 taken")
+        if "5 of 5" in app.expect(r"Sample \d of 5 taken|Not taken: .*"):
+            break
     app.expect(rf"{name} is registered \(5 samples\)")
 
 
@@ -89,7 +93,10 @@ def test_register_and_verify(app, display, gallery, camera, request):
         source, name = request.getfixturevalue("pictures"), "Eileen Collins"
     terminal = app(source)
     start_registering(terminal, name)
-    take_samples(terminal, display, name)
+    if camera == "pictures":
+        take_samples(terminal, display, name)
+    else:  # the video shows a head that turns as it is asked to: no key is needed
+        terminal.expect(rf"{name} is registered \(5 samples\)")
     (person,) = gallery.people()
     assert (person.name, person.samples) == (name, 5)
     names = sorted(path.name for path in (gallery.faces / name).iterdir())
@@ -98,7 +105,9 @@ def test_register_and_verify(app, display, gallery, camera, request):
     choose(terminal, 2)
     terminal.expect("Press V in the window")
     display.press("v")
-    terminal.expect(rf"{name}: accepted \(the face is similar to {name}'s: (0.[6-9]|1.0)")
+    terminal.expect(
+        rf"{name}: accepted \(. of 5 frames agree: .* similar to {name}'s: (0.[6-9]|1.0)"
+    )
     display.press("v")
     terminal.expect(f"{name}: accepted")
     picture = display.screenshot()
@@ -119,9 +128,8 @@ def test_giving_up_stores_nothing(app, display, gallery, pictures):
     leave = (lambda: display.press("q"), lambda: display.press("Escape"), display.close_window)
     for leaves in leave:
         start_registering(terminal, "Ada")
-        for number in (1, 2):
-            display.press("c")
-            terminal.expect(f"Sample {number} of 5 taken")
+        display.press("c")
+        terminal.expect(r"Sample \d of 5 taken|Not taken")
         leaves()
         terminal.expect("Given up: Ada is not registered")
     choose(terminal, 6)
@@ -133,7 +141,6 @@ def test_giving_up_stores_nothing(app, display, gallery, pictures):
 def test_ctrl_c_with_the_window_open_leaves_cleanly(app, display, gallery, pictures):
     terminal = app(pictures)
     start_registering(terminal, "Ada")
-    display.press("c")
     terminal.expect("Sample 1 of 5 taken")
     terminal.interrupt()
     assert terminal.exit_code() == 130
