@@ -53,8 +53,8 @@ def test_register_says_what_came_of_each_picture(gallery, recognizer, shot, tmp_
     (person,) = gallery.people()
     assert (person.samples, person.fingerprint) == (2, "model-a")
     samples = sorted((gallery.faces / "Ada").iterdir())
-    assert [path.name for path in samples] == ["sample_1.jpg", "sample_2.jpg"]
-    assert read_image_rgb(samples[0]).shape == (80, 80, 3)  # twice the box of 40 pixels
+    assert [path.name for path in samples] == ["sample_1.jpg.enc", "sample_2.jpg.enc"]
+    assert gallery.pictures("Ada")[0].shape == (80, 80, 3)  # twice the box of 40 pixels
 
 
 def test_register_without_one_usable_picture_stores_nothing(gallery, recognizer, shot, tmp_path):
