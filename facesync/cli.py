@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import functools
 import io
 import logging
@@ -103,6 +104,14 @@ def positive_float(text: str) -> float:
     return value
 
 
+def rate(text: str) -> float:
+    """Argparse type: a rate above 0 and below 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
 def add_device_option(target: Any) -> None:
     """Add `--device auto|cpu|cuda` to a parser or an argument group."""
     target.add_argument(
@@ -111,6 +120,28 @@ def add_device_option(target: Any) -> None:
         default="auto",
         help="where to compute; auto takes CUDA when there is one (default: %(default)s)",
     )
+
+
+def device_name(name: str) -> str:
+    """Turn `auto`, `cpu` or `cuda` into `cpu` or `cuda`, without importing torch for `cpu`.
+
+    Raises:
+        ModelError: `cuda` was asked for and this machine has none.
+    """
+    if name == "cpu" or (name == "auto" and not _cuda_driver()):
+        return "cpu"
+    return pick_device(name).type
+
+
+def _cuda_driver() -> bool:
+    """Whether this machine has a CUDA driver and a device for it; only then is torch asked."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        count = ctypes.c_int(0)
+        driver.cuDeviceGetCount.argtypes = [ctypes.POINTER(ctypes.c_int)]
+        return driver.cuInit(0) == 0 == driver.cuDeviceGetCount(count) and count.value > 0
+    except (OSError, AttributeError):
+        return False
 
 
 def pick_device(name: str) -> torch.device:

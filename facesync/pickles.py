@@ -52,15 +52,19 @@ def _numpy_core(module: str) -> Any:
     return import_module(f"{home}.{module}")
 
 
-def load_plain(path: Path) -> Any:
+def load_plain(path: Path, *, encoding: str = "ASCII") -> Any:
     """Read a pickle of plain containers, numbers, strings and NumPy arrays.
+
+    Args:
+        path: the file.
+        encoding: what the strings of Python 2 are read as; `bytes` leaves them bytes.
 
     Raises:
         FileError: the file is missing, damaged, or asks for anything else to be created.
     """
     try:
         with open(path, "rb") as file:
-            return _PlainUnpickler(file).load()
+            return _PlainUnpickler(file, encoding=encoding).load()
     except FileNotFoundError as error:
         raise FileError(f"there is no file {path}") from error
     except OSError as error:

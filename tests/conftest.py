@@ -16,6 +16,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep exported models in pytest's cache, not in the user's, and from one run to the next."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    os.environ.setdefault("TORCH_HOME", str(home / "torch"))
+    os.environ["XDG_CACHE_HOME"] = str(config.cache.mkdir("facesync"))
+
+
 def _shared() -> Path:
     return Path(os.environ.get("FACESYNC_SHARED", ROOT.parent / "shared"))
 

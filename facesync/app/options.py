@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from facesync import cli
 from facesync.app.settings import AppSettings
 
 
@@ -50,7 +51,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=threshold,
         metavar="F",
-        help="cosine similarity that accepts (default: the model's own, else 0.6)",
+        help="cosine similarity that accepts (default: by --fmr where the model is calibrated, "
+        "else the model's own, else 0.6)",
+    )
+    add(
+        "--fmr",
+        type=cli.rate,
+        metavar="F",
+        help="how often a stranger may be taken for somebody registered; the threshold follows "
+        f"from it by the model's calibration (default: {AppSettings.fmr:g})",
     )
     add(
         "--camera",

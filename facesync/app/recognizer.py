@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesync.app.settings import AppSettings
-from facesync.cli import pick_device
+from facesync.cli import device_name
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import DEFAULT_THRESHOLD
-from facesync.faces.weights import DEFAULT_MODEL, load_face_model
+from facesync.faces.weights import expected, load_face_model
 
 if TYPE_CHECKING:
     from facesync.faces.embedding import FaceModel
@@ -58,13 +57,8 @@ class Recognizer:
         """
         if self._model is not None:
             return
-        import torch
-
-        # Half the cores: on a machine that does anything else, threads that wait for a busy core
-        # make each small convolution many times slower.
-        torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
         log.info("Loading the models ...")
-        device = pick_device(self._settings.device)
+        device = device_name(self._settings.device)
         model = load_face_model(self._settings.model, device, offline=self._settings.offline)
         self._detector = FaceDetector(device)
         self._model = model
@@ -83,27 +77,30 @@ class Recognizer:
 
     @property
     def threshold(self) -> float:
-        """Similarity that accepts: as asked for, else the loaded model's own, else 0.6."""
-        if self._settings.threshold is not None:
-            return self._settings.threshold
-        if self._model is None or self._model.threshold is None:
-            return DEFAULT_THRESHOLD
-        return self._model.threshold
+        """Similarity that accepts a face which is compared with one person."""
+        return self.threshold_for(1)
 
     def threshold_for(self, people: int) -> float:
-        """Similarity that accepts a face which is compared with so many people."""
-        return self.threshold
+        """Similarity that accepts a face which is compared with so many people.
+
+        As asked for (`--threshold`); else what the loaded model's calibration says for the
+        false-match rate asked for (`--fmr`), which rises with the number of people; else the one
+        threshold that its checkpoint brings; else 0.6.
+        """
+        if self._settings.threshold is not None:
+            return self._settings.threshold
+        if self._model is None:
+            return DEFAULT_THRESHOLD
+        if self._model.calibration is not None:
+            return self._model.calibration.threshold(self._settings.fmr, people)
+        return DEFAULT_THRESHOLD if self._model.threshold is None else self._model.threshold
 
     @property
     def model_in_words(self) -> str:
         """Which model is in use, or will be."""
         if self._model is not None:
             return self._model.source
-        choice = self._settings.model
-        if choice is None and DEFAULT_MODEL.exists():
-            choice = str(DEFAULT_MODEL)
-        name = "VGGFace2 weights" if choice in (None, "vggface2") else choice
-        return f"{name} (loaded when first needed)"
+        return f"{expected(self._settings.model)} (loaded when first needed)"
 
     @property
     def threshold_in_words(self) -> str:
@@ -112,7 +109,9 @@ class Recognizer:
             return f"{self.threshold:.3f} (--threshold)"
         if self._model is None:
             return f"the model's own, else {DEFAULT_THRESHOLD:.3f}"
-        kind = "default" if self._model.threshold is None else "the model's own"
+        if self._model.calibration is not None:
+            return f"{self.threshold:.3f} (calibrated, FMR {self._settings.fmr:g})"
+        kind = "not calibrated" if self._model.threshold is None else "the model's own"
         return f"{self.threshold:.3f} ({kind})"
 
     def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:

@@ -140,18 +140,28 @@ class FaceDataset(_Base):
         Raises:
             PictureError: it cannot be decoded; the line names it.
         """
-        path = self.image_paths[index]
-        if self._pack is None:
-            image_rgb = read_image_rgb(path)
-        else:
-            key = int(self.names[index].rpartition("/")[2])
-            try:
-                image_rgb = read_image_rgb(self._pack.read(key).data)
-            except (DataError, PictureError) as error:
-                raise PictureError(f"{path}: {error}") from error
+        try:
+            image_rgb = read_image_rgb(self.encoded(index))
+        except PictureError as error:
+            raise PictureError(f"{self.image_paths[index]}: {error}") from error
         picture = Image.fromarray(image_rgb)
         sample = picture if self.transform is None else self.transform(picture)
         return sample, self.labels[index]
+
+    def encoded(self, index: int) -> bytes:
+        """Return a picture's bytes as they are in the file or the pack.
+
+        Raises:
+            PictureError: they cannot be read.
+        """
+        try:
+            if self._pack is None:
+                return Path(self.image_paths[index]).read_bytes()
+            return self._pack.read(int(self.names[index].rpartition("/")[2])).data
+        except OSError as error:
+            raise PictureError(f"cannot be read ({error.strerror})") from error
+        except DataError as error:
+            raise PictureError(str(error)) from error
 
 
 def split_indices(

@@ -72,14 +72,18 @@ class CropSpec:
             return cut_square(image_rgb, face.box_xyxy, self.scale, self.crop_size)
         return _cut_aligned(image_rgb, face.landmarks, self.crop_size)
 
-    def tensor(self, crop_rgb: np.ndarray) -> torch.Tensor:
+    def array(self, crop_rgb: np.ndarray) -> np.ndarray:
         """Turn a crop, uint8 RGB (height, width, 3), into the model's input, float32 (3, S, S)."""
+        sized = resize(crop_rgb, self.input_size)
+        chw = sized.transpose(2, 0, 1).astype(np.float32, order="C")
+        return (chw - self.mean) / self.std
+
+    def tensor(self, crop_rgb: np.ndarray) -> torch.Tensor:
+        """Return what `array` does, for torch."""
         import torch
 
-        sized = resize(crop_rgb, self.input_size)
-        # NumPy, not torch: on a busy machine torch's threads make this a hundred times slower.
-        chw = sized.transpose(2, 0, 1).astype(np.float32, order="C")
-        return torch.from_numpy((chw - self.mean) / self.std)
+        # NumPy does the work: on a busy machine torch's threads make it a hundred times slower.
+        return torch.from_numpy(self.array(crop_rgb))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the specification as plain data for a checkpoint."""

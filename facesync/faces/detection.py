@@ -1,15 +1,26 @@
-"""Find faces: facenet-pytorch's MTCNN (Zhang et al., 2016), guarded against odd pictures."""
+"""Find faces: MTCNN (Zhang et al., 2016), guarded against odd pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from facesync.faces.mtcnn import AreaSampler, Candidates, refine
+from facesync.faces.mtcnn_nets import load_mtcnn
+
 if TYPE_CHECKING:
     import torch
+
+FOLLOW_SHIFTS = np.array([[0, 0], [-0.15, 0], [0.15, 0], [0, -0.15], [0, 0.15]])
+FOLLOW_SCALES = np.array([0.95, 1.2])
+"""Where `follow` looks: squares moved and scaled by these parts of the box's longer side."""
+
+LEAST_OVERLAP = 0.3
+"""IoU of a face's box with its last one from which on it is the same face."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +48,10 @@ class Face:
 class FaceDetector:
     """MTCNN with its weights, which ship inside facenet-pytorch.
 
+    On a CPU its nets run in ONNX Runtime, elsewhere in torch.
+
     Args:
-        device: where the three nets run.
+        device: where the three nets run, `cpu` or what torch calls another device.
         min_face: side in pixels of the smallest face looked for.
         max_side: larger images are shrunk to this many pixels on their longer side for the
             search, so that a photograph of a phone costs no more than a camera's frame. Faces are
@@ -53,13 +66,10 @@ class FaceDetector:
         max_side: int = 1280,
         min_probability: float = 0.9,
     ) -> None:
-        import torch
-        from facenet_pytorch import MTCNN
-
         self.min_face = min_face
         self.max_side = max_side
         self.min_probability = min_probability
-        self._mtcnn = MTCNN(keep_all=True, min_face_size=min_face, device=torch.device(device))
+        self._nets, self._search = load_mtcnn(str(device))
 
     def detect(self, image_rgb: np.ndarray) -> list[Face]:
         """Find all faces, largest first.
@@ -67,26 +77,83 @@ class FaceDetector:
         Args:
             image_rgb: uint8, (height, width, 3). BGR finds fewer faces: convert frames first.
         """
+        image_rgb, shrink = self._shrunk(image_rgb)
+        if min(image_rgb.shape[:2]) < self.min_face:
+            # MTCNN's pyramid would have no level: no face of the size looked for fits in.
+            return []
+        found = self._search(image_rgb, self.min_face)
+        faces = [face for face in _faces(found, shrink) if face.probability >= self.min_probability]
+        return sorted(faces, key=lambda face: face.area, reverse=True)
+
+    def follow(self, image_rgb: np.ndarray, faces: Sequence[Face]) -> list[Face | None]:
+        """Find faces again that have moved a little, without searching the whole image.
+
+        R-Net and O-Net look around the places where the faces were, a few squares for each. New
+        faces are not found: search with `detect` from time to time.
+
+        Args:
+            image_rgb: uint8, (height, width, 3): the next frame of a video.
+            faces: where they were in the last one.
+
+        Returns:
+            For each of them, in the same order: the face now, or None where it is lost.
+        """
+        image_rgb, shrink = self._shrunk(image_rgb)
+        sampler = AreaSampler(image_rgb)
+        again: list[Face | None] = []
+        for face in faces:
+            found = _faces(refine(self._nets, sampler, _around(face.box_xyxy * shrink)), shrink)
+            near = [new for new in found if overlap(face.box_xyxy, new.box_xyxy) > LEAST_OVERLAP]
+            best = max(near, key=lambda new: new.probability, default=None)
+            sure = best is not None and best.probability >= self.min_probability
+            again.append(best if sure else None)
+        return _distinct(faces, again)
+
+    def _shrunk(self, image_rgb: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the image no larger than `max_side`, and its scale."""
         shrink = min(1.0, self.max_side / max(image_rgb.shape[:2]))
         if shrink < 1:
             size_wh = [max(1, round(side * shrink)) for side in image_rgb.shape[1::-1]]
             image_rgb = cv2.resize(image_rgb, size_wh, interpolation=cv2.INTER_AREA)
-        if min(image_rgb.shape[:2]) < self.min_face:
-            # MTCNN's pyramid would have no level: no face of the size looked for fits in.
-            return []
-        boxes, probabilities, points = self._mtcnn.detect(image_rgb, landmarks=True)
-        if boxes is None:
-            return []
-        faces = [
-            Face(
-                np.asarray(box, dtype=np.float32) / shrink,
-                np.asarray(landmarks, dtype=np.float32) / shrink,
-                float(probability),
-            )
-            for box, landmarks, probability in zip(boxes, points, probabilities, strict=True)
-            if probability >= self.min_probability
-        ]
-        return sorted(faces, key=lambda face: face.area, reverse=True)
+        return image_rgb, shrink
+
+
+def _faces(found: Candidates, shrink: float) -> list[Face]:
+    return [
+        Face(box / np.float32(shrink), landmarks / np.float32(shrink), float(probability))
+        for box, landmarks, probability in zip(*found, strict=True)
+    ]
+
+
+def _around(box_xyxy: np.ndarray) -> np.ndarray:
+    """Squares, float32 (N, 4), in which a face may be whose box was this one."""
+    centre = (box_xyxy[:2] + box_xyxy[2:]) / 2
+    side = (box_xyxy[2:] - box_xyxy[:2]).max()
+    middles = centre + side * FOLLOW_SHIFTS
+    halves = side / 2 * FOLLOW_SCALES
+    squares = [np.concatenate([middles - half, middles + half], axis=1) for half in halves]
+    return np.concatenate(squares).astype(np.float32)
+
+
+def overlap(one_xyxy: np.ndarray, other_xyxy: np.ndarray) -> float:
+    """Intersection over union of two boxes."""
+    low, high = np.maximum(one_xyxy, other_xyxy)[:2], np.minimum(one_xyxy, other_xyxy)[2:]
+    shared = float(np.prod(np.maximum(0, high - low)))
+    areas = [float(np.prod(box[2:] - box[:2])) for box in (one_xyxy, other_xyxy)]
+    return shared / max(sum(areas) - shared, 1e-9)
+
+
+def _distinct(before: Sequence[Face], after: list[Face | None]) -> list[Face | None]:
+    """Where two faces have ended on one, leave it to the one that was nearer."""
+    kept = list(after)
+    for i, one in enumerate(after):
+        for j, other in enumerate(after[:i]):
+            if one is None or other is None or overlap(one.box_xyxy, other.box_xyxy) < 0.5:
+                continue
+            mine = overlap(before[i].box_xyxy, one.box_xyxy)
+            theirs = overlap(before[j].box_xyxy, other.box_xyxy)
+            kept[i if mine < theirs else j] = None
+    return kept
 
 
 def main_face(faces: list[Face], image_rgb: np.ndarray) -> Face:

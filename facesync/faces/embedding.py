@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from facesync.faces.calibration import Calibration
 from facesync.faces.crops import CropSpec
 from facesync.faces.detection import Face
-
-if TYPE_CHECKING:
-    import torch
 
 EMBEDDING_SIZE = 512
 DEFAULT_THRESHOLD = 0.6
@@ -24,20 +21,21 @@ class FaceModel:
     """A network that embeds faces, and all that belongs to it.
 
     Attributes:
-        network: InceptionResnetV1 without its classifier, in evaluation mode.
+        network: from crops, float32 (N, 3, S, S) as `crop.array` makes them, to embeddings,
+            float32 (N, 512) of unit length; in ONNX Runtime on a CPU, else in torch.
         crop: how faces are cut for it.
-        device: where it runs.
         fingerprint: names the weights and the crop; templates of one fingerprint compare.
         source: where the weights come from, in words for the user.
         threshold: cosine similarity measured for this model, or None where nobody measured it.
+        calibration: thresholds by false-match rate, or None where nobody measured them.
     """
 
-    network: torch.nn.Module
+    network: Callable[[np.ndarray], np.ndarray]
     crop: CropSpec
-    device: torch.device
     fingerprint: str
     source: str
     threshold: float | None = None
+    calibration: Calibration | None = None
 
     def embed_crops(self, crops_rgb: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
         """Embed face crops (each uint8 RGB as `crop.cut` returns it).
@@ -45,13 +43,10 @@ class FaceModel:
         Returns:
             embeddings, float32, (number of crops, 512), each of unit length.
         """
-        import torch
-
         parts = [np.empty((0, EMBEDDING_SIZE), dtype=np.float32)]
-        with torch.inference_mode():
-            for start in range(0, len(crops_rgb), batch_size):
-                batch = [self.crop.tensor(crop) for crop in crops_rgb[start : start + batch_size]]
-                parts.append(self.network(torch.stack(batch).to(self.device)).float().cpu().numpy())
+        for start in range(0, len(crops_rgb), batch_size):
+            batch = [self.crop.array(crop) for crop in crops_rgb[start : start + batch_size]]
+            parts.append(self.network(np.stack(batch)))
         return np.concatenate(parts)
 
     def embed(self, image_rgb: np.ndarray, faces: Sequence[Face]) -> np.ndarray:

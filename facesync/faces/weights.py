@@ -1,27 +1,40 @@
-"""Where weights come from, and what is checked before they are trusted.
+"""Where weights come from, and how a model of them is made.
 
 In this order: the model that is asked for (by default the one trained here), the VGGFace2 weights
-of facenet-pytorch in torch's cache, their download. Files are opened with `weights_only=True`,
-which runs nothing; keys, shapes and values are checked before a model is built from them.
+of facenet-pytorch in torch's cache, their download, the small embedded model that ships with the
+package. On a CPU a model runs in ONNX Runtime: the first time, torch exports it into a cache beside
+its weights, and from then on torch is not imported.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
-import pickle
-import struct
 import urllib.error
 import urllib.request
-import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facesync.errors import DownloadError, FaceSyncError, ModelError
-from facesync.faces.crops import ALIGNED_112, SQUARE, CropSpec
+import numpy as np
+
+from facesync.errors import DownloadError, FaceSyncError, FileError, ModelError
+from facesync.faces.calibration import calibration_for
+from facesync.faces.crops import CropSpec
 from facesync.faces.embedding import FaceModel
+from facesync.faces.onnx_files import exported, read_description
+from facesync.faces.onnx_runtime import open_net
+from facesync.faces.torch_model import (
+    State,
+    TorchModel,
+    load_state,
+    new_network,
+    on_arrays,
+    open_torch_model,
+    read_checkpoint,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -33,13 +46,21 @@ VGGFACE2_URL = (
     "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/"
     "20180402-114759-vggface2.pt"
 )
-ARCHITECTURE = "InceptionResnetV1"
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+"""Small models and calibrations that ship with the package."""
 
-# What torch.load has been seen to raise on damaged files, besides UnpicklingError and OSError.
-_DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
-           AssertionError, MemoryError, OverflowError, struct.error)  # fmt: skip
 
-State = dict[str, "torch.Tensor"]
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights that was found.
+
+    Attributes:
+        path: a checkpoint, a state dict, or an ONNX file with its JSON beside it.
+        name: in words for the user.
+    """
+
+    path: Path
+    name: str
 
 
 def vggface2_path() -> Path:
@@ -49,90 +70,142 @@ def vggface2_path() -> Path:
     return Path(home).expanduser() / "checkpoints" / VGGFACE2_URL.rsplit("/", 1)[1]
 
 
+def embedded_path() -> Path:
+    """Return where the embedded model lies."""
+    return ASSETS / "embedded.onnx"
+
+
 def load_face_model(
     choice: str | Path | None, device: torch.device | str = "cpu", *, offline: bool = False
 ) -> FaceModel:
     """Load the model that embeds faces.
 
     Args:
-        choice: `vggface2`, a file, or None for `DEFAULT_MODEL` where it exists and the VGGFace2
-            weights where it does not.
-        device: where it will run.
-        offline: open no socket; weights that are not here are an error.
+        choice: `vggface2`, `embedded`, a file, or None for `DEFAULT_MODEL` where it exists, else
+            the VGGFace2 weights, else, where they are neither here nor can be downloaded, the
+            embedded model.
+        device: where it will run: `cpu` in ONNX Runtime, any other in torch.
+        offline: open no socket; weights that are not here are an error, or the embedded model's
+            turn.
 
     Raises:
         ModelError: the weights are missing, damaged or of another architecture.
         DownloadError: they had to be downloaded and could not be.
     """
-    if choice is None:
-        choice = DEFAULT_MODEL if DEFAULT_MODEL.exists() else "vggface2"
-    if choice == "embedded":
-        raise ModelError(
-            "this version ships no embedded model; use --model vggface2 or a model you trained"
-        )
-    if choice == "vggface2":
-        state, path = vggface2_state(offline=offline)
-        return _face_model(state, SQUARE, device, f"VGGFace2 weights ({path})")
-    path = Path(choice)
-    checkpoint = read_checkpoint(path)
-    crop = checkpoint_crop(checkpoint)
-    source = str(path)
-    if "epoch" in checkpoint:
-        source += f" (epoch {checkpoint['epoch']}"
-        accuracy = _number(checkpoint, "accuracy", path)
-        source += f", validation accuracy {accuracy:.4f})" if accuracy is not None else ")"
-    threshold = _number(checkpoint, "threshold", path)
-    return _face_model(checkpoint["model_state_dict"], crop, device, source, threshold)
+    weights = find_weights(choice, offline=offline)
+    if weights.path.suffix == ".onnx":
+        return _face_model(weights, read_description(weights.path), _in_onnx_runtime(weights.path))
+    if str(device) == "cpu":
+        try:
+            onnx, facts = exported(weights.path, lambda: _export(weights))
+        except FileError as error:
+            log.warning("%s: the model runs in torch, which is slower", error)
+        else:
+            return _face_model(weights, facts, _in_onnx_runtime(onnx))
+    model = open_torch_model(weights.path)
+    return _face_model(weights, model.facts(), on_arrays(model.network, device))
 
 
-def _number(checkpoint: dict[str, Any], key: str, path: Path) -> float | None:
-    value = checkpoint.get(key)
-    if value is not None and not (isinstance(value, int | float) and -1 <= value <= 1):
-        raise ModelError(f"{path} is damaged: its {key} is {value!r:.40}")
-    return value
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Open a checkpoint of this project, of the plain older form, or a bare state dict.
-
-    Returns:
-        A dict with at least `model_state_dict`; a bare state dict is wrapped into one.
+def load_torch_model(choice: str | Path | None, *, offline: bool = False) -> TorchModel:
+    """Load a model as a network of torch's, to train or export it; see `load_face_model`.
 
     Raises:
-        ModelError: missing, not a checkpoint, damaged, or would have to run code to open.
+        ModelError: as `load_face_model`, and where there is only an ONNX file.
+        DownloadError: the weights had to be downloaded and could not be.
     """
-    import torch
+    weights = find_weights(choice, offline=offline)
+    if weights.path.suffix == ".onnx":
+        raise ModelError(f"{weights.name} is an ONNX file, not weights of torch's")
+    return open_torch_model(weights.path)
 
-    if not path.is_file():
-        raise ModelError(f"there is no model {path}; train one with train_model.py")
+
+def find_weights(choice: str | Path | None, *, offline: bool = False) -> Weights:
+    """Find a model's file, downloading it where need be; `load_face_model` says in which order."""
+    if choice is None and DEFAULT_MODEL.exists():
+        choice = DEFAULT_MODEL
+    if choice == "embedded":
+        if not embedded_path().is_file():
+            raise ModelError(
+                "this version ships no embedded model; use --model vggface2 or a model you trained"
+            )
+        return Weights(embedded_path(), "the embedded model")
+    if choice is not None and choice != "vggface2":
+        path = Path(choice)
+        if not path.is_file():
+            raise ModelError(f"there is no model {path}; train one with train_model.py")
+        return Weights(path, str(path))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's remarks on pickle protocols
-            data = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            f"{path} was not opened: it is no checkpoint, is damaged, or asks to run code"
-        ) from error
-    except _DAMAGE as error:
-        raise ModelError(f"{path} is no checkpoint or is damaged") from error
-    if isinstance(data, dict) and _is_state(data):
-        data = {"model_state_dict": data}
-    if not isinstance(data, dict) or not _is_state(data.get("model_state_dict")):
-        raise ModelError(f"{path} is not a model of this project: it holds no weights")
-    return data
+        path = _vggface2_file(offline=offline)
+    except (DownloadError, ModelError) as error:
+        if choice == "vggface2" or not embedded_path().is_file():
+            raise
+        log.warning("%s", error)
+        log.warning("The embedded model is used instead.")
+        return Weights(embedded_path(), "the embedded model")
+    return Weights(path, f"VGGFace2 weights ({path})")
 
 
-def checkpoint_crop(checkpoint: dict[str, Any]) -> CropSpec:
-    """Return the crop a checkpoint's model was trained on.
+def expected(choice: str | Path | None) -> str:
+    """Say in words which model `load_face_model` will load, without loading it."""
+    if choice is None and DEFAULT_MODEL.exists():
+        choice = DEFAULT_MODEL
+    if choice == "embedded":
+        return "the embedded model"
+    if choice not in (None, "vggface2"):
+        return str(choice)
+    embedded = choice is None and not vggface2_path().exists() and embedded_path().is_file()
+    return "VGGFace2 weights, else the embedded model" if embedded else "VGGFace2 weights"
 
-    Checkpoints of the plain older form say nothing of it; they were trained on CASIA-WebFace's
-    aligned pictures. A bare state dict is taken for facenet-pytorch's own weights.
+
+def _in_onnx_runtime(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    run = open_net(path)
+    return lambda batch: run(batch)[0]
+
+
+def _export(weights: Weights) -> tuple[bytes, dict[str, Any]]:
+    from facesync.faces.onnx_export import to_onnx
+
+    log.info("Preparing %s for this computer (once) ...", weights.name)
+    model = open_torch_model(weights.path)
+    size = model.crop.input_size
+    return to_onnx(model.network, (2, 3, size, size)), model.facts()
+
+
+def _face_model(
+    weights: Weights, facts: dict[str, Any], network: Callable[[np.ndarray], np.ndarray]
+) -> FaceModel:
+    """Build a model from what its file says of it.
+
+    Raises:
+        ModelError: the facts are no such.
     """
-    if "crop" in checkpoint:
-        return CropSpec.from_dict(checkpoint["crop"])
-    return ALIGNED_112 if "epoch" in checkpoint else SQUARE
+    crop = CropSpec.from_dict(facts.get("crop", {}))
+    fingerprint, threshold = facts.get("fingerprint"), facts.get("threshold")
+    sound = threshold is None or (isinstance(threshold, int | float) and -1 <= threshold <= 1)
+    if not isinstance(fingerprint, str) or not sound:
+        raise ModelError(f"what {weights.path} says of itself cannot be used")
+    if weights.path == vggface2_path():
+        # Their fingerprint is not compared: the same weights come in files of other precision.
+        data = _json_of_asset("vggface2.json").get("calibration")
+        calibration = calibration_for(data, weights.name, crop)
+    else:
+        data = facts.get("calibration")
+        calibration = calibration_for(data, weights.name, crop, fingerprint)
+    remark = facts.get("remark")
+    return FaceModel(
+        network=network,
+        crop=crop,
+        fingerprint=fingerprint,
+        source=f"{weights.name} ({remark})" if remark else weights.name,
+        threshold=threshold,
+        calibration=calibration,
+    )
+
+
+def _json_of_asset(name: str) -> dict[str, Any]:
+    """Read a JSON file that ships with the package; empty where this version has none."""
+    path = ASSETS / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def vggface2_state(*, offline: bool = False) -> tuple[State, Path]:
@@ -142,6 +215,11 @@ def vggface2_state(*, offline: bool = False) -> tuple[State, Path]:
         ModelError: the file in the cache is damaged, or it is missing and `offline` is set.
         DownloadError: the download failed; what has come stays, and the next try goes on from it.
     """
+    path = _vggface2_file(offline=offline)
+    return _vggface2_weights(path), path
+
+
+def _vggface2_file(*, offline: bool) -> Path:
     path = vggface2_path()
     if not path.exists():
         if offline:
@@ -150,7 +228,7 @@ def vggface2_state(*, offline: bool = False) -> tuple[State, Path]:
                 "name a model with --model"
             )
         download_weights(VGGFACE2_URL, path)
-    return _vggface2_weights(path), path
+    return path
 
 
 def _vggface2_weights(path: Path) -> State:
@@ -210,83 +288,3 @@ def download_weights(url: str, path: Path) -> None:
             f"what came is not the VGGFace2 weights ({error}); {help_line}"
         ) from error
     os.replace(part, path)
-
-
-def new_network(num_classes: int | None = None) -> torch.nn.Module:
-    """Build an InceptionResnetV1 with random weights: a classifier, or an embedder when None."""
-    from facenet_pytorch import InceptionResnetV1
-
-    return InceptionResnetV1(
-        pretrained=None, classify=num_classes is not None, num_classes=num_classes
-    )
-
-
-def load_state(network: torch.nn.Module, state: State, name: str) -> None:
-    """Load weights into a network after checking keys, shapes and values.
-
-    The classifier (`logits.*`) is loaded where the network has one of the same size, and left as
-    it is otherwise.
-
-    Raises:
-        ModelError: another architecture, missing parts, or values that are not finite.
-    """
-    import torch
-
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    own = network.state_dict()
-    for key, tensor in own.items():
-        optional = key.startswith("logits.") or key.endswith("num_batches_tracked")
-        theirs = state.get(key)
-        if theirs is None or theirs.shape != tensor.shape:
-            if optional:
-                continue
-            found = "is missing" if theirs is None else f"is {tuple(theirs.shape)}"
-            raise ModelError(f"{name} is not an {ARCHITECTURE}: {key} {found}")
-        if not torch.isfinite(theirs.float()).all():
-            raise ModelError(f"{name} is damaged: {key} holds values that are not finite")
-        own[key] = theirs
-    network.load_state_dict(own)
-
-
-def _is_state(data: Any) -> bool:
-    import torch
-
-    return (
-        isinstance(data, dict)
-        and bool(data)
-        and all(isinstance(value, torch.Tensor) for value in data.values())
-    )
-
-
-def _face_model(
-    state: State,
-    crop: CropSpec,
-    device: torch.device | str,
-    source: str,
-    threshold: float | None = None,
-) -> FaceModel:
-    import torch
-
-    network = new_network()
-    load_state(network, state, source)
-    return FaceModel(
-        network=network.eval().to(device),
-        crop=crop,
-        device=torch.device(device),
-        fingerprint=fingerprint(network, crop),
-        source=source,
-        threshold=threshold,
-    )
-
-
-def fingerprint(network: torch.nn.Module, crop: CropSpec) -> str:
-    """Name an embedding network and its crop: 16 hexadecimal digits of a SHA-256.
-
-    The classifier and the counters of BatchNorm do not change an embedding and are left out.
-    """
-    digest = hashlib.sha256(json.dumps(crop.to_dict(), sort_keys=True).encode())
-    for key, tensor in sorted(network.state_dict().items()):
-        if not key.startswith("logits.") and not key.endswith("num_batches_tracked"):
-            digest.update(key.encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

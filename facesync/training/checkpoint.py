@@ -20,7 +20,7 @@ import torch
 import facesync
 from facesync.errors import FileError, ModelError
 from facesync.faces.crops import CropSpec
-from facesync.faces.weights import ARCHITECTURE, State, checkpoint_crop, read_checkpoint
+from facesync.faces.torch_model import ARCHITECTURE, State, checkpoint_crop, read_checkpoint
 from facesync.files import replacing
 from facesync.pickles import load_plain
 from facesync.training.history import History, share

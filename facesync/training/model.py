@@ -7,14 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facesync.errors import DownloadError, FileError, ModelError
-from facesync.faces.weights import (
-    State,
-    load_state,
-    new_network,
-    read_checkpoint,
-    vggface2_path,
-    vggface2_state,
-)
+from facesync.faces.torch_model import State, load_state, new_network, read_checkpoint
+from facesync.faces.weights import vggface2_path, vggface2_state
 
 if TYPE_CHECKING:
     import torch

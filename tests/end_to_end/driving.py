@@ -203,7 +203,7 @@ def random_model(path: Path) -> Path:
     """Write a checkpoint of an untrained model, which tells pictures apart but not people."""
     import torch
 
-    from facesync.faces.weights import new_network
+    from facesync.faces.torch_model import new_network
 
     torch.manual_seed(1)
     torch.save({"epoch": 1, "model_state_dict": new_network(2).state_dict()}, path)

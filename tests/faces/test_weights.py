@@ -4,20 +4,22 @@ import contextlib
 import http.server
 import os
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from facesync.errors import DownloadError, ModelError
-from facesync.faces import weights
+from facesync.faces import torch_model, weights
 from facesync.faces.crops import ALIGNED_112, SQUARE
+from tests.faces.test_calibration import MEASURED
 
 
 @pytest.fixture(scope="session")
 def random_state():
     torch.manual_seed(0)
-    return weights.new_network(num_classes=3).state_dict()
+    return torch_model.new_network(num_classes=3).state_dict()
 
 
 @pytest.fixture(scope="session")
@@ -58,16 +60,16 @@ def test_embeddings_are_unit_length_and_do_not_depend_on_the_batch(weights_file)
 
 
 def test_fingerprint_names_weights_and_crop_but_not_the_classifier(random_state):
-    network = weights.new_network(num_classes=3)
+    network = torch_model.new_network(num_classes=3)
     network.load_state_dict(random_state)
-    before = weights.fingerprint(network, SQUARE)
-    assert before != weights.fingerprint(network, ALIGNED_112)
+    before = torch_model.fingerprint(network, SQUARE)
+    assert before != torch_model.fingerprint(network, ALIGNED_112)
     with torch.no_grad():
         network.logits.weight += 1
-    assert before == weights.fingerprint(network, SQUARE)
+    assert before == torch_model.fingerprint(network, SQUARE)
     with torch.no_grad():
         network.last_linear.weight[0, 0] += 0.001
-    assert before != weights.fingerprint(network, SQUARE)
+    assert before != torch_model.fingerprint(network, SQUARE)
 
 
 def _spoiled(state, **changes):
@@ -127,8 +129,6 @@ def test_missing_models_say_what_to_do(torch_home):
         weights.load_face_model("x.pth")
     with pytest.raises(ModelError, match="--offline"):
         weights.load_face_model(None, offline=True)
-    with pytest.raises(ModelError, match="ships no embedded model"):
-        weights.load_face_model("embedded")
 
 
 def test_order_trained_model_then_cache(torch_home, weights_file, random_state):
@@ -218,3 +218,16 @@ def test_real_weights_tell_people_apart(shared, monkeypatch, astronaut, grace_ho
     images = [astronaut, darker, grace_hopper]
     a, b, c = (model.embed(image, detector.detect(image)[:1])[0] for image in images)
     assert a @ b > 0.8 > 0.4 > a @ c
+
+
+def test_a_checkpoint_brings_its_calibration(random_state, tmp_path):
+    path = tmp_path / "calibrated.pth"
+    torch.save(random_state, path)
+    model = weights.load_face_model(path)
+    assert model.calibration is None
+    for fingerprint in (model.fingerprint, "of another model"):
+        calibration = replace(MEASURED, crop=model.crop, model_fingerprint=fingerprint)
+        held = {"model_state_dict": random_state, "calibration": calibration.to_dict()}
+        torch.save(held, path)
+        loaded = weights.load_face_model(path).calibration
+        assert loaded == (calibration if fingerprint == model.fingerprint else None)

@@ -1,0 +1,201 @@
+"""How much bad conditions cost, and how much of it the app's remedies win back.
+
+The first picture of a pair is the one somebody registered with and stays as it is; the second is
+the one before the camera and suffers. The threshold is the one of the untouched pairs: the app does
+not know the condition either. A remedy is said to help where it turns significantly more wrong
+answers into right ones than the other way round (exact McNemar test, 5 %).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facesync.evaluation.crop_variants import mirrored
+from facesync.evaluation.degradations import DEGRADATIONS, Degradation
+from facesync.evaluation.embeddings import Detector, Embedder, detector_label, unit
+from facesync.evaluation.metrics import best_threshold
+from facesync.evaluation.protocols import PairSet
+from facesync.evaluation.settings import EvaluateSettings
+from facesync.faces.detection import Face, FaceDetector
+from facesync.faces.embedding import FaceModel
+from facesync.faces.remedies import correct_gamma, detect_enlarged, equalize
+
+PLAIN = "as they are"
+REMEDIES = ("nothing", "CLAHE", "gamma", "larger", "mirror")
+HEADING = (
+    "condition", "nothing done", "CLAHE", "gamma", "search at twice the size", "mirror mean",
+    "no face, nothing done", "helps",
+)  # fmt: skip
+
+_SIGNIFICANCE = 0.05
+
+
+@dataclass(frozen=True)
+class _Subset:
+    """The pairs that are tried: vectors of the registered pictures, and the probes."""
+
+    pairs: PairSet
+    registered: np.ndarray
+    registered_mirrored: np.ndarray
+    threshold: float
+    threshold_mirrored: float
+
+
+def study(
+    settings: EvaluateSettings,
+    model: FaceModel,
+    detector: FaceDetector,
+    pairs: PairSet,
+    cache: Path,
+) -> dict[str, Any]:
+    """Measure every condition with every remedy on a seeded sample of the pairs.
+
+    Returns:
+        `title`, `table` (rows of text, the first the heading), `accuracy` (condition to remedy to
+        share of right answers) and `helps` (condition to remedies).
+    """
+    sample = sample_pairs(pairs, settings.condition_pairs, settings.seed)
+    runner = _Runner(model, detector, cache)
+    subset = runner.prepare(sample)
+    accuracy: dict[str, dict[str, float]] = {}
+    helps: dict[str, list[str]] = {}
+    rows: list[list[str]] = [list(HEADING)]
+    for condition in (PLAIN, *DEGRADATIONS):
+        answers, no_face = runner.answers(condition, subset)
+        accuracy[condition] = {name: float(right.mean()) for name, right in answers.items()}
+        helps[condition] = [
+            name for name in REMEDIES[1:] if significantly_better(answers[name], answers["nothing"])
+        ]
+        cells = [f"{accuracy[condition][name]:.3f}" for name in REMEDIES]
+        rows.append([condition, *cells, str(no_face), ", ".join(helps[condition]) or "-"])
+    genuine = int(sample.same.sum())
+    return {
+        "title": f"Accuracy under bad conditions: {genuine} genuine and "
+        f"{len(sample.same) - genuine} impostor pairs, threshold {subset.threshold:.3f}",
+        "pairs": len(sample.same),
+        "threshold": subset.threshold,
+        "threshold_mirrored": subset.threshold_mirrored,
+        "table": rows,
+        "accuracy": accuracy,
+        "helps": helps,
+    }
+
+
+def sample_pairs(pairs: PairSet, of_each: int, seed: int) -> PairSet:
+    """Draw so many genuine and so many impostor pairs; all where there are fewer."""
+    generator = np.random.default_rng(seed)
+    kept = np.zeros(len(pairs.same), dtype=bool)
+    for kind in (True, False):
+        members = np.flatnonzero(pairs.same == kind)
+        kept[generator.permutation(members)[:of_each]] = True
+    return pairs.subset(kept)
+
+
+def significantly_better(new: np.ndarray, old: np.ndarray) -> bool:
+    """Whether right answers (bool, by pair) were won rather than lost: exact McNemar test."""
+    won, lost = int((new & ~old).sum()), int((~new & old).sum())
+    changed = won + lost
+    if won <= lost:
+        return False
+    at_least = sum(math.comb(changed, k) for k in range(won, changed + 1))
+    return 2 * at_least / 2**changed <= _SIGNIFICANCE
+
+
+class _Enlarging:
+    """Searches at twice the size where nothing is found."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+
+    def detect(self, image_rgb: np.ndarray) -> list[Face]:
+        return detect_enlarged(self._detector, image_rgb)
+
+
+class _Runner:
+    def __init__(self, model: FaceModel, detector: FaceDetector, cache: Path) -> None:
+        self._model = model
+        self._detector = detector
+        self._cache = cache
+        self._clean = self._embedder("", None)
+
+    def _embedder(
+        self,
+        suffix: str,
+        change: Callable[[np.ndarray, str], np.ndarray] | None,
+        *,
+        enlarging: bool = False,
+        mirror: bool = False,
+    ) -> Embedder:
+        return Embedder(
+            self._model,
+            _Enlarging(self._detector) if enlarging else self._detector,
+            self._cache,
+            detection_label=detector_label(self._detector) + suffix,
+            label="plain-mirrored" if mirror else "plain",
+            change=change,
+            cut=mirrored(self._model.crop.cut) if mirror else None,
+        )
+
+    def prepare(self, pairs: PairSet) -> _Subset:
+        vectors = self._clean.embed(pairs.pictures, "Registered").vectors
+        other = self._embedder("", None, mirror=True).embed(pairs.pictures, "Mirrored").vectors
+        mean = unit(vectors + other)
+        return _Subset(
+            pairs,
+            vectors,
+            mean,
+            best_threshold(_refused(pairs.scores(vectors)), pairs.same),
+            best_threshold(_refused(pairs.scores(mean)), pairs.same),
+        )
+
+    def answers(self, condition: str, subset: _Subset) -> tuple[dict[str, np.ndarray], int]:
+        """Right or wrong for each pair, by remedy; and how many probes show no face untreated."""
+        degrade = self._degrade(DEGRADATIONS[condition]) if condition in DEGRADATIONS else None
+        suffix = f"-{condition}".replace(" ", "-") if degrade else ""
+        probes = [subset.pairs.pictures[index] for index in subset.pairs.right]
+
+        def embed(name: str, remedy: Callable[[np.ndarray], np.ndarray] | None = None,
+                  **options: bool) -> np.ndarray:  # fmt: skip
+            def change(image_rgb: np.ndarray, key: str) -> np.ndarray:
+                changed = image_rgb if degrade is None else degrade(image_rgb, key)
+                return changed if remedy is None else remedy(changed)
+
+            embedder = self._embedder(suffix + name, change, **options)
+            return embedder.embed(probes, f"{condition}{name}").vectors
+
+        nothing = embed("")
+        right = {
+            "nothing": _right(subset, nothing),
+            "CLAHE": _right(subset, embed("-clahe", equalize)),
+            "gamma": _right(subset, embed("-gamma", correct_gamma)),
+            "larger": _right(subset, embed("-larger", enlarging=True)),
+            "mirror": _right(subset, unit(nothing + embed("", mirror=True)), mirror=True),
+        }
+        return right, int(np.isnan(nothing[:, 0]).sum())
+
+    def _degrade(self, degradation: Degradation) -> Callable[[np.ndarray, str], np.ndarray]:
+        def change(image_rgb: np.ndarray, key: str) -> np.ndarray:
+            face = self._clean.face(image_rgb, key)
+            if face is None:
+                return image_rgb
+            return degradation(image_rgb, face, np.random.default_rng(int(key[:8], 16)))
+
+        return change
+
+
+def _right(subset: _Subset, probes: np.ndarray, *, mirror: bool = False) -> np.ndarray:
+    pairs = subset.pairs
+    registered = subset.registered_mirrored if mirror else subset.registered
+    threshold = subset.threshold_mirrored if mirror else subset.threshold
+    scores = np.einsum("ij,ij->i", registered[pairs.left], probes, dtype=np.float64)
+    return (_refused(scores) >= threshold) == pairs.same
+
+
+def _refused(scores: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(scores, nan=-np.inf)

@@ -1,0 +1,84 @@
+"""Error rates for groups of people that the user names."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facesync.errors import DataError, FileError
+from facesync.evaluation.metrics import wilson
+from facesync.evaluation.pictures import Picture
+from facesync.evaluation.similarities import all_pairs
+
+
+def read_groups(path: Path, pictures: list[Picture]) -> dict[str, list[int]]:
+    """Read a CSV of picture and group; return the indices of the pictures of each group.
+
+    A picture goes by its name in the report (`Ada/Ada_0001`), with or without its suffix, or by
+    the person alone, for all pictures of them. A first line that names no picture is a heading.
+
+    Raises:
+        FileError: it cannot be read.
+        DataError: it is no such list, or names pictures that are not there.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"cannot read {path}: {reason}") from error
+    known: dict[str, list[int]] = defaultdict(list)
+    for index, picture in enumerate(pictures):
+        known[picture.name].append(index)
+        known[str(picture.identity)].append(index)
+    groups: dict[str, list[int]] = defaultdict(list)
+    unknown = []
+    for number, row in enumerate(rows):
+        if len(row) < 2:
+            raise DataError(f"{path}: line {number + 1} is not `picture,group`")
+        name, group = row[0].strip(), row[1].strip()
+        found = known.get(name) or known.get(name.rpartition(".")[0])
+        if found:
+            groups[group] += found
+        elif number:
+            unknown.append(name)
+    if not groups:
+        raise DataError(f"{path} names none of the pictures, such as {pictures[0].name}")
+    if unknown:
+        raise DataError(f"{path}: {len(unknown)} pictures are not there, the first: {unknown[0]}")
+    return dict(groups)
+
+
+def group_rates(
+    groups: dict[str, list[int]],
+    vectors: np.ndarray,
+    identities: list[str],
+    threshold: float,
+) -> dict[str, dict[str, Any]]:
+    """Error rates within each group at one threshold, with 95 % intervals (Wilson's).
+
+    All pairs among a group's pictures are compared: two people of one group are harder to tell
+    apart than two of any, so these false-match rates lie above the overall one.
+    """
+    found = {}
+    for group, members in sorted(groups.items()):
+        index = np.unique(members)
+        pairs = all_pairs(vectors[index], [identities[n] for n in index])
+        false_matches = int((pairs.impostor >= threshold).sum())
+        misses = int((pairs.genuine < threshold).sum())
+        found[group] = {
+            "pictures": len(index),
+            "failed_to_enrol": int(np.isnan(vectors[index, 0]).sum()),
+            "identities": pairs.identities,
+            "genuine_pairs": len(pairs.genuine),
+            "impostor_pairs": len(pairs.impostor),
+            "fnmr": misses / len(pairs.genuine) if len(pairs.genuine) else None,
+            "fnmr_interval": wilson(misses, len(pairs.genuine)),
+            "fmr": false_matches / len(pairs.impostor) if len(pairs.impostor) else None,
+            "fmr_interval": wilson(false_matches, len(pairs.impostor)),
+        }
+    return found

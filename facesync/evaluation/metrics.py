@@ -1,0 +1,267 @@
+"""The mathematics of verification: ROC, AUC, EER, TAR at FAR, LFW's accuracy, identification.
+
+A pair is accepted where its similarity is at least the threshold. FAR (false accepts over impostor
+pairs) is what ISO/IEC 19795-1 calls FMR, 1 - TAR is its FNMR. A pair that could not be compared
+has the similarity minus infinity: it is never accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from facesync.faces.calibration import MIN_FALSE_MATCHES
+
+FARS = ("1e-1", "1e-2", "1e-3", "1e-4", "1e-5", "1e-6")
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Roc:
+    """Rates for each threshold, the strictest first; begins at (0, 0) with threshold infinity."""
+
+    thresholds: np.ndarray
+    far: np.ndarray
+    tar: np.ndarray
+
+    @property
+    def auc(self) -> float:
+        """Area under TAR over FAR, by trapezoids."""
+        return float(np.sum(np.diff(self.far) * (self.tar[1:] + self.tar[:-1]) / 2))
+
+    @property
+    def eer(self) -> float:
+        """Rate at which FAR and 1 - TAR are equal, interpolated between thresholds."""
+        gap = self.far - (1 - self.tar)  # rises from -1 to 1
+        after = int(np.argmax(gap >= 0))
+        before = max(after - 1, 0)
+        step = gap[after] - gap[before]
+        share = -gap[before] / step if step > 0 else 0.0
+        return float(self.far[before] + share * (self.far[after] - self.far[before]))
+
+
+def roc(scores: np.ndarray, same: np.ndarray) -> Roc:
+    """Compute the curve; there must be pairs of both kinds."""
+    order = np.argsort(-scores, kind="stable")
+    ordered, truth = scores[order], same[order]
+    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # of equal similarities
+    accepted = np.cumsum(truth)[last]
+    false = last + 1 - accepted
+    return Roc(
+        np.append(np.inf, ordered[last]),
+        np.append(0.0, false / max(1, int((~truth).sum()))),
+        np.append(0.0, accepted / max(1, int(truth.sum()))),
+    )
+
+
+def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
+    """Threshold with the most right answers; the middle one where several have as many.
+
+    It lies half-way between two similarities that occur.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ordered, truth = scores[order], same[order]
+    cuts = np.append(-1, np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1))
+    right = np.append(0, np.cumsum(np.where(truth, 1, -1)))[cuts + 1]
+    best = np.flatnonzero(right == right.max())
+    cut = cuts[best[len(best) // 2]]
+    finite = ordered[np.isfinite(ordered)]
+    if cut < 0 or not len(finite):
+        return 1.0
+    if cut + 1 >= len(finite):
+        return float(finite[-1])
+    return float((ordered[cut] + ordered[cut + 1]) / 2)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy by LFW's protocol: one value and one threshold for each fold."""
+
+    by_fold: list[float]
+    thresholds: list[float]
+
+    @property
+    def mean(self) -> float:
+        """Mean over the folds."""
+        return float(np.mean(self.by_fold))
+
+    @property
+    def std(self) -> float:
+        """Standard deviation over the folds (of the folds themselves: divided by their number)."""
+        return float(np.std(self.by_fold))
+
+    @property
+    def threshold(self) -> float:
+        """Mean of the thresholds chosen."""
+        return float(np.mean(self.thresholds))
+
+
+def fold_accuracy(scores: np.ndarray, same: np.ndarray, fold: np.ndarray) -> Accuracy:
+    """Judge each fold with the threshold that is best on all the others."""
+    by_fold, thresholds = [], []
+    for number in np.unique(fold):
+        held_out = fold == number
+        threshold = best_threshold(scores[~held_out], same[~held_out])
+        right = (scores[held_out] >= threshold) == same[held_out]
+        by_fold.append(float(right.mean()))
+        thresholds.append(threshold)
+    return Accuracy(by_fold, thresholds)
+
+
+@dataclass(frozen=True)
+class TarAtFar:
+    """TAR at a FAR, with what the bootstrap says of its uncertainty.
+
+    Attributes:
+        tar: share of genuine pairs accepted.
+        threshold: the lowest that keeps the FAR.
+        low: 2.5 % point of the bootstrap.
+        high: 97.5 % point.
+    """
+
+    tar: float
+    threshold: float
+    low: float
+    high: float
+
+
+def supports(far: float, impostors: int) -> bool:
+    """Whether so many impostor pairs support a rate: ten false matches are expected at it.
+
+    Fewer, and the threshold hangs on a handful of pairs: with three the rate may as well be half
+    or twice what is claimed (Doddington's rule of 30 asks for even more).
+    """
+    return far * impostors >= MIN_FALSE_MATCHES * (1 - 1e-9)
+
+
+def threshold_at(impostor_desc: np.ndarray, far: float) -> float:
+    """Lowest threshold at which at most that share of the impostor pairs is accepted.
+
+    Args:
+        impostor_desc: their similarities, the largest first.
+        far: the share.
+    """
+    allowed = int(far * len(impostor_desc) + 1e-9)
+    if allowed >= len(impostor_desc):
+        return -1.0
+    return max(-1.0, float(np.nextafter(np.float64(impostor_desc[allowed]), np.inf)))
+
+
+def tar_at_far(
+    genuine: np.ndarray, impostor: np.ndarray, far: float, seed: int = 42
+) -> TarAtFar | None:
+    """TAR at a FAR with a 95 % bootstrap interval; None where the pairs do not support the rate.
+
+    Pairs are drawn again, with replacement, genuine and impostor ones each among themselves. The
+    k-th largest of n such draws is the one at place floor(n U), U ~ Beta(k, n - k + 1), and the
+    number accepted of m genuine draws is binomial: both are drawn directly, which is the same
+    bootstrap without sorting millions of pairs two thousand times. Pairs that share pictures are
+    not independent, so the interval is rather too narrow.
+    """
+    if not supports(far, len(impostor)) or not len(genuine):
+        return None
+    impostor_desc = np.sort(impostor)[::-1]
+    ordered = np.sort(genuine.astype(np.float64))  # a float32 would round the threshold away
+    threshold = threshold_at(impostor_desc, far)
+    generator = np.random.default_rng(seed)
+    count = len(impostor)
+    k = int(far * count + 1e-9) + 1  # the largest impostor similarity that is refused
+    place = (generator.beta(k, max(count - k + 1, 1), _RESAMPLES) * count).astype(int)
+    cut = np.nextafter(impostor_desc[np.minimum(place, count - 1)].astype(np.float64), np.inf)
+    share = 1 - np.searchsorted(ordered, cut, side="left") / len(ordered)
+    drawn = generator.binomial(len(ordered), share) / len(ordered)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    tar = float((ordered >= threshold).mean())
+    return TarAtFar(tar, threshold, float(low), float(high))
+
+
+def wilson(errors: int, total: int) -> tuple[float, float]:
+    """95 % interval of a rate (Wilson, 1927); (0, 1) of nothing."""
+    if not total:
+        return 0.0, 1.0
+    z, rate = 1.959964, errors / total
+    middle = rate + z * z / (2 * total)
+    spread = z * np.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    return max(0.0, float((middle - spread) / scale)), min(1.0, float((middle + spread) / scale))
+
+
+@dataclass(frozen=True)
+class Identification:
+    """Open-set identification: who of the gallery is it, or nobody (Grother and Ngan, 2014).
+
+    Attributes:
+        gallery: people enrolled, with one picture each.
+        probes: other pictures of them.
+        strangers: pictures of people who are not enrolled.
+        fpir: share of the strangers taken for somebody (at most).
+        dir: share of the probes whose most similar template is their own and is accepted; None
+            where the strangers do not support the rate.
+        rank1: the same without a threshold.
+        threshold: see `fpir`.
+    """
+
+    gallery: int
+    probes: int
+    strangers: int
+    fpir: float
+    dir: float | None
+    rank1: float
+    threshold: float | None
+
+
+def identification(
+    vectors: np.ndarray, identities: Sequence[str], seed: int = 42, fpir: float = 0.01
+) -> Identification | None:
+    """Enrol half of those who have two pictures or more; everybody else is a stranger.
+
+    Args:
+        vectors: float32 (pictures, 512), unit length; rows of NaN count as refused.
+        identities: who is on each picture.
+        seed: draws who is enrolled, and with which picture.
+        fpir: the false-positive identification rate to hold.
+
+    Returns:
+        The rates, or None where there is nobody to enrol.
+    """
+    generator = np.random.default_rng(seed)
+    names = np.array(identities)
+    people, counts = np.unique(names, return_counts=True)
+    several = people[counts > 1]
+    enrolled = np.sort(generator.permutation(several)[: len(several) // 2])
+    usable = ~np.isnan(vectors[:, 0])
+    templates, probes = [], []
+    for person in enrolled:
+        pictures = generator.permutation(np.flatnonzero(names == person))
+        first = next((p for p in pictures if usable[p]), None)
+        if first is not None:
+            templates.append(first)
+            probes += [p for p in pictures if p != first]
+    if not templates:
+        return None
+    strangers = np.flatnonzero(~np.isin(names, enrolled))
+    best, which = _most_similar(vectors[probes], vectors[templates])
+    right = names[templates][which] == names[probes]
+    false, _ = _most_similar(vectors[strangers], vectors[templates])
+    threshold, found = None, None
+    if supports(fpir, len(strangers)):
+        threshold = threshold_at(np.sort(false)[::-1], fpir)
+        found = float((right & (best >= threshold)).mean())
+    rank1 = float((right & (best > -np.inf)).mean())
+    return Identification(
+        len(templates), len(probes), len(strangers), fpir, found, rank1, threshold
+    )
+
+
+def _most_similar(probes: np.ndarray, templates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Similarity and index of each probe's most similar template; minus infinity for NaN rows."""
+    best = np.full(len(probes), -np.inf)
+    which = np.zeros(len(probes), dtype=int)
+    for start in range(0, len(probes), 4096):
+        part = slice(start, start + 4096)
+        similarity = np.nan_to_num(probes[part] @ templates.T, nan=-np.inf)
+        which[part] = similarity.argmax(axis=1)
+        best[part] = similarity.max(axis=1)
+    return best, which

@@ -1,0 +1,110 @@
+"""The report as one HTML page that opens anywhere: no scripts, nothing from the net."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from facesync.evaluation import plots, summary
+from facesync.evaluation.protocols import PairSet
+
+_WORST = 8
+_THUMBNAIL = 96
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+       color: #222; background: #fff }
+h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
+table { border-collapse: collapse } td, th { padding: .2rem .8rem .2rem 0; text-align: left }
+tr + tr > * { border-top: 1px solid #ddd }
+.plots { display: flex; flex-wrap: wrap; gap: 1rem } .plots svg { max-width: 30rem; height: auto }
+.pairs { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0; width: 200px }
+figure img { width: 96px; height: 96px; object-fit: cover }
+figcaption { font-size: .75rem; overflow-wrap: anywhere }
+"""
+
+Look = Callable[[int], "np.ndarray | None"]
+"""Returns the crop of a picture, by its index in the set; None where there is none."""
+
+
+def page(report: dict[str, Any], pairs: PairSet, scores: np.ndarray, look: Look) -> str:
+    """Compose the page.
+
+    Args:
+        report: what `report.json` holds.
+        pairs: the pairs compared.
+        scores: their similarities; NaN where a picture has no embedding.
+        look: gives the faces to show.
+    """
+    title = html.escape(f"{report['model']['source']} on {report['set']}")
+    compared = ~np.isnan(scores)
+    shown, same = scores[compared], pairs.same[compared]
+    drawings = [
+        plots.roc_svg(shown, same),
+        plots.det_svg(shown, same),
+        plots.histogram_svg(shown, same, report["threshold"]),
+    ]
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width">',
+        f"<title>{title}</title><style>{_STYLE}</style></head><body>",
+        f"<h1>{title}</h1>",
+        *(_table(name, rows) for name, rows in summary.tables(report)),
+        *(f"<p>{html.escape(note)}</p>" for note in summary.notes(report)),
+        f'<h2>Curves</h2><div class="plots">{"".join(drawings)}</div>',
+        _worst("Genuine pairs that look least alike", pairs, scores, look, genuine=True),
+        _worst("Impostor pairs that look most alike", pairs, scores, look, genuine=False),
+        _failures(report["failures"]),
+        "</body></html>",
+    ]
+    return "\n".join(parts)
+
+
+def _table(title: str, rows: list[summary.Row]) -> str:
+    lines = [f"<h2>{html.escape(title)}</h2><table>"]
+    for number, row in enumerate(rows):
+        tag = "th" if number == 0 else "td"
+        lines.append("<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row) + "</tr>")
+    return "\n".join([*lines, "</table>"])
+
+
+def _worst(title: str, pairs: PairSet, scores: np.ndarray, look: Look, *, genuine: bool) -> str:
+    members = np.flatnonzero(~np.isnan(scores) & (pairs.same == genuine))
+    order = np.argsort(scores[members] if genuine else -scores[members], kind="stable")
+    figures = []
+    for pair in members[order[:_WORST]]:
+        left, right = int(pairs.left[pair]), int(pairs.right[pair])
+        names = f"{pairs.pictures[left].name}, {pairs.pictures[right].name}"
+        figures.append(
+            f"<figure>{_image(look(left))}{_image(look(right))}"
+            f"<figcaption>{scores[pair]:.3f}: {html.escape(names)}</figcaption></figure>"
+        )
+    return f'<h2>{title}</h2><div class="pairs">{"".join(figures)}</div>'
+
+
+def _image(crop_rgb: np.ndarray | None) -> str:
+    from PIL import Image
+
+    if crop_rgb is None:
+        return ""
+    buffer = io.BytesIO()
+    picture = Image.fromarray(crop_rgb)
+    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    picture.save(buffer, format="JPEG", quality=85)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="" src="data:image/jpeg;base64,{data}">'
+
+
+def _failures(failures: list[dict[str, str]]) -> str:
+    if not failures:
+        return ""
+    items = "".join(
+        f"<li>{html.escape(f['picture'])}: {html.escape(f['reason'])}</li>" for f in failures[:100]
+    )
+    more = f"<p>… and {len(failures) - 100} more in report.json</p>" if len(failures) > 100 else ""
+    return f"<h2>Failed to enrol</h2><ul>{items}</ul>{more}"

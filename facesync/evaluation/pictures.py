@@ -1,0 +1,76 @@
+"""The pictures an evaluation is about: where they come from, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facesync.errors import DataError, FileError
+from facesync.images import read_image_rgb
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture, read when it is needed.
+
+    Attributes:
+        name: unique within an evaluation; for the report.
+        read: returns its encoded bytes; raises FileError or DataError.
+        identity: who is on it, or None where nobody says.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    identity: str | None = None
+
+    def decode(self) -> np.ndarray:
+        """Return image_rgb, uint8 (height, width, 3).
+
+        Raises:
+            PictureError: it cannot be decoded.
+            FileError, DataError: it cannot be read.
+        """
+        return read_image_rgb(self.read())
+
+
+def file_picture(path: Path, name: str, identity: str | None = None) -> Picture:
+    """Make a picture of a file."""
+
+    def read() -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise FileError(f"{path}: cannot be read ({error.strerror})") from error
+
+    return Picture(name, read, identity)
+
+
+def pictures_of(source: Path, min_images: int = 1, max_images: int = 100) -> list[Picture]:
+    """List the pictures of an identity folder or a pack as `FaceDataset` finds them.
+
+    Raises:
+        DataError: there are none.
+    """
+    from facesync.data.datasets import FaceDataset
+
+    dataset = FaceDataset(source, min_images=min_images, max_images=max_images)
+    identities = [dataset.class_names[label] for label in dataset.labels]
+    return [
+        Picture(name, lambda index=index: dataset.encoded(index), identity)  # type: ignore[misc]
+        for index, (name, identity) in enumerate(zip(dataset.names, identities, strict=True))
+    ]
+
+
+def by_name(pictures: Sequence[Picture]) -> dict[str, int]:
+    """Index of each picture by its name.
+
+    Raises:
+        DataError: two share a name.
+    """
+    index = {picture.name: number for number, picture in enumerate(pictures)}
+    if len(index) != len(pictures):
+        raise DataError("two pictures have the same name")
+    return index

@@ -1,0 +1,283 @@
+"""Which pairs are compared, and in which folds: LFW's lists, InsightFace's `.bin`, drawn lots.
+
+LFW's protocol (Huang et al., 2007, "restricted"): pairs come in folds, and the threshold that
+judges a fold is chosen on the others.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facesync.errors import DataError, FileError
+from facesync.evaluation.pictures import Picture, file_picture, pictures_of
+from facesync.images import IMAGE_SUFFIXES
+from facesync.pickles import load_plain
+
+PARTS = 10
+"""Folds that pairs are dealt into where their source knows of none."""
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Pairs of pictures to compare.
+
+    Attributes:
+        source: where they come from, in words for the report.
+        pictures: each once.
+        left: int (pairs,), index of each pair's first picture.
+        right: int (pairs,), of its second.
+        same: bool (pairs,), whether both show one person.
+        fold: int (pairs,), 0 … `folds` - 1.
+        folds_given: whether the source says which fold a pair is in.
+    """
+
+    source: str
+    pictures: Sequence[Picture]
+    left: np.ndarray
+    right: np.ndarray
+    same: np.ndarray
+    fold: np.ndarray
+    folds_given: bool
+
+    @property
+    def folds(self) -> int:
+        """How many folds there are."""
+        return int(self.fold.max()) + 1
+
+    def subset(self, kept: np.ndarray) -> PairSet:
+        """Keep some pairs, bool (pairs,), and the pictures in them."""
+        used, places = np.unique(
+            np.concatenate([self.left[kept], self.right[kept]]), return_inverse=True
+        )
+        left, right = np.split(places, 2)
+        return replace(
+            self,
+            pictures=[self.pictures[index] for index in used],
+            left=left,
+            right=right,
+            same=self.same[kept],
+            fold=self.fold[kept],
+        )
+
+    def scores(self, vectors: np.ndarray) -> np.ndarray:
+        """Cosine similarity of each pair, float64 (pairs,); NaN where a picture has no vector."""
+        left, right = vectors[self.left], vectors[self.right]
+        return np.einsum("ij,ij->i", left, right, dtype=np.float64)
+
+
+def read_lfw_pairs(path: Path, images: Path) -> PairSet:
+    """Read a pairs list of LFW's form and find its pictures, `<Name>/<Name>_0001.jpg`.
+
+    The first line holds the number of folds and of pairs of each kind in a fold (`10 300`), or
+    that number alone for a single fold (`1100`). A fold lists its genuine pairs (`Name 1 4`), then
+    its impostor pairs (`Name 1 Other 2`). The pairs of a single fold are dealt into ten.
+
+    Raises:
+        FileError: the list cannot be read.
+        DataError: it is of another form, or pictures are missing.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(
+            f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    rows = [line.split("\t") if "\t" in line else line.split() for line in lines if line.strip()]
+    folds, count = _header_of(path, rows)
+    pictures = _PictureFinder(images)
+    left, right, same = [], [], []
+    for number, row in enumerate(rows[1:]):
+        genuine = number % (2 * count) < count
+        if len(row) != (3 if genuine else 4):
+            kind = "a genuine pair (name, number, number)" if genuine else "an impostor pair"
+            raise DataError(f"{path}: line {number + 2} should be {kind}: {' '.join(row)!r:.60}")
+        one, other = (row[0], row[1]), (row[0] if genuine else row[2], row[-1])
+        left.append(pictures.index(*one))
+        right.append(pictures.index(*other))
+        same.append(genuine)
+    if pictures.missing:
+        raise DataError(
+            f"{len(pictures.missing)} of the pictures that {path} lists are not in {images} "
+            f"(the first: {pictures.missing[0]})"
+        )
+    truth = np.array(same)
+    fold = np.arange(len(truth)) // (2 * count) if folds > 1 else deal(truth, PARTS)
+    return PairSet(
+        f"{path.name}, {folds} folds",
+        pictures.found,
+        np.array(left),
+        np.array(right),
+        truth,
+        fold,
+        folds > 1,
+    )
+
+
+def first_folds(pairs: PairSet, count: int) -> PairSet:
+    """Keep the first folds, and the pictures in them."""
+    kept = pairs.subset(pairs.fold < count)
+    return replace(kept, source=f"{pairs.source}, the first {count}")
+
+
+def _header_of(path: Path, rows: list[list[str]]) -> tuple[int, int]:
+    """Folds, and pairs of each kind in one, by a list's first line and its length."""
+    try:
+        numbers = [int(value) for value in rows[0]]
+        folds, count = numbers if len(numbers) == 2 else (1, *numbers)
+    except (IndexError, ValueError) as error:
+        raise DataError(
+            f"{path} is no pairs list: its first line should be folds and pairs, like `10 300`"
+        ) from error
+    if folds < 1 or count < 1 or len(rows) - 1 != 2 * folds * count:
+        raise DataError(
+            f"{path} promises {folds} folds of {count} + {count} pairs and holds {len(rows) - 1}"
+        )
+    if folds == 1 and count < 2:
+        raise DataError(f"{path} has one pair of each kind: too few to choose a threshold on")
+    return folds, count
+
+
+class _PictureFinder:
+    """Finds LFW's pictures by name and number."""
+
+    def __init__(self, images: Path) -> None:
+        if not images.is_dir():
+            raise DataError(f"there is no folder {images}")
+        self._images = images
+        self._index: dict[str, int] = {}
+        self.found: list[Picture] = []
+        self.missing: list[str] = []
+
+    def index(self, name: str, number: str) -> int:
+        """Return a picture's index in `found`; -1 and an entry in `missing` where it is not."""
+        stem = f"{name}_{int(number):04d}" if number.isdecimal() else f"{name}_{number}"
+        if stem not in self._index:
+            path = self._path(name, stem)
+            if path is None:
+                self.missing.append(f"{name}/{stem}")
+                self._index[stem] = -1
+            else:
+                self._index[stem] = len(self.found)
+                self.found.append(file_picture(path, f"{name}/{stem}", name))
+        return self._index[stem]
+
+    def _path(self, name: str, stem: str) -> Path | None:
+        # The usual suffix first: with thousands of pictures each look-up counts.
+        for suffix in (".jpg", *sorted(IMAGE_SUFFIXES - {".jpg"})):
+            path = self._images / name / (stem + suffix)
+            if path.is_file():
+                return path
+        return None
+
+
+def read_bin(path: Path) -> PairSet:
+    """Read one of InsightFace's verification sets: a pickle of (pictures, whether pairs match).
+
+    Pictures 2i and 2i + 1 are pair i; they are encoded, and cut and aligned already. Pickles of
+    Python 2 open too; anything but plain data in them is refused. Folds are ten consecutive parts,
+    as InsightFace counts.
+
+    Raises:
+        FileError: it cannot be read, is damaged, or would run code.
+        DataError: it holds something else.
+    """
+    content = load_plain(path, encoding="bytes")
+    try:
+        encoded, answers = content
+        pictures = [_encoded(item) for item in encoded]
+        truth = np.array([bool(answer) for answer in answers])
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path} is no verification set: {error}") from error
+    if len(truth) < 2 or len(pictures) != 2 * len(truth):
+        raise DataError(f"{path}: {len(pictures)} pictures for {len(truth)} pairs")
+    at = np.arange(len(truth))
+    fold = np.concatenate(
+        [np.full(len(part), n) for n, part in enumerate(np.array_split(at, min(PARTS, len(at))))]
+    )
+    return PairSet(
+        path.name,
+        [
+            Picture(f"pair {n // 2}, picture {n % 2 + 1}", lambda data=data: data)  # type: ignore[misc]
+            for n, data in enumerate(pictures)
+        ],
+        2 * at,
+        2 * at + 1,
+        truth,
+        fold,
+        False,
+    )
+
+
+def _encoded(item: Any) -> bytes:
+    if isinstance(item, np.ndarray) and item.dtype == np.uint8:
+        return item.tobytes()
+    if not isinstance(item, bytes | bytearray):
+        raise TypeError(f"a picture is {type(item).__name__}")
+    return bytes(item)
+
+
+def draw_pairs(source: Path, impostors: int, seed: int) -> PairSet:
+    """Compare the pictures of identity folders or a pack: all genuine pairs, some impostor pairs.
+
+    Args:
+        source: identity folders or a pack.
+        impostors: how many impostor pairs are drawn, each at most once; all where there are fewer.
+        seed: of the draw, and of how the pairs are dealt into ten folds.
+
+    Raises:
+        DataError: no pictures, or not two people and two pictures of one.
+    """
+    pictures = pictures_of(source)
+    members: dict[str | None, list[int]] = defaultdict(list)
+    for index, picture in enumerate(pictures):
+        members[picture.identity].append(index)
+    genuine = [pair for group in members.values() for pair in combinations(group, 2)]
+    if not genuine or len(members) < 2:
+        raise DataError(f"{source}: no pair of one person's pictures, or only one person")
+    pairs = np.array(genuine + _draw_impostors(pictures, len(genuine), impostors, seed))
+    truth = np.arange(len(pairs)) < len(genuine)
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    pairs, truth = pairs[order], truth[order]
+    return PairSet(
+        f"pairs drawn from {source.name} with seed {seed}",
+        pictures,
+        pairs[:, 0],
+        pairs[:, 1],
+        truth,
+        deal(truth, PARTS),
+        False,
+    )
+
+
+def _draw_impostors(
+    pictures: Sequence[Picture], genuine: int, wanted: int, seed: int
+) -> list[tuple[int, int]]:
+    total = len(pictures) * (len(pictures) - 1) // 2 - genuine
+    if wanted >= total // 2:  # nearly all: drawing would meet the same ones over and over
+        everyone = combinations(range(len(pictures)), 2)
+        pairs = [p for p in everyone if pictures[p[0]].identity != pictures[p[1]].identity]
+        return random.Random(seed).sample(pairs, min(wanted, total))
+    lots = random.Random(seed)
+    drawn: set[tuple[int, int]] = set()
+    while len(drawn) < wanted:
+        one, other = sorted(lots.sample(range(len(pictures)), 2))
+        if pictures[one].identity != pictures[other].identity:
+            drawn.add((one, other))
+    return sorted(drawn)
+
+
+def deal(same: np.ndarray, parts: int) -> np.ndarray:
+    """Deal pairs into folds, each with its share of genuine and of impostor pairs."""
+    fold = np.empty(len(same), dtype=int)
+    for kind in (True, False):
+        members = np.flatnonzero(same == kind)
+        fold[members] = np.arange(len(members)) * parts // max(len(members), 1)
+    return np.unique(fold, return_inverse=True)[1]

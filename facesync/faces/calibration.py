@@ -1,0 +1,173 @@
+"""What a model's similarities mean: thresholds by false-match rate, and probabilities.
+
+A cosine threshold means nothing by itself: it belongs to a model and to its crop. A `Calibration`
+is measured once (`evaluate_model.py --calibrate`), travels in the checkpoint or in the `.json`
+beside the model, and is what the app's `--fmr` asks. The words are those of ISO/IEC 19795-1:
+false-match rate (FMR) of one comparison, false-positive identification rate (FPIR) of one search.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+from facesync.errors import ModelError
+from facesync.faces.crops import CropSpec
+
+log = logging.getLogger(__name__)
+
+MIN_FALSE_MATCHES = 10
+"""A false-match rate is measured only where so many false matches are expected at it."""
+
+DEFAULT_FMR = 1e-3
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Thresholds of one model with one crop, and the data they were measured on.
+
+    Attributes:
+        thresholds: from a false-match rate, written `1e-3`, to the cosine similarity from which
+            on two faces are accepted. Only rates that the data supports are in it, at least one.
+        tail_scale: mean of what the largest impostor similarities exceed the threshold at
+            `tail_fmr` by; thresholds of smaller rates than the smallest measured follow from it.
+        tail_fmr: the false-match rate above whose threshold the tail was measured.
+        slope: of the logistic mapping from similarity to probability.
+        intercept: of the same.
+        crop: how the faces were cut.
+        model_fingerprint: of the model and crop that were measured.
+        data: what was measured on, in words.
+        data_fingerprint: names the pictures and who is on them.
+        pictures: how many embeddings were compared.
+        identities: of how many people.
+        genuine_pairs: pairs of pictures of one person.
+        impostor_pairs: pairs of pictures of two people. Each picture is in many of them, so they
+            count for less than as many independent ones.
+    """
+
+    thresholds: Mapping[str, float]
+    tail_scale: float
+    tail_fmr: float
+    slope: float
+    intercept: float
+    crop: CropSpec
+    model_fingerprint: str
+    data: str
+    data_fingerprint: str
+    pictures: int
+    identities: int
+    genuine_pairs: int
+    impostor_pairs: int
+
+    def threshold(self, fmr: float = DEFAULT_FMR, people: int = 1) -> float:
+        """Similarity to demand so that a stranger is taken for anybody at most that often.
+
+        A face compared with N people has N chances to match wrongly: each comparison may then
+        fail with 1 - (1 - fmr)^(1/N), about fmr / N, only. Between two measured rates the
+        threshold is interpolated over the logarithm of the rate. Below the smallest measured one
+        it is extrapolated: the tail of impostor similarities is taken to fall off exponentially,
+        P(s > t + x) = P(s > t) exp(-x / tail_scale) (peaks over threshold; Pickands, 1975, with
+        shape 0). Similarities end at 1 and so fall off faster, which makes the result rather too
+        strict than too lenient. Rates above the largest measured one get that one's threshold.
+
+        Args:
+            fmr: the rate for the whole search, above 0 and below 1.
+            people: how many the face is compared with; fewer than 1 count as 1.
+        """
+        if not 0 < fmr < 1:
+            raise ValueError(f"a false-match rate of {fmr} is not between 0 and 1")
+        # log1p and expm1 keep the digits that 1 - (1 - fmr) loses.
+        rate = -math.expm1(math.log1p(-fmr) / max(people, 1))
+        points = self._points()
+        if rate >= points[0][0]:
+            return points[0][1]
+        for (high, low_threshold), (low, high_threshold) in pairwise(points):
+            if rate >= low:
+                share = math.log(high / rate) / math.log(high / low)
+                return low_threshold + share * (high_threshold - low_threshold)
+        smallest, largest_threshold = points[-1]
+        return min(1.0, largest_threshold + self.tail_scale * math.log(smallest / rate))
+
+    def is_measured(self, fmr: float, people: int = 1) -> bool:
+        """Whether `threshold` lies within what was measured, or had to be extrapolated."""
+        return fmr / max(people, 1) >= self._points()[-1][0] * (1 - 1e-6)
+
+    def probability(self, similarity: float) -> float:
+        """Probability that two faces of this similarity show one person.
+
+        Were both answers equally likely beforehand: who compares with many strangers has to trust
+        it less.
+        """
+        return 1 / (1 + math.exp(-max(-500.0, self.slope * similarity + self.intercept)))
+
+    def _points(self) -> list[tuple[float, float]]:
+        """Measured (rate, threshold), the largest rate first."""
+        return sorted(((float(k), v) for k, v in self.thresholds.items()), reverse=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for a checkpoint or a JSON file."""
+        return {**asdict(self), "thresholds": dict(self.thresholds), "crop": self.crop.to_dict()}
+
+    @staticmethod
+    def from_dict(data: Any) -> Calibration:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ModelError: it is no calibration, or contradicts itself.
+        """
+        try:
+            if not isinstance(data, dict):
+                raise TypeError("it is not a mapping")
+            read = Calibration(**{**data, "crop": CropSpec.from_dict(data["crop"])})
+            _check(read)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise ModelError(f"the model's calibration cannot be read ({error})") from error
+        return read
+
+
+def _check(read: Calibration) -> None:
+    points = read._points()
+    if not points or not all(0 < rate < 1 and -1 <= value <= 1 for rate, value in points):
+        raise ValueError("it holds no thresholds between -1 and 1")
+    values = [value for _, value in points]
+    if values != sorted(values):
+        raise ValueError("its thresholds fall with the rate")
+    sound = 0 < read.tail_scale < 1 and 0 < read.tail_fmr < 1 and 0 < read.slope < math.inf
+    if not sound or not math.isfinite(read.intercept):
+        raise ValueError("its tail or its logistic mapping is impossible")
+    for name in ("model_fingerprint", "data", "data_fingerprint"):
+        if not isinstance(getattr(read, name), str):
+            raise TypeError(f"{name} is no text")
+    for name in ("pictures", "identities", "genuine_pairs", "impostor_pairs"):
+        if type(getattr(read, name)) is not int:
+            raise TypeError(f"{name} is no whole number")
+
+
+def calibration_for(
+    data: Any, source: str, crop: CropSpec, fingerprint: str | None = None
+) -> Calibration | None:
+    """Read the calibration that came with a model, unless it was measured for another one.
+
+    Args:
+        data: what `to_dict` wrote; None where the model came without.
+        source: the model, in words for the user.
+        crop: how the model's faces are cut.
+        fingerprint: of the model; None where another file may hold the same weights.
+
+    Returns:
+        The calibration; None (and a warning where there was one) if it does not hold.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    if data is None:
+        return None
+    read = Calibration.from_dict(data)
+    if read.crop != crop or fingerprint not in (None, read.model_fingerprint):
+        log.warning("%s: its calibration belongs to another model or crop; not used", source)
+        return None
+    return read

@@ -1,0 +1,108 @@
+"""Where MTCNN's three nets come from: their weights ship inside facenet-pytorch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facesync.errors import FileError, ModelError
+from facesync.faces.mtcnn import NOTHING, Candidates, Net, Nets, search
+from facesync.faces.onnx_files import exported
+from facesync.faces.onnx_runtime import open_net
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+Search = Callable[[np.ndarray, int], Candidates]
+"""From an image, uint8 RGB, and the side of the smallest face to the faces in it."""
+
+# Of each net: the shape of an example, and the names of what it returns.
+_NETS: dict[str, tuple[tuple[int, int, int, int], tuple[str, ...]]] = {
+    "pnet": ((1, 3, 48, 64), ("shifts", "probabilities")),
+    "rnet": ((2, 3, 24, 24), ("shifts", "probabilities")),
+    "onet": ((2, 3, 48, 48), ("shifts", "landmarks", "probabilities")),
+}
+
+
+def load_mtcnn(device: str) -> tuple[Nets, Search]:
+    """Load the nets, and the search for faces in a whole image with them.
+
+    Args:
+        device: `cpu` runs them in ONNX Runtime; any other is torch's name of it, and there
+            facenet-pytorch's own MTCNN searches.
+
+    Raises:
+        ModelError: facenet-pytorch is missing.
+    """
+    if device != "cpu":
+        return torch_nets(device)
+    try:
+        nets = onnx_nets()
+    except FileError as error:
+        log.warning("%s: faces are found with torch, which is slower", error)
+        return torch_nets(device)
+    return nets, partial(search, nets)
+
+
+def onnx_nets() -> Nets:
+    """Open the nets in ONNX Runtime; the first time, torch exports them into the user's cache.
+
+    Raises:
+        ModelError: facenet-pytorch is missing.
+        FileError: the cache cannot be written.
+    """
+    spec = find_spec("facenet_pytorch")  # does not import it, and with it torch
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError("facenet-pytorch is missing; run: pip install -r requirements.txt")
+    data = Path(spec.submodule_search_locations[0]) / "data"
+    paths = [
+        exported(data / f"{name}.pt", partial(_export, name), beside=False)[0] for name in _NETS
+    ]
+    return Nets(*map(open_net, paths))
+
+
+def _export(name: str) -> tuple[bytes, dict[str, Any]]:
+    from facenet_pytorch.models import mtcnn
+
+    from facesync.faces.onnx_export import to_onnx, without_prelu
+
+    shape, outputs = _NETS[name]
+    network = without_prelu({"pnet": mtcnn.PNet, "rnet": mtcnn.RNet, "onet": mtcnn.ONet}[name]())
+    return to_onnx(network, shape, outputs, any_size=name == "pnet"), {"net": f"MTCNN {name}"}
+
+
+def torch_nets(device: str) -> tuple[Nets, Search]:
+    """Make functions on arrays of the nets as torch modules on a device, and of MTCNN's search."""
+    import torch
+    from facenet_pytorch import MTCNN
+
+    whole = MTCNN(keep_all=True, device=torch.device(device))
+
+    def net(network: torch.nn.Module) -> Net:
+        def run(batch: np.ndarray) -> list[np.ndarray]:
+            with torch.inference_mode():
+                outputs = network(torch.from_numpy(batch).to(device))
+            return [output.cpu().numpy() for output in outputs]
+
+        return run
+
+    def search_whole(image_rgb: np.ndarray, min_face: int) -> Candidates:
+        whole.min_face_size = min_face
+        boxes, probabilities, landmarks = whole.detect(image_rgb, landmarks=True)
+        if boxes is None:
+            return NOTHING
+        return Candidates(
+            np.asarray(boxes, np.float32),
+            np.asarray(landmarks, np.float32),
+            np.asarray(probabilities, np.float32),
+        )
+
+    return Nets(net(whole.pnet), net(whole.rnet), net(whole.onet)), search_whole

@@ -1,0 +1,48 @@
+"""Run exported nets in ONNX Runtime on a CPU, without torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from facesync.errors import ModelError
+
+Run = Callable[[np.ndarray], list[np.ndarray]]
+
+
+def open_net(path: Path, threads: int | None = None) -> Run:
+    """Open an ONNX file with one input as a function from the input to the list of outputs.
+
+    Args:
+        path: the file; it is data and runs nothing but the operators of ONNX.
+        threads: how many compute one answer; half the cores when None.
+
+    Raises:
+        ModelError: the file is missing, damaged, or no model that ONNX Runtime can run.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Half the cores, and none that spins while it waits: on a machine that does anything else,
+    # threads that wait for a busy core make each answer several times slower.
+    options.intra_op_num_threads = threads or max(1, (os.cpu_count() or 2) // 2)
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4  # Errors come as exceptions; its log would only repeat them.
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+        (model_input,) = session.get_inputs()
+    except Exception as error:  # ONNX Runtime's own exceptions share no base but this
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path} cannot be run by ONNX Runtime: {reason}") from error
+
+    def run(batch: np.ndarray) -> list[np.ndarray]:
+        outputs: list[np.ndarray] = session.run(None, {model_input.name: batch})
+        return outputs
+
+    return run

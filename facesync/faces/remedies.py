@@ -1,0 +1,80 @@
+"""What can be done about a bad picture before it is given up: light, size, mirror image.
+
+None of them is free of harm: each changes what the model sees. Which of them helps against what is
+measured by `evaluate_model.py --conditions`, and only what helps there belongs into the app.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import cv2
+import numpy as np
+
+from facesync.faces.detection import Face
+
+if TYPE_CHECKING:
+    from facesync.faces.embedding import FaceModel
+
+MIDDLE_GREY = 0.45
+"""Mean brightness, 0…1, that `correct_gamma` aims at."""
+
+_ENLARGE = 2.0
+
+
+class _Detector(Protocol):
+    def detect(self, image_rgb: np.ndarray) -> list[Face]: ...
+
+
+def brightness(image_rgb: np.ndarray) -> float:
+    """Mean brightness of a picture, 0…1 (luma of Rec. 601)."""
+    return float(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY).mean()) / 255
+
+
+def equalize(image_rgb: np.ndarray) -> np.ndarray:
+    """Even out light region by region: CLAHE (Zuiderveld, 1994) on lightness, colours kept.
+
+    Takes and returns uint8 RGB (height, width, 3).
+    """
+    lab = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2LAB)
+    lab[..., 0] = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(lab[..., 0])
+    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+
+
+def correct_gamma(image_rgb: np.ndarray) -> np.ndarray:
+    """Bring a picture's mean brightness to `MIDDLE_GREY` by a power of its values.
+
+    Takes and returns uint8 RGB (height, width, 3). The power stays between 1/4 and 4: what is
+    black or white altogether cannot be brought back.
+    """
+    mean = min(max(brightness(image_rgb), 1e-3), 1 - 1e-3)
+    gamma = min(max(np.log(MIDDLE_GREY) / np.log(mean), 0.25), 4.0)
+    table = np.round(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
+    return cv2.LUT(image_rgb, table)
+
+
+def detect_enlarged(detector: _Detector, image_rgb: np.ndarray) -> list[Face]:
+    """Find faces; where there are none, look once more in the picture at twice its size.
+
+    Finds faces half as large as the smallest that the detector looks for, at the price of a second
+    and longer search of pictures without any. Faces are given in the picture's own pixels.
+    """
+    faces = detector.detect(image_rgb)
+    if faces:
+        return faces
+    larger = cv2.resize(image_rgb, None, fx=_ENLARGE, fy=_ENLARGE, interpolation=cv2.INTER_CUBIC)
+    return [
+        Face(face.box_xyxy / _ENLARGE, face.landmarks / _ENLARGE, face.probability)
+        for face in detector.detect(larger)
+    ]
+
+
+def embed_with_mirror(model: FaceModel, crops_rgb: Sequence[np.ndarray]) -> np.ndarray:
+    """Embed each crop as the mean of itself and its mirror image: twice the work.
+
+    Shapes as in `FaceModel.embed_crops`; templates made this way compare with plain ones.
+    """
+    mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops_rgb]
+    vectors = model.embed_crops(crops_rgb) + model.embed_crops(mirrored)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,0 +1,216 @@
+"""Networks of torch's: from a file of weights, checked, to an InceptionResnetV1.
+
+Files are opened with `weights_only=True`, which runs nothing; keys, shapes and values are checked
+before a model is built from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import struct
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facesync.errors import ModelError
+from facesync.faces.crops import ALIGNED_112, SQUARE, CropSpec
+
+if TYPE_CHECKING:
+    import torch
+
+ARCHITECTURE = "InceptionResnetV1"
+
+# What torch.load has been seen to raise on damaged files, besides UnpicklingError and OSError.
+_DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+           AssertionError, MemoryError, OverflowError, struct.error)  # fmt: skip
+
+State = dict[str, "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class TorchModel:
+    """A network that embeds faces, as its file describes it.
+
+    Attributes:
+        network: InceptionResnetV1 without its classifier, in evaluation mode, on the CPU.
+        crop: how faces are cut for it.
+        fingerprint: names the weights and the crop.
+        remark: what its file says of it, in words for the user; may be empty.
+        threshold: cosine similarity measured for it, or None.
+        calibration: as plain data (`Calibration.to_dict`), or None.
+    """
+
+    network: torch.nn.Module
+    crop: CropSpec
+    fingerprint: str
+    remark: str = ""
+    threshold: float | None = None
+    calibration: Any = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return all but the network as plain data."""
+        return {
+            "crop": self.crop.to_dict(),
+            "fingerprint": self.fingerprint,
+            "remark": self.remark,
+            "threshold": self.threshold,
+            "calibration": self.calibration,
+        }
+
+
+def open_torch_model(path: Path) -> TorchModel:
+    """Read a model from a checkpoint or a bare state dict (see `read_checkpoint`).
+
+    Raises:
+        ModelError: missing, damaged or of another architecture.
+    """
+    checkpoint = read_checkpoint(path)
+    crop = checkpoint_crop(checkpoint)
+    remark = ""
+    if "epoch" in checkpoint:
+        accuracy = _number(checkpoint, "accuracy", path)
+        of = f", validation accuracy {accuracy:.4f}" if accuracy is not None else ""
+        remark = f"epoch {checkpoint['epoch']}{of}"
+    network = new_network()
+    load_state(network, checkpoint["model_state_dict"], str(path))
+    return TorchModel(
+        network=network.eval(),
+        crop=crop,
+        fingerprint=fingerprint(network, crop),
+        remark=remark,
+        threshold=_number(checkpoint, "threshold", path),
+        calibration=checkpoint.get("calibration"),
+    )
+
+
+def on_arrays(
+    network: torch.nn.Module, device: torch.device | str
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Make a function on float32 arrays of a network, moved to a device."""
+    import torch
+
+    network = network.eval().to(device)
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            embeddings: np.ndarray = (
+                network(torch.from_numpy(batch).to(device)).float().cpu().numpy()
+            )
+        return embeddings
+
+    return run
+
+
+def _number(checkpoint: dict[str, Any], key: str, path: Path) -> float | None:
+    value = checkpoint.get(key)
+    if value is not None and not (isinstance(value, int | float) and -1 <= value <= 1):
+        raise ModelError(f"{path} is damaged: its {key} is {value!r:.40}")
+    return value
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Open a checkpoint of this project, of the plain older form, or a bare state dict.
+
+    Returns:
+        A dict with at least `model_state_dict`; a bare state dict is wrapped into one.
+
+    Raises:
+        ModelError: missing, not a checkpoint, damaged, or would have to run code to open.
+    """
+    import torch
+
+    if not path.is_file():
+        raise ModelError(f"there is no model {path}; train one with train_model.py")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on pickle protocols
+            data = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path} was not opened: it is no checkpoint, is damaged, or asks to run code"
+        ) from error
+    except _DAMAGE as error:
+        raise ModelError(f"{path} is no checkpoint or is damaged") from error
+    if isinstance(data, dict) and _is_state(data):
+        data = {"model_state_dict": data}
+    if not isinstance(data, dict) or not _is_state(data.get("model_state_dict")):
+        raise ModelError(f"{path} is not a model of this project: it holds no weights")
+    return data
+
+
+def checkpoint_crop(checkpoint: dict[str, Any]) -> CropSpec:
+    """Return the crop a checkpoint's model was trained on.
+
+    Checkpoints of the plain older form say nothing of it; they were trained on CASIA-WebFace's
+    aligned pictures. A bare state dict is taken for facenet-pytorch's own weights.
+    """
+    if "crop" in checkpoint:
+        return CropSpec.from_dict(checkpoint["crop"])
+    return ALIGNED_112 if "epoch" in checkpoint else SQUARE
+
+
+def new_network(num_classes: int | None = None) -> torch.nn.Module:
+    """Build an InceptionResnetV1 with random weights: a classifier, or an embedder when None."""
+    from facenet_pytorch import InceptionResnetV1
+
+    return InceptionResnetV1(
+        pretrained=None, classify=num_classes is not None, num_classes=num_classes
+    )
+
+
+def load_state(network: torch.nn.Module, state: State, name: str) -> None:
+    """Load weights into a network after checking keys, shapes and values.
+
+    The classifier (`logits.*`) is loaded where the network has one of the same size, and left as
+    it is otherwise.
+
+    Raises:
+        ModelError: another architecture, missing parts, or values that are not finite.
+    """
+    import torch
+
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    own = network.state_dict()
+    for key, tensor in own.items():
+        optional = key.startswith("logits.") or key.endswith("num_batches_tracked")
+        theirs = state.get(key)
+        if theirs is None or theirs.shape != tensor.shape:
+            if optional:
+                continue
+            found = "is missing" if theirs is None else f"is {tuple(theirs.shape)}"
+            raise ModelError(f"{name} is not an {ARCHITECTURE}: {key} {found}")
+        if not torch.isfinite(theirs.float()).all():
+            raise ModelError(f"{name} is damaged: {key} holds values that are not finite")
+        own[key] = theirs
+    network.load_state_dict(own)
+
+
+def _is_state(data: Any) -> bool:
+    import torch
+
+    return (
+        isinstance(data, dict)
+        and bool(data)
+        and all(isinstance(value, torch.Tensor) for value in data.values())
+    )
+
+
+def fingerprint(network: torch.nn.Module, crop: CropSpec) -> str:
+    """Name an embedding network and its crop: 16 hexadecimal digits of a SHA-256.
+
+    The classifier and the counters of BatchNorm do not change an embedding and are left out.
+    """
+    digest = hashlib.sha256(json.dumps(crop.to_dict(), sort_keys=True).encode())
+    for key, tensor in sorted(network.state_dict().items()):
+        if not key.startswith("logits.") and not key.endswith("num_batches_tracked"):
+            digest.update(key.encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,39 @@
+"""Which threshold wins: the option, the calibration, the checkpoint's, the default."""
+
+import pytest
+
+from facesync.app.recognizer import Recognizer
+from facesync.app.settings import AppSettings
+from facesync.faces.crops import SQUARE
+from facesync.faces.embedding import FaceModel
+from tests.faces.test_calibration import MEASURED
+
+
+def recognizer(settings=None, **model):
+    made = Recognizer(settings or AppSettings())
+    loaded = FaceModel(lambda batch: batch, SQUARE, "f", "weights", **model)
+    made._model = loaded
+    return made
+
+
+@pytest.mark.parametrize(
+    ("settings", "model", "expected", "words"),
+    [
+        ({"threshold": 0.7}, {"calibration": MEASURED}, 0.7, "--threshold"),
+        ({}, {"calibration": MEASURED, "threshold": 0.3}, 0.5, "calibrated, FMR 0.001"),
+        ({"fmr": 1e-4}, {"calibration": MEASURED}, 0.58, "FMR 0.0001"),
+        ({}, {"threshold": 0.3}, 0.3, "the model's own"),
+        ({}, {}, 0.6, "not calibrated"),
+    ],
+)
+def test_the_threshold_and_who_says_so(settings, model, expected, words):
+    made = recognizer(AppSettings(**settings), **model)
+    assert made.threshold == pytest.approx(expected)
+    assert words in made.threshold_in_words
+
+
+def test_more_people_need_a_higher_threshold_where_the_model_is_calibrated():
+    calibrated = recognizer(calibration=MEASURED)
+    assert calibrated.threshold_for(1000) > calibrated.threshold_for(10) > calibrated.threshold
+    asked_for = recognizer(AppSettings(threshold=0.7), calibration=MEASURED)
+    assert asked_for.threshold_for(1000) == 0.7
