@@ -44,7 +44,7 @@ def _placed(canvas_rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
     matrix = cv2.getRotationMatrix2D(
         (CANVAS / 2, CANVAS / 2), random.normal(0, 4), random.normal(1, 0.04)
     )
-    matrix[:, 2] += random.normal(0, 1.5, 2) - BORDER
+    matrix[:, 2] = matrix[:, 2] + random.normal(0, 1.5, 2) - BORDER
     return cv2.warpAffine(
         canvas_rgb, matrix, (112, 112), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
@@ -68,7 +68,7 @@ def _lit(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def _recompressed(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:
     quality = int(random.integers(15, 70))
     _, data = cv2.imencode(".jpg", np.ascontiguousarray(crop), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
 
 
 def _hidden(crop: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -119,7 +119,7 @@ def distill(
     device: torch.device,
     group: Ranks,
 ) -> None:
-    """Train a student; its checkpoint, `CHECKPOINT_NAME` in the output folder, has averaged weights.
+    """Train a student; its checkpoint in the output folder has the averaged weights.
 
     Interrupted, it has the last whole epoch; `settings.resume` goes on from there.
 
@@ -130,7 +130,7 @@ def distill(
     if len(training) < settings.batch_size:
         raise ModelError(f"{len(training)} faces do not fill one batch of {settings.batch_size}")
     path = settings.output / CHECKPOINT_NAME
-    student = student.to(device, memory_format=torch.channels_last)
+    student.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(student).eval().requires_grad_(False)
     views = Views(faces, training, settings.seed)
     order: Sampler[int] = (
@@ -236,9 +236,7 @@ def _follow(average: Student, student: Student) -> None:
 def cosine_to_teacher(student: Student, loader: DataLoader[Any], device: torch.device) -> float:
     """Mean cosine between the student's and the teacher's embeddings."""
     student.eval()
-    found = [
-        (student(images.to(device)).cpu() * targets).sum(dim=1) for images, targets in loader
-    ]
+    found = [(student(images.to(device)).cpu() * targets).sum(dim=1) for images, targets in loader]
     return float(torch.cat(found).mean())
 
 

@@ -28,7 +28,9 @@ def run(settings: DistillSettings) -> None:
         raise UsageError("name pictures of faces with --data or --aligned")
     checkpoint = settings.output / CHECKPOINT_NAME
     if checkpoint.exists() and not settings.resume:
-        raise ModelError(f"{checkpoint} is already there; --resume goes on, or name another --output")
+        raise ModelError(
+            f"{checkpoint} is already there; --resume goes on, or name another --output"
+        )
     device = pick_device(settings.device)
     with ranks(device) as group:
         pictures = all_pictures(settings.data, settings.aligned, settings.leave_out)

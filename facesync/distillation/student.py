@@ -11,6 +11,8 @@ face is about as large as in the teacher's 160 x 160: its filters fit.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -30,7 +32,7 @@ class Student(nn.Module):
 
     def __init__(self, blocks: int = 2) -> None:
         super().__init__()
-        teacher = new_network()
+        teacher: Any = new_network()
         self.blocks = blocks
         self.stem = nn.Sequential(
             teacher.conv2d_1a,
@@ -51,6 +53,7 @@ class Student(nn.Module):
         self.last_norm = nn.BatchNorm1d(512)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed a batch; see the class."""
         with torch.no_grad():  # the stem is frozen
             features = self.stem(images)
         features = self.repeat_2(self.mixed_6a(features))
@@ -64,10 +67,10 @@ class Student(nn.Module):
         return self
 
 
-def from_teacher(teacher: nn.Module, blocks: int) -> Student:
+def from_teacher(teacher: Any, blocks: int) -> Student:
     """Build a student with its teacher's weights where it has the same parts."""
     student = Student(blocks)
-    for own, theirs in (
+    parts: list[tuple[Any, Any]] = [
         (student.stem[0], teacher.conv2d_1a),
         (student.stem[1], teacher.conv2d_2a),
         (student.stem[2], teacher.conv2d_2b),
@@ -77,7 +80,8 @@ def from_teacher(teacher: nn.Module, blocks: int) -> Student:
         (student.stem[7], teacher.repeat_1),
         (student.mixed_6a, teacher.mixed_6a),
         *zip(student.repeat_2, teacher.repeat_2, strict=False),
-    ):
+    ]
+    for own, theirs in parts:
         own.load_state_dict(theirs.state_dict())
     student.stem.requires_grad_(False)
     return student
