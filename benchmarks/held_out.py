@@ -83,7 +83,7 @@ def measure(choice: str, data: Path) -> str:
     pairs = pairs.subset(pairs.fold == pairs.folds - 1)
     vectors = []
     for picture in pairs.pictures:
-        image_rgb = picture.read()
+        image_rgb = picture.decode()
         faces = detector.detect(image_rgb)
         found = [main_face(faces, image_rgb)] if faces else []
         vectors.append(model.embed(image_rgb, found)[0] if found else np.full(512, np.nan))
