@@ -68,6 +68,7 @@ def ways(detector: Detector) -> list[Way]:
         Way("box-0", "box, margin 0, stretched", box(0)),
         Way("box-14", "box, margin 14, stretched", box(14)),
         Way("box-32", "box, margin 32, stretched", box(32)),
+        Way("box-44", "box, margin 44, stretched", box(44)),
         Way("points-1.0", "five points, InsightFace's template at 160", cuts.five_points(1.0)),
         Way("points-1.2", "five points, 1.2 x wider view", cuts.five_points(1.2)),
         Way("points-1.35", "five points, 1.35 x wider view", cuts.five_points(1.35)),
