@@ -26,6 +26,7 @@ from facesync.evaluation.embeddings import Cut, Detector, Embedder, detector_lab
 from facesync.evaluation.metrics import Accuracy, best_threshold, fold_accuracy, tar_at_far
 from facesync.evaluation.protocols import PairSet, first_folds, read_lfw_pairs
 from facesync.evaluation.similarities import all_pairs
+from facesync.faces.crops import ALIGNED_112, BOX, SQUARE
 from facesync.faces.detection import FaceDetector
 from facesync.faces.embedding import FaceModel
 from facesync.faces.weights import load_face_model
@@ -62,14 +63,18 @@ def ways(detector: Detector) -> list[Way]:
     """All that are compared, the most telling first."""
     box = cuts.box_facenet_pytorch
     return [
-        Way("square-1.3", "square of 1.3 x the box's longer side", cuts.square(1.3), mirror=True),
+        Way("box-1.3", "box, 1.3 x as wide and as high, stretched (`BOX`)", BOX.cut, mirror=True),
+        Way("square-1.3", "square of 1.3 x the box's longer side (`SQUARE`)", SQUARE.cut,
+            mirror=True),
         Way("facenet-32", "facenet's own: box, 16 px of the photograph around it, stretched",
             cuts.box_facenet(32), mirror=True),
         Way("box-0", "box, margin 0, stretched", box(0)),
         Way("box-14", "box, margin 14, stretched", box(14)),
         Way("box-32", "box, margin 32, stretched", box(32)),
         Way("box-44", "box, margin 44, stretched", box(44)),
-        Way("points-1.0", "five points, InsightFace's template at 160", cuts.five_points(1.0)),
+        Way("points-112", "five points, InsightFace's template at 112, enlarged (`ALIGNED_112`)",
+            ALIGNED_112.cut),
+        Way("points-1.0", "five points, the template at 160", cuts.five_points(1.0)),
         Way("points-1.2", "five points, 1.2 x wider view", cuts.five_points(1.2)),
         Way("points-1.35", "five points, 1.35 x wider view", cuts.five_points(1.35)),
         Way("square-1.2", "square, 1.2 x", cuts.square(1.2)),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from facesync.faces.detection import Face
 
-KINDS = ("square", "five_points")
+KINDS = ("square", "box", "five_points")
 
 # Where InsightFace puts eyes, nose and mouth corners in its 112 x 112 crops (ArcFace,
 # arXiv:1801.07698); CASIA-WebFace's pack and most others are cut to it.
@@ -41,9 +41,11 @@ class CropSpec:
     """How a face is cut from an image and handed to a model.
 
     Attributes:
-        kind: `square` cuts a square around the detector's box, unrotated and unstretched;
-            `five_points` turns and scales the face so that its landmarks meet `TEMPLATE_112`.
-        scale: side of the square as a multiple of the box's longer side (`square` only).
+        kind: `square` cuts a square around the detector's box, unrotated and unstretched; `box`
+            cuts the box itself, widened, and stretches it to a square; `five_points` turns and
+            scales the face so that its landmarks meet `TEMPLATE_112`.
+        scale: side of the square as a multiple of the box's longer side (`square`), or each side
+            of what is cut as a multiple of the box's (`box`).
         crop_size: side in pixels of the picture that is cut, and of the pictures trained on.
         input_size: side in pixels of the model's input.
         mean: subtracted from the 0…255 values, which are then divided by `std`.
@@ -70,6 +72,8 @@ class CropSpec:
         """
         if self.kind == "square":
             return cut_square(image_rgb, face.box_xyxy, self.scale, self.crop_size)
+        if self.kind == "box":
+            return cut_box(image_rgb, face.box_xyxy, self.scale, self.crop_size)
         return _cut_aligned(image_rgb, face.landmarks, self.crop_size)
 
     def array(self, crop_rgb: np.ndarray) -> np.ndarray:
@@ -109,8 +113,11 @@ class CropSpec:
         return spec
 
 
+BOX = CropSpec("box", crop_size=160)
+"""For the VGGFace2 weights, which were trained on such crops: docs/crops.md has the comparison."""
+
 SQUARE = CropSpec("square", crop_size=160)
-"""For the VGGFace2 weights: of the crops tried on LFW, the most accurate with them."""
+"""For data sets of upright squares around the face."""
 
 ALIGNED_112 = CropSpec("five_points", crop_size=112)
 """What CASIA-WebFace's pack and its like contain, so what a model trained on them is served."""
@@ -138,15 +145,32 @@ def cut_square(
     """
     left, top, right, bottom = (float(v) for v in box_xyxy)
     side = max(2, round(scale * max(right - left, bottom - top)))
-    x = round((left + right - side) / 2)
-    y = round((top + bottom - side) / 2)
-    height, width = image_rgb.shape[:2]
-    # Rows and columns outside the image repeat its edge.
-    rows = np.clip(np.arange(y, y + side), 0, height - 1)
-    columns = np.clip(np.arange(x, x + side), 0, width - 1)
-    square = image_rgb[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    square = square[np.ix_(rows - rows[0], columns - columns[0])]
+    square = _window(image_rgb, (left + right) / 2, (top + bottom) / 2, side, side)
     return square if size is None else resize(square, size)
+
+
+def cut_box(image_rgb: np.ndarray, box_xyxy: np.ndarray, scale: float, size: int) -> np.ndarray:
+    """Cut the box, `scale` times as wide and as high, and stretch it to a square.
+
+    Args:
+        image_rgb: uint8, (height, width, 3).
+        box_xyxy: (4,), left, top, right, bottom in pixels.
+        scale: sides of what is cut over the sides of the box.
+        size: side of the result in pixels.
+    """
+    left, top, right, bottom = (float(v) for v in box_xyxy)
+    wide, high = (max(2, round(scale * side)) for side in (right - left, bottom - top))
+    return resize(_window(image_rgb, (left + right) / 2, (top + bottom) / 2, wide, high), size)
+
+
+def _window(image_rgb: np.ndarray, x: float, y: float, wide: int, high: int) -> np.ndarray:
+    """Cut wide x high pixels centred on (x, y); outside the image its edge is repeated."""
+    height, width = image_rgb.shape[:2]
+    left, top = round(x - wide / 2), round(y - high / 2)
+    rows = np.clip(np.arange(top, top + high), 0, height - 1)
+    columns = np.clip(np.arange(left, left + wide), 0, width - 1)
+    window = image_rgb[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return window[np.ix_(rows - rows[0], columns - columns[0])]
 
 
 def _cut_aligned(image_rgb: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray:

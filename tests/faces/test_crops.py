@@ -7,9 +7,11 @@ import torch
 from facesync.errors import ModelError
 from facesync.faces.crops import (
     ALIGNED_112,
+    BOX,
     SQUARE,
     TEMPLATE_112,
     CropSpec,
+    cut_box,
     cut_square,
     resize,
     similarity_transform,
@@ -39,6 +41,16 @@ def test_square_is_centred_and_not_stretched(ramp):
 def test_square_outside_the_image_repeats_the_edge(ramp, box):
     cut = cut_square(ramp, np.array(box), scale=1.3, size=64)
     assert cut.shape == (64, 64, 3)
+
+
+def test_box_is_widened_on_each_side_and_stretched(ramp):
+    cut = cut_box(ramp, np.array([100, 50, 120, 90]), scale=1.5, size=60)
+    assert cut.shape == (60, 60, 3)
+    # 95 … 125 and 40 … 100: what is twice as high as wide fills the square.
+    assert (cut[0, 0, 1], cut[-1, -1, 1]) == (40, 99)
+    assert (cut[0, 0, 0], cut[-1, -1, 0]) == (95, 124)
+    outside = BOX.cut(ramp, _face((-50, -50, 20, 20)))
+    assert outside.shape == (160, 160, 3)
 
 
 def test_edge_pixels_are_repeated(ramp):
@@ -78,7 +90,7 @@ def test_alignment_undoes_turn_and_scale(scale, angle):
         assert np.hypot(centre[0] - x, centre[1] - y) < 1
 
 
-@pytest.mark.parametrize("spec", [SQUARE, ALIGNED_112])
+@pytest.mark.parametrize("spec", [BOX, SQUARE, ALIGNED_112])
 def test_tensor_is_what_the_network_was_trained_on(spec):
     crop = np.zeros((spec.crop_size, spec.crop_size, 3), np.uint8)
     crop[..., 0], crop[..., 1] = 255, 128
