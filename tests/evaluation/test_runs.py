@@ -144,6 +144,7 @@ def test_calibrate(evaluate, folder, model, monkeypatch, tmp_path, capsys):
         ["--bin", "lfw.bin", "--calibrate", "1e-3"],
         ["--bin", "lfw.bin", "--by-group", "groups.csv"],
         ["--data", "pictures", "--crops", "--conditions"],
+        ["--data", "pictures", "--mirror", "--calibrate", "1e-3"],
     ],
     ids=" ".join,
 )
