@@ -103,7 +103,7 @@ class FaceDetector:
         again: list[Face | None] = []
         for face in faces:
             found = _faces(refine(self._nets, sampler, _around(face.box_xyxy * shrink)), shrink)
-            near = [new for new in found if _overlap(face.box_xyxy, new.box_xyxy) > LEAST_OVERLAP]
+            near = [new for new in found if overlap(face.box_xyxy, new.box_xyxy) > LEAST_OVERLAP]
             best = max(near, key=lambda new: new.probability, default=None)
             sure = best is not None and best.probability >= self.min_probability
             again.append(best if sure else None)
@@ -135,7 +135,7 @@ def _around(box_xyxy: np.ndarray) -> np.ndarray:
     return np.concatenate(squares).astype(np.float32)
 
 
-def _overlap(one_xyxy: np.ndarray, other_xyxy: np.ndarray) -> float:
+def overlap(one_xyxy: np.ndarray, other_xyxy: np.ndarray) -> float:
     """Intersection over union of two boxes."""
     low, high = np.maximum(one_xyxy, other_xyxy)[:2], np.minimum(one_xyxy, other_xyxy)[2:]
     shared = float(np.prod(np.maximum(0, high - low)))
@@ -148,10 +148,10 @@ def _distinct(before: Sequence[Face], after: list[Face | None]) -> list[Face | N
     kept = list(after)
     for i, one in enumerate(after):
         for j, other in enumerate(after[:i]):
-            if one is None or other is None or _overlap(one.box_xyxy, other.box_xyxy) < 0.5:
+            if one is None or other is None or overlap(one.box_xyxy, other.box_xyxy) < 0.5:
                 continue
-            mine = _overlap(before[i].box_xyxy, one.box_xyxy)
-            theirs = _overlap(before[j].box_xyxy, other.box_xyxy)
+            mine = overlap(before[i].box_xyxy, one.box_xyxy)
+            theirs = overlap(before[j].box_xyxy, other.box_xyxy)
             kept[i if mine < theirs else j] = None
     return kept
 

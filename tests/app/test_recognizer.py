@@ -1,7 +1,6 @@
 """Which threshold wins: the option, the calibration, the checkpoint's, the default."""
 
 import pytest
-import torch
 
 from facesync.app.recognizer import Recognizer
 from facesync.app.settings import AppSettings
@@ -12,7 +11,7 @@ from tests.faces.test_calibration import MEASURED
 
 def recognizer(settings=None, **model):
     made = Recognizer(settings or AppSettings())
-    loaded = FaceModel(torch.nn.Identity(), SQUARE, torch.device("cpu"), "f", "weights", **model)
+    loaded = FaceModel(lambda batch: batch, SQUARE, "f", "weights", **model)
     made._model = loaded
     return made
 

@@ -1,0 +1,117 @@
+"""Our MTCNN beside facenet-pytorch's: whether the same faces come out, and how fast.
+
+Run: python -m benchmarks.detection [--pictures 500 --step 1]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.material import processor_ms, shared_data, video_frames
+from facesync import cli
+from facesync.faces.detection import FaceDetector, overlap
+from facesync.images import read_image_rgb
+
+SMALLEST = 40
+"""Side in pixels from which on a face of theirs has to be found."""
+
+
+@dataclass
+class Agreement:
+    """How the faces that facenet-pytorch finds are found by ours."""
+
+    pictures: int = 0
+    faces: int = 0
+    below: int = 0  # IoU of 0.9 or less
+    apart: int = 0  # a landmark more than 2 px away
+    extra: int = 0  # ours alone
+    least_iou: float = 1.0
+    farthest: float = 0.0
+
+    def add(self, theirs: list[tuple[np.ndarray, np.ndarray]], ours: list) -> None:
+        """Count a picture: their boxes and landmarks, our faces."""
+        self.pictures += 1
+        theirs = [(box, points) for box, points in theirs if min(box[2:] - box[:2]) > SMALLEST]
+        ours = [face for face in ours if min(face.box_xyxy[2:] - face.box_xyxy[:2]) > SMALLEST]
+        self.extra += max(0, len(ours) - len(theirs))
+        for box, points in theirs:
+            best = max(ours, key=lambda face: overlap(face.box_xyxy, box), default=None)
+            iou = overlap(best.box_xyxy, box) if best else 0.0
+            distance = float(np.hypot(*(best.landmarks - points).T).max()) if best else np.inf
+            self.faces += 1
+            self.below += iou <= 0.9
+            self.apart += distance > 2
+            self.least_iou = min(self.least_iou, iou)
+            self.farthest = max(self.farthest, distance)
+
+
+def as_floats(array: np.ndarray) -> np.ndarray:
+    """Numbers, where facenet-pytorch returns an array of Python's objects."""
+    return np.asarray(array, dtype=np.float32)
+
+
+def sources(data: Path, pictures: int, step: int) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
+    found = sorted((data / "lfw").glob("*/*.jpg"))
+    chosen = found[:: max(1, len(found) // pictures)][:pictures]
+    yield "LFW", (read_image_rgb(path) for path in chosen)
+    for path in sorted((data / "videos").glob("*.mp4")):
+        yield path.name, video_frames(path, step)
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--pictures", type=cli.positive_int, default=50, metavar="N")
+    parser.add_argument("--step", type=cli.positive_int, default=50, metavar="N",
+                        help="every N-th frame of the videos (default: %(default)s)")  # fmt: skip
+    args = parser.parse_args()
+    data = shared_data()
+    if data is None:
+        return
+    import torch
+    from facenet_pytorch import MTCNN
+
+    torch.set_num_threads(1)
+    theirs = MTCNN(keep_all=True, min_face_size=SMALLEST)
+    ours = FaceDetector(min_face=SMALLEST, max_side=10_000, min_probability=0)
+    shown: list[np.ndarray] = []
+    for name, images in sources(data, args.pictures, args.step):
+        agreement = Agreement()
+        for image_rgb in images:
+            boxes, _, points = theirs.detect(image_rgb, landmarks=True)
+            found = (
+                [] if boxes is None else list(zip(*map(as_floats, (boxes, points)), strict=True))
+            )
+            agreement.add(found, ours.detect(image_rgb))
+            last_rgb = image_rgb
+        shown.append(last_rgb)
+        print(
+            f"{name}: {agreement.pictures} pictures, {agreement.faces} faces over {SMALLEST} px; "
+            f"IoU of 0.9 or less: {agreement.below}, landmarks over 2 px apart: "
+            f"{agreement.apart}, only ours: {agreement.extra}; "
+            f"least IoU {agreement.least_iou:.4f}, farthest landmark {agreement.farthest:.4f} px",
+            flush=True,
+        )
+    for image_rgb in shown:
+        faces = ours.detect(image_rgb)
+        times = processor_ms(
+            {
+                "theirs": lambda image=image_rgb: theirs.detect(image, landmarks=True),
+                "ours": lambda image=image_rgb: ours.detect(image),
+                "follow": lambda image=image_rgb, seen=faces: ours.follow(image, seen),
+            },
+            rounds=5,
+        )
+        height, width = image_rgb.shape[:2]
+        print(
+            f"{width} x {height}, {len(faces)} faces: ours is "
+            f"{times['theirs'] / times['ours']:.1f} times as fast as theirs, following a face "
+            f"{times['theirs'] / times['follow']:.1f} times"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The cascade gives what facenet-pytorch's gives, and a face is followed without a search."""
+
+import numpy as np
+import pytest
+import torch
+
+from facesync.faces.detection import FaceDetector, overlap
+from facesync.faces.mtcnn import AreaSampler, suppress
+from facesync.faces.mtcnn_nets import torch_nets
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return FaceDetector()
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    return torch_nets("cpu")
+
+
+@pytest.mark.parametrize("size", [(24, 24), (48, 48), (7, 90), (100, 133)])
+@pytest.mark.parametrize("corners", [(0, 0, 200, 150), (3, 5, 10, 9), (50, 20, 151, 149)])
+def test_areas_are_averaged_as_torch_does(size, corners):
+    image = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
+    left, top, right, bottom = corners
+    part = torch.from_numpy(
+        image[top:bottom, left:right].transpose(2, 0, 1)[None].astype(np.float32)
+    )
+    expected = torch.nn.functional.interpolate(part, size=size, mode="area")
+    ours = AreaSampler(image).sample(np.array([corners]), size)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, (expected.numpy() - 127.5) / 128, atol=1e-5)
+
+
+def test_suppression_keeps_the_best_of_overlapping_boxes():
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]], np.float32)
+    assert list(suppress(boxes, np.array([0.7, 0.9, 0.8], np.float32), 0.5)) == [1, 2]
+    assert list(suppress(boxes, np.array([0.7, 0.9, 0.8], np.float32), 0.9)) == [1, 2, 0]
+    assert suppress(boxes[:0], np.empty(0, np.float32), 0.5).shape == (0,)
+
+
+def _agree(detector, search, image):
+    found = search(image, 40)
+    ours = detector.detect(image)
+    sure = found.probabilities >= detector.min_probability
+    assert len(ours) == sure.sum()
+    for box, landmarks in zip(found.boxes_xyxy[sure], found.landmarks[sure], strict=True):
+        best = max(ours, key=lambda face: overlap(face.box_xyxy, box))
+        assert overlap(best.box_xyxy, box) > 0.99
+        assert np.abs(best.landmarks - landmarks).max() < 0.1
+    return len(ours)
+
+
+def test_the_same_faces_as_facenet_pytorch(detector, theirs, astronaut, grace_hopper):
+    assert _agree(detector, theirs[1], astronaut) == 1
+    assert _agree(detector, theirs[1], np.hstack([astronaut, grace_hopper[:512]])) == 2
+    assert _agree(detector, theirs[1], astronaut[:60, :80]) == 0
+
+
+def test_the_same_faces_on_real_pictures(detector, theirs, shared):
+    import cv2
+
+    from facesync.images import read_image_rgb
+
+    pictures = sorted((shared / "data" / "lfw").glob("*/*.jpg"))[::150]
+    assert sum(_agree(detector, theirs[1], read_image_rgb(path)) for path in pictures) > 20
+    video = cv2.VideoCapture(str(shared / "data" / "videos" / "stage_several_faces.mp4"))
+    assert _agree(detector, theirs[1], video.read()[1][:, :, ::-1].copy()) > 1
+    video.release()
+
+
+def _moved(image, x, y, scale=1.0):
+    import cv2
+
+    matrix = np.array([[scale, 0, x], [0, scale, y]], dtype=np.float64)
+    return cv2.warpAffine(image, matrix, image.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+
+
+@pytest.mark.parametrize(("x", "y", "scale"), [(0, 0, 1), (8, -6, 1), (-12, 10, 1), (0, 0, 1.06)])
+def test_a_face_that_moved_is_found_again(detector, astronaut, x, y, scale):
+    before = detector.detect(astronaut)
+    after = _moved(astronaut, x, y, scale)
+    (followed,) = detector.follow(after, before)
+    (searched,) = detector.detect(after)
+    assert overlap(followed.box_xyxy, searched.box_xyxy) > 0.85
+    assert np.abs(followed.landmarks - searched.landmarks).max() < 4
+
+
+def test_a_face_that_is_gone_is_lost(detector, astronaut):
+    before = detector.detect(astronaut)
+    assert detector.follow(np.full_like(astronaut, 128), before) == [None]
+    assert detector.follow(_moved(astronaut, 200, 0), before) == [None]
+    assert detector.follow(astronaut, []) == []
+
+
+def test_faces_keep_their_order_and_are_not_confused(detector, astronaut, grace_hopper):
+    both = np.hstack([astronaut, grace_hopper[:512]])
+    one, other = detector.detect(both)
+    for faces in ([one, other], [other, one]):
+        for face, again in zip(faces, detector.follow(both, faces), strict=True):
+            assert overlap(face.box_xyxy, again.box_xyxy) > 0.85
+    assert sum(face is not None for face in detector.follow(both, [one, one])) == 1
+
+
+def test_following_in_large_pictures_answers_large(detector, astronaut):
+    large = np.kron(astronaut, np.ones((4, 4, 1), np.uint8))
+    before = detector.detect(large)
+    (again,) = detector.follow(large, before)
+    assert overlap(before[0].box_xyxy, again.box_xyxy) > 0.85
+
+
+def test_faces_are_followed_with_torch_too(theirs, detector, astronaut):
+    before = detector.detect(astronaut)
+    elsewhere = FaceDetector()
+    elsewhere._nets, elsewhere._search = theirs
+    np.testing.assert_allclose(
+        elsewhere.follow(astronaut, before)[0].box_xyxy,
+        detector.follow(astronaut, before)[0].box_xyxy,
+        atol=0.1,
+    )
