@@ -63,14 +63,13 @@ def ways(detector: Detector) -> list[Way]:
     """All that are compared, the most telling first."""
     box = cuts.box_facenet_pytorch
     return [
-        Way("box-1.3", "box, 1.3 x as wide and as high, stretched (`BOX`)", BOX.cut, mirror=True),
         Way("square-1.3", "square of 1.3 x the box's longer side (`SQUARE`)", SQUARE.cut,
             mirror=True),
         Way("facenet-32", "facenet's own: box, 16 px of the photograph around it, stretched",
             cuts.box_facenet(32), mirror=True),
         Way("box-0", "box, margin 0, stretched", box(0)),
         Way("box-14", "box, margin 14, stretched", box(14)),
-        Way("box-32", "box, margin 32, stretched", box(32)),
+        Way("box-32", "box, margin 32, stretched (`BOX`)", BOX.cut),
         Way("box-44", "box, margin 44, stretched", box(44)),
         Way("points-112", "five points, InsightFace's template at 112, enlarged (`ALIGNED_112`)",
             ALIGNED_112.cut),

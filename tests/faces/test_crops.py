@@ -43,14 +43,18 @@ def test_square_outside_the_image_repeats_the_edge(ramp, box):
     assert cut.shape == (64, 64, 3)
 
 
-def test_box_is_widened_on_each_side_and_stretched(ramp):
-    cut = cut_box(ramp, np.array([100, 50, 120, 90]), scale=1.5, size=60)
-    assert cut.shape == (60, 60, 3)
-    # 95 … 125 and 40 … 100: what is twice as high as wide fills the square.
-    assert (cut[0, 0, 1], cut[-1, -1, 1]) == (40, 99)
-    assert (cut[0, 0, 0], cut[-1, -1, 0]) == (95, 124)
-    outside = BOX.cut(ramp, _face((-50, -50, 20, 20)))
-    assert outside.shape == (160, 160, 3)
+@pytest.mark.parametrize("box", [(40, 30, 120, 150), (-20, -5, 70, 80), (180, 90, 260, 210)])
+def test_the_box_crop_is_that_of_facenet_pytorch(ramp, box):
+    """So that models trained with its MTCNN(margin=32, post_process=False) get what they know."""
+    from facenet_pytorch.models.utils.detect_face import extract_face
+
+    theirs = extract_face(ramp, box, image_size=160, margin=32).numpy().transpose(1, 2, 0)
+    np.testing.assert_array_equal(BOX.cut(ramp, _face(box)), theirs.astype(np.uint8))
+
+
+@pytest.mark.parametrize("box", [(-500, 0, -400, 50), (300, 300, 400, 400), (10, 10, 10, 10)])
+def test_a_box_outside_the_image_still_gives_a_crop(ramp, box):
+    assert cut_box(ramp, np.array(box), scale=1.25, size=64).shape == (64, 64, 3)
 
 
 def test_edge_pixels_are_repeated(ramp):
