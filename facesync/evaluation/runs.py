@@ -98,7 +98,9 @@ def _evaluate_one(
             from facesync.evaluation.conditions import study
 
             assert detector is not None
-            report["conditions"] = study(settings, model, detector, pairs, cache)
+            report["conditions"] = study(
+                settings, model, detector, pairs, report["threshold"], cache
+            )
     report["seconds"] = time.monotonic() - started
     _write_json(folder / REPORT_NAME, report)
     with replacing(folder / PAGE_NAME) as file:

@@ -40,14 +40,14 @@ def test_significance_by_hand():
 def test_a_study_from_pairs_to_table(pairs_file, folder, model, detector, tmp_path):
     pairs = read_lfw_pairs(pairs_file, folder)
     settings = EvaluateSettings("m", tmp_path, condition_pairs=4)
-    found = conditions.study(settings, model, detector, pairs, tmp_path / "cache")
+    found = conditions.study(settings, model, detector, pairs, 0.5, tmp_path / "cache")
     assert found["pairs"] == 8
     assert [row[0] for row in found["table"][1:]] == ["as they are", *DEGRADATIONS]
     assert all(len(row) == len(conditions.HEADING) for row in found["table"])
     assert found["accuracy"]["as they are"]["nothing"] == 1
     assert found["accuracy"]["dark"]["nothing"] <= 1
     looks = detector.looks
-    again = conditions.study(settings, model, detector, pairs, tmp_path / "cache")
+    again = conditions.study(settings, model, detector, pairs, 0.5, tmp_path / "cache")
     assert again == found and detector.looks == looks  # all from the cache
 
 
