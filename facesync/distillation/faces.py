@@ -122,12 +122,16 @@ def canvas_of(image_rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     )
 
 
+def aligned_face(side: int) -> Face:
+    """Say where the face is in a picture of `side` pixels that was cut on five points."""
+    scale = side / 112
+    return Face(_ALIGNED_BOX * scale, (TEMPLATE_112 * scale).astype(np.float32), 1.0)
+
+
 def face_of(picture: Picture, image_rgb: np.ndarray, detector: FaceDetector) -> Face | None:
     """Say where the face is: as the alignment says, or where it is found."""
     if picture.aligned:
-        scale = max(image_rgb.shape[:2]) / 112
-        landmarks = (TEMPLATE_112 * scale).astype(np.float32)
-        return Face(_ALIGNED_BOX * scale, landmarks, 1.0)
+        return aligned_face(max(image_rgb.shape[:2]))
     faces = detector.detect(image_rgb)
     return main_face(faces, image_rgb) if faces else None
 

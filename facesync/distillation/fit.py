@@ -254,7 +254,7 @@ def _save(
             "model_state_dict": average.state_dict(),
             "trained_state_dict": student.state_dict(),
             "optimizer_state_dict": optimizer.state_dict(),
-            "scheduler_state_dict": {"last_epoch": scheduler.last_epoch},
+            "scheduler_state_dict": scheduler.state_dict(),
             "history": history,
             "crop": CROP.to_dict(),
             "settings": plain_settings,
@@ -279,8 +279,7 @@ def _resume(
         average.load_state_dict(data["model_state_dict"])
         student.load_state_dict(data["trained_state_dict"])
         optimizer.load_state_dict(data["optimizer_state_dict"])
-        for _ in range(data["scheduler_state_dict"]["last_epoch"]):
-            scheduler.step()
+        scheduler.load_state_dict(data["scheduler_state_dict"])
         return list(data["history"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path} is not the checkpoint of such a student ({error})") from error
