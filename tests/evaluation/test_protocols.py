@@ -28,6 +28,8 @@ def test_the_first_folds(pairs_file, folder):
     pairs = first_folds(read_lfw_pairs(pairs_file, folder), 2)
     assert (pairs.folds, len(pairs.same), len(pairs.pictures)) == (2, 8, 14)
     assert pairs.pictures[pairs.right[7]].name == "Name_3/Name_3_0002"
+    one = first_folds(read_lfw_pairs(pairs_file, folder), 1)
+    assert (len(one.same), one.folds, one.folds_given) == (4, 2, False)
 
 
 def test_a_list_of_one_fold_is_dealt_into_parts(pairs_file, folder):
