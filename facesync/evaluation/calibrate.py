@@ -16,7 +16,8 @@ from facesync.evaluation.pictures import Picture
 from facesync.evaluation.similarities import AllPairs
 from facesync.faces.calibration import Calibration
 from facesync.faces.embedding import FaceModel
-from facesync.faces.weights import ASSETS, read_checkpoint
+from facesync.faces.torch_model import read_checkpoint
+from facesync.faces.weights import ASSETS
 from facesync.files import replacing
 
 FMRS = ("1e-1", "1e-2", "1e-3", "1e-4", "1e-5")
@@ -54,8 +55,9 @@ def calibrate(
         sample = np.random.default_rng(seed).choice(impostor, _LOGISTIC_PAIRS, replace=False)
     slope, intercept = fit_logistic(pairs.genuine, sample)
     return Calibration(
-        thresholds={fmr: threshold_at(impostor, float(fmr)) for fmr in supported},
-        tail_scale=float(np.mean(tail - threshold_at(impostor, tail_fmr))),
+        # Two identities with one picture in common would put it above 1.
+        thresholds={fmr: min(1.0, threshold_at(impostor, float(fmr))) for fmr in supported},
+        tail_scale=max(1e-6, float(np.mean(tail) - threshold_at(impostor, tail_fmr))),
         tail_fmr=tail_fmr,
         slope=slope,
         intercept=intercept,

@@ -12,7 +12,7 @@ import torch
 
 from facesync.errors import DownloadError, ModelError
 from facesync.faces import torch_model, weights
-from facesync.faces.crops import ALIGNED_112, SQUARE
+from facesync.faces.crops import ALIGNED_112, BOX, SQUARE
 from tests.faces.test_calibration import MEASURED
 
 
@@ -140,7 +140,7 @@ def test_order_trained_model_then_cache(torch_home, weights_file, random_state):
     weights.DEFAULT_MODEL.parent.mkdir()
     torch.save({"epoch": 1, "model_state_dict": random_state}, weights.DEFAULT_MODEL)
     assert weights.load_face_model(None, offline=True).source.startswith(str(weights.DEFAULT_MODEL))
-    assert weights.load_face_model("vggface2", offline=True).crop == SQUARE
+    assert weights.load_face_model("vggface2", offline=True).crop == BOX
 
 
 @pytest.fixture
