@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from facesync import cli
-from facesync.app import cameras, doctor, flows, registering
+from facesync.app import cameras, doctor, flows, registering, store_commands
 from facesync.app.menu import Menu, confirm, confirm_delete
 from facesync.app.recognizer import Recognizer
 from facesync.app.registering import Registration
@@ -19,7 +19,8 @@ from facesync.app.watch import watch_camera, watch_window
 from facesync.app.watching import Watcher
 from facesync.app.window import why_no_window
 from facesync.errors import FaceSyncError, UsageError
-from facesync.gallery.matching import refused
+from facesync.gallery import attempts, audit_log
+from facesync.gallery.matching import Decision, refused
 from facesync.gallery.store import Gallery
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Session:
 
     def __init__(self, settings: AppSettings) -> None:
         self.settings = settings
-        self.gallery = Gallery(settings.embeddings, settings.faces)
+        self.gallery = Gallery(settings.embeddings, settings.faces, encrypt=settings.encrypt)
         self.recognizer = Recognizer(settings)
         self.open_camera = partial(cameras.open_camera, settings.camera, offline=settings.offline)
 
@@ -70,21 +71,32 @@ def _verify(session: Session, args: argparse.Namespace) -> int:
     recognizer, margin = session.recognizer, session.settings.margin
     try:
         people = flows.candidates(session.gallery, recognizer, args.name)
+        if args.name is not None:
+            attempts.check(session.gallery.path, args.name)
         if args.image:
             decision = flows.verify_image(recognizer, people, args.image, margin)
         else:
             decision = flows.verify_camera(
                 recognizer, people, session.open_camera, margin, args.frames
             )
+        if args.name is not None and decision.similarity is not None:
+            attempts.record(session.gallery.path, args.name, decision.accepted)
     except FaceSyncError as error:
-        if not args.json:
-            raise
         decision = refused(str(error), recognizer.threshold)
+        if not args.json:
+            _note(session, decision, args.name)
+            raise
+    _note(session, decision, args.name)
     if args.json:
         print(flows.decision_json(decision))
     else:
         flows.show_decision(decision)
     return cli.DONE if decision.accepted else cli.FAILED
+
+
+def _note(session: Session, decision: Decision, asked: str | None) -> None:
+    if session.settings.audit_log is not None:
+        audit_log.append(session.settings.audit_log, decision, asked)
 
 
 def _list(session: Session, args: argparse.Namespace) -> int:
@@ -96,6 +108,8 @@ def _list(session: Session, args: argparse.Namespace) -> int:
 
 
 def _delete(session: Session, args: argparse.Namespace) -> int:
+    if args.all:
+        return store_commands.delete_all(session.gallery, args, confirm)
     if not args.yes:
         if not sys.stdin.isatty():
             raise UsageError("delete: no terminal to ask on; --yes deletes without asking")
@@ -130,4 +144,6 @@ COMMANDS: dict[str, Callable[[Session, argparse.Namespace], int]] = {
     "delete": _delete,
     "watch": _watch,
     "doctor": _doctor,
+    "store": lambda session, args: store_commands.store(session.gallery, args),
+    "export": lambda session, args: store_commands.export(session.gallery, args),
 }

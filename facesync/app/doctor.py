@@ -18,6 +18,7 @@ from facesync.app.recognizer import Recognizer
 from facesync.app.settings import AppSettings
 from facesync.app.window import why_no_window
 from facesync.errors import CameraError, FaceSyncError
+from facesync.gallery.keys import place_in_words
 from facesync.gallery.store import Gallery
 
 PACKAGES = ("torch", "torchvision", "facenet-pytorch", "onnxruntime", "opencv-python",
@@ -138,7 +139,11 @@ def _store(gallery: Gallery) -> dict[str, Any]:
         "encryption": "not encrypted",
     }
     try:
-        facts["people"] = len(gallery.people())
+        content = gallery.content()
+        facts["people"] = len(content.people)
+        if content.key is not None:
+            facts["encryption"] = f"encrypted with {place_in_words(content.key.header)}"
+            facts["encryption"] = _without_home(facts["encryption"])
     except FaceSyncError as error:
         facts["problem"] = _without_home(str(error))
     return facts

@@ -199,7 +199,10 @@ def delete(gallery: Gallery, name: str) -> None:
     deleted = gallery.delete(name)
     if deleted is None:
         raise StoreError(f"nobody is registered as {clean_name(name)}; `list` shows who is")
-    print(f"{deleted} is deleted: template, sample pictures and the backup's copy")
+    print(
+        f"{deleted} is deleted: template, sample pictures and the backup's copy; searched, and "
+        "nothing of them is left in what the app keeps here"
+    )
 
 
 def count(number: int, one: str, many: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from facesync import cli
 from facesync.app.settings import VERIFY_FRAMES, AppSettings
+from facesync.app.store_commands import add_export_parser, add_store_parsers
 
 
 def threshold(text: str) -> float:
@@ -88,6 +89,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "cpu", "cuda"),
         help=f"where to compute (default: {AppSettings.device})",
     )
+    add(
+        "--no-encrypt",
+        dest="encrypt",
+        action="store_false",
+        help="leave a store that is not encrypted so (FACESYNC_PASSPHRASE, else the keyring or a "
+        "key file, has the key of one that is)",
+    )
+    add(
+        "--audit-log",
+        type=Path,
+        metavar="FILE",
+        help="add a line of JSON for every verification, without pictures (default: none)",
+    )
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +110,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for add_command in (_register, _verify, _watch, _list, _delete, _doctor):
         add_options(add_command(commands))
+    for parser in (add_export_parser(commands), *add_store_parsers(commands)):
+        add_options(parser)
 
 
 def _register(commands: Any) -> argparse.ArgumentParser:
@@ -158,7 +174,9 @@ def _delete(commands: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         "delete", help="forget a person: template and pictures"
     )
-    parser.add_argument("name", metavar="NAME", help="the person's name")
+    whom = parser.add_mutually_exclusive_group(required=True)
+    whom.add_argument("name", metavar="NAME", nargs="?", help="the person's name")
+    whom.add_argument("--all", action="store_true", help="everybody, and the store itself")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     return parser
 

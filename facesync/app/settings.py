@@ -26,6 +26,8 @@ class AppSettings:
         camera: number, video, picture, folder of pictures or stream address.
         offline: open no connection.
         device: auto, cpu or cuda.
+        encrypt: encrypt the store and the pictures by the next save.
+        audit_log: a file to which every verification is added; None for none.
     """
 
     model: str | None = None
@@ -37,3 +39,5 @@ class AppSettings:
     camera: str = "0"
     offline: bool = False
     device: str = "auto"
+    encrypt: bool = True
+    audit_log: Path | None = None
