@@ -150,33 +150,17 @@ class Enrolment:
             raise TwoPeople("the pictures show different people; nothing is stored")
         return dropped
 
-    def person(self, name: str, fingerprint: str, known: Person | None = None) -> Person:
-        """Make the template: the samples' mean, of unit length, and each sample beside it.
-
-        Args:
-            name: whose it is.
-            fingerprint: of the model that made the embeddings.
-            known: the person to whom the samples (at least one) are added.
-        """
+    def person(self, name: str, fingerprint: str) -> Person:
+        """Make the template: the mean of the samples (at least one), of unit length, and each."""
         embeddings = np.stack([sample.embedding for sample in self._samples])
         qualities = np.array([sample.quality.overall for sample in self._samples], dtype=np.float32)
-        total, count = embeddings.sum(axis=0), len(embeddings)
-        registered, changed = now(), None
-        if known is not None:
-            # The mean of those before is known, not its length: take it as of full length.
-            before = max(1, known.samples)
-            total = total + before * known.embedding
-            count += before
-            embeddings = np.concatenate([known.sample_embeddings, embeddings])
-            qualities = np.concatenate([known.sample_qualities, qualities])
-            registered, changed = known.registered or registered, registered
+        mean = embeddings.mean(axis=0)
         return Person(
             name=name,
-            embedding=(total / np.linalg.norm(total)).astype(np.float32),
+            embedding=(mean / np.linalg.norm(mean)).astype(np.float32),
             fingerprint=fingerprint,
-            registered=registered,
-            samples=count,
-            changed=changed,
+            registered=now(),
+            samples=len(self),
             sample_embeddings=embeddings.astype(np.float32),
             sample_qualities=qualities,
         )

@@ -179,15 +179,13 @@ def store(
             raise doubt
         if not wish.ask(f"{doubt.what}. {doubt.question}"):
             raise StoreError(f"{doubt.what}; nothing is stored")
-    pictures = list(enrolment.pictures_rgb)
     if wish.add:
-        person = enrolment.person(name, recognizer.fingerprint, known)
-        pictures = [*gallery.pictures(name), *pictures]
-    gallery.register(person, pictures, replace=wish.replace or wish.add)
-    if wish.add:
+        rows, qualities = person.sample_embeddings, person.sample_qualities
+        person = gallery.add(name, rows, qualities, enrolment.pictures_rgb)
         added = count(len(enrolment), "sample", "samples")
         print(f"{name} has {added} more ({person.samples} in all)")
     else:
+        gallery.register(person, enrolment.pictures_rgb, replace=wish.replace)
         print(f"{name} is registered ({count(person.samples, 'sample', 'samples')})")
 
 
