@@ -99,6 +99,11 @@ class Enrolment:
         """The poses that samples were taken in, by the names given to them."""
         return {sample.pose: sample.quality.pose for sample in self._samples if sample.pose}
 
+    @property
+    def agreement(self) -> float:
+        """How alike the samples are: the least of their typical similarities to the others."""
+        return float(self._typical().min())
+
     def offer(self, seen: Seen, pose: str = "") -> Verdict:
         """Take a sample if it is one.
 
@@ -173,25 +178,29 @@ class Enrolment:
         return ", ".join([*said, *([f"though {doubt.split(':')[0]}"] if doubt else [])])
 
     def _drop_outlier(self) -> bool:
-        """Drop the sample that disagrees, where there are enough to tell which one that is."""
-        if len(self._samples) < 3 or (outlier := self._outlier()) is None:
-            return False
-        del self._samples[outlier]
-        self._dropped += 1
-        return True
+        """Drop samples that disagree, while there are enough to tell which ones these are."""
+        before = self._dropped
+        while len(self._samples) >= 3 and (outlier := self._outlier()) is not None:
+            del self._samples[outlier]
+            self._dropped += 1
+        return self._dropped > before
 
     def _outlier(self) -> int | None:
         """Find the sample least like the others, if it is less alike than samples must be."""
+        typical = self._typical()
+        worst = int(typical.argmin())
+        return worst if typical[worst] < self._agreement else None
+
+    def _typical(self) -> np.ndarray:
+        """Each sample's median similarity to the others, (samples,); 1 where there is one only."""
         if len(self._samples) < 2:
-            return None
+            return np.ones(len(self._samples))
         embeddings = np.stack([sample.embedding for sample in self._samples])
         similarities = embeddings @ embeddings.T
         others = ~np.eye(len(embeddings), dtype=bool)
-        typical = np.array(
+        return np.array(
             [np.median(row[mask]) for row, mask in zip(similarities, others, strict=True)]
         )
-        worst = int(typical.argmin())
-        return worst if typical[worst] < self._agreement else None
 
 
 def _sample(seen: Seen, pose: str) -> _Sample:
