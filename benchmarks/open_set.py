@@ -67,7 +67,7 @@ def draw_people(lfw: Path, people: int, probes: int, strangers: int) -> tuple[
 
 def enrol(recognizer: Recognizer, registered: dict[str, list[Path]], folder: Path) -> list[Person]:
     """Register everybody as the command does; say who is refused and why."""
-    gallery = Gallery(folder / "e.pkl", folder / "faces")
+    gallery = Gallery(folder / "e.pkl", folder / "faces", encrypt=False)
     for name, paths in registered.items():
         try:
             with contextlib.redirect_stdout(io.StringIO()):
