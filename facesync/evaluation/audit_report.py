@@ -14,12 +14,14 @@ import numpy as np
 
 from facesync.data.datasets import FaceDataset
 from facesync.data.left_out import read_list, write_list
-from facesync.errors import PictureError, UsageError
+from facesync.errors import DataError, PictureError, UsageError
 from facesync.evaluation.audit import Detector, find_faults
 from facesync.evaluation.audit_cache import embed_set
 from facesync.evaluation.contact_sheet import Entry, write_sheets
 from facesync.evaluation.findings import (
+    EXACT_COPY,
     KINDS,
+    NEAR_COPY,
     SAME_PERSON,
     TWO_PEOPLE,
     Finding,
@@ -77,10 +79,24 @@ class Audit:
         return "\n".join(lines)
 
 
-def default_output(source: Path) -> Path:
-    """Return the folder beside a set where its audit goes."""
-    stem = source.with_suffix("") if source.is_file() else source.resolve()
-    return stem.with_name(f"{stem.name}_audit")
+def check_paths(source: Path, output: Path | None) -> Path:
+    """Check, before weights are loaded, where a set is read and its audit goes.
+
+    Returns:
+        The output folder: beside the set, `<set>_audit`, where none is named.
+
+    Raises:
+        DataError: there is no such set.
+        UsageError: the output lies among the pictures, where it would be taken for an identity.
+    """
+    if not source.exists():
+        raise DataError(f"{source}: no such folder or pack")
+    if output is None:
+        beside = source.with_suffix("") if source.is_file() else source.resolve()
+        return beside.with_name(f"{beside.name}_audit")
+    if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
+        raise UsageError(f"--output {output} lies in {source}, among the pictures; name another")
+    return output
 
 
 def audit(
@@ -101,9 +117,7 @@ def audit(
     Raises:
         DataError: the set cannot be used.
         FileError: a file cannot be written.
-        UsageError: the output would lie among the pictures.
     """
-    refuse_inside(source, output)
     dataset = FaceDataset(source, min_images=1, max_images=sys.maxsize)
     embedded = embed_set(dataset, model, output / _CACHE)
     logger.info(
@@ -120,16 +134,6 @@ def audit(
         reasons.update((dataset.names[found.picture], found.reason()) for found in findings)
         write_list(dataset.list_path, reasons)
     return Audit(dataset, findings, csv, sheets, applied=apply and bool(findings))
-
-
-def refuse_inside(source: Path, output: Path) -> None:
-    """Raise where an output folder would be taken for an identity.
-
-    Raises:
-        UsageError: it lies in the folder of the pictures, or is it.
-    """
-    if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
-        raise UsageError(f"--output {output} lies in {source}, among the pictures; name another")
 
 
 def _write_all_sheets(
@@ -163,8 +167,8 @@ def _entries(findings: Sequence[Finding], dataset: FaceDataset) -> list[Entry]:
         title = dataset.names[first.picture]
         if len(group) > 1:
             title += f" and {len(group) - 1} more of this identity"
-        if first.other:
-            title += f"  ·  {first.other}"
+        if first.kind in (EXACT_COPY, NEAR_COPY):
+            title += f", copy of {first.other}"
         flagged = tuple(found.picture for found in group[:_FLAGGED])
         entries.append(Entry(flagged, first.compare, title, f"{first.evidence}: {first.action}"))
     return entries

@@ -20,7 +20,8 @@ _PICTURE = 112
 _GAP = 8
 _AROUND = 24
 _COLUMNS, _ROWS = 2, 8
-_ENTRY_WIDTH = 7 * (_PICTURE + _GAP)
+_PICTURES = 7  # widest entry: one flagged, three of its identity, three of another
+_ENTRY_WIDTH = _PICTURES * (_PICTURE + _GAP) + 4 * _GAP
 _LINE = 17
 _ENTRY_HEIGHT = _PICTURE + 2 * _LINE + 3 * _GAP
 _TITLE_HEIGHT = 52
@@ -33,7 +34,7 @@ class Entry:
 
     Attributes:
         flagged: indices of the pictures it is about, at most 3.
-        beside: indices of those to compare with, at most 6 less one or two.
+        beside: indices of those to compare with; with `flagged` at most 7.
         title: which picture or identity it is.
         evidence: what was measured.
     """

@@ -1,0 +1,55 @@
+"""What the benchmarks share: real data where there is any, and how time is taken."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+# Before torch is imported: both ways of a benchmark get one thread each, on a busy machine too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def shared_data() -> Path | None:
+    """Return the folder of real data, or None; says so where there is none."""
+    folder = Path(os.environ.get("FACESYNC_SHARED", ROOT.parent / "shared")) / "data"
+    if folder.is_dir():
+        return folder
+    print("real data (FACESYNC_SHARED, else ../shared) is not on this machine: left out")
+    return None
+
+
+def video_frames(path: Path, step: int = 1) -> Iterator[np.ndarray]:
+    """Yield every `step`-th frame of a video, uint8 RGB."""
+    video = cv2.VideoCapture(str(path))
+    number = 0
+    while video.grab():
+        if number % step == 0:
+            decoded, frame_bgr = video.retrieve()
+            if decoded:
+                yield np.ascontiguousarray(frame_bgr[:, :, ::-1])
+        number += 1
+    video.release()
+
+
+def processor_ms(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median processor time in ms of each way, taken in turns in one run.
+
+    Processor time, not the clock's: what else the machine does stays out of it. It counts all
+    threads together, so that a way gains nothing by using several.
+    """
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for number in range(rounds + 1):
+        for way, action in ways.items():
+            started = time.process_time()
+            action()
+            if number:  # the first round warms up
+                times[way].append(1000 * (time.process_time() - started))
+    return {way: statistics.median(taken) for way, taken in times.items()}
