@@ -57,6 +57,8 @@ class Item:
 
 @dataclass(frozen=True)
 class Damaged:
+    """A damaged set: which pairs of identities are one person, which identities are two."""
+
     items: list[Item]
     split: set[frozenset[int]]
     merged: set[int]

@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from facesync.data.pack import Fault, Pack
-from facesync.data.progress import Progress
+from facesync.data.progress import BAR_AFTER_SECONDS, Progress
 from facesync.images import IMAGE_SUFFIXES, MARKER_HEAD, MARKER_TAIL, marker_fault
 
 _READERS = 16
-_BAR_AFTER_SECONDS = 2
 
 
 def is_picture_folder(folder: Path) -> bool:
@@ -48,7 +47,7 @@ def files_in_folder(folder: Path, left_out: list[tuple[str, str]]) -> dict[str, 
     with (
         ThreadPoolExecutor(_READERS) as readers,
         Progress(
-            total=len(identities), unit=" identities", desc="Looking", delay=_BAR_AFTER_SECONDS
+            total=len(identities), unit=" identities", desc="Looking", delay=BAR_AFTER_SECONDS
         ) as bar,
     ):
         for path, (readable, faults) in zip(
@@ -92,9 +91,7 @@ def files_in_pack(pack: Pack, left_out: list[tuple[str, str]]) -> dict[str, list
     """Keys by identity, as the file names they would get but for the suffix."""
     files: dict[str, list[str]] = defaultdict(list)
     faults = list(pack.faults)
-    with Progress(
-        total=len(pack), unit=" records", desc="Looking", delay=_BAR_AFTER_SECONDS
-    ) as bar:
+    with Progress(total=len(pack), unit=" records", desc="Looking", delay=BAR_AFTER_SECONDS) as bar:
         for record in pack.records():
             bar.update()
             if isinstance(record, Fault):

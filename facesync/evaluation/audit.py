@@ -9,13 +9,14 @@ they find in that half and in the other.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Protocol
 
 import cv2
 import numpy as np
 
 from facesync.data.datasets import FaceDataset
-from facesync.data.progress import Progress
+from facesync.data.progress import BAR_AFTER_SECONDS, Progress
 from facesync.evaluation import findings as kinds
 from facesync.evaluation.audit_cache import SetEmbeddings
 from facesync.evaluation.duplicates import changed_copies, same_bytes
@@ -29,6 +30,7 @@ from facesync.evaluation.identities import (
     similar_rows,
     split_in_two,
     stranger_similarity,
+    unit,
 )
 from facesync.faces.detection import Face
 from facesync.images import read_image_rgb
@@ -157,37 +159,49 @@ class _Audit:
         self._found.setdefault(found.picture, found)
 
     def _find_two_people(self) -> list[Finding]:
-        """Part identities as long as two people are in them; the smaller parts count no more."""
+        """Part identities that are several people; all parts but the largest count no more."""
         result = []
-        one_person, apart = self._scale.at(ONE_PERSON_FROM), self._scale.at(TWO_PEOPLE_BELOW)
-        for members in self._members.values():
-            rest = members[self._counting[members]]
-            while len(rest) >= 2 * TWO_PEOPLE_PICTURES:
-                smaller, similarity = split_in_two(self._vectors[rest])
-                parts = rest[smaller], rest[~smaller]
-                if similarity > apart or any(
-                    len(part) < TWO_PEOPLE_PICTURES or coherence(self._vectors[part]) < one_person
-                    for part in parts
-                ):
-                    break
+        for members in Progress(
+            self._members.values(), unit=" identities", desc="Parting", delay=BAR_AFTER_SECONDS
+        ):
+            counting = members[self._counting[members]]
+            largest, *parts = sorted(self._people_in(counting), key=len, reverse=True)
+            for part in parts:
+                similarity = float(self._mean(part) @ self._mean(largest))
                 evidence = (
-                    f"{len(parts[0])} of {len(rest)} pictures; similarity of the two parts "
-                    f"{similarity:.2f}"
+                    f"{len(part)} of {len(counting)} pictures; "
+                    f"similarity of the two parts {similarity:.2f}"
                 )
                 action = "leave out, or make the part an identity of its own"
-                for index in parts[0].tolist():
+                for index in part.tolist():
                     result.append(
-                        Finding(index, kinds.TWO_PEOPLE, evidence, "", action, apart - similarity)
+                        Finding(index, kinds.TWO_PEOPLE, evidence, "", action, 1 - similarity)
                     )
-                self._counting[parts[0]] = False
-                rest = parts[1]
+                self._counting[part] = False
         return result
+
+    def _people_in(self, members: np.ndarray) -> list[np.ndarray]:
+        """Part pictures in two, and the parts again, as long as both are one person each."""
+        if len(members) < 2 * TWO_PEOPLE_PICTURES:
+            return [members]
+        group, similarity = split_in_two(self._vectors[members])
+        parts = members[group], members[~group]
+        one_person = self._scale.at(ONE_PERSON_FROM)
+        if similarity > self._scale.at(TWO_PEOPLE_BELOW) or any(
+            len(part) < TWO_PEOPLE_PICTURES or coherence(self._vectors[part]) < one_person
+            for part in parts
+        ):
+            return [members]
+        return [person for part in parts for person in self._people_in(part)]
+
+    def _mean(self, members: np.ndarray) -> np.ndarray:
+        return unit(self._vectors[members].sum(axis=0))
 
     def _find_same_bytes(self) -> None:
         for group in same_bytes(self._embedded.ids):
             indices = [index for index in group.tolist() if index not in self._found]
             if len(indices) > 1:
-                kept = min(indices, key=lambda index: (-self._loyalty(index), index))
+                kept = reduce(self._better_copy, indices)
                 for index in indices:
                     if index != kept:
                         self._add_copy(index, kept, kinds.EXACT_COPY, "the same bytes", 0.0)
@@ -198,17 +212,19 @@ class _Audit:
         for one, other, similarity, correlation in changed_copies(
             self._vectors, candidate, self._picture
         ):
-            same = self._labels[one] == self._labels[other]
-            if same or self._loyalty(one) >= self._loyalty(other):
-                kept, copy = one, other
-            else:
-                kept, copy = other, one
+            kept = self._better_copy(one, other)
+            copy = other if kept == one else one
             evidence = f"similarity {similarity:.2f}, detail {correlation:.2f}"
             self._add_copy(copy, kept, kinds.NEAR_COPY, evidence, correlation)
             candidate[copy] = False
 
+    def _better_copy(self, one: int, other: int) -> int:
+        """Choose the copy to keep: the first, or the one that looks more like its identity."""
+        same = self._labels[one] == self._labels[other]
+        return one if same or self._loyalty(one) >= self._loyalty(other) else other
+
     def _loyalty(self, index: int) -> float:
-        """How much a picture looks like its identity; of two copies that one is kept."""
+        """How much a picture looks like its identity, -1 where it has no other picture."""
         return float(np.nan_to_num(self._own[index], nan=-1.0))
 
     def _add_copy(self, copy: int, kept: int, kind: str, evidence: str, strength: float) -> None:
@@ -218,7 +234,9 @@ class _Audit:
         """Ask the detector about the pictures that do not look like their identity."""
         least = self._scale.at(NO_FACE_BELOW)
         doubtful = np.flatnonzero(~(self._own >= least))
-        for index in Progress(doubtful.tolist(), unit=" pictures", desc="Looking for faces"):
+        for index in Progress(
+            doubtful.tolist(), unit=" pictures", desc="Looking for faces", delay=BAR_AFTER_SECONDS
+        ):
             if index in self._found or self._detector.detect(_with_border(self._picture(index))):
                 continue
             own = self._loyalty(index)

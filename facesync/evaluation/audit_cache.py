@@ -16,13 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from facesync.data.datasets import FaceDataset
-from facesync.data.progress import Progress
+from facesync.data.progress import BAR_AFTER_SECONDS, Progress
 from facesync.errors import PictureError
 from facesync.faces.embedding import EMBEDDING_SIZE, FaceModel
 from facesync.files import replacing
 from facesync.images import read_image_rgb
 
 logger = logging.getLogger(__name__)
+
+# What np.load has been seen to raise; TypeError: the file is a single array, no archive.
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile)
 
 _PER_FILE = 512
 _BATCH = 32
@@ -58,7 +61,9 @@ def embed_set(dataset: FaceDataset, model: FaceModel, folder: Path) -> SetEmbedd
     """
     ids = np.zeros(len(dataset), dtype="S32")
     done = SetEmbeddings(np.zeros((len(dataset), EMBEDDING_SIZE), dtype=np.float32), ids)
-    for index in Progress(range(len(dataset)), unit=" pictures", desc="Reading"):
+    for index in Progress(
+        range(len(dataset)), unit=" pictures", desc="Reading", delay=BAR_AFTER_SECONDS
+    ):
         try:
             ids[index] = _content_id(dataset.encoded(index))
         except PictureError as error:
@@ -88,7 +93,9 @@ def _embed(
     """Embed the pictures of these indices into `done`, and save them."""
     unsaved: list[int] = []
     try:
-        with Progress(total=len(missing), unit=" pictures", desc="Embedding") as bar:
+        with Progress(
+            total=len(missing), unit=" pictures", desc="Embedding", disable=not len(missing)
+        ) as bar:
             for start in range(0, len(missing), _BATCH):
                 indices, crops = [], []
                 for index in missing[start : start + _BATCH].tolist():
@@ -129,11 +136,12 @@ class _Files:
         known = np.zeros(len(ids), dtype=bool)
         for path in sorted(self._folder.glob("*.npz")):
             try:
-                with np.load(path, allow_pickle=False) as stored:
+                # Opened here: NumPy leaves a damaged file open.
+                with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                     own, values = stored["ids"], stored["vectors"]
                 if own.dtype != ids.dtype or values.shape != (len(own), vectors.shape[1]):
                     raise ValueError("other shapes")
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            except _DAMAGE as error:
                 logger.warning("%s is damaged and made again (%s)", path, error)
                 continue
             place = np.searchsorted(ids, own)

@@ -25,6 +25,7 @@ _SIDE = 64
 _PART = 44  # of the other picture; room for shifts of up to a tenth each way
 _SIZES = (0.88, 0.92, 0.96, 1.0, 1.04, 1.08, 1.12)
 _BLUR = 4.0
+_LEAST_DETAIL = 1.0  # standard deviation, of 255 grey levels
 _KEPT = 4096
 
 
@@ -39,8 +40,12 @@ def detail_correlation(one: np.ndarray, other: np.ndarray) -> float:
     """Correlation, -1…1, of two pictures' fine detail where they fit best.
 
     The middle of one is looked for in the other (normalised cross-correlation), as it is and
-    mirrored, a little smaller and larger.
+    mirrored, a little smaller and larger. 0 where one of them has no detail: in even pictures
+    there is nothing to compare, and rounding errors would fit perfectly.
     """
+    middle = slice((_SIDE - _PART) // 2, (_SIDE + _PART) // 2)
+    if min(one[middle, middle].std(), other[middle, middle].std()) < _LEAST_DETAIL:
+        return 0.0
     best = -1.0
     for picture in (one, one[:, ::-1]):
         for size in _SIZES:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facesync.data.progress import BAR_AFTER_SECONDS, Progress
+
 _ROWS = 2048
 _ROUNDS = 10
 
@@ -93,7 +95,7 @@ def rivals(
     """
     nearest = np.full(len(labels), -1)
     best = np.full(len(labels), -1, dtype=np.float32)
-    for start in range(0, len(labels), _ROWS):
+    for start in _blocks(len(labels), _ROWS):
         rows = slice(start, start + _ROWS)
         similarity = vectors[rows] @ directions.T
         similarity[person[labels[rows], None] == person[None, :]] = -1
@@ -140,13 +142,19 @@ def similar_rows(
     Yields:
         For each block the first rows, the second ones (larger) and their similarities.
     """
-    for start in range(0, len(vectors), rows_at_once):
+    for start in _blocks(len(vectors), rows_at_once):
         for other in range(start, len(vectors), rows_at_once):
             block = vectors[start : start + rows_at_once] @ vectors[other : other + rows_at_once].T
             if other == start:
                 block[np.tril_indices(len(block))] = -1
             first, second = np.nonzero(block >= least)
             yield first + start, second + other, block[first, second]
+
+
+def _blocks(rows: int, at_once: int) -> Progress:
+    return Progress(
+        range(0, rows, at_once), unit=" blocks", desc="Comparing", delay=BAR_AFTER_SECONDS
+    )
 
 
 def coherence(vectors: np.ndarray) -> float:
