@@ -96,8 +96,9 @@ class Enrolment:
 
     @property
     def poses(self) -> dict[str, Pose]:
-        """The poses that samples were taken in, by the names given to them."""
-        return {sample.pose: sample.quality.pose for sample in self._samples if sample.pose}
+        """The poses that samples were taken in, by the names given to them; the first of each."""
+        latest_first = reversed(self._samples)
+        return {sample.pose: sample.quality.pose for sample in latest_first if sample.pose}
 
     @property
     def agreement(self) -> float:

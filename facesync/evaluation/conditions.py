@@ -10,7 +10,7 @@ round (exact McNemar test, 5 %).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 from facesync.evaluation.crop_variants import mirrored
 from facesync.evaluation.degradations import DEGRADATIONS, Degradation
 from facesync.evaluation.embeddings import Detector, Embedder, detector_label, unit
+from facesync.evaluation.pictures import Picture
 from facesync.evaluation.protocols import PairSet
 from facesync.evaluation.settings import EvaluateSettings
 from facesync.faces.detection import Face, FaceDetector
@@ -161,23 +162,28 @@ class _Runner:
         probes = [subset.pairs.pictures[index] for index in subset.pairs.right]
 
         def embed(name: str, remedy: Callable[[np.ndarray], np.ndarray] | None = None,
-                  **options: bool) -> np.ndarray:  # fmt: skip
+                  pictures: Sequence[Picture] = probes, **options: bool) -> np.ndarray:  # fmt: skip
             def change(image_rgb: np.ndarray, key: str) -> np.ndarray:
                 changed = image_rgb if degrade is None else degrade(image_rgb, key)
                 return changed if remedy is None else remedy(changed)
 
             embedder = self._embedder(suffix + name, change, **options)
-            return embedder.embed(probes, f"{condition}{name}").vectors
+            return embedder.embed(pictures, f"{condition}{name}").vectors
 
         nothing = embed("")
+        missed = np.flatnonzero(np.isnan(nothing[:, 0]))
+        larger = nothing.copy()
+        larger[missed] = embed(
+            "-larger", pictures=[probes[index] for index in missed], enlarging=True
+        )
         right = {
             "nothing": _right(subset, nothing),
             "CLAHE": _right(subset, embed("-clahe", equalize)),
             "gamma": _right(subset, embed("-gamma", correct_gamma)),
-            "larger": _right(subset, embed("-larger", enlarging=True)),
+            "larger": _right(subset, larger),
             "mirror": _right(subset, unit(nothing + embed("", mirror=True)), mirror=True),
         }
-        return right, int(np.isnan(nothing[:, 0]).sum())
+        return right, len(missed)
 
     def _degrade(self, degradation: Degradation) -> Callable[[np.ndarray, str], np.ndarray]:
         def change(image_rgb: np.ndarray, key: str) -> np.ndarray:

@@ -107,11 +107,11 @@ def test_a_store_that_cannot_be_read_is_said_and_stays(menu, gallery):
     gallery.path.parent.mkdir()
     gallery.path.write_bytes(b"damaged")
     app = menu()
-    app.expect("known .*was not opened: it is damaged")
+    app.expect("known .*e.pkl is damaged")
     for choice in ("2", "3"):
         app.expect("Choose 1-6: ")
         app.type(choice)
-        app.expect("error: .*was not opened: it is damaged")
+        app.expect("error: .*e.pkl is damaged")
     app.expect("Choose 1-6: ")
     app.type("6")
     assert app.exit_code() == 0
