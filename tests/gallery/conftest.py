@@ -21,6 +21,28 @@ def pictures(number: int = 2, shade: int = 100) -> list[np.ndarray]:
     return [np.full((40, 40, 3), shade + i, dtype=np.uint8) for i in range(number)]
 
 
+def enrolled(name: str, seed: int = 1, number: int = 3) -> Person:
+    """Somebody with samples of their own beside the template."""
+    rows = np.stack([unit(1000 * seed + i) for i in range(number)])
+    mean = rows.mean(axis=0)
+    template = (mean / np.linalg.norm(mean)).astype(np.float32)
+    qualities = np.linspace(0.5, 1, number, dtype=np.float32)
+    return Person(name, template, "model-a", now(), number, None, rows, qualities)
+
+
 @pytest.fixture
 def gallery(tmp_path) -> Gallery:
-    return Gallery(tmp_path / "models" / "face_embeddings.pkl", tmp_path / "faces")
+    """A gallery whose files are plain, so that tests can look into them."""
+    store = tmp_path / "models" / "face_embeddings.pkl"
+    return Gallery(store, tmp_path / "faces", encrypt=False)
+
+
+@pytest.fixture
+def sealed(gallery) -> Gallery:
+    """The same place, encrypted as the app does it unless told otherwise."""
+    return Gallery(gallery.path, gallery.faces)
+
+
+@pytest.fixture(params=["plain", "sealed"])
+def either(request) -> Gallery:
+    return request.getfixturevalue({"plain": "gallery", "sealed": "sealed"}[request.param])

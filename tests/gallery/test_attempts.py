@@ -1,0 +1,114 @@
+"""Wrong attempts pause for longer and longer, over restarts, and lock nobody out for ever."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import stat
+
+import pytest
+
+from facesync.errors import StoreError
+from facesync.gallery import attempts
+from facesync.gallery.attempts import FREE_ATTEMPTS, LONGEST_PAUSE_SECONDS, pause_seconds
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "models" / "e.pkl"
+
+
+def wrong(store, times: int, now: float = 1000.0, name: str = "Ada") -> None:
+    for _ in range(times):
+        attempts.record(store, name, False, now)
+
+
+def paused(store, now: float, name: str = "Ada") -> bool:
+    try:
+        attempts.check(store, name, now)
+    except StoreError as error:
+        assert "try again in" in str(error) and "\n" not in str(error)
+        return True
+    return False
+
+
+def test_pauses_grow_and_are_capped():
+    assert [pause_seconds(n) for n in range(3, 9)] == [0, 0, 30, 60, 120, 240]
+    assert pause_seconds(10**5) == LONGEST_PAUSE_SECONDS
+
+
+def test_five_wrong_ones_pause(store):
+    attempts.check(store, "Ada", 0)
+    wrong(store, 4)
+    assert not paused(store, 1000)
+    wrong(store, 1)
+    assert paused(store, 1000) and paused(store, 1029.9) and not paused(store, 1030)
+    assert paused(store, 1000, "ADA") and not paused(store, 1000, "Bob")
+    wrong(store, 1, 1030)
+    assert paused(store, 1089) and not paused(store, 1090)
+
+
+def test_a_right_one_ends_the_row(store):
+    attempts.record(store, "Ada", True, 1000)
+    assert not attempts.file_of(store).exists()
+    wrong(store, 4)
+    attempts.record(store, "Ada", True, 1000)
+    wrong(store, 4)
+    assert not paused(store, 1000)
+
+
+def test_a_clock_that_goes_back_neither_ends_nor_lengthens_a_pause(store):
+    wrong(store, 5, 1_000_000)
+    assert paused(store, 10)
+    assert paused(store, 39) and not paused(store, 40)
+
+
+def test_names_are_not_in_the_file(store):
+    wrong(store, 2, name="Ada Lovelace")
+    file = attempts.file_of(store)
+    assert b"Ada" not in file.read_bytes()
+    if os.name == "posix":
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    attempts.forget(store, ["ada lovelace"])
+    assert json.loads(file.read_text())["counts"] == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"salt": 1, "counts": {}, "others": 0}',
+        b'{"salt": "x", "counts": {"a": {"wrong": 1e99, "last": 0}}, "others": 0}',
+        b'{"salt": "x", "counts": {"a": {"wrong": 9, "last": Infinity}}, "others": 0}',
+        b'{"salt": "x", "counts": {"a": {"wrong": -9, "last": 0}}, "others": 0}',
+    ],
+)  # fmt: skip
+def test_damage_is_said_and_neither_locks_out_nor_starts_afresh(store, content, caplog):
+    file = attempts.file_of(store)
+    file.parent.mkdir()
+    file.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert not paused(store, 1000)
+    assert "was damaged" in caplog.text
+    assert file.with_name(f"{file.name}.damaged").read_bytes() == content
+    wrong(store, 1)
+    assert paused(store, 1000) and not paused(store, 1000 + 30)
+    attempts.record(store, "Ada", True, 1031)
+    wrong(store, FREE_ATTEMPTS - 1, 1032)
+    assert not paused(store, 1032)
+
+
+def _three_wrong(store) -> None:
+    wrong(store, 3)
+
+
+def test_two_processes_count_together(store):
+    context = multiprocessing.get_context("spawn")
+    both = [context.Process(target=_three_wrong, args=(store,)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    state = json.loads(attempts.file_of(store).read_text())
+    assert [count["wrong"] for count in state["counts"].values()] == [6]

@@ -1,0 +1,125 @@
+"""Who is deleted is gone from everything, and who asks gets all that is stored."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import unicodedata
+import zipfile
+
+import numpy as np
+import pytest
+
+from facesync.errors import StoreError
+from facesync.files import temporary_beside
+from facesync.gallery import attempts, samples
+from facesync.gallery.exports import export
+from facesync.images import read_image_rgb
+from tests.gallery.conftest import enrolled, pictures
+from tests.gallery.test_store import HARD_NAMES
+
+
+def opened(gallery) -> bytes:
+    """Everything that lies there, and what is sealed in it."""
+    root = gallery.faces.parent
+    content = b"".join(p.read_bytes() for p in root.rglob("*") if p.is_file())
+    for path in (gallery.path, gallery.backup):
+        content += gallery.content_of(path).plain if path.exists() else b""
+    return content + "\n".join(str(p.relative_to(root)) for p in root.rglob("*")).encode()
+
+
+@pytest.mark.parametrize("name", ["Zoë Quist", *HARD_NAMES[2:6]])
+def test_nothing_is_left(either, name):
+    gone = enrolled(name)
+    either.register(enrolled("Bob", 2), pictures())
+    either.register(gone, pictures(shade=37))
+    either.register(enrolled("Bob", 4), pictures(), replace=True)
+    temporary_beside(either.path).write_bytes(either.path.read_bytes())
+    attempts.record(either.path, name, False)
+    assert either.delete(unicodedata.normalize("NFD", name)) == name
+    left = opened(either)
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert unicodedata.normalize(form, name).encode() not in left
+    for vector in (gone.embedding, *gone.sample_embeddings):
+        assert vector.tobytes() not in left
+    assert [p.name for p in either.people()] == ["Bob"]
+    assert len(either.pictures("Bob")) == 2
+
+
+def test_what_cannot_be_removed_is_told(either, monkeypatch):
+    either.register(enrolled("Ada"), pictures())
+    monkeypatch.setattr(samples, "remove", lambda folder: 0)
+    with pytest.raises(StoreError, match=r"something of Ada is left in .*sample_1\.jpg"):
+        either.delete("Ada")
+
+
+def test_a_copy_that_is_left_is_found(either, monkeypatch):
+    either.register(enrolled("Ada"), pictures())
+    either.register(enrolled("Bob", 2), pictures())
+    monkeypatch.setattr(type(either), "_remove_temporary", lambda self: None)
+    temporary_beside(either.path).write_bytes(either.path.read_bytes())
+    with pytest.raises(StoreError, match=r"left in .*\.tmp"):
+        either.delete("Ada")
+
+
+def test_a_longer_name_is_no_trace(either):
+    either.register(enrolled("Ada"), pictures())
+    either.register(enrolled("Adam", 2), pictures())
+    assert either.delete("Ada") == "Ada"
+
+
+def test_somebody_in_the_backup_only(either):
+    """As a restore leaves it."""
+    either.register(enrolled("Ada"), [])
+    either.register(enrolled("Bob", 2), [])
+    either.register(enrolled("Cid", 3), [])
+    with either.locked():
+        either.put(either.content(), [enrolled("Bob", 2)])
+    assert either.find("Ada") is None
+    assert either.delete("Ada") == "Ada"
+    assert [p.name for p in either.content_of(either.backup).people] == ["Bob", "Cid"]
+    either.path.unlink()  # then the backup is all there is: the others stay in it
+    assert either.delete("Cid") == "Cid"
+    assert [p.name for p in either.content_of(either.backup).people] == ["Bob"]
+
+
+def test_a_backup_that_cannot_be_read_is_not_the_last_copy_to_go(gallery):
+    gallery.register(enrolled("Ada"), pictures())
+    gallery.backup.write_bytes(b"damaged")
+    gallery.path.rename(gallery.path.with_suffix(".away"))
+    assert gallery.delete("Ada") == "Ada"  # her pictures
+    assert gallery.backup.read_bytes() == b"damaged"
+    gallery.path.with_suffix(".away").rename(gallery.path)
+    assert gallery.delete("Ada") == "Ada"
+    assert gallery.content_of(gallery.backup).people == []
+
+
+def test_everybody(either):
+    for seed, name in enumerate(HARD_NAMES):
+        either.register(enrolled(name, seed + 1), pictures(1))
+    attempts.record(either.path, "con", False)
+    assert sorted(either.delete_all()) == sorted(HARD_NAMES)
+    assert either.people() == []
+    left = [p.name for p in either.faces.parent.rglob("*") if p.is_file()]
+    assert all(name.endswith(".lock") for name in left)
+    assert either.delete_all() == []
+
+
+@pytest.mark.parametrize("name", HARD_NAMES)
+def test_export(either, name, tmp_path):
+    ada, file = enrolled(name), tmp_path / "out" / "x.zip"
+    either.register(ada, pictures(3))
+    assert export(either, name, file) == 3
+    if os.name == "posix":
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    with zipfile.ZipFile(file) as archive:
+        facts = json.loads(archive.read("person.json"))
+        shown = [read_image_rgb(archive.read(f"pictures/{p}")) for p in facts["pictures"]]
+        assert len(archive.namelist()) == 4
+    np.testing.assert_array_equal(np.float32(facts["embedding"]), ada.embedding)
+    np.testing.assert_array_equal(np.float32(facts["sample_embeddings"]), ada.sample_embeddings)
+    assert (facts["name"], facts["registered"]) == (name, ada.registered.isoformat())
+    assert [p.tolist() for p in shown] == [p.tolist() for p in either.pictures(name)]
+    with pytest.raises(StoreError, match="nobody is registered as Bob"):
+        export(either, "Bob", file)

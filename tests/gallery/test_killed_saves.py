@@ -1,0 +1,116 @@
+"""A process that is killed, at any moment of a save, leaves the old or the new state."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from facesync.gallery.store import Gallery
+from tests.gallery.conftest import enrolled, pictures
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="fork and SIGKILL are POSIX")
+
+OLD, NEW, BOB = enrolled("Ada", 1), enrolled("Ada", 2), enrolled("Bob", 3)
+STAGES = {"open", "os.remove", "os.rename", "os.mkdir", "os.rmdir"}
+
+
+def forked(action: Callable[[], None]) -> int:
+    """Run something in a child of this process, which has imported everything already."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            action()
+            status = 0
+        finally:
+            os._exit(status)
+    return child
+
+
+def killed_at(stage: int, action: Callable[[], None]) -> bool:
+    """Run a save that kills itself before its n-th step on the disk; whether it got that far."""
+
+    def run() -> None:
+        steps = iter(range(1, 10_000))
+
+        def step(event: str, _: object) -> None:
+            if event in STAGES and next(steps) == stage:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(step)
+        action()
+
+    _, status = os.waitpid(forked(run), 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+def check(gallery: Gallery, *, may_be_gone: bool = False) -> None:
+    """The store opens with the old or the new state, and the next saves and deletions work."""
+    people = {person.name: person for person in Gallery(gallery.path, gallery.faces).people()}
+    np.testing.assert_array_equal(people["Bob"].embedding, BOB.embedding)
+    if "Ada" in people:
+        rows = people["Ada"].sample_embeddings
+        assert any(np.array_equal(rows, state.sample_embeddings) for state in (OLD, NEW))
+    else:
+        assert may_be_gone
+    if gallery.backup.exists():
+        gallery.content_of(gallery.backup)
+
+
+@pytest.mark.parametrize("what", ["replace", "add nobody", "delete", "encrypt"])
+def test_killed_at_every_step(gallery, sealed, what, tmp_path):
+    first = gallery if what == "encrypt" else sealed
+    first.register(BOB, pictures())
+    first.register(OLD, pictures())
+    actions: dict[str, Callable[[], object]] = {
+        "replace": lambda: sealed.register(NEW, pictures(shade=30), replace=True),
+        "add nobody": lambda: sealed.register(enrolled("Cid", 4), pictures()),
+        "delete": lambda: sealed.delete("Ada"),
+        "encrypt": lambda: sealed.reseal(sealed.keys.new),
+    }
+    saved = tmp_path / "saved"
+    shutil.copytree(gallery.path.parent, saved / "models")
+    shutil.copytree(gallery.faces, saved / "faces")
+    stage = 1
+    while killed_at(stage, actions[what]):
+        check(sealed, may_be_gone=what == "delete")
+        sealed.register(NEW, pictures(), replace=True)
+        assert len(sealed.pictures("Ada")) == 2
+        assert sealed.delete("Ada") == "Ada"
+        for folder in (gallery.path.parent, gallery.faces):
+            shutil.rmtree(folder)
+            shutil.copytree(saved / folder.name, folder)
+        stage += 1
+    assert stage > 10
+
+
+def test_killed_200_times_at_random(sealed):
+    chance = random.Random(1)
+    sealed.register(BOB, pictures(1))
+    sealed.register(OLD, pictures(1))
+
+    def save_for_ever() -> None:
+        while True:
+            for state in (NEW, OLD):
+                sealed.register(state, pictures(1), replace=True)
+
+    killed = 0
+    for _ in range(200):
+        child = forked(save_for_ever)
+        time.sleep(chance.uniform(0.0, 0.06))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        killed += os.WIFSIGNALED(status)
+        check(sealed)
+    assert killed == 200
+    sealed.register(NEW, pictures(), replace=True)
+    assert sealed.delete("Ada") == "Ada"

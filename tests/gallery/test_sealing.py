@@ -1,0 +1,256 @@
+"""What is sealed opens with its key only, and tells tampering from a key that is wrong."""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+import threading
+
+import keyring
+import numpy as np
+import pytest
+from keyring.backend import KeyringBackend
+
+from facesync.errors import StoreError
+from facesync.gallery import keys
+from facesync.gallery.keys import KeyChain, config_folder, key_file
+from facesync.gallery.store import Gallery
+from facesync.pickles import dumps_plain, load_plain
+from tests.gallery.conftest import enrolled, pictures
+
+
+class Ring(KeyringBackend):
+    """A keyring of the system, in memory."""
+
+    priority = 5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[tuple[str, str], str] = {}
+
+    def get_password(self, service, username):
+        return self.kept.get((service, username))
+
+    def set_password(self, service, username, password):
+        self.kept[service, username] = password
+
+
+@pytest.fixture
+def ring(monkeypatch) -> Ring:
+    ring = Ring()
+    monkeypatch.setattr(keyring, "get_keyring", lambda: ring)
+    monkeypatch.setattr(keyring, "get_password", ring.get_password)
+    monkeypatch.setattr(keyring, "set_password", ring.set_password)
+    return ring
+
+
+def again(gallery: Gallery) -> Gallery:
+    """The same place, opened by a program that starts anew."""
+    return Gallery(gallery.path, gallery.faces, keys=KeyChain(ask=lambda question: pytest.fail()))
+
+
+def header(gallery: Gallery) -> dict:
+    return load_plain(gallery.path)["encryption"]["key"]
+
+
+def everything(gallery: Gallery) -> bytes:
+    root = gallery.faces.parent
+    return b"".join(p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file())
+
+
+def test_nothing_can_be_read_without_the_key(sealed):
+    ada = enrolled("Ada Lovelace")
+    sealed.register(ada, pictures())
+    sealed.register(enrolled("Bob", 2), pictures())
+    content = everything(sealed)
+    assert b"Ada" not in content.replace(b"Ada Lovelace/", b"")
+    assert ada.embedding.tobytes() not in content
+    assert b"\xff\xd8\xff" not in content and b"JFIF" not in content
+    assert [p.name for p in again(sealed).people()] == ["Ada Lovelace", "Bob"]
+    assert len(again(sealed).pictures("Ada Lovelace")) == 2
+
+
+def test_the_key_lies_in_the_configuration(sealed):
+    sealed.register(enrolled("Ada"), pictures())
+    file = key_file(header(sealed)["id"])
+    assert file.is_relative_to(config_folder())
+    if os.name == "posix":
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert len(list(file.parent.iterdir())) == 1
+    sealed.register(enrolled("Bob", 2), pictures())
+    assert len(list(file.parent.iterdir())) == 1  # one key for a store
+
+
+def test_a_keyring_is_used_where_there_is_one(sealed, ring):
+    sealed.register(enrolled("Ada"), pictures())
+    assert ("FaceSync", header(sealed)["id"]) in ring.kept
+    assert not config_folder().exists()
+    assert again(sealed).people()
+    ring.kept.clear()
+    with pytest.raises(StoreError, match="is missing: neither in the keyring nor in"):
+        again(sealed).people()
+
+
+def test_a_keyring_that_keeps_keys_in_plain_files_is_not_used(sealed, ring):
+    Ring.priority, before = 0.5, Ring.priority
+    try:
+        sealed.register(enrolled("Ada"), pictures())
+    finally:
+        Ring.priority = before
+    assert not ring.kept and key_file(header(sealed)["id"]).exists()
+
+
+def test_a_keyring_that_hangs_does_not_hang_the_app(sealed, ring, monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(keyring, "set_password", lambda *_: release.wait(60))
+    monkeypatch.setattr(keys, "KEYRING_SECONDS", 0.1)
+    sealed.register(enrolled("Ada"), pictures())
+    assert key_file(header(sealed)["id"]).exists()
+    key_file(header(sealed)["id"]).unlink()
+    monkeypatch.setattr(keyring, "get_password", lambda *_: release.wait(60))
+    with pytest.raises(StoreError, match="keyring did not answer"):
+        again(sealed).people()
+    release.set()
+
+
+def test_a_passphrase(sealed, monkeypatch):
+    monkeypatch.setenv("FACESYNC_PASSPHRASE", "correct horse")
+    sealed.register(enrolled("Ada"), pictures())
+    assert header(sealed)["kind"] == "passphrase" and not config_folder().exists()
+    assert again(sealed).people() and again(sealed).pictures("Ada")
+    before = sealed.path.read_bytes()
+    for given, reason in (("wrong", "the passphrase is wrong"), ("", "set FACESYNC_PASSPHRASE")):
+        monkeypatch.setenv("FACESYNC_PASSPHRASE", given)
+        for use in (
+            again(sealed).people,
+            lambda: again(sealed).register(enrolled("Bob", 2), []),
+            lambda: again(sealed).delete("Ada"),
+            again(sealed).delete_all,
+        ):
+            with pytest.raises(StoreError, match=reason):
+                use()
+        assert sealed.path.read_bytes() == before
+    asked = []
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        return "correct horse"
+
+    chain = KeyChain(ask=ask)
+    one = Gallery(sealed.path, sealed.faces, keys=chain)
+    assert one.people() and len(one.pictures("Ada")) == 2
+    assert len(asked) == 2  # the pictures have the same header, the store is asked for once
+
+
+@pytest.mark.parametrize("change", ["missing", "another", "short", "text"])
+def test_a_key_that_is_not_right_is_one_line_and_nothing_is_overwritten(sealed, change):
+    sealed.register(enrolled("Ada"), pictures())
+    before = everything(sealed)
+    file = key_file(header(sealed)["id"])
+    contents = {"another": base64.b64encode(b"x" * 32), "short": b"eHh4", "text": "ü".encode()}
+    file.unlink() if change == "missing" else file.write_bytes(contents[change])
+    for use in (
+        again(sealed).people,
+        lambda: again(sealed).register(enrolled("Bob", 2), pictures()),
+        lambda: again(sealed).delete("Ada"),
+        lambda: again(sealed).reseal(None),
+    ):
+        with pytest.raises(StoreError, match=r"missing|wrong one|cannot be read") as caught:
+            use()
+        assert "\n" not in str(caught.value)
+    assert everything(sealed) == before
+
+
+def envelope(gallery: Gallery, **changes: object) -> None:
+    data = load_plain(gallery.path)
+    gallery.path.write_bytes(dumps_plain({**data, **changes}))
+
+
+def test_tampering_is_told(sealed):
+    sealed.register(enrolled("Ada"), pictures())
+    whole = load_plain(sealed.path)
+    encryption = whole["encryption"]
+    flipped = bytearray(whole["data"])
+    flipped[100] ^= 1
+    for changes in (
+        {"data": bytes(flipped)},
+        {"data": whole["data"][:-1]},
+        {"data": b""},
+        {"nonce": b"x" * 12},
+        {"nonce": b""},
+        {"format": 3},
+        {"encryption": {**encryption, "cipher": "none"}},
+        {"encryption": {**encryption, "key": {**encryption["key"], "id": "../../../etc/pass"}}},
+        {"encryption": {**encryption, "key": {**encryption["key"], "more": 1}}},
+        {"encryption": {"key": {}}},
+        {"encryption": {}},
+    ):
+        sealed.path.write_bytes(dumps_plain({**whole, **changes}))
+        before = sealed.path.read_bytes()
+        with pytest.raises(StoreError, match=r"damaged|since it was sealed") as caught:
+            again(sealed).register(enrolled("Bob", 2), pictures())
+        assert "\n" not in str(caught.value)
+        assert sealed.path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"n": 2**40}, {"n": 2**14 + 1}, {"r": 1 << 30}, {"p": 10**9}, {"n": True}, {"n": 2}]
+)
+def test_a_header_does_not_make_this_machine_work_without_end(sealed, monkeypatch, numbers):
+    monkeypatch.setenv("FACESYNC_PASSPHRASE", "x")
+    sealed.register(enrolled("Ada"), [])
+    encryption = load_plain(sealed.path)["encryption"]
+    envelope(sealed, encryption={**encryption, "key": {**encryption["key"], **numbers}})
+    with pytest.raises(StoreError, match="what it says of its key is not readable"):
+        again(sealed).people()
+
+
+def test_one_sealed_file_in_the_place_of_another_is_told(sealed):
+    sealed.register(enrolled("Ada"), pictures())
+    sealed.register(enrolled("Bob", 2), pictures())
+    ada, bob = (sealed.folder(name) / "sample_1.jpg.enc" for name in ("Ada", "Bob"))
+    bob.write_bytes(ada.read_bytes())
+    with pytest.raises(StoreError, match="since it was sealed"):
+        sealed.pictures("Bob")
+    sealed.path.write_bytes(ada.read_bytes())
+    with pytest.raises(StoreError, match="since it was sealed"):
+        sealed.people()
+
+
+def test_a_plain_store_is_sealed_by_the_next_save_and_not_by_reading(gallery, sealed):
+    ada = enrolled("Ada")
+    gallery.register(ada, pictures())
+    before = everything(gallery)
+    assert sealed.people() and sealed.pictures("Ada") and sealed.find("Ada")
+    assert everything(gallery) == before
+    gallery.register(enrolled("Bob", 2), pictures())
+    assert not load_plain(gallery.path).get("encryption")
+    sealed.register(enrolled("Cid", 3), pictures())
+    content = everything(sealed)
+    assert ada.embedding.tobytes() not in content and b"JFIF" not in content
+    assert {p.name for p in again(sealed).people()} == {"Ada", "Bob", "Cid"}
+    assert [p.name for p in sealed.content_of(sealed.backup).people] == ["Ada", "Bob"]
+    gallery.register(enrolled("Dan", 4), pictures())  # what is sealed stays sealed
+    assert b"JFIF" not in everything(gallery) and load_plain(gallery.path)["encryption"]
+
+
+def test_resealing(gallery, sealed):
+    gallery.register(enrolled("Ada"), pictures())
+    gallery.register(enrolled("Bob", 2), pictures())
+    with pytest.raises(StoreError, match="is not encrypted"):
+        gallery.reseal(None)
+    seen = [p.tolist() for p in gallery.pictures("Ada")]
+    for _ in range(2):
+        before = load_plain(gallery.path).get("encryption")
+        assert gallery.reseal(gallery.keys.new) == 2
+        assert load_plain(gallery.path)["encryption"] != before
+        assert b"JFIF" not in everything(gallery)
+        assert [p.tolist() for p in again(gallery).pictures("Ada")] == seen
+        assert len(again(gallery).content_of(gallery.backup).people) == 1
+    assert gallery.reseal(None) == 2
+    assert [p.tolist() for p in gallery.pictures("Ada")] == seen
+    assert not list(gallery.faces.rglob("*.enc"))
+    np.testing.assert_array_equal(gallery.find("Ada").embedding, enrolled("Ada").embedding)
