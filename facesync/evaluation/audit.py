@@ -44,6 +44,9 @@ WRONG_BELOW = 0.15
 WRONG_MARGIN = 0.3
 """So is one that is by so much more similar to another identity than to its own."""
 
+MOVE_FROM = 0.75
+"""If it is at least so similar to that identity, it may belong there."""
+
 TWO_PEOPLE_BELOW = 0.4
 """Two parts of an identity less similar than this are two people, if each is one person: …"""
 
@@ -228,7 +231,9 @@ class _Audit:
         return float(np.nan_to_num(self._own[index], nan=-1.0))
 
     def _add_copy(self, copy: int, kept: int, kind: str, evidence: str, strength: float) -> None:
-        self._add(Finding(copy, kind, evidence, self._names[kept], "leave out", strength, (kept,)))
+        self._add(
+            Finding(copy, kind, evidence, self._names[kept], "leave out", strength, ((kept,),))
+        )
 
     def _find_faceless(self) -> None:
         """Ask the detector about the pictures that do not look like their identity."""
@@ -275,7 +280,8 @@ class _Audit:
             if similarity[index] - self._own[index] > margin:
                 other = self._identities[rival[index]]
                 evidence += f", to {other} {similarity[index]:.2f}"
-                action += f", or move to {other}"
+                if similarity[index] >= self._scale.at(MOVE_FROM):
+                    action += f", or move to {other}"
             self._add(
                 Finding(index, kinds.WRONG_IDENTITY, evidence, other, action, float(beyond[index]))
             )
@@ -283,13 +289,13 @@ class _Audit:
     def _picture(self, index: int) -> np.ndarray:
         return read_image_rgb(self._dataset.encoded(index))
 
-    def _pictures_beside(self, found: Finding) -> tuple[int, ...]:
+    def _pictures_beside(self, found: Finding) -> tuple[tuple[int, ...], ...]:
         """Choose the pictures to show beside a finding: its other one, or typical ones."""
         if found.compare:
             return found.compare
         own = self._typical(int(self._labels[found.picture]))
         other = self._typical(self._dataset.label_map[found.other]) if found.other else ()
-        return other if found.kind == kinds.SAME_PERSON else (*own[:_SHOWN], *other[:_SHOWN])
+        return (other,) if found.kind == kinds.SAME_PERSON else (own, other)
 
     def _typical(self, label: int) -> tuple[int, ...]:
         """Return the pictures most like their identity that nothing was found about."""

@@ -34,13 +34,13 @@ class Entry:
 
     Attributes:
         flagged: indices of the pictures it is about, at most 3.
-        beside: indices of those to compare with; with `flagged` at most 7.
+        beside: indices of those to compare with, in groups; with `flagged` at most 7.
         title: which picture or identity it is.
         evidence: what was measured.
     """
 
     flagged: tuple[int, ...]
-    beside: tuple[int, ...]
+    beside: tuple[tuple[int, ...], ...]
     title: str
     evidence: str
 
@@ -117,13 +117,11 @@ def _draw(
 def _places(entry: Entry) -> Iterator[tuple[int, int, bool]]:
     """Yield x in pixels, index and whether it is flagged, of each picture of an entry."""
     x = 0
-    for index in entry.flagged:
-        yield x, index, True
-        x += _PICTURE + _GAP
-    x += _GAP
-    for index in entry.beside:
-        yield x, index, False
-        x += _PICTURE + _GAP
+    for group in (entry.flagged, *entry.beside):
+        for index in group:
+            yield x, index, group is entry.flagged
+            x += _PICTURE + _GAP
+        x += _GAP
 
 
 def _fitting(text: str) -> str:

@@ -33,7 +33,8 @@ class Finding:
         other: the picture it copies (`identity/key`), the identity it looks like, or nothing.
         action: what a person may do about it.
         strength: how far the measurement is beyond its threshold; orders findings of one kind.
-        compare: indices of the pictures to show beside it.
+        compare: indices of the pictures to show beside it, in groups: of its identity, of the
+            other one.
     """
 
     picture: int
@@ -42,7 +43,7 @@ class Finding:
     other: str
     action: str
     strength: float
-    compare: tuple[int, ...] = ()
+    compare: tuple[tuple[int, ...], ...] = ()
 
     def reason(self) -> str:
         """Return why the picture is left out, in words for the list."""

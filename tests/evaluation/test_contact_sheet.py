@@ -16,7 +16,7 @@ def picture(index: int) -> np.ndarray | None:
 
 
 def entries(count: int) -> list[Entry]:
-    return [Entry((n,), (100, 101), f"a/{n}", "similarity 0.5") for n in range(count)]
+    return [Entry((n,), ((100, 101),), f"a/{n}", "similarity 0.5") for n in range(count)]
 
 
 def colours(page: Image.Image) -> set[tuple[int, ...]]:
@@ -41,7 +41,7 @@ def test_of_many_some_are_shown_from_first_to_last(tmp_path, monkeypatch):
 
 
 def test_the_widest_entry_stays_in_its_column(tmp_path):
-    wide = [Entry((n,), (1, 2, 3, 4, 5, 6), "a/1", "") for n in (10, 20)]
+    wide = [Entry((n,), ((1, 2, 3), (4, 5, 6)), "a/1", "") for n in (10, 20)]
     (path,) = write_sheets(tmp_path, "wide", wide, picture)
     page = np.asarray(Image.open(path))
     last = np.flatnonzero((page == (6, 200, 250)).all(axis=2).any(axis=0))
