@@ -11,17 +11,17 @@ identity of the CelebA pack. `--write` puts their names into `leave_out.txt`, wh
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.material import shared_data
 from facesync import cli
 from facesync.data.datasets import FaceDataset
 from facesync.distillation.faces import aligned_face
-from facesync.errors import DataError, FaceSyncError
+from facesync.errors import FaceSyncError
 from facesync.evaluation.metrics import best_threshold, roc
 from facesync.evaluation.protocols import read_lfw_pairs
 from facesync.evaluation.similarities import all_pairs
@@ -29,18 +29,6 @@ from facesync.faces.detection import FaceDetector, main_face
 from facesync.faces.weights import load_face_model
 
 EVERY = 5
-
-
-def shared() -> Path:
-    """Return the folder of material that cannot be shipped.
-
-    Raises:
-        DataError: it is not here.
-    """
-    folder = Path(os.environ.get("FACESYNC_SHARED", "../shared")) / "data"
-    if not (folder / "lfw" / "pairs.txt").is_file():
-        raise DataError(f"{folder} is not here; FACESYNC_SHARED says where it is")
-    return folder
 
 
 def last_fold(pairs: Path) -> list[str]:
@@ -113,10 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--models", nargs="+", default=["embedded", "vggface2"], help="what to measure"
     )
     args = parser.parse_args(argv)
-    try:
-        data = shared()
-    except FaceSyncError as error:
-        print(f"skipped: {error}")
+    data = shared_data()
+    if data is None:
         return cli.DONE
     if args.write:
         write_lists(data, args.write)

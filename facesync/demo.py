@@ -131,7 +131,10 @@ def training_weights() -> str:
         vggface2_state()
     except DownloadError as error:
         log.warning("%s", error)
-        log.warning("The demo goes on with random weights: its model will know these two only.")
+        log.warning(
+            "The demo trains from random weights instead, to show how, and registers and verifies "
+            "with the embedded model."
+        )
         return "none"
     return "vggface2"
 
@@ -172,8 +175,10 @@ def demo(output: Path) -> None:
     plot = models / "training_history.png"
     check(model.exists() and plot.exists(), f"curves: {plot}")
 
-    app = ("--model", model, "--embeddings", models / "face_embeddings.pkl", "--faces",
-           output / "faces", "--offline")  # fmt: skip
+    serving = model if weights == "vggface2" else "embedded"
+    # Not encrypted: no key shall stay behind in the user's keyring or configuration.
+    app = ("--model", serving, "--embeddings", models / "face_embeddings.pkl", "--faces",
+           output / "faces", "--offline", "--no-encrypt")  # fmt: skip
     photos = photographs()
     shots = []
     for number in range(REGISTERED_COPIES):

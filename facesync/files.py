@@ -35,7 +35,8 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
 
     Args:
         path: the file to write.
-        private: readable and writable by its owner alone (mode 0600).
+        private: readable and writable by its owner alone (mode 0600), as are folders that had
+            to be made for it (mode 0700).
 
     Raises:
         FileError: the file cannot be written.
@@ -43,7 +44,10 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     path = Path(path)
     temporary = temporary_beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if private:
+            make_private_folder(path.parent)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             temporary.unlink()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -62,6 +66,20 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner alone (mode 0700).
+
+    Folders that are there already keep their mode: whoever made them may share them on purpose,
+    and the current folder or a home is not this program's to close.
+    """
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

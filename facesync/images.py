@@ -84,12 +84,19 @@ def _to_rgb(picture):  # type: ignore[no-untyped-def]
     return picture.convert("RGB")
 
 
-def save_jpeg(image_rgb: np.ndarray, path: Path, *, private: bool = False) -> None:
-    """Write uint8 RGB (height, width, 3) as a JPEG of quality 95, whole or not at all."""
+def encode_jpeg(image_rgb: np.ndarray) -> bytes:
+    """Encode uint8 RGB (height, width, 3) as a JPEG of quality 95."""
     from PIL import Image
 
-    with replacing(path, private=private) as file:
-        Image.fromarray(image_rgb).save(file, format="JPEG", quality=95)
+    buffer = io.BytesIO()
+    Image.fromarray(image_rgb).save(buffer, format="JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def save_jpeg(image_rgb: np.ndarray, path: Path) -> None:
+    """Write uint8 RGB (height, width, 3) as a JPEG of quality 95, whole or not at all."""
+    with replacing(path) as file:
+        file.write(encode_jpeg(image_rgb))
 
 
 def suffix_of(data: bytes) -> str:

@@ -23,6 +23,18 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["XDG_CACHE_HOME"] = str(config.cache.mkdir("facesync"))
 
 
+@pytest.fixture(autouse=True)
+def own_keys(tmp_path_factory, monkeypatch):
+    """Keep keys in a folder of each test's own, never in the user's keyring or configuration."""
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+    home = tmp_path_factory.mktemp("configuration")
+    for name in ("XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.setenv(name, str(home))
+    if sys.platform == "darwin":
+        monkeypatch.setattr("facesync.gallery.keys.config_folder", lambda: home / "facesync")
+    monkeypatch.delenv("FACESYNC_PASSPHRASE", raising=False)
+
+
 def _shared() -> Path:
     return Path(os.environ.get("FACESYNC_SHARED", ROOT.parent / "shared"))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from facesync.app.camera_hints import why_not
 from facesync.errors import CameraError, PictureError
 from facesync.images import IMAGE_SUFFIXES, read_image_rgb
 
@@ -21,6 +22,11 @@ log = logging.getLogger(__name__)
 
 FIRST_FRAME_SECONDS = 5.0
 """How long a camera may take to give its first frame, and a stream to open."""
+
+
+class DeviceError(CameraError):
+    """A camera or stream is not there, or not there any more: it may come back."""
+
 
 KINDS = "a number (0 is the first camera), a video, a picture, a folder of pictures or an address"
 
@@ -171,43 +177,47 @@ class Device(Camera):
         address: the camera's number, or the stream's address.
 
     Raises:
-        CameraError: it does not open.
+        DeviceError: it does not open.
     """
 
     live = True
 
     def __init__(self, address: int | str) -> None:
+        self._address = address
         self.mirrored = isinstance(address, int)
         if isinstance(address, int):
             self.name = f"camera {address}"
-            self._help = (
-                "is it plugged in, allowed for this program and not in use by another? "
-                "Other cameras are --camera 1, 2, …; a video or a picture can stand in for one"
-            )
             self._capture = cv2.VideoCapture(address)
         else:
             self.name = address
-            self._help = "check the address and that it plays elsewhere"
             limit = round(1000 * FIRST_FRAME_SECONDS)
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
             self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
         if not self._capture.isOpened():
             self._capture.release()
-            raise CameraError(f"{self.name} does not open: {self._help}")
+            raise DeviceError(f"{self.name} does not open: {self._help()}")
         self._start = time.monotonic()
         self._number = 0
+
+    def _help(self) -> str:
+        if isinstance(self._address, int):
+            return why_not(self._address)
+        return "check the address and that it plays elsewhere"
 
     def read(self) -> Frame | None:
         """Return the next frame, waiting for it; see `Camera.read`."""
         asked = time.monotonic()
         while True:
-            good, frame_bgr = self._capture.read()
+            try:
+                good, frame_bgr = self._capture.read()
+            except cv2.error as error:
+                raise DeviceError(f"{self.name} fails: {error.err}") from error
             seconds = time.monotonic()
             if good and frame_bgr is not None and frame_bgr.size:
                 break
             if seconds - asked > FIRST_FRAME_SECONDS:
                 what = "opens but gives no frames" if self._number == 0 else "gives no more frames"
-                raise CameraError(f"{self.name} {what}: {self._help}")
+                raise DeviceError(f"{self.name} {what}: {self._help()}")
             time.sleep(0.05)
         frame = Frame(self._number, seconds - self._start, frame_bgr)
         self._number += 1
@@ -227,7 +237,8 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
         offline: open no connection; a stream is refused.
 
     Raises:
-        CameraError: there is no such thing, or it does not open.
+        CameraError: there is no such thing, or it cannot be read.
+        DeviceError: a camera or stream does not open.
     """
     _quiet_opencv()
     if source.isdecimal():

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import json
+import logging
 import sys
 from collections.abc import Callable
 from functools import partial
 
 from facesync import cli
-from facesync.app import cameras, flows
-from facesync.app.menu import Menu, confirm_delete
+from facesync.app import cameras, doctor, flows, registering, store_commands
+from facesync.app.menu import Menu, confirm, confirm_delete
 from facesync.app.recognizer import Recognizer
+from facesync.app.registering import Registration
 from facesync.app.settings import AppSettings
+from facesync.app.watch import watch_camera, watch_window
+from facesync.app.watching import Watcher
+from facesync.app.window import why_no_window
 from facesync.errors import FaceSyncError, UsageError
-from facesync.gallery.matching import refused
+from facesync.gallery import attempts, audit_log
+from facesync.gallery.matching import Decision, refused
 from facesync.gallery.store import Gallery
+
+log = logging.getLogger(__name__)
 
 
 class Session:
@@ -29,7 +38,7 @@ class Session:
 
     def __init__(self, settings: AppSettings) -> None:
         self.settings = settings
-        self.gallery = Gallery(settings.embeddings, settings.faces)
+        self.gallery = Gallery(settings.embeddings, settings.faces, encrypt=settings.encrypt)
         self.recognizer = Recognizer(settings)
         self.open_camera = partial(cameras.open_camera, settings.camera, offline=settings.offline)
 
@@ -43,31 +52,51 @@ def run(settings: AppSettings, args: argparse.Namespace) -> int:
 
 
 def _register(session: Session, args: argparse.Namespace) -> int:
-    common = session.gallery, session.recognizer, args.name
+    wish = Registration(
+        args.name,
+        replace=args.replace,
+        add=args.add,
+        same_person=args.same_person,
+        ask=confirm if sys.stdin.isatty() else None,
+    )
+    common = session.gallery, session.recognizer, wish
     if args.images:
-        flows.register_images(*common, args.images, replace=args.replace)
+        registering.register_images(*common, args.images)
     else:
-        flows.register_camera(*common, session.open_camera, replace=args.replace)
+        registering.register_camera(*common, session.open_camera)
     return cli.DONE
 
 
 def _verify(session: Session, args: argparse.Namespace) -> int:
-    recognizer = session.recognizer
+    recognizer, margin = session.recognizer, session.settings.margin
     try:
         people = flows.candidates(session.gallery, recognizer, args.name)
+        if args.name is not None:
+            attempts.check(session.gallery.path, args.name)
         if args.image:
-            decision = flows.verify_image(recognizer, people, args.image)
+            decision = flows.verify_image(recognizer, people, args.image, margin)
         else:
-            decision = flows.verify_camera(recognizer, people, session.open_camera)
+            decision = flows.verify_camera(
+                recognizer, people, session.open_camera, margin, args.frames
+            )
+        if args.name is not None and decision.similarity is not None:
+            attempts.record(session.gallery.path, args.name, decision.accepted)
     except FaceSyncError as error:
-        if not args.json:
-            raise
         decision = refused(str(error), recognizer.threshold)
+        if not args.json:
+            _note(session, decision, args.name)
+            raise
+    _note(session, decision, args.name)
     if args.json:
         print(flows.decision_json(decision))
     else:
         flows.show_decision(decision)
     return cli.DONE if decision.accepted else cli.FAILED
+
+
+def _note(session: Session, decision: Decision, asked: str | None) -> None:
+    if session.settings.audit_log is not None:
+        audit_log.append(session.settings.audit_log, decision, asked)
 
 
 def _list(session: Session, args: argparse.Namespace) -> int:
@@ -79,6 +108,8 @@ def _list(session: Session, args: argparse.Namespace) -> int:
 
 
 def _delete(session: Session, args: argparse.Namespace) -> int:
+    if args.all:
+        return store_commands.delete_all(session.gallery, args, confirm)
     if not args.yes:
         if not sys.stdin.isatty():
             raise UsageError("delete: no terminal to ask on; --yes deletes without asking")
@@ -88,9 +119,31 @@ def _delete(session: Session, args: argparse.Namespace) -> int:
     return cli.DONE
 
 
+def _watch(session: Session, args: argparse.Namespace) -> int:
+    people = flows.known(session.gallery, session.recognizer)
+    watcher = Watcher(session.recognizer, people, session.settings.margin)
+    reason = "--no-window" if args.no_window else why_no_window()
+    if reason:
+        log.info("No window (%s): who appears is printed; Ctrl-C ends", reason)
+        watch_camera(watcher, session.open_camera, args.record, args.events)
+    else:
+        watch_window(watcher, session.open_camera, args.record, args.events)
+    return cli.DONE
+
+
+def _doctor(session: Session, args: argparse.Namespace) -> int:
+    facts = doctor.examine(session.settings, session.gallery, session.recognizer)
+    print(json.dumps(facts) if args.json else doctor.in_words(facts))
+    return cli.DONE
+
+
 COMMANDS: dict[str, Callable[[Session, argparse.Namespace], int]] = {
     "register": _register,
     "verify": _verify,
     "list": _list,
     "delete": _delete,
+    "watch": _watch,
+    "doctor": _doctor,
+    "store": lambda session, args: store_commands.store(session.gallery, args),
+    "export": lambda session, args: store_commands.export(session.gallery, args),
 }

@@ -1,42 +1,220 @@
-"""Samples of one person, and the template that is made of them."""
+"""Samples of one person that nothing can poison, and the template that is made of them.
+
+Whatever comes from, camera or pictures, goes through the same gate (`Enrolment.offer`): one face,
+good enough, not a copy of one taken before. Samples must agree with each other; one that does not
+is dropped and taken anew, and two people in one enrolment are refused.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from facesync.app.recognizer import Seen
+from facesync.errors import PictureError
 from facesync.faces.crops import cut_square, resize
+from facesync.faces.quality import CAMERA, PHOTOGRAPH, Pose, Quality, appearance, complaint
 from facesync.gallery.store import Person, now
 
 SAMPLES = 5
 """Samples that are taken from a camera."""
 
+SAME_PICTURE = 0.97
+"""Product of two appearances from which one picture is a copy of the other."""
+
+CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT = 0.75, 0.5
+"""Least similarity between samples as a share of the threshold. Photographs of one person differ by
+years and light: on LFW half the threshold leaves out 0.3 % of pairs of one person and 95 % of pairs
+of two; frames of one session are more alike than that by far (`python -m benchmarks.quality`)."""
+
+DROPPED_LIMIT = 3
+"""With so many samples dropped, somebody else is before the camera."""
+
 _PICTURE_SCALE, _PICTURE_SIDE = 2.0, 640
 
 
-class Enrolment:
-    """Collects samples: of each picture the face that counts."""
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a picture that was offered.
 
-    def __init__(self) -> None:
-        self.pictures_rgb: list[np.ndarray] = []
-        self._embeddings: list[np.ndarray] = []
+    Attributes:
+        taken: it is a sample now.
+        reason: why not, or what is to be said besides; one line, may be empty when taken.
+    """
+
+    taken: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Sample:
+    picture_rgb: np.ndarray
+    embedding: np.ndarray
+    quality: Quality
+    appearance: np.ndarray
+    pose: str
+
+
+class TwoPeople(PictureError):
+    """The samples show different people; nothing may be stored."""
+
+
+class Enrolment:
+    """Collects samples of one person.
+
+    Args:
+        threshold: cosine similarity that accepts, of which agreement is a share.
+        photographs: samples are pictures as people have them, not frames of a camera.
+    """
+
+    def __init__(self, threshold: float, *, photographs: bool = False) -> None:
+        share = PHOTOGRAPH_AGREEMENT if photographs else CAMERA_AGREEMENT
+        self._agreement = share * threshold
+        self._photographs = photographs
+        self._samples: list[_Sample] = []
+        self._dropped = 0
 
     def __len__(self) -> int:
-        return len(self._embeddings)
+        return len(self._samples)
 
-    def add(self, seen: Seen) -> None:
-        """Take a picture's face; it must have one."""
-        assert seen.embedding is not None
-        # Twice the face's box holds every crop that a model wants, so that the person can be
-        # registered again from these pictures when the model changes.
-        picture = cut_square(seen.image_rgb, seen.faces[0].box_xyxy, _PICTURE_SCALE)
-        if len(picture) > _PICTURE_SIDE:
-            picture = resize(picture, _PICTURE_SIDE)
-        self.pictures_rgb.append(picture)
-        self._embeddings.append(seen.embedding)
+    @property
+    def pictures_rgb(self) -> list[np.ndarray]:
+        """Pictures of the samples, uint8 RGB, with room around the face."""
+        return [sample.picture_rgb for sample in self._samples]
+
+    def fault(self, seen: Seen) -> str | None:
+        """Say why a picture is no sample, whatever the other samples are; None where it is one."""
+        if not seen.faces:
+            return "no face" if self._photographs else "no face: look into the camera"
+        if len(seen.faces) > 1 and not self._photographs:
+            return f"{_number(len(seen.faces))} faces: only you, please"
+        if seen.embedding is None or seen.quality is None:
+            return "the face could not be read"
+        return complaint(seen.quality, PHOTOGRAPH if self._photographs else CAMERA)
+
+    @property
+    def poses(self) -> dict[str, Pose]:
+        """The poses that samples were taken in, by the names given to them; the first of each."""
+        latest_first = reversed(self._samples)
+        return {sample.pose: sample.quality.pose for sample in latest_first if sample.pose}
+
+    @property
+    def agreement(self) -> float:
+        """How alike the samples are: the least of their typical similarities to the others."""
+        return float(self._typical().min())
+
+    def offer(self, seen: Seen, pose: str = "") -> Verdict:
+        """Take a sample if it is one.
+
+        Args:
+            seen: what is in the picture.
+            pose: a name for the pose that the face is in.
+
+        Raises:
+            TwoPeople: too many samples did not agree with the others.
+        """
+        fault = self.fault(seen)
+        if fault:
+            return Verdict(False, fault)
+        sample = _sample(seen, pose)
+        if any(sample.appearance @ old.appearance > SAME_PICTURE for old in self._samples):
+            hint = "" if self._photographs else ": move your head a little"
+            return Verdict(False, f"the same picture as one taken before{hint}")
+        self._samples.append(sample)
+        if not self._photographs and self._drop_outlier():
+            if self._dropped >= DROPPED_LIMIT:
+                raise TwoPeople("the samples show two different people; nothing is stored")
+            taken = any(kept is sample for kept in self._samples)
+            return Verdict(taken, "a sample did not match the others: dropped, taken anew")
+        if self._photographs:
+            return Verdict(True, self._beside(seen))
+        return Verdict(True)
+
+    def settle(self) -> list[int]:
+        """Drop photographs that do not agree with the others, once all are there.
+
+        Returns:
+            places, among the pictures that were taken, of those dropped.
+
+        Raises:
+            TwoPeople: it cannot be told which of them belong together.
+        """
+        places = list(range(len(self._samples)))
+        dropped = []
+        while (outlier := self._outlier()) is not None:
+            if len(self._samples) < 3:
+                alike = float(self._samples[0].embedding @ self._samples[1].embedding)
+                raise TwoPeople(
+                    f"the pictures show two different people (similarity {alike:.3f}, at least "
+                    f"{self._agreement:.3f} needed); nothing is stored"
+                )
+            dropped.append(places.pop(outlier))
+            del self._samples[outlier]
+        if len(dropped) > 1 and len(dropped) >= len(self._samples):
+            raise TwoPeople("the pictures show different people; nothing is stored")
+        return dropped
 
     def person(self, name: str, fingerprint: str) -> Person:
-        """Average the samples (at least one) to a template of unit length."""
-        mean = np.mean(self._embeddings, axis=0)
-        template = (mean / np.linalg.norm(mean)).astype(np.float32)
-        return Person(name, template, fingerprint, registered=now(), samples=len(self))
+        """Make the template: the mean of the samples (at least one), of unit length, and each."""
+        embeddings = np.stack([sample.embedding for sample in self._samples])
+        qualities = np.array([sample.quality.overall for sample in self._samples], dtype=np.float32)
+        mean = embeddings.mean(axis=0)
+        return Person(
+            name=name,
+            embedding=(mean / np.linalg.norm(mean)).astype(np.float32),
+            fingerprint=fingerprint,
+            registered=now(),
+            samples=len(self),
+            sample_embeddings=embeddings.astype(np.float32),
+            sample_qualities=qualities,
+        )
+
+    def _beside(self, seen: Seen) -> str:
+        """Say what is to be known of a photograph that is taken all the same."""
+        assert seen.quality is not None
+        said = [f"{len(seen.faces)} faces, the main one"] if len(seen.faces) > 1 else []
+        doubt = complaint(seen.quality, CAMERA)
+        return ", ".join([*said, *([f"though {doubt.split(':')[0]}"] if doubt else [])])
+
+    def _drop_outlier(self) -> bool:
+        """Drop samples that disagree, while there are enough to tell which ones these are."""
+        before = self._dropped
+        while len(self._samples) >= 3 and (outlier := self._outlier()) is not None:
+            del self._samples[outlier]
+            self._dropped += 1
+        return self._dropped > before
+
+    def _outlier(self) -> int | None:
+        """Find the sample least like the others, if it is less alike than samples must be."""
+        typical = self._typical()
+        worst = int(typical.argmin())
+        return worst if typical[worst] < self._agreement else None
+
+    def _typical(self) -> np.ndarray:
+        """Each sample's median similarity to the others, (samples,); 1 where there is one only."""
+        if len(self._samples) < 2:
+            return np.ones(len(self._samples))
+        embeddings = np.stack([sample.embedding for sample in self._samples])
+        similarities = embeddings @ embeddings.T
+        others = ~np.eye(len(embeddings), dtype=bool)
+        return np.array(
+            [np.median(row[mask]) for row, mask in zip(similarities, others, strict=True)]
+        )
+
+
+def _sample(seen: Seen, pose: str) -> _Sample:
+    assert seen.embedding is not None and seen.quality is not None
+    # Twice the face's box holds every crop that a model wants, so that the person can be
+    # registered again from these pictures when the model changes.
+    picture_rgb = cut_square(seen.image_rgb, seen.faces[0].box_xyxy, _PICTURE_SCALE)
+    if len(picture_rgb) > _PICTURE_SIDE:
+        picture_rgb = resize(picture_rgb, _PICTURE_SIDE)
+    looks = appearance(seen.image_rgb, seen.faces[0])
+    return _Sample(picture_rgb, seen.embedding, seen.quality, looks, pose)
+
+
+def _number(count: int) -> str:
+    words: Sequence[str] = ("no", "one", "two", "three", "four")
+    return words[count] if count < len(words) else str(count)

@@ -1,22 +1,36 @@
 """Capture and inference in threads of their own, so that drawing never waits for either.
 
-The capture thread keeps only the newest frame; the inference thread always takes the newest one
-and keeps only the newest result. Whoever draws looks at both and waits for neither.
+The capture thread opens the camera, keeps only its newest frame, and opens it again when it goes
+away; the inference thread always takes the newest frame and keeps only the newest result. Whoever
+draws looks at both and waits for neither.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
 
-from facesync.app.cameras import Camera, Frame
-from facesync.app.recognizer import Recognizer, Seen
+from facesync.app.cameras import Camera, DeviceError, Frame
+from facesync.app.recognizer import Seen
 from facesync.errors import CameraError, FaceSyncError
 
 STALL_SECONDS = 6.0
 """A camera that has given no frame for so long has stalled."""
+
+RETRY_SECONDS = (0.5, 8.0)
+"""The first and the longest pause before a camera that went away is opened again."""
+
+LOST_SECONDS = 15.0
+"""Without a window, a camera that stays away for so long is given up."""
+
+_LEAVE_SECONDS = 2.0  # How long the end waits for a camera that is busy.
+_SWITCH_SECONDS = 0.0005
+
+OpenCamera = Callable[[], Camera]
+Look = Callable[[Frame], Seen]
 
 
 @dataclass(frozen=True)
@@ -28,86 +42,154 @@ class Result:
 
 
 class Capture:
-    """Reads a camera in a thread; takes the camera over and closes it at the end.
+    """Reads a camera in a thread, which opens it and closes it at the end.
+
+    A camera or stream that does not open, fails or stalls is opened again with growing pauses; for
+    anything else that goes wrong there is no second try.
+
+    Args:
+        open_camera: opens it.
+        opened: the camera, where it is open already; taken over.
 
     Attributes:
-        newest: the newest frame, None before the first.
+        newest: the newest frame, None before the first; numbers and seconds go on growing when
+            the camera is opened again.
+        mirrored: see `Camera`.
         ended: the camera has come to its end (a video does).
-        error: why it gives no more frames, if it failed.
+        error: why it gives no more frames, if it failed for good.
+        trouble: why there are none at the moment, while it is tried again.
     """
 
-    def __init__(self, camera: Camera) -> None:
+    def __init__(self, open_camera: OpenCamera, opened: Camera | None = None) -> None:
         self.newest: Frame | None = None
+        self.mirrored = False
         self.ended = False
         self.error: Exception | None = None
-        self.mirrored = camera.mirrored
-        self._camera = camera
+        self.trouble: DeviceError | None = None
+        self._open = open_camera
+        self._opened = opened
+        self._recorded = False
         self._stop = threading.Event()
-        self._last = time.monotonic()
-        # A read that hangs in a driver must not keep the program from ending: hence daemon.
-        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+        self._tries = 0
+        self._turn = 0  # of the thread that counts; one that hangs in a driver is left behind
+        self._alive = 0.0
+        self._thread = threading.Thread()
 
     def __enter__(self) -> Capture:
-        self._thread.start()
+        self._begin()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
-        self._thread.join(timeout=STALL_SECONDS)
-
-    @property
-    def stalled(self) -> bool:
-        """No frame has come for `STALL_SECONDS`, though there should be some."""
-        silent = time.monotonic() - self._last
-        return not self.ended and self.error is None and silent > STALL_SECONDS
+        self._thread.join(timeout=_LEAVE_SECONDS)
 
     def check(self) -> None:
-        """Raise what has gone wrong with the camera, as one of the errors shown to the user."""
+        """Begin anew where the camera has stalled; call it again and again.
+
+        Raises:
+            FaceSyncError: what has gone wrong for good, as one of the errors shown to the user.
+        """
         if self.error is not None:
             raise shown(self.error, "the camera")
-        if self.stalled:
-            raise CameraError("the camera gives no frames any more: check its cable or connection")
+        silent = time.monotonic() - self._alive
+        if not self.ended and silent > STALL_SECONDS * min(4, 1 + self._tries):
+            line = "the camera gives no frames any more: check its cable or connection"
+            if self._recorded:
+                raise CameraError(line)
+            self.trouble = DeviceError(line)
+            self._tries += 1
+            self._begin()
 
-    def _run(self) -> None:
-        start = time.monotonic()
-        try:
-            with self._camera as camera:
-                while not self._stop.is_set():
-                    frame = camera.read()
-                    if frame is None:
-                        self.ended = True
-                        return
-                    if not camera.live:  # show a recording at the speed it was made
-                        self._stop.wait(start + frame.seconds - time.monotonic())
-                    self._last = time.monotonic()
-                    self.newest = frame
-        except Exception as error:
-            self.error = error
+    def _begin(self) -> None:
+        self._turn += 1
+        self._alive = time.monotonic()
+        # A read that hangs in a driver must not keep the program from ending: hence daemon.
+        self._thread = threading.Thread(
+            target=self._run, args=(self._turn,), name="capture", daemon=True
+        )
+        self._thread.start()
+
+    def _counts(self, turn: int) -> bool:
+        return turn == self._turn and not self._stop.is_set()
+
+    def _run(self, turn: int) -> None:
+        while self._counts(turn):
+            try:
+                self._read(turn)
+                return
+            except DeviceError as error:
+                if not self._counts(turn):
+                    return
+                pause = min(RETRY_SECONDS[0] * 2**self._tries, RETRY_SECONDS[1])
+                self.trouble = error
+                self._tries += 1
+                self._alive = time.monotonic() + pause
+                self._stop.wait(pause)
+                self._alive = time.monotonic()
+            except Exception as error:
+                if turn == self._turn:
+                    self.error = error
+                return
+
+    def _read(self, turn: int) -> None:
+        """Open the camera and read it to its end, or until another thread takes its place."""
+        camera, self._opened = self._opened or self._open(), None
+        with camera:
+            self.mirrored, self._recorded = camera.mirrored, not camera.live
+            before = self.newest
+            start = time.monotonic()
+            while self._counts(turn):
+                frame = camera.read()
+                if not self._counts(turn):
+                    return
+                if frame is None:
+                    self.ended = True
+                    return
+                if not camera.live:  # show a recording at the speed it was made
+                    self._stop.wait(start + frame.seconds - time.monotonic())
+                if before is not None:
+                    frame = replace(
+                        frame,
+                        number=frame.number + before.number + 1,
+                        seconds=frame.seconds + before.seconds + 1.0,
+                    )
+                self._alive = time.monotonic()
+                self._tries, self.trouble = 0, None
+                self.newest = frame
 
 
 class Analysis:
-    """Asks the recognizer about the newest frame, again and again, in a thread.
+    """Looks at the newest frame, again and again, in a thread.
+
+    Args:
+        capture: where frames come from.
+        look: finds what there is in one.
 
     Attributes:
         newest: the newest result, None before the first.
         error: why it has stopped, if it failed.
     """
 
-    def __init__(self, capture: Capture, recognizer: Recognizer) -> None:
+    def __init__(self, capture: Capture, look: Look) -> None:
         self.newest: Result | None = None
         self.error: Exception | None = None
         self._capture = capture
-        self._recognizer = recognizer
+        self._look = look
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="analysis", daemon=True)
+        self._switch = sys.getswitchinterval()
 
     def __enter__(self) -> Analysis:
+        # Python lets a busy thread go on for 5 ms before another gets its turn, which each of the
+        # dozen steps of drawing a frame would wait for.
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self._thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
         self._thread.join(timeout=10)
+        sys.setswitchinterval(self._switch)
 
     def check(self) -> None:
         """Raise what has gone wrong, as one of the errors shown to the user."""
@@ -122,16 +204,20 @@ class Analysis:
                 if frame is None or frame.number == done:
                     self._stop.wait(0.005)
                     continue
-                self.newest = Result(frame, self._recognizer.look(frame.image_rgb))
+                self.newest = Result(frame, self._look(frame))
                 done = frame.number
         except Exception as error:
             self.error = error
 
 
-def frames(camera: Camera) -> Generator[Frame, None, None]:
+def frames(camera: Camera, open_camera: OpenCamera) -> Generator[Frame, None, None]:
     """Yield every frame of a recording or of pictures, of a live camera always the newest.
 
     Takes the camera over: it is closed when this is (`contextlib.closing`) or comes to its end.
+
+    Args:
+        camera: already open.
+        open_camera: opens it again when it goes away.
 
     Raises:
         CameraError: it gives no frames, or no longer.
@@ -142,15 +228,17 @@ def frames(camera: Camera) -> Generator[Frame, None, None]:
             while (frame := camera.read()) is not None:
                 yield frame
         return
-    with Capture(camera) as capture:
-        number = -1
+    with Capture(open_camera, camera) as capture:
+        number, last = -1, time.monotonic()
         while not capture.ended:
             capture.check()
             newest = capture.newest
             if newest is None or newest.number == number:
+                if capture.trouble and time.monotonic() - last > LOST_SECONDS:
+                    raise capture.trouble
                 time.sleep(0.005)
                 continue
-            number = newest.number
+            number, last = newest.number, time.monotonic()
             yield newest
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from facesync.app import flows
+from dataclasses import replace
+
+from facesync.app import flows, registering
 from facesync.app.cameras import Camera, open_camera
 from facesync.app.enrolment import Enrolment
 from facesync.app.recognizer import Recognizer
+from facesync.app.registering import Doubt, Registration
 from facesync.app.screens import RegisterScreen, Screen, VerifyScreen
 from facesync.app.settings import AppSettings
+from facesync.app.watch import watch_camera, watch_window
+from facesync.app.watching import Watcher
 from facesync.app.window import Window, run, why_no_window
 from facesync.cli import DONE, describe_os_error
 from facesync.errors import FaceSyncError
@@ -26,21 +31,22 @@ class Menu:
             "2": ("Verify", self._verify),
             "3": ("List people", self._list),
             "4": ("Delete a person", self._delete),
+            "5": ("Watch who is in view", self._watch),
         }
 
     def run(self) -> int:
-        """Show the menu until 5 or the end of input; errors lead back to it."""
+        """Show the menu until 6, q or the end of input; errors lead back to it."""
         while True:
             self._header()
             try:
-                choice = input("Choose 1-5: ").strip()
-                if choice == "5":
+                choice = input("Choose 1-6: ").strip()
+                if choice in ("6", "q", "Q"):
                     return DONE
                 if choice in self._choices:
                     _, flow = self._choices[choice]
                     flow()
                 else:
-                    print("Please type a number from 1 to 5.")
+                    print("Please type a number from 1 to 6.")
             except EOFError:
                 print()
                 return DONE
@@ -61,37 +67,61 @@ class Menu:
         print(f"  known      {people}\n")
         for number, (what, _) in self._choices.items():
             print(f"  {number}  {what}")
-        print("  5  Exit\n")
+        print("  6  Exit\n")
 
     def _register(self) -> None:
         name = clean_name(input("Name (Enter goes back): "))
         if not name:
             return
+        wish = Registration(name)
         taken = self._gallery.find(name)
-        if taken and not confirm(f"{taken.name} is already registered. Register anew?"):
-            return
-        replace = taken is not None
-
-        def save(enrolment: Enrolment) -> None:
-            flows.store(self._gallery, self._recognizer, name, enrolment, replace=replace)
-
-        if self._has_window():
-            flows.announce(self._gallery, self._recognizer)
-            print("Press C in the window for each of 5 samples, Q to give up.")
-            if not self._show(RegisterScreen(name, save)):
-                print(f"Given up: {name} is not registered.")
-        else:
-            flows.register_camera(
-                self._gallery, self._recognizer, name, self._open, replace=replace
+        if taken:
+            answer = input(
+                f"{taken.name} is already registered: [a]dd samples, [r]egister anew, or Enter "
+                "to go back? "
             )
+            what = answer.strip().casefold()[:1]
+            if what not in ("a", "r"):
+                return
+            wish = replace(wish, add=what == "a", replace=what == "r")
+        if not self._has_window():
+            wish = replace(wish, ask=confirm)
+            registering.register_camera(self._gallery, self._recognizer, wish, self._open)
+            return
+        flows.announce(self._gallery, self._recognizer)
+        print("Samples are taken by themselves; C in the window takes one at once, Q gives up.")
+        enrolment = Enrolment(self._recognizer.threshold)
+        try:
+            if not self._show(RegisterScreen(name, enrolment, lambda e: self._store(wish, e))):
+                print(f"Given up: {name} is not registered.")
+        except Doubt as doubt:  # the question is asked here, where there is a keyboard for it
+            if confirm(f"{doubt.what}. {doubt.question}"):
+                self._store(replace(wish, same_person=True), enrolment)
+            else:
+                print(f"Nothing is stored of {name}.")
+
+    def _store(self, wish: Registration, enrolment: Enrolment) -> None:
+        registering.store(self._gallery, self._recognizer, wish, enrolment)
 
     def _verify(self) -> None:
         people = flows.candidates(self._gallery, self._recognizer)
+        margin = self._settings.margin
         if self._has_window():
             print("Press V in the window to verify, Q to come back.")
-            self._show(VerifyScreen(people, self._recognizer.threshold))
+            threshold = self._recognizer.threshold_for(len(people))
+            self._show(VerifyScreen(people, threshold, margin))
         else:
-            flows.show_decision(flows.verify_camera(self._recognizer, people, self._open))
+            decision = flows.verify_camera(self._recognizer, people, self._open, margin)
+            flows.show_decision(decision)
+
+    def _watch(self) -> None:
+        people = flows.known(self._gallery, self._recognizer)
+        watcher = Watcher(self._recognizer, people, self._settings.margin)
+        if self._has_window():
+            print("Press Q in the window to come back.")
+            watch_window(watcher, self._open_slideshow, None, None)
+        else:
+            watch_camera(watcher, self._open, None, None)
 
     def _list(self) -> None:
         recognizer = self._recognizer
@@ -108,13 +138,18 @@ class Menu:
             print(f"No window: {reason}. The camera is used without one.")
         return reason is None
 
-    def _open(self, *, slideshow: bool = False) -> Camera:
-        return open_camera(
-            self._settings.camera, slideshow=slideshow, offline=self._settings.offline
-        )
+    def _open(self) -> Camera:
+        return open_camera(self._settings.camera, offline=self._settings.offline)
+
+    def _open_slideshow(self) -> Camera:
+        """Open the camera for a window: pictures in its place are shown round and round."""
+        return open_camera(self._settings.camera, slideshow=True, offline=self._settings.offline)
 
     def _show(self, screen: Screen) -> bool:
-        return run(Window(), self._open(slideshow=True), self._recognizer, screen)
+        recognizer = self._recognizer
+        return run(
+            Window(), self._open_slideshow, lambda frame: recognizer.look(frame.image_rgb), screen
+        )
 
 
 def confirm(question: str) -> bool:

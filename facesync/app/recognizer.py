@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from facesync.app.settings import AppSettings
 from facesync.cli import device_name
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import DEFAULT_THRESHOLD
+from facesync.faces.quality import Quality, measure
 from facesync.faces.weights import expected, load_face_model
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ class Seen:
         image_rgb: the picture, uint8 (height, width, 3).
         faces: all faces; the first is the one that counts.
         embedding: of the first face, float32 (512,) of unit length; None without a face.
+        quality: of the first face; None without a face.
     """
 
     image_rgb: np.ndarray
     faces: Sequence[Face]
-    embedding: np.ndarray | None
+    embedding: np.ndarray | None = None
+    quality: Quality | None = None
 
 
 class Recognizer:
@@ -114,6 +117,21 @@ class Recognizer:
         kind = "not calibrated" if self._model.threshold is None else "the model's own"
         return f"{self.threshold:.3f} ({kind})"
 
+    def facts(self, people: int) -> dict[str, Any]:
+        """Model, crop and threshold in force, as plain data; loads the models."""
+        self.load()
+        assert self._model is not None
+        crop, calibration = self._model.crop, self._model.calibration
+        return {
+            "source": self._model.source,
+            "fingerprint": self._model.fingerprint,
+            "crop": f"{crop.kind}, {crop.crop_size} pixels",
+            "threshold": self.threshold_for(people),
+            "threshold_in_words": self.threshold_in_words,
+            "margin": self._settings.margin,
+            "calibration": None if calibration is None else calibration.data,
+        }
+
     def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:
         """Find the faces in a picture and embed the one that counts.
 
@@ -122,11 +140,29 @@ class Recognizer:
             photograph: the face that counts is the one a photograph is about (`main_face`);
                 before a camera it is the largest.
         """
-        self.load()
-        assert self._detector is not None and self._model is not None
-        faces = self._detector.detect(image_rgb)
+        faces = self.find(image_rgb)
+        if not faces:
+            return Seen(image_rgb, [])
         if photograph and len(faces) > 1:
             main = main_face(faces, image_rgb)
             faces = [main, *(face for face in faces if face is not main)]
-        embedding = self._model.embed(image_rgb, faces[:1])[0] if faces else None
-        return Seen(image_rgb, faces, embedding)
+        embedding = self.embed(image_rgb, faces[:1])[0]
+        return Seen(image_rgb, faces, embedding, measure(image_rgb, faces[0]))
+
+    def find(self, image_rgb: np.ndarray) -> list[Face]:
+        """Find all faces in a picture, uint8 RGB (height, width, 3), largest first."""
+        self.load()
+        assert self._detector is not None
+        return self._detector.detect(image_rgb)
+
+    def follow(self, image_rgb: np.ndarray, faces: Sequence[Face]) -> list[Face]:
+        """Find faces of the last frame again in this one; those lost are left out."""
+        self.load()
+        assert self._detector is not None
+        return [face for face in self._detector.follow(image_rgb, faces) if face is not None]
+
+    def embed(self, image_rgb: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+        """Embed faces found in a picture: float32 (faces, 512), each of unit length."""
+        self.load()
+        assert self._model is not None
+        return self._model.embed(image_rgb, faces)

@@ -10,16 +10,23 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from facesync.app.drawing import ATTENTION, BAD, GOOD, NEUTRAL, Mark, Rgb, View
 from facesync.app.enrolment import SAMPLES, Enrolment
 from facesync.app.flows import show_decision
 from facesync.app.live import Result
-from facesync.gallery.matching import decide
+from facesync.app.registering import MIN_VIDEO_SAMPLES
+from facesync.app.settings import VERIFY_FRAMES
+from facesync.app.sitting import Sitting
+from facesync.faces.quality import CAMERA, complaint
+from facesync.gallery.matching import Decision, Matcher, majority
 from facesync.gallery.store import Person
 
 NO_FACE = "No face: look into the camera"
 
 _SAID_SECONDS, _VERDICT_SECONDS = 1.5, 4.0
+_LOOK_LIMIT_SECONDS = 6.0  # How long a verification waits for its frames.
 
 
 class Screen(ABC):
@@ -29,9 +36,11 @@ class Screen(ABC):
         done: it has come to its end; what it shows now is the last.
         keys: pairs of a key and what it does, for the strip.
         progress: how many of how many samples are taken, or None.
+        whose: a name for the face, where nothing else is said of it.
     """
 
     done = False
+    whose = ""
     keys: tuple[tuple[str, str], ...]
     progress: tuple[int, int] | None = None
 
@@ -40,32 +49,36 @@ class Screen(ABC):
 
     @abstractmethod
     def update(self, result: Result) -> None:
-        """Take note of a new result."""
+        """Take note of a new result; called once for each."""
 
     @abstractmethod
     def key(self, key: str, result: Result | None) -> None:
         """Answer a key (lower case), given the newest result."""
 
     @abstractmethod
-    def ready(self, faces: int) -> str:
-        """Say what may be done now, with so many faces (at least one) in view."""
+    def ready(self, result: Result) -> tuple[str, Rgb]:
+        """Say what may be done now, with at least one face in view, and in which tone."""
 
-    def view(self, result: Result | None) -> View:
-        """Say what to show with the newest result."""
+    def ended(self) -> bool:
+        """Whether the end of the video is no failure: what was to be done is done."""
+        return False
+
+    def view(self, result: Result | None, seconds: float = 0.0) -> View:
+        """Say what to show with the newest result, at a time in the camera's clock."""
         faces = result.seen.faces if result else []
-        label = ""
+        label = self.whose
         if time.monotonic() < self._until:
-            status, tone, label = self._said, self._tone, self._label
+            status, tone, label = self._said, self._tone, self._label or label
         elif result is None:
             status, tone = "Looking for a face …", NEUTRAL
         elif not faces:
             status, tone = NO_FACE, ATTENTION
         else:
-            status, tone = self.ready(len(faces)), NEUTRAL if len(faces) == 1 else ATTENTION
-        marks: tuple[Mark, ...] = ()
-        if faces:  # the largest; nothing is done with the others
-            left, top, right, bottom = (float(value) for value in faces[0].box_xyxy)
-            marks = (Mark((left, top, right, bottom), tone, label),)
+            status, tone = self.ready(result)
+        marks = tuple(
+            Mark(_box(face.box_xyxy), tone if number == 0 else NEUTRAL, "" if number else label)
+            for number, face in enumerate(faces)
+        )
         keys = () if self.done else self.keys
         return View(status, tone, keys=keys, progress=self.progress, marks=marks)
 
@@ -76,115 +89,155 @@ class Screen(ABC):
 
 
 class RegisterScreen(Screen):
-    """Takes five samples of one person, one for each press of C, and then saves them.
+    """Takes five samples of one person, by itself or at the press of C, and then saves them.
 
     Args:
         name: whose they are.
+        enrolment: where they go.
         save: called with the complete enrolment; what it raises ends the window.
     """
 
-    keys = (("C", "take a sample"), ("Q", "give up, store nothing"))
+    keys = (("C", "take a sample now"), ("Q", "give up, store nothing"))
 
-    def __init__(self, name: str, save: Callable[[Enrolment], None]) -> None:
+    def __init__(self, name: str, enrolment: Enrolment, save: Callable[[Enrolment], None]) -> None:
         super().__init__()
         self._name = name
+        self.whose = name
         self._save = save
-        self._enrolment = Enrolment()
-        self._wanted = 0
-        self._last = -1  # number of the frame that the last sample is of
+        self._sitting = Sitting(enrolment)
+        self._asked = False
+        self._last = -1  # number of the frame considered last
+        self._fault = ""
 
     @property
     def progress(self) -> tuple[int, int]:  # type: ignore[override]
         """Samples taken, of how many."""
-        return len(self._enrolment), SAMPLES
+        return self._sitting.progress
 
-    def ready(self, faces: int) -> str:
-        """Say whose samples are taken, and of which face."""
-        return (
-            f"Registering {_short(self._name)}"
-            if faces == 1
-            else f"{faces} faces: the largest is used"
-        )
+    def ready(self, result: Result) -> tuple[str, Rgb]:
+        """Say what is wrong with the picture, else which pose is wanted."""
+        fault = self._sitting.enrolment.fault(result.seen) or self._fault
+        if fault:
+            return _sentence(fault), ATTENTION
+        return _sentence(self._sitting.prompt), NEUTRAL
 
     def key(self, key: str, result: Result | None) -> None:
-        """C takes the newest analysed frame; where that was taken before, the next one."""
-        if key == "c" and self._wanted + len(self._enrolment) < SAMPLES:
-            self._wanted += 1
+        """C takes the newest analysed frame; where that was considered before, the next one."""
+        if key == "c" and not self.done:
+            self._asked = True
             if result is not None:
                 self.update(result)
 
     def update(self, result: Result) -> None:
-        """Take a sample if one is asked for; never two of one frame."""
-        if not self._wanted or result.frame.number <= self._last:
+        """Take a sample if the frame is a good one; never two of one frame."""
+        if self.done or result.frame.number <= self._last:
             return
         self._last = result.frame.number
-        faces = len(result.seen.faces)
-        if not faces:
-            self._wanted = 0
-            self.say(f"Not taken. {NO_FACE}", ATTENTION)
-            print("no face in that picture: not taken")
+        asked, self._asked = self._asked, False
+        before = len(self._sitting.enrolment)
+        verdict = self._sitting.consider(result.seen, result.frame.seconds, asked=asked)
+        taken = len(self._sitting.enrolment)
+        self._fault = ""
+        if verdict is None:
             return
-        self._wanted -= 1
-        self._enrolment.add(result.seen)
-        taken = f"Sample {len(self._enrolment)} of {SAMPLES} taken"
-        which = "" if faces == 1 else f", the largest of {faces} faces"
-        print(taken + which)
-        if len(self._enrolment) == SAMPLES:
-            self._save(self._enrolment)
-            self.done = True
-            self.say(f"{_short(self._name)} is registered", GOOD, _VERDICT_SECONDS)
-        elif which:
-            self.say(taken + which, ATTENTION)
+        if taken > before:
+            print(f"Sample {taken} of {SAMPLES} taken")
+            self.say(f"Sample {taken} of {SAMPLES} taken", GOOD, 0.6)
+        elif asked or verdict.taken:
+            print(f"Not taken: {verdict.reason}" if not verdict.taken else verdict.reason)
+            self.say(_sentence(verdict.reason), ATTENTION)
         else:
-            self.say(f"{taken}: turn your head a little", GOOD)
+            self._fault = verdict.reason
+        if self._sitting.done:
+            self._finish()
+
+    def ended(self) -> bool:
+        """Save what a video that ends early has shown, if that is enough."""
+        if not self.done and len(self._sitting.enrolment) >= MIN_VIDEO_SAMPLES:
+            self._finish()
+        return self.done
+
+    def _finish(self) -> None:
+        self._save(self._sitting.enrolment)
+        self.done = True
+        self.say(f"{_short(self._name)} is registered", GOOD, _VERDICT_SECONDS)
 
 
 class VerifyScreen(Screen):
-    """Says who is before the camera, each time V is pressed.
+    """Says who is before the camera, each time V is pressed, from several frames.
 
     Args:
         people: whom the face is compared with, at least one.
         threshold: cosine similarity that accepts.
+        margin: by how much the second must be less similar.
     """
 
     keys = (("V", "verify"), ("Q", "back"))
 
-    def __init__(self, people: Sequence[Person], threshold: float) -> None:
+    def __init__(self, people: Sequence[Person], threshold: float, margin: float) -> None:
         super().__init__()
-        self._people = people
-        self._threshold = threshold
-        self._wanted = False
+        self._matcher = Matcher(people)
+        self._threshold, self._margin = threshold, margin
+        self._looks: list[Decision] | None = None  # None: V was not pressed
+        self._give_up = 0.0
+        self._last = -1
 
-    def ready(self, faces: int) -> str:
-        """Say that V may be pressed, and which face counts."""
-        return "Ready to verify" if faces == 1 else f"{faces} faces: the largest is verified"
+    def ready(self, result: Result) -> tuple[str, Rgb]:
+        """Say that V may be pressed, which face counts, and what is wrong with the picture."""
+        if self._looks is not None:
+            return f"Looking … {len(self._looks)} of {VERIFY_FRAMES} frames", NEUTRAL
+        if len(result.seen.faces) > 1:
+            return f"{len(result.seen.faces)} faces: the largest is verified", ATTENTION
+        wrong = result.seen.quality and complaint(result.seen.quality, CAMERA)
+        return (_sentence(wrong), ATTENTION) if wrong else ("Ready to verify", NEUTRAL)
 
     def key(self, key: str, result: Result | None) -> None:
-        """V compares the newest analysed frame with everybody, or the first where none is yet."""
-        if key == "v":
-            self._wanted = True
+        """V compares the newest analysed frame and those after it with everybody."""
+        if key == "v" and self._looks is None:
+            self._looks, self._until = [], 0.0
+            self._give_up = time.monotonic() + _LOOK_LIMIT_SECONDS
+            self._last = -1
             if result is not None:
                 self.update(result)
 
     def update(self, result: Result) -> None:
-        """Give the verdict if one is asked for; forget the last when the face has gone."""
+        """Note a frame; give the verdict when there are enough; forget it when the face goes."""
         if not result.seen.faces:
             self._label = ""
-        if not self._wanted:
+        if self._looks is None or result.frame.number <= self._last:
             return
-        self._wanted = False
-        if result.seen.embedding is None:
+        self._last = result.frame.number
+        if result.seen.embedding is not None:
+            looked = self._matcher.decide(result.seen.embedding, self._threshold, self._margin)
+            self._looks.append(looked)
+        late = time.monotonic() > self._give_up
+        if len(self._looks) == VERIFY_FRAMES or (late and self._looks):
+            self._verdict(majority(self._looks))
+        elif late or (not result.seen.faces and not self._looks):
+            self._looks = None
             print("no face before the camera")
             self.say(f"Not verified. {NO_FACE}", ATTENTION)
-            return
-        decision = decide(result.seen.embedding, self._people, self._threshold)
+
+    def _verdict(self, decision: Decision) -> None:
+        self._looks = None
         show_decision(decision)
         score = f"{decision.similarity:.2f}"
         if decision.accepted and decision.name:
             self.say(f"{_short(decision.name)}   {score}", GOOD, _VERDICT_SECONDS, decision.name)
-        else:
-            text = f"Access denied   {score}, needed {self._threshold:.2f}"
-            self.say(text, BAD, _VERDICT_SECONDS, "access denied")
+            return
+        text = f"Access denied   {score}, needed {self._threshold:.2f}"
+        if decision.similarity is not None and decision.similarity >= self._threshold:
+            text = f"Access denied   {score}, but not sure who of two"
+        self.say(text, BAD, _VERDICT_SECONDS, "access denied")
+
+
+def _box(box_xyxy: np.ndarray) -> tuple[float, float, float, float]:
+    left, top, right, bottom = (float(value) for value in box_xyxy)
+    return left, top, right, bottom
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _short(name: str) -> str:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from facesync.faces.calibration import DEFAULT_FMR
 
+VERIFY_FRAMES = 5
+"""Frames of a camera that one verification looks at."""
+
 
 @dataclass(frozen=True)
 class AppSettings:
@@ -19,9 +22,12 @@ class AppSettings:
         faces: folder of their sample pictures.
         threshold: cosine similarity in (-1, 1] that accepts; None for the model's own.
         fmr: how often a stranger may be taken for somebody registered, by the model's calibration.
+        margin: how much more similar the best must be than the second.
         camera: number, video, picture, folder of pictures or stream address.
         offline: open no connection.
         device: auto, cpu or cuda.
+        encrypt: encrypt the store and the pictures by the next save.
+        audit_log: a file to which every verification is added; None for none.
     """
 
     model: str | None = None
@@ -29,6 +35,9 @@ class AppSettings:
     faces: Path = Path("faces")
     threshold: float | None = None
     fmr: float = DEFAULT_FMR
+    margin: float = 0.05
     camera: str = "0"
     offline: bool = False
     device: str = "auto"
+    encrypt: bool = True
+    audit_log: Path | None = None

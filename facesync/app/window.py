@@ -9,15 +9,15 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from PIL import ImageGrab
 
-from facesync.app.cameras import Camera
+from facesync.app.cameras import Frame
 from facesync.app.drawing import BAD, View, draw
-from facesync.app.live import Analysis, Capture
-from facesync.app.recognizer import Recognizer
+from facesync.app.live import Analysis, Capture, Look, OpenCamera, Result
 from facesync.app.screens import Screen
 from facesync.errors import CameraError, FaceSyncError
 
@@ -128,50 +128,82 @@ class Window:
         return False
 
 
-def run(window: Window, camera: Camera, recognizer: Recognizer, screen: Screen) -> bool:
+def run(
+    window: Window,
+    open_camera: OpenCamera,
+    look: Look,
+    screen: Screen,
+    drawn: Callable[[np.ndarray, Frame], None] | None = None,
+) -> bool:
     """Show a camera and answer keys until the screen is done, or `q`, Esc or closing ends it.
 
-    Takes the camera over and closes it.
+    A camera that is not there, or not any more, is said on screen and tried again and again.
+
+    Args:
+        window: where it is shown.
+        open_camera: opens the camera; called in another thread.
+        look: finds what there is in a frame; called in another thread.
+        screen: what the keys do and what is said.
+        drawn: is given each new frame as it was drawn, uint8 BGR.
 
     Returns:
         Whether the screen was done.
 
     Raises:
-        CameraError: the camera failed, stalled or came to its end; the window said so.
+        FaceSyncError: the camera failed for good or came to its end, or the screen gave up; the
+            window said so.
     """
     # The window is the first to go: a camera that hangs may take seconds.
-    with Capture(camera) as capture, Analysis(capture, recognizer) as analysis, window:
+    with Capture(open_camera) as capture, Analysis(capture, look) as analysis, window:
         shown: tuple[int, View] | None = None
-        told = -1
+        told = number = -1
+        canvas_bgr = None
         while True:
             frame, result = capture.newest, analysis.newest
-            view = screen.view(result) if frame else WAITING
             picture = frame.frame_bgr if frame else None
             try:
                 capture.check()
                 analysis.check()
-                if capture.ended:
+                if result is not None and result.frame.number != told:
+                    told = result.frame.number
+                    screen.update(result)
+                if capture.ended and not screen.done and not screen.ended():
                     raise CameraError("the video has come to its end")
+                view = _view(capture, screen, frame, result)
+                if (now := (frame.number if frame else -1, view)) != shown:
+                    canvas_bgr = draw(picture, view, mirrored=capture.mirrored)
+                    window.show(canvas_bgr)
+                    shown = now
+                    if drawn and frame and frame.number != number:
+                        number = frame.number
+                        drawn(canvas_bgr, frame)
+                if screen.done:
+                    window.linger(draw(picture, view, mirrored=capture.mirrored))
+                    return True
+                key = window.key()
+                if key == "q":
+                    return False
+                if key is not None:
+                    screen.key(key, result)
             except FaceSyncError as error:
-                what, _, hint = str(error).partition(": ")
-                what = what[:1].upper() + what[1:]
+                what, hint = _in_two(error)
                 last_words = View(what, BAD, hint, progress=screen.progress)
                 window.linger(draw(picture, last_words, mirrored=capture.mirrored))
                 raise
-            if screen.done:
-                window.linger(draw(picture, view, mirrored=capture.mirrored))
-                return True
-            if (now := (frame.number if frame else -1, view)) != shown:
-                window.show(draw(picture, view, mirrored=capture.mirrored))
-                shown = now
-            key = window.key()
-            if key == "q":
-                return False
-            if result is not None and result.frame.number != told:
-                told = result.frame.number
-                screen.update(result)
-            if key is not None:
-                screen.key(key, result)
+
+
+def _view(capture: Capture, screen: Screen, frame: Frame | None, result: Result | None) -> View:
+    """Choose what to show: the screen's view, or what is the matter with the camera."""
+    if capture.trouble is not None:
+        what, hint = _in_two(capture.trouble)
+        return View(f"{what}. Trying again; Q leaves", BAD, hint, progress=screen.progress)
+    return screen.view(result, frame.seconds) if frame else WAITING
+
+
+def _in_two(error: FaceSyncError) -> tuple[str, str]:
+    """Split an error's line into what happened and what helps."""
+    what, _, hint = str(error).partition(": ")
+    return what[:1].upper() + what[1:], hint
 
 
 def _prepare_qt() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import csv
 import io
 import logging
@@ -33,7 +32,6 @@ log = logging.getLogger(__name__)
 CHECKPOINT_NAME = "student.pth"
 HISTORY_NAME = "distill_history.csv"
 WARM_UP = 0.03  # of all steps
-AVERAGE = 0.998  # decay of the weights' moving average, which is what is measured and shipped
 SIMILARITIES = 2.0
 """Weight of the loss on the batch's similarity matrix beside 1 - cosine to the teacher."""
 
@@ -119,7 +117,7 @@ def distill(
     device: torch.device,
     group: Ranks,
 ) -> None:
-    """Train a student; its checkpoint in the output folder has the averaged weights.
+    """Train a student; its checkpoint lies in the output folder.
 
     Interrupted, it has the last whole epoch; `settings.resume` goes on from there.
 
@@ -131,7 +129,6 @@ def distill(
         raise ModelError(f"{len(training)} faces do not fill one batch of {settings.batch_size}")
     path = settings.output / CHECKPOINT_NAME
     student.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(student).eval().requires_grad_(False)
     views = Views(faces, training, settings.seed)
     order: Sampler[int] = (
         RandomSampler(views, generator=torch.Generator().manual_seed(settings.seed))
@@ -156,7 +153,7 @@ def distill(
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     history: list[dict[str, float]] = []
     if settings.resume:
-        history = _resume(path, student, average, optimizer, scheduler, settings)
+        history = _resume(path, student, optimizer, scheduler, settings)
     network: nn.Module = student
     if group.size > 1:
         network = nn.parallel.DistributedDataParallel(student)
@@ -165,17 +162,17 @@ def distill(
         if isinstance(order, DistributedSampler):
             order.set_epoch(epoch)
         began = time.monotonic()
-        loss = _epoch(network, student, average, loader, optimizer, scheduler, device,
+        loss = _epoch(network, loader, optimizer, scheduler, device,
                       f"epoch {epoch + 1}/{settings.epochs}", quiet=not group.first)  # fmt: skip
         if not group.first:
             continue
-        cosine = cosine_to_teacher(average, measured, device)
+        cosine = cosine_to_teacher(student, measured, device)
         seconds = time.monotonic() - began
         history.append({"epoch": epoch + 1, "loss": loss, "cosine": cosine,
                         "seconds": round(seconds, 1)})  # fmt: skip
         log.info("epoch %d: loss %.4f, cosine to the teacher on unseen faces %.4f, %d faces/s",
                  epoch + 1, loss, cosine, len(loader.dataset) / seconds)  # type: ignore[arg-type] # fmt: skip
-        _save(path, student, average, optimizer, scheduler, history, settings)
+        _save(path, student, optimizer, scheduler, history, settings)
         _write_history(settings.output / HISTORY_NAME, history)
 
 
@@ -188,9 +185,8 @@ def _rate(step: int, steps: int) -> float:
 
 
 def _epoch(
-    network: nn.Module, student: Student, average: Student, loader: DataLoader[Any],
-    optimizer: torch.optim.Optimizer, scheduler: Any, device: torch.device, title: str,
-    *, quiet: bool,
+    network: nn.Module, loader: DataLoader[Any], optimizer: torch.optim.Optimizer,
+    scheduler: Any, device: torch.device, title: str, *, quiet: bool,
 ) -> float:  # fmt: skip
     network.train()
     half = _half(device)
@@ -208,7 +204,6 @@ def _epoch(
             scaler.step(optimizer)
             scaler.update()
             scheduler.step()
-            _follow(average, student)
             total, seen = total + loss.item(), seen + 1
             bar.set_postfix_str(f"loss {total / seen:.4f}", refresh=False)
     return total / seen
@@ -221,17 +216,6 @@ def _half(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else None
 
 
-@torch.no_grad()
-def _follow(average: Student, student: Student) -> None:
-    """Move the averaged weights a little towards the trained ones."""
-    theirs = student.state_dict()
-    for name, own in average.state_dict().items():
-        if own.dtype.is_floating_point:
-            own.lerp_(theirs[name], 1 - AVERAGE)
-        else:
-            own.copy_(theirs[name])
-
-
 @torch.inference_mode()
 def cosine_to_teacher(student: Student, loader: DataLoader[Any], device: torch.device) -> float:
     """Mean cosine between the student's and the teacher's embeddings."""
@@ -241,7 +225,7 @@ def cosine_to_teacher(student: Student, loader: DataLoader[Any], device: torch.d
 
 
 def _save(
-    path: Path, student: Student, average: Student, optimizer: torch.optim.Optimizer,
+    path: Path, student: Student, optimizer: torch.optim.Optimizer,
     scheduler: Any, history: list[dict[str, float]], settings: DistillSettings,
 ) -> None:  # fmt: skip
     plain_settings = {k: str(v) for k, v in asdict(settings).items()}
@@ -251,8 +235,7 @@ def _save(
             "format": 1,
             "architecture": "FaceSync student",
             "blocks": student.blocks,
-            "model_state_dict": average.state_dict(),
-            "trained_state_dict": student.state_dict(),
+            "model_state_dict": student.state_dict(),
             "optimizer_state_dict": optimizer.state_dict(),
             "scheduler_state_dict": scheduler.state_dict(),
             "history": history,
@@ -266,7 +249,7 @@ def _save(
 
 
 def _resume(
-    path: Path, student: Student, average: Student, optimizer: torch.optim.Optimizer,
+    path: Path, student: Student, optimizer: torch.optim.Optimizer,
     scheduler: Any, settings: DistillSettings,
 ) -> list[dict[str, float]]:  # fmt: skip
     data = read_checkpoint(path)
@@ -276,8 +259,7 @@ def _resume(
                 f"{path} is of a run of {data['settings']['epochs']} epochs; resume it with "
                 f"--epochs {data['settings']['epochs']}"
             )
-        average.load_state_dict(data["model_state_dict"])
-        student.load_state_dict(data["trained_state_dict"])
+        student.load_state_dict(data["model_state_dict"])
         optimizer.load_state_dict(data["optimizer_state_dict"])
         scheduler.load_state_dict(data["scheduler_state_dict"])
         return list(data["history"])

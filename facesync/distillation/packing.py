@@ -27,7 +27,7 @@ _SMALLEST = 1024  # numbers; what is smaller is not worth a scale
 
 
 def load_student(path: Path) -> Student:
-    """Read the student of a checkpoint, with its averaged weights, in evaluation mode.
+    """Read the student of a checkpoint, in evaluation mode.
 
     Raises:
         ModelError: missing, damaged, or of another kind.

@@ -13,10 +13,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facesync.errors import ModelError
-from facesync.faces.crops import CropSpec
+
+if TYPE_CHECKING:  # NumPy and OpenCV come with it, and the command line needs neither
+    from facesync.faces.crops import CropSpec
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +121,8 @@ class Calibration:
         Raises:
             ModelError: it is no calibration, or contradicts itself.
         """
+        from facesync.faces.crops import CropSpec
+
         try:
             if not isinstance(data, dict):
                 raise TypeError("it is not a mapping")

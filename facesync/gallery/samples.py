@@ -1,38 +1,60 @@
 """The sample pictures of each person: `<faces>/<name>/sample_N.jpg`, for their owner's eyes only.
 
-Only files that this module wrote are ever removed, and no link is followed: a folder of faces
-that someone points at their home directory costs them nothing.
+Sealed ones are `sample_N.jpg.enc` (see `facesync.gallery.sealing`). Only files that this module
+wrote are ever removed, and no link is followed: a folder of faces that someone points at their
+home directory costs them nothing.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from facesync.errors import FileError
-from facesync.images import save_jpeg
+from facesync.errors import FileError, PictureError, StoreError
+from facesync.files import make_private_folder, replacing
+from facesync.gallery.keys import Key, KeyChain
+from facesync.gallery.sealing import is_sealed, seal, unseal
+from facesync.images import encode_jpeg, read_image_rgb
+from facesync.pickles import load_plain
 
 _STAGE = ".new"
+_SEALED = ".enc"
+_OURS = re.compile(r"sample_([0-9]{1,9})\.jpg(\.enc)?|\.sample_[0-9]{1,9}\.jpg(\.enc)?\.tmp")
 
 
-def stage(folder: Path, samples_rgb: Sequence[np.ndarray]) -> None:
+def stage(
+    folder: Path, samples_rgb: Sequence[np.ndarray], key: Key | None, *, add: bool = False
+) -> None:
     """Write pictures (each uint8 RGB) beside the ones in use; `commit` puts them in their place.
+
+    Args:
+        folder: the person's.
+        samples_rgb: the pictures.
+        key: what seals them; None leaves them plain.
+        add: those in use stay; the numbers go on behind them.
 
     Raises:
         FileError: they could not all be written; none is left.
     """
+    first = 1 + max(map(_number, in_use(folder)), default=0) if add else 1
+    encoded = enumerate(map(encode_jpeg, samples_rgb), start=first)
+    stage_encoded(folder, {f"sample_{number}.jpg": data for number, data in encoded}, key)
+
+
+def stage_encoded(folder: Path, pictures: dict[str, bytes], key: Key | None) -> None:
+    """Write pictures that are JPEG already, by name, as `stage` does."""
     staged = folder / _STAGE
     if folder.is_symlink() or staged.is_symlink():
         raise FileError(f"{folder} is a link; sample pictures are kept in {folder.parent} only")
     discard(folder)  # what a killed process may have left
     try:
-        for missing in (folder.parent, folder, staged):
-            missing.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for number, sample_rgb in enumerate(samples_rgb, start=1):
-            save_jpeg(sample_rgb, staged / f"sample_{number}.jpg", private=True)
+        make_private_folder(staged)
+        for name, data in pictures.items():
+            _write(staged / name, data, key, folder)
     except OSError as error:
         discard(folder)
         raise FileError(f"cannot write to {folder}: {error.strerror}") from error
@@ -41,22 +63,88 @@ def stage(folder: Path, samples_rgb: Sequence[np.ndarray]) -> None:
         raise
 
 
-def commit(folder: Path) -> None:
-    """Put the staged pictures in the place of those in use."""
-    for old in _pictures(folder):
-        old.unlink()
-    for new in _pictures(folder / _STAGE):
+def commit(folder: Path, *, add: bool = False) -> None:
+    """Put the staged pictures in the place of those in use, or beside them."""
+    if not add:
+        for old in _files(folder):
+            old.unlink()
+    for new in _files(folder / _STAGE):
         new.replace(folder / new.name)
     (folder / _STAGE).rmdir()
 
 
 def discard(folder: Path) -> None:
     """Remove the staged pictures, and the folder where nothing else is in it."""
-    for staged in _pictures(folder / _STAGE):
+    for staged in _files(folder / _STAGE):
         staged.unlink()
     for empty in (folder / _STAGE, folder):
         with suppress(OSError):
             empty.rmdir()
+
+
+def read(folder: Path, keys: KeyChain) -> list[np.ndarray]:
+    """Read the pictures in use, uint8 RGB, in the order they were taken.
+
+    Raises:
+        StoreError: one is sealed and cannot be opened; those that are no pictures are left out.
+    """
+    pictures = []
+    for data in read_encoded(folder, keys).values():
+        with suppress(PictureError):
+            pictures.append(read_image_rgb(data))
+    return pictures
+
+
+def read_encoded(folder: Path, keys: KeyChain) -> dict[str, bytes]:
+    """Read the pictures in use as they are encoded, by their plain names.
+
+    Raises:
+        StoreError: one cannot be read or opened.
+    """
+    return {path.name.removesuffix(_SEALED): read_one(path, keys) for path in in_use(folder)}
+
+
+def reseal(folder: Path, key: Key | None, keys: KeyChain) -> None:
+    """Seal the pictures in use with a key, or open them for good; whole pictures only.
+
+    Raises:
+        StoreError: one cannot be opened.
+        FileError: one cannot be written.
+    """
+    for path in in_use(folder):
+        data = read_one(path, keys)
+        plain = folder / path.name.removesuffix(_SEALED)
+        written = _write(plain, data, key, folder)
+        for other in (plain, plain.with_name(plain.name + _SEALED)):
+            if other != written:
+                other.unlink(missing_ok=True)
+
+
+def seal_plain(folder: Path, key: Key) -> None:
+    """Seal those pictures that are plain."""
+    for path in _files(folder):
+        if path.suffix == ".jpg":
+            _write(path, path.read_bytes(), key, folder)
+            path.unlink()
+
+
+def in_use(folder: Path) -> list[Path]:
+    """List the pictures in use, in the order they were taken; one of each number."""
+    found = {}
+    for path in sorted(_files(folder)):  # a sealed one comes behind its plain one, and wins
+        if not path.name.startswith("."):
+            found[_number(path)] = path
+    return [found[number] for number in sorted(found)]
+
+
+def is_name(name: object) -> bool:
+    """Whether something is the plain name of a picture in use."""
+    return isinstance(name, str) and re.fullmatch(r"sample_[0-9]{1,9}\.jpg", name) is not None
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """List what a killed save left: staged pictures, temporary files."""
+    return [*_files(folder / _STAGE), *(p for p in _files(folder) if p.name.startswith("."))]
 
 
 def remove(folder: Path) -> int:
@@ -68,15 +156,52 @@ def remove(folder: Path) -> int:
     if folder.is_symlink():
         folder.unlink()
         return 1
-    pictures = [*_pictures(folder), *_pictures(folder / _STAGE)]
+    pictures = [*_files(folder), *_files(folder / _STAGE)]
     for picture in pictures:
         picture.unlink()
     discard(folder)
     return len(pictures)
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _files(folder: Path) -> list[Path]:
     """List a person's pictures, and what a killed save left of one."""
-    if folder.is_symlink():
+    if folder.is_symlink() or not folder.is_dir():
         return []
-    return [*folder.glob("sample_*.jpg"), *folder.glob(".sample_*.jpg.tmp")]
+    return [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]
+
+
+def _number(path: Path) -> int:
+    match = _OURS.fullmatch(path.name)
+    return int(match[1]) if match and match[1] else 0
+
+
+def _what(folder: Path, name: str) -> str:
+    return f"picture {folder.name}/{name}"
+
+
+def _write(path: Path, data: bytes, key: Key | None, folder: Path) -> Path:
+    """Write a picture, sealed where there is a key, and return where it is."""
+    target = path.with_name(path.name + _SEALED) if key else path
+    with replacing(target, private=True) as file:
+        file.write(seal(data, key, _what(folder, path.name)))
+    return target
+
+
+def read_one(path: Path, keys: KeyChain) -> bytes:
+    """Read one of the pictures in use as it is encoded.
+
+    Raises:
+        StoreError: it cannot be read or opened.
+    """
+    if path.suffix != _SEALED:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        data = load_plain(path)
+    except FileError as error:
+        raise StoreError(str(error)) from error
+    if not is_sealed(data):
+        raise StoreError(f"{path} is damaged: it is not sealed")
+    return unseal(data, keys, _what(path.parent, path.name.removesuffix(_SEALED)), path)[0]

@@ -1,77 +1,67 @@
 """The people who are known: `face_embeddings.pkl`, saved whole, locked, and forgetting when told.
 
-The file is a pickle of plain containers and arrays (see `facesync.pickles`), format 1:
+What the file holds is in `facesync.gallery.people`, how it is sealed in `facesync.gallery.sealing`.
+A file that cannot be read is an error and is never overwritten.
 
-    {"format": 1, "created": time, "changed": time,
-     "people": {name: {"embedding": float32 (512,) of unit length, "model": fingerprint or None,
-                       "registered": time or None, "samples": number of pictures averaged}}}
-
-Times are ISO 8601 with their zone. The older form `{name: array(512)}` opens too and is upgraded
-by the next save. A file that cannot be read is an error and is never overwritten.
+When is it sealed? By every save, the version before (`.bak`) and the pictures too, unless the
+gallery was told not to. Reading changes nothing. What is sealed stays sealed, also by a save that
+was told not to: `reseal` opens it for good.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeGuard
 
 import numpy as np
 
 from facesync.errors import FileError, StoreError
-from facesync.files import folder_name, replacing, same_name_key
-from facesync.gallery import samples
-from facesync.pickles import dump_plain, load_plain
+from facesync.files import (
+    folder_name,
+    make_private_folder,
+    replacing,
+    same_name_key,
+    temporary_beside,
+)
+from facesync.gallery import attempts, samples, sealing, traces
+from facesync.gallery.keys import Key, KeyChain
+from facesync.gallery.people import (
+    Person,
+    are_samples,
+    clean_name,
+    decode,
+    encode,
+    is_template,
+    name_key,
+    now,
+    with_samples,
+)
+from facesync.pickles import dumps_plain, loads_plain
 
-FORMAT = 1
-EMBEDDING_SIZE = 512
-LOCK_SECONDS = 5.0
+__all__ = ["Gallery", "Person", "clean_name", "now"]
+
+LOCK_SECONDS = 20.0
 """How long a save waits for another process that is saving."""
-
-# Characters that cannot be seen or that turn the text around them: they could disguise a name.
-# Joiners stay; emoji and several scripts are written with them.
-_UNSEEN = frozenset("\u00ad\u200b\u2060\ufeff") | {
-    chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-}
 
 
 @dataclass(frozen=True)
-class Person:
-    """Somebody who is registered.
+class Content:
+    """What a file of the store holds.
 
     Attributes:
-        name: as given, cleaned by `clean_name`.
-        embedding: float32 (512,), of unit length: the template.
-        fingerprint: of the model and crop that made the template; None in the older form.
-        registered: when, with the zone; None in the older form.
-        samples: number of pictures the template is the average of; 0 in the older form.
+        people: everybody, as stored.
+        created: when the store was.
+        plain: the pickle that it is, or that is sealed in it; None where there is no file.
+        key: what it is sealed with; None where it is not.
     """
 
-    name: str
-    embedding: np.ndarray
-    fingerprint: str | None
-    registered: datetime | None
-    samples: int
-
-
-def clean_name(text: str) -> str:
-    """Make a name one printable line: white space becomes single blanks, control characters go.
-
-    Whatever is left is a good name, in any script and of any length. What reaches the terminal
-    can therefore not move its cursor or disguise another name.
-    """
-    text = unicodedata.normalize("NFC", text)
-    kept = (c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cs"))
-    return "".join(c for c in kept if c not in _UNSEEN).strip()
-
-
-def now() -> datetime:
-    """Return the time with its zone, to the second."""
-    return datetime.now().astimezone().replace(microsecond=0)
+    people: list[Person]
+    created: datetime
+    plain: bytes | None = None
+    key: Key | None = None
 
 
 class Gallery:
@@ -79,12 +69,18 @@ class Gallery:
 
     Args:
         path: the store; need not exist yet. The version before the last save is `<path>.bak`.
-        faces: folder of the sample pictures, `<faces>/<name>/sample_N.jpg`.
+        faces: folder of the sample pictures, `<faces>/<name>/sample_N.jpg`, `.jpg.enc` if sealed.
+        encrypt: seal by the next save what is not sealed.
+        keys: finds the keys.
     """
 
-    def __init__(self, path: Path, faces: Path) -> None:
+    def __init__(
+        self, path: Path, faces: Path, *, encrypt: bool = True, keys: KeyChain | None = None
+    ) -> None:
         self.path = Path(path)
         self.faces = Path(faces)
+        self.keys = keys or KeyChain()
+        self._encrypt = encrypt
 
     @property
     def backup(self) -> Path:
@@ -97,13 +93,25 @@ class Gallery:
         Raises:
             StoreError: the store cannot be read.
         """
-        _, people = self._read()
-        return sorted(people, key=lambda person: same_name_key(person.name))
+        return sorted(self.content().people, key=lambda person: same_name_key(person.name))
 
     def find(self, name: str) -> Person | None:
         """Return who is registered under a name; case and Unicode form do not matter."""
-        key = _key(name)
-        return next((person for person in self.people() if _key(person.name) == key), None)
+        same, _ = _split(self.people(), name)
+        return same[0] if same else None
+
+    def pictures(self, name: str) -> list[np.ndarray]:
+        """Read a person's sample pictures, uint8 RGB; those that are no pictures are left out.
+
+        Raises:
+            StoreError: the store or a picture cannot be opened.
+        """
+        person = self.find(name)
+        return [] if person is None else samples.read(self.folder(person.name), self.keys)
+
+    def folder(self, name: str) -> Path:
+        """Folder of a person's sample pictures."""
+        return self.faces / folder_name(name)
 
     def register(
         self, person: Person, samples_rgb: Sequence[np.ndarray], *, replace: bool = False
@@ -116,185 +124,270 @@ class Gallery:
         """
         if not clean_name(person.name):
             raise StoreError("a name needs at least one letter, digit or sign")
-        if not _is_template(person.embedding):
+        rows, qualities = person.sample_embeddings, person.sample_qualities
+        if not (is_template(person.embedding) and are_samples(rows, qualities)):
             raise StoreError(
                 f"the model made no face embedding of {person.name}; nothing is stored"
             )
-        with self._locked():
-            created, people = self._read()
-            same = [other for other in people if _key(other.name) == _key(person.name)]
-            others = [other for other in people if _key(other.name) != _key(person.name)]
+        with self.locked():
+            content = self.content()
+            same, others = _split(content.people, person.name)
             if same and not replace:
                 raise StoreError(f"{same[0].name} is already registered")
-            folder = self._folder(person)
-            samples.stage(folder, samples_rgb)
-            try:
-                if self.path.exists():
-                    with replacing(self.backup, private=True) as file:
-                        file.write(self.path.read_bytes())
-                self._write(self.path, [*others, person], created)
-            except BaseException:
-                samples.discard(folder)
-                raise
-            samples.commit(folder)
-            for old in map(self._folder, same):  # the name may be spelled otherwise than before
+            self._save(content, [*others, person], person.name, samples_rgb)
+            folder = self.folder(person.name)
+            for old in (self.folder(other.name) for other in same):
+                # The name may be spelled otherwise than before.
                 if old.exists() and not old.samefile(folder):
                     samples.remove(old)
 
-    def delete(self, name: str) -> str | None:
-        """Forget a person: template, sample pictures and the backup's copy.
+    def add(
+        self,
+        name: str,
+        sample_embeddings: np.ndarray,
+        sample_qualities: np.ndarray,
+        samples_rgb: Sequence[np.ndarray],
+    ) -> Person:
+        """Add samples to a person; the template becomes the mean of all.
 
-        Whoever is still listed after an error has still something stored; asking again goes on.
+        Args:
+            name: who is registered already.
+            sample_embeddings: float32 (n, 512), n at least 1, each row of unit length, of the
+                model that made the template.
+            sample_qualities: float32 (n,), 0…1.
+            samples_rgb: the pictures, each uint8 RGB; those stored already stay as they are.
+
+        Returns:
+            The person as stored.
+
+        Raises:
+            StoreError: nobody has this name, the samples are no embeddings, or the store cannot
+                be read, locked or written; what was stored before then stays as it was.
+        """
+        if not len(sample_embeddings) or not are_samples(sample_embeddings, sample_qualities):
+            raise StoreError(f"the model made no face embedding of {name}; nothing is stored")
+        with self.locked():
+            content = self.content()
+            same, others = _split(content.people, name)
+            if not same:
+                raise StoreError(f"nobody is registered as {clean_name(name)}")
+            person = with_samples(same[0], sample_embeddings, sample_qualities)
+            self._save(content, [*others, person], person.name, samples_rgb, add=True)
+        return person
+
+    def delete(self, name: str) -> str | None:
+        """Forget a person: template, samples, pictures, attempts and the backup's copy.
+
+        Then everything that the app manages here is searched for what was known of them. Whoever
+        is still listed after an error has still something stored; asking again goes on.
 
         Returns:
             The name as it was stored, or None where nobody had it and no pictures were left.
 
         Raises:
-            StoreError: the store cannot be read, locked or written.
+            StoreError: the store cannot be read, locked or written, or something is left.
         """
-        with self._locked():
-            created, people = self._read()
-            gone = [person for person in people if _key(person.name) == _key(name)]
-            others = [person for person in people if _key(person.name) != _key(name)]
-            folders = {self._folder(person) for person in gone} | {
-                self.faces / folder_name(clean_name(name))
-            }
-            if gone:
-                self._write(self.backup, others, created)
-            removed = sum(samples.remove(folder) for folder in folders)
-            if gone:
-                self._write(self.path, others, created)
+        with self.locked():
+            content, before = self.content(), self._content_of_backup()
+            same, others = _split(content.people, name)
+            in_backup, still = _split(before.people if before else [], name)
+            gone = [*same, *in_backup]
+            unknown = before is None and self.backup.exists() and self.path.exists()
+            if same:
+                content = replace(content, key=self.key_for_saving(content))
+            if same or unknown:  # a version before that cannot be read may hold anybody
+                self._write(self.backup, encode(others, content.created), content.key)
+            elif in_backup and before:
+                self._write(self.backup, encode(still, before.created), before.key)
+            names = [clean_name(name), *(person.name for person in gone)]
+            removed = sum(samples.remove(folder) for folder in {self.folder(n) for n in names})
+            if same:
+                self._write(self.path, encode(others, content.created), content.key)
+                self._seal_plain_pictures(others, content.key)
+            attempts.forget(self.path, names)
+            self._remove_temporary()
+            left = traces.find(self, names, gone)
+        if left:
+            raise StoreError(f"something of {names[-1]} is left in {', '.join(map(str, left))}")
         if gone:
             return gone[0].name
-        return clean_name(name) if removed else None
+        return names[0] if removed else None
 
-    def _folder(self, person: Person) -> Path:
-        return self.faces / folder_name(person.name)
+    def delete_all(self) -> list[str]:
+        """Forget everybody, as `delete` does, and remove the store itself.
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Keep other processes from changing the store."""
-        import filelock
+        Returns:
+            The names that were stored.
 
-        lock = filelock.FileLock(f"{self.path}.lock", timeout=LOCK_SECONDS, mode=0o600)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except filelock.Timeout as error:
-            raise StoreError(
-                f"another program is changing {self.path}; try again when it is done"
-            ) from error
-        except OSError as error:
-            raise StoreError(f"cannot write to {self.path.parent}: {error.strerror}") from error
-        try:
-            yield
-        except FileError as error:
-            raise StoreError(f"{error}; {self.path} is as it was") from error
-        finally:
-            lock.release()
+        Raises:
+            StoreError: the store cannot be read, locked or removed, or something is left.
+        """
+        with self.locked():
+            before = self._content_of_backup()
+            gone = [*self.content().people, *(before.people if before else [])]
+            names = sorted({person.name for person in gone})
+            for name in names:
+                samples.remove(self.folder(name))
+            self._remove_temporary()
+            for file in traces.managed_files(self):
+                file.unlink()
+            left = traces.find(self, names, gone)
+        if left:
+            raise StoreError(f"something is left in {', '.join(map(str, left))}")
+        return names
 
-    def _read(self) -> tuple[datetime, list[Person]]:
-        """Read the time of creation and everybody."""
+    def reseal(self, new_key: Callable[[], Key] | None) -> int:
+        """Seal everything with a new key, or, without one, open it for good.
+
+        Each file changes whole, the store last; after a crash every file opens, and asking again
+        goes on.
+
+        Returns:
+            How many people there are.
+
+        Raises:
+            StoreError: there is no store, or something cannot be read, opened or written.
+        """
+        with self.locked():
+            content = self.content()
+            if content.plain is None:
+                raise StoreError(f"there is no store {self.path}")
+            if new_key is None and content.key is None:
+                raise StoreError(f"{self.path} is not encrypted")
+            before = self._read(self.backup) if self.backup.exists() else None
+            key = new_key() if new_key else None
+            for name in {p.name for p in [*content.people, *(before.people if before else [])]}:
+                samples.reseal(self.folder(name), key, self.keys)
+            if before and before.plain is not None:
+                self._write_plain(self.backup, before.plain, key)
+            self._write_plain(self.path, content.plain, key)
+        return len(content.people)
+
+    def content(self) -> Content:
+        """Read the store, which need not exist yet.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
         if not self.path.exists():
-            return now(), []
+            return Content([], now())
         try:
-            data = load_plain(self.path)
-        except FileError as error:
+            return self._read(self.path)
+        except (FileError, StoreError) as error:
             hint = f"; the version before the last save is {self.backup}"
             raise StoreError(f"{error}{hint if self.backup.exists() else ''}") from error
-        return _decode(data, self.path)
 
-    def _write(self, path: Path, people: Sequence[Person], created: datetime) -> None:
-        data = {
-            "format": FORMAT,
-            "created": created.isoformat(),
-            "changed": now().isoformat(),
-            "people": {
-                person.name: {
-                    "embedding": person.embedding.astype(np.float32),
-                    "model": person.fingerprint,
-                    "registered": person.registered and person.registered.isoformat(),
-                    "samples": person.samples,
-                }
-                for person in people
-            },
-        }
+    def content_of(self, path: Path) -> Content:
+        """Read a file of the form of the store.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        try:
+            return self._read(path)
+        except FileError as error:
+            raise StoreError(str(error)) from error
+
+    def put(self, content: Content, people: list[Person]) -> None:
+        """Put people in the place of all that are in the store; call it with the lock held."""
+        self._keep_version_before(content)
+        self._write(self.path, encode(people, content.created), content.key)
+
+    def key_for_saving(self, content: Content) -> Key | None:
+        """Find what the next save seals with: the key there is, or a new one unless told not to."""
+        return content.key or (self.keys.new() if self._encrypt else None)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from changing the store."""
+        with locked(self.path):
+            try:
+                yield
+            except FileError as error:
+                raise StoreError(f"{error}; {self.path} is as it was") from error
+
+    def _save(
+        self,
+        content: Content,
+        people: list[Person],
+        name: str,
+        samples_rgb: Sequence[np.ndarray],
+        *,
+        add: bool = False,
+    ) -> None:
+        """Write pictures, the version before and the store, in an order that loses none."""
+        content = replace(content, key=self.key_for_saving(content))
+        folder = self.folder(name)
+        samples.stage(folder, samples_rgb, content.key, add=add)
+        try:
+            self.put(content, people)
+        except BaseException:
+            samples.discard(folder)
+            raise
+        samples.commit(folder, add=add)
+        self._seal_plain_pictures(people, content.key)
+
+    def _seal_plain_pictures(self, people: Sequence[Person], key: Key | None) -> None:
+        if key:
+            for person in people:
+                samples.seal_plain(self.folder(person.name), key)
+
+    def _keep_version_before(self, content: Content) -> None:
+        if content.plain is not None:
+            self._write_plain(self.backup, content.plain, content.key)
+
+    def _content_of_backup(self) -> Content | None:
+        """Read the version before; None where there is none or it cannot be read."""
+        try:
+            return self._read(self.backup) if self.backup.exists() else None
+        except (FileError, StoreError):
+            return None
+
+    def _remove_temporary(self) -> None:
+        """Remove what a killed save left beside the store."""
+        for file in (self.path, self.backup, attempts.file_of(self.path)):
+            temporary_beside(file).unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> Content:
+        plain, key = sealing.read(path, self.keys, sealing.STORE)
+        created, people = decode(loads_plain(plain, path), path)
+        return Content(people, created, plain, key)
+
+    def _write(self, path: Path, data: dict[str, object], key: Key | None) -> None:
+        self._write_plain(path, dumps_plain(data), key)
+
+    def _write_plain(self, path: Path, plain: bytes, key: Key | None) -> None:
         with replacing(path, private=True) as file:
-            dump_plain(data, file)
+            file.write(sealing.seal(plain, key, sealing.STORE))
 
 
-def _key(name: str) -> str:
-    return same_name_key(clean_name(name))
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from changing a file, by a lock beside it.
 
+    Raises:
+        StoreError: another process has it for too long, or the folder cannot be written.
+    """
+    import filelock
 
-def _decode(data: Any, path: Path) -> tuple[datetime, list[Person]]:
-    """Check what a store holds and read it; StoreError for anything that does not belong there."""
-    if not isinstance(data, dict):
-        raise StoreError(f"{path} is not a store of faces")
-    if not isinstance(data.get("format"), int):
-        return now(), [_decode_older(name, value, path) for name, value in data.items()]
-    if data["format"] != FORMAT:
-        raise StoreError(
-            f"{path} has format {data['format']}; this version reads {FORMAT}: update FaceSync"
-        )
-    people = data.get("people")
-    if not isinstance(people, dict):
-        raise StoreError(f"{path} is damaged: it holds no people")
-    created = _decode_time(data.get("created"), path)
-    return created, [_decode_person(name, entry, path) for name, entry in people.items()]
-
-
-def _decode_person(name: Any, entry: Any, path: Path) -> Person:
-    name = _decode_name(name, path)
-    if not isinstance(entry, dict):
-        raise StoreError(f"{path} is damaged: the entry of {name} is not readable")
-    embedding = entry.get("embedding")
-    if not _is_template(embedding):
-        raise StoreError(f"{path} is damaged: the template of {name} is no face embedding")
-    model, registered = entry.get("model"), entry.get("registered")
-    count = entry.get("samples")
-    if not (model is None or isinstance(model, str)) or type(count) is not int or count < 0:
-        raise StoreError(f"{path} is damaged: the entry of {name} is not readable")
-    return Person(
-        name=name,
-        embedding=embedding.astype(np.float32),
-        fingerprint=model,
-        registered=None if registered is None else _decode_time(registered, path),
-        samples=count,
-    )
-
-
-def _decode_older(name: Any, value: Any, path: Path) -> Person:
-    """Read an entry of the older form: an array of 512 numbers, also as one row, any length."""
-    name = _decode_name(name, path)
-    if not isinstance(value, np.ndarray) or value.shape not in ((512,), (1, 512)):
-        raise StoreError(f"{path} is not a store of faces: {name} has no {EMBEDDING_SIZE} numbers")
-    if value.dtype.kind != "f" or not np.isfinite(value).all() or not value.any():
-        raise StoreError(f"{path} is damaged: the template of {name} is no face embedding")
-    vector = value.reshape(-1).astype(np.float64)
-    unit = (vector / np.linalg.norm(vector)).astype(np.float32)
-    return Person(name, unit, fingerprint=None, registered=None, samples=0)
-
-
-def _decode_name(name: Any, path: Path) -> str:
-    if not isinstance(name, str):
-        raise StoreError(f"{path} is damaged: a name in it is not text")
-    return clean_name(name) or "(no name)"
-
-
-def _decode_time(text: Any, path: Path) -> datetime:
+    lock = filelock.FileLock(f"{path}.lock", timeout=LOCK_SECONDS, mode=0o600)
     try:
-        time = datetime.fromisoformat(text)
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"{path} is damaged: a time in it is not readable") from error
-    if time.tzinfo is None:
-        raise StoreError(f"{path} is damaged: a time in it has no zone")
-    return time
+        make_private_folder(path.parent)
+        lock.acquire(poll_interval=0.01)
+    except filelock.Timeout as error:
+        raise StoreError(
+            f"another program is changing {path}; try again when it is done"
+        ) from error
+    except OSError as error:
+        raise StoreError(f"cannot write to {path.parent}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _is_template(value: Any) -> TypeGuard[np.ndarray]:
-    if not isinstance(value, np.ndarray) or value.shape != (EMBEDDING_SIZE,):
-        return False
-    if value.dtype.kind != "f" or not (np.abs(value) <= 1.001).all():  # NaN is not <= either
-        return False
-    return abs(float(np.linalg.norm(value.astype(np.float64))) - 1) < 1e-3
+def _split(people: Sequence[Person], name: str) -> tuple[list[Person], list[Person]]:
+    """Part those who have a name, however spelled, from the others."""
+    key = name_key(name)
+    same = [person for person in people if name_key(person.name) == key]
+    return same, [person for person in people if name_key(person.name) != key]

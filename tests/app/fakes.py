@@ -14,6 +14,7 @@ import numpy as np
 from facesync.app.cameras import Camera, Frame
 from facesync.app.recognizer import Seen
 from facesync.faces.detection import Face
+from facesync.faces.quality import Pose, Quality
 
 STEP = 40  # between the values that a colour can have
 
@@ -37,6 +38,7 @@ class FakeRecognizer:
     def __init__(self, settings: object = None, fingerprint: str = "model-a") -> None:
         given = getattr(settings, "threshold", None)
         self.threshold = 0.6 if given is None else given
+        self.settings = settings
         self.fingerprint = fingerprint
         self.model_in_words = "fake weights"
         self.threshold_in_words = f"{self.threshold:.3f}"
@@ -47,15 +49,47 @@ class FakeRecognizer:
     def load(self) -> None:
         self.loaded = True
 
-    def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:
+    def threshold_for(self, people: int) -> float:
+        return self.threshold
+
+    def facts(self, people: int) -> dict[str, object]:
+        return {
+            "source": self.model_in_words,
+            "fingerprint": self.fingerprint,
+            "crop": "none",
+            "threshold": self.threshold,
+            "threshold_in_words": self.threshold_in_words,
+            "margin": 0.05,
+            "calibration": None,
+        }
+
+    def find(self, image_rgb: np.ndarray) -> list[Face]:
         self.load()
-        self.looks += 1
         if self.failure:
             raise self.failure
-        red, green, blue = (int(value) for value in image_rgb[60, 80])
-        faces = [face(index) for index in range(round(red / STEP))]
-        found = embedding(round(green / STEP), blue) if faces else None
-        return Seen(image_rgb, faces, found)
+        return [face(index) for index in range(round(int(image_rgb[60, 80, 0]) / STEP))]
+
+    def follow(self, image_rgb: np.ndarray, faces: list[Face]) -> list[Face]:
+        return self.find(image_rgb)[: len(faces)]
+
+    def embed(self, image_rgb: np.ndarray, faces: list[Face]) -> np.ndarray:
+        """All faces are those of the person whom the picture shows."""
+        _, green, blue = (int(value) for value in image_rgb[60, 80])
+        return np.stack([embedding(round(green / STEP), blue) for _ in faces])
+
+    def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:
+        self.looks += 1
+        faces = self.find(image_rgb)
+        if not faces:
+            return Seen(image_rgb, faces)
+        _, green, blue = (int(value) for value in image_rgb[60, 80])
+        return Seen(image_rgb, faces, embedding(round(green / STEP), blue), quality(blue))
+
+
+def quality(variant: int = 0) -> Quality:
+    """A good one; the poses that are asked for come in turns."""
+    yaw, pitch = ((0, 0), (20, 0), (-20, 0), (0, 15), (0, -15))[variant % 5]
+    return Quality(100, 0.3, 120, 40, Pose(yaw, pitch, 0))
 
 
 def face(index: int = 0) -> Face:

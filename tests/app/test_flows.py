@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facesync.app import flows
+from facesync.app import flows, registering
+from facesync.app.registering import Doubt, Registration
 from facesync.errors import CameraError, PictureError, StoreError
 from facesync.gallery.store import Gallery, Person
-from facesync.images import read_image_rgb
 from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, picture
 
 
@@ -29,34 +29,35 @@ def shot(tmp_path):
     return write
 
 
+def register(gallery, recognizer, name, paths, **allowed) -> None:
+    registering.register_images(gallery, recognizer, Registration(name, **allowed), paths)
+
+
 @pytest.fixture
 def ada(gallery, recognizer, shot) -> Gallery:
     """A gallery in which Ada is registered."""
-    flows.register_images(gallery, recognizer, "Ada", [shot("ada")])
+    register(gallery, recognizer, "Ada", [shot("ada")])
     return gallery
 
 
 def test_register_says_what_came_of_each_picture(gallery, recognizer, shot, tmp_path, capsys):
     paths = [shot("one"), shot("none", faces=0), tmp_path / "missing.jpg", shot("two", faces=2)]
-    flows.register_images(gallery, recognizer, "Ada", paths)
+    register(gallery, recognizer, "Ada", paths)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("one.png: used")
-    assert lines[1].endswith("none.png: no face found: left out")
+    assert lines[1].endswith("none.png: no face: left out")
     assert "missing.jpg: cannot be read" in lines[2] and lines[2].endswith("left out")
-    assert lines[3].endswith("two.png: 2 faces, the main one is used")
+    assert lines[3].endswith("two.png: used, 2 faces, the main one")
     assert lines[4] == "Ada is registered (2 samples)"
     (person,) = gallery.people()
     assert (person.samples, person.fingerprint) == (2, "model-a")
-    samples = sorted((gallery.faces / "Ada").iterdir())
-    assert [path.name for path in samples] == ["sample_1.jpg", "sample_2.jpg"]
-    assert read_image_rgb(samples[0]).shape == (80, 80, 3)  # twice the box of 40 pixels
+    samples = gallery.pictures("Ada")
+    assert [sample.shape for sample in samples] == [(80, 80, 3)] * 2  # twice the box of 40 pixels
 
 
 def test_register_without_one_usable_picture_stores_nothing(gallery, recognizer, shot, tmp_path):
     with pytest.raises(PictureError, match="Ada is not registered"):
-        flows.register_images(
-            gallery, recognizer, "Ada", [shot("none", faces=0), tmp_path / "missing.jpg"]
-        )
+        register(gallery, recognizer, "Ada", [shot("none", faces=0), tmp_path / "missing.jpg"])
     assert gallery.people() == []
     assert not gallery.faces.exists()
 
@@ -64,9 +65,11 @@ def test_register_without_one_usable_picture_stores_nothing(gallery, recognizer,
 def test_an_existing_name_needs_replace(ada, recognizer, shot):
     looks = recognizer.looks
     with pytest.raises(StoreError, match="Ada is already registered; --replace"):
-        flows.register_images(ada, recognizer, "ADA", [shot("x")])
+        register(ada, recognizer, "ADA", [shot("x")])
     assert recognizer.looks == looks  # told before anything is computed
-    flows.register_images(ada, recognizer, "ADA", [shot("x", who=2)], replace=True)
+    with pytest.raises(Doubt, match=r"not the face that is stored as Ada .*--same-person"):
+        register(ada, recognizer, "ADA", [shot("x", who=2)], replace=True)
+    register(ada, recognizer, "ADA", [shot("x", who=2)], replace=True, same_person=True)
     (person,) = ada.people()
     assert person.name == "ADA"
     np.testing.assert_allclose(person.embedding, embedding(2), atol=1e-6)
@@ -75,12 +78,12 @@ def test_an_existing_name_needs_replace(ada, recognizer, shot):
 @pytest.mark.parametrize("name", ["", "  \n", "\x1b\x07"])
 def test_an_empty_name_is_refused(gallery, recognizer, name, shot):
     with pytest.raises(StoreError, match="a name needs"):
-        flows.register_images(gallery, recognizer, name, [shot("x")])
+        register(gallery, recognizer, name, [shot("x")])
 
 
 def register_video(gallery, recognizer, pictures_rgb, **kwargs) -> FakeCamera:
     camera = FakeCamera(pictures_rgb, **kwargs)
-    flows.register_camera(gallery, recognizer, "Ada", lambda: camera)
+    registering.register_camera(gallery, recognizer, Registration("Ada"), lambda: camera)
     return camera
 
 
@@ -98,7 +101,9 @@ def test_moments_with_no_or_several_faces_are_passed_over(gallery, recognizer, c
     moments = [picture(faces=0)] * 10 + [picture(faces=2)] * 10 + [picture()] * 40
     register_video(gallery, recognizer, moments)
     assert gallery.people()[0].samples == 5
-    assert "passed over: 5 frames without a face, 5 with several" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "no face: look into the camera" in out
+    assert "two faces: only you, please" in out
 
 
 @pytest.mark.parametrize(("frames", "samples"), [(11, 3), (10, 2), (1, 1)])
@@ -113,13 +118,13 @@ def test_a_short_video_is_enough_or_refused(gallery, recognizer, frames, samples
 
 
 def test_a_live_camera_without_a_face_is_given_up(gallery, recognizer, monkeypatch):
-    monkeypatch.setattr(flows, "_LIVE_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(registering, "_LIVE_PATIENCE_SECONDS", 0.5)
     with pytest.raises(CameraError, match="only 0 usable samples"):
         register_video(gallery, recognizer, repeat(picture(faces=0)), live=True)
 
 
 def verify(gallery, recognizer, path, name=None):
-    return flows.verify_image(recognizer, flows.candidates(gallery, recognizer, name), path)
+    return flows.verify_image(recognizer, flows.candidates(gallery, recognizer, name), path, 0.05)
 
 
 def test_verify_a_picture(ada, recognizer, shot):
@@ -133,7 +138,7 @@ def test_verify_a_picture(ada, recognizer, shot):
 
 
 def test_verify_one_person_only(ada, recognizer, shot):
-    flows.register_images(ada, recognizer, "Bob", [shot("bob", who=2)])
+    register(ada, recognizer, "Bob", [shot("bob", who=2)])
     again = shot("again", variant=7)
     assert verify(ada, recognizer, again, "ADA").accepted
     assert not verify(ada, recognizer, again, "Bob").accepted
@@ -151,7 +156,7 @@ def test_templates_of_another_model_are_not_compared(ada, shot, caplog):
     other = FakeRecognizer(fingerprint="model-b")
     with pytest.raises(StoreError, match=r"made by another model.*: Ada; register again"):
         verify(ada, other, shot("again"))
-    flows.register_images(ada, other, "Bob", [shot("bob", who=2)])
+    register(ada, other, "Bob", [shot("bob", who=2)])
     assert not verify(ada, other, shot("again")).accepted
     assert "Made by another model, not compared: Ada; register again" in caplog.text
 
@@ -165,9 +170,11 @@ def test_templates_of_the_older_form_are_compared_with_a_notice(gallery, recogni
 @pytest.mark.parametrize(
     ("moments", "accepted", "looks"),
     [
-        ([picture()] * 20, True, 1),
-        ([picture(faces=0)] * 20 + [picture()] * 20, True, 11),
-        ([picture(who=2)] * 3 + [picture()] * 3, True, 3),
+        ([picture()] * 20, True, 5),
+        ([picture(faces=0)] * 20 + [picture()] * 20, True, 15),
+        ([picture(who=2)] * 4 + [picture()] * 20, True, 5),
+        ([picture(who=2)] * 6 + [picture()] * 20, False, 5),
+        ([picture()] * 3, True, 2),
         ([picture(who=2)] * 100, False, 5),
         ([picture(faces=0)] * 10, False, 5),
     ],
@@ -175,7 +182,7 @@ def test_templates_of_the_older_form_are_compared_with_a_notice(gallery, recogni
 def test_verify_before_a_camera(ada, moments, accepted, looks):
     recognizer, camera = FakeRecognizer(), FakeCamera(moments)
     people = flows.candidates(ada, recognizer)
-    decision = flows.verify_camera(recognizer, people, lambda: camera)
+    decision = flows.verify_camera(recognizer, people, lambda: camera, 0.05)
     assert decision.accepted is accepted
     assert recognizer.looks == looks
     assert camera.closed.is_set()
@@ -183,7 +190,7 @@ def test_verify_before_a_camera(ada, moments, accepted, looks):
 
 def test_the_list_says_who_since_when_and_by_which_model(ada, shot, capsys):
     ada.register(Person("Old", embedding(3), None, None, 0), [])
-    flows.register_images(ada, FakeRecognizer(fingerprint="model-b"), "Bob", [shot("bob")])
+    register(ada, FakeRecognizer(fingerprint="model-b"), "Bob", [shot("bob")])
     capsys.readouterr()
     flows.list_people(ada, "model-b")
     head, first, second, third = capsys.readouterr().out.splitlines()
@@ -211,5 +218,5 @@ def test_delete(ada, capsys):
 def test_a_camera_is_not_opened_for_a_name_that_is_taken(ada, recognizer):
     opened = []
     with pytest.raises(StoreError, match="already registered"):
-        flows.register_camera(ada, recognizer, "Ada", partial(opened.append, 1))
+        registering.register_camera(ada, recognizer, Registration("Ada"), partial(opened.append, 1))
     assert opened == []

@@ -10,6 +10,7 @@ from itertools import repeat
 import pytest
 
 from facesync.app import live
+from facesync.app.cameras import DeviceError
 from facesync.app.live import Analysis, Capture, frames
 from facesync.errors import CameraError
 from tests.app.fakes import FakeCamera, FakeRecognizer, picture
@@ -22,16 +23,20 @@ def wait_for(condition, seconds: float = 20) -> None:
         time.sleep(0.005)
 
 
+def look_of(recognizer):
+    return lambda frame: recognizer.look(frame.image_rgb)
+
+
 def threads() -> set[str]:
     return {thread.name for thread in threading.enumerate()} & {"capture", "analysis"}
 
 
 def test_capture_keeps_the_newest_and_closes_the_camera():
     camera = FakeCamera([picture(variant=i) for i in range(5)], live=True)
-    with Capture(camera) as capture:
+    with Capture(lambda: camera) as capture:
         wait_for(lambda: capture.ended)
         assert capture.newest.number == 4
-        assert capture.error is None and not capture.stalled
+        assert capture.error is None and capture.trouble is None
         capture.check()
     assert camera.closed.is_set()
     assert not threads()
@@ -40,14 +45,17 @@ def test_capture_keeps_the_newest_and_closes_the_camera():
 def test_a_recording_plays_at_its_own_speed():
     camera = FakeCamera([picture()] * 4)
     start = time.monotonic()
-    with Capture(camera) as capture:
+    with Capture(lambda: camera) as capture:
         wait_for(lambda: capture.ended)
     assert time.monotonic() - start >= 0.3  # frames at 0, 0.1, 0.2 and 0.3 seconds
 
 
 def test_leaving_stops_at_once_and_closes_the_camera():
     camera = FakeCamera(repeat(picture()), live=True)
-    with Capture(camera) as capture, Analysis(capture, FakeRecognizer()) as analysis:
+    with (
+        Capture(lambda: camera) as capture,
+        Analysis(capture, look_of(FakeRecognizer())) as analysis,
+    ):
         wait_for(lambda: analysis.newest is not None)
         assert threads() == {"capture", "analysis"}
     assert camera.closed.is_set()
@@ -66,7 +74,7 @@ def test_analysis_takes_the_newest_frame():
             return super().look(image_rgb)
 
     recognizer = Slow()
-    with Capture(camera) as capture, Analysis(capture, recognizer) as analysis:
+    with Capture(lambda: camera) as capture, Analysis(capture, look_of(recognizer)) as analysis:
         wait_for(lambda: capture.newest is not None and capture.newest.number == 29)
         go.set()
         wait_for(lambda: analysis.newest is not None and analysis.newest.frame.number == 29)
@@ -77,7 +85,7 @@ def test_analysis_takes_the_newest_frame():
 @pytest.mark.parametrize("error", [CameraError("unplugged"), RuntimeError("driver\nbroke")])
 def test_an_error_of_the_camera_reaches_the_caller_as_one_line(error):
     camera = FakeCamera([picture()], live=True, then=error)
-    with Capture(camera) as capture:
+    with Capture(lambda: camera) as capture:
         wait_for(lambda: capture.error is not None)
         with pytest.raises(CameraError) as caught:
             capture.check()
@@ -88,42 +96,115 @@ def test_an_error_of_the_camera_reaches_the_caller_as_one_line(error):
 def test_an_error_of_the_models_reaches_the_caller_as_one_line():
     recognizer = FakeRecognizer()
     recognizer.failure = RuntimeError("out of memory\nand more")
-    with Capture(FakeCamera([picture()], live=True)) as capture:
-        with Analysis(capture, recognizer) as analysis:
+    with Capture(lambda: FakeCamera([picture()], live=True)) as capture:
+        with Analysis(capture, look_of(recognizer)) as analysis:
             wait_for(lambda: analysis.error is not None)
             with pytest.raises(CameraError, match="looking for faces failed: RuntimeError: out"):
                 analysis.check()
 
 
-def test_a_camera_that_hangs_is_stalled(monkeypatch):
+class Opening:
+    """Opens cameras one after the other; an error in their place is raised."""
+
+    def __init__(self, *cameras) -> None:
+        self._cameras = iter(cameras)
+        self.opened = 0
+
+    def __call__(self):
+        self.opened += 1
+        camera = next(self._cameras)
+        if isinstance(camera, Exception):
+            raise camera
+        return camera
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(live, "RETRY_SECONDS", (0.01, 0.04))
     monkeypatch.setattr(live, "STALL_SECONDS", 0.2)
-    camera = FakeCamera([picture()], live=True, then="hang")
-    with Capture(camera) as capture:
-        wait_for(lambda: capture.stalled)
-        with pytest.raises(CameraError, match="gives no frames any more: check its cable"):
+
+
+def test_a_camera_that_goes_away_is_opened_again(quick):
+    """Busy at first, then unplugged after two frames, then busy again, then back."""
+    unplugged = FakeCamera([picture()] * 2, live=True, then=DeviceError("unplugged"))
+    back = FakeCamera([picture()] * 3, live=True, then="hang")
+    opening = Opening(DeviceError("busy"), unplugged, DeviceError("busy"), back)
+    seen = set()
+    with Capture(opening) as capture:
+        wait_for(lambda: capture.trouble is not None)
+        assert str(capture.trouble) == "busy"
+
+        def there() -> bool:
+            if capture.newest is not None:
+                seen.add((capture.newest.number, capture.newest.seconds))
+            return capture.newest is not None and capture.newest.number == 4
+
+        wait_for(there)
+        assert capture.trouble is None
+        back.closed.set()
+    assert opening.opened == 4
+    assert unplugged.closed.is_set() and back.closed.is_set()
+    assert sorted(seen) == sorted(seen, key=lambda pair: pair[1])  # time goes on
+
+
+def test_a_camera_that_hangs_is_said_and_opened_again(quick):
+    hangs = FakeCamera([picture()], live=True, then="hang")
+    again = FakeCamera(repeat(picture()), live=True)
+    with Capture(Opening(hangs, again)) as capture:
+
+        def back() -> bool:
             capture.check()
+            if capture.trouble is not None:
+                told.append(str(capture.trouble))
+            return capture.newest is not None and capture.newest.number > 3
+
+        told: list[str] = []
+        wait_for(back)
+        hangs.closed.set()
+    assert "gives no frames any more: check its cable" in told[0]
+    assert again.closed.is_set()
+
+
+def test_a_recording_that_hangs_is_given_up(quick):
+    camera = FakeCamera([picture()], then="hang")
+    with Capture(lambda: camera) as capture:
+        with pytest.raises(CameraError, match="no frames any more"):
+            wait_for(lambda: capture.check())
         camera.closed.set()
+
+
+def test_what_is_no_camera_is_not_tried_again():
+    opening = Opening(CameraError("there is no nothing.mp4"))
+    with Capture(opening) as capture:
+        wait_for(lambda: capture.error is not None)
+        with pytest.raises(CameraError, match=r"there is no nothing\.mp4"):
+            capture.check()
+    assert opening.opened == 1
 
 
 def test_frames_of_a_recording_are_all_there():
     camera = FakeCamera([picture(variant=i) for i in range(5)])
-    assert [frame.number for frame in frames(camera)] == list(range(5))
+    assert [frame.number for frame in frames(camera, lambda: camera)] == list(range(5))
     assert camera.closed.is_set()
 
 
 def test_frames_of_a_live_camera_are_the_newest():
     camera = FakeCamera(repeat(picture()), live=True)
-    with closing(frames(camera)) as stream:
+    with closing(frames(camera, lambda: camera)) as stream:
         first = next(stream).number
         time.sleep(0.3)
         assert next(stream).number > first + 1
     assert camera.closed.is_set()
 
 
-def test_frames_of_a_camera_that_hangs_end_with_a_line(monkeypatch):
-    monkeypatch.setattr(live, "STALL_SECONDS", 0.2)
-    camera = FakeCamera([picture()], live=True, then="hang")
-    with pytest.raises(CameraError, match="no frames"), closing(frames(camera)) as stream:
+def test_frames_of_a_camera_that_stays_away_end_with_a_line(quick, monkeypatch):
+    monkeypatch.setattr(live, "LOST_SECONDS", 0.3)
+    camera = FakeCamera([picture()], live=True, then=DeviceError("unplugged"))
+
+    def gone():
+        raise DeviceError("not there")
+
+    with pytest.raises(CameraError, match="not there"), closing(frames(camera, gone)) as stream:
         for _ in stream:
             pass
-    camera.closed.set()
+    assert camera.closed.is_set()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
-from itertools import repeat
+from itertools import count, repeat
 
 import numpy as np
 import pytest
 
 from facesync.app import live, window
+from facesync.app.cameras import DeviceError
+from facesync.app.enrolment import Enrolment
 from facesync.app.screens import RegisterScreen, VerifyScreen
 from facesync.app.window import run, why_no_window
 from facesync.errors import CameraError, StoreError
@@ -48,8 +50,12 @@ class FakeWindow:
         self.last_words = canvas_bgr
 
 
-def endless(**kwargs) -> FakeCamera:
-    return FakeCamera(repeat(picture()), live=True, **kwargs)
+def endless() -> FakeCamera:
+    return FakeCamera((picture(variant=i % 5) for i in count()), live=True)
+
+
+def look(frame):
+    return FakeRecognizer().look(frame.image_rgb)
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +67,7 @@ def everything_ends():
 def test_registering_ends_with_the_fifth_sample():
     saved = []
     camera, shown = endless(), FakeWindow(repeat("c", 10_000))
-    assert run(shown, camera, FakeRecognizer(), RegisterScreen("Ada", saved.append))
+    assert run(shown, lambda: camera, look, RegisterScreen("Ada", Enrolment(0.6), saved.append))
     assert len(saved) == 1 and len(saved[0]) == 5
     assert shown.last_words is not None
     assert not shown.open and camera.closed.is_set()
@@ -70,14 +76,14 @@ def test_registering_ends_with_the_fifth_sample():
 def test_q_gives_up_and_stores_nothing():
     saved = []
     camera, shown = endless(), FakeWindow(["c", None, "c", None, "q"])
-    assert not run(shown, camera, FakeRecognizer(), RegisterScreen("Ada", saved.append))
+    assert not run(shown, lambda: camera, look, RegisterScreen("Ada", Enrolment(0.6), saved.append))
     assert saved == []
     assert shown.last_words is None
     assert not shown.open and camera.closed.is_set()
 
 
 def test_verifying_goes_on_until_q(capsys):
-    screen = VerifyScreen([Person("Ada", embedding(1), "model-a", now(), 5)], 0.6)
+    screen = VerifyScreen([Person("Ada", embedding(1), "model-a", now(), 5)], 0.6, 0.05)
 
     def keys():
         yield "v"
@@ -88,7 +94,7 @@ def test_verifying_goes_on_until_q(capsys):
             yield None
         yield "q"
 
-    assert not run(FakeWindow(keys()), endless(), FakeRecognizer(), screen)
+    assert not run(FakeWindow(keys()), endless, look, screen)
 
 
 @pytest.mark.parametrize(
@@ -103,30 +109,56 @@ def test_a_camera_that_stops_is_said_on_screen_and_raised(then, line):
     camera = FakeCamera([picture()] * 3, live=True, then=then)
     shown = FakeWindow(repeat(None, 10_000))
     with pytest.raises(CameraError, match=line):
-        run(shown, camera, FakeRecognizer(), RegisterScreen("Ada", print))
+        run(shown, lambda: camera, look, RegisterScreen("Ada", Enrolment(0.6), print))
     assert shown.last_words is not None
     assert not shown.open and camera.closed.is_set()
 
 
-def test_a_camera_that_stalls_is_said_on_screen_and_raised(monkeypatch):
-    monkeypatch.setattr(live, "STALL_SECONDS", 0.3)
-    camera = FakeCamera([picture()] * 3, live=True, then="hang")
-    shown = FakeWindow(repeat(None, 10_000))
-    with pytest.raises(CameraError, match="gives no frames any more"):
-        run(shown, camera, FakeRecognizer(), RegisterScreen("Ada", print))
-    assert shown.last_words is not None
+def test_a_camera_that_is_away_is_said_and_tried_again_until_q(monkeypatch):
+    monkeypatch.setattr(live, "RETRY_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(live, "STALL_SECONDS", 0.2)
+    views = []
+    monkeypatch.setattr(
+        window, "draw", lambda frame, view, **how: views.append(view) or np.zeros((1, 1, 3))
+    )
+    opened = []
+    hangs = FakeCamera([picture()], live=True, then="hang")
+
+    def open_camera():
+        opened.append(1)
+        if len(opened) == 3:
+            return hangs
+        if len(opened) == 4:
+            threading.Event().wait(0.3)
+        raise DeviceError("camera 0 does not open: no permission for /dev/video0")
+
+    def keys():
+        while len(opened) < 6:
+            yield None
+
+    shown = FakeWindow(keys())
+    assert not run(shown, open_camera, look, RegisterScreen("Ada", Enrolment(0.6), print))
     assert not shown.open
-    camera.closed.set()
+    hangs.closed.set()
     for thread in threading.enumerate():
         if thread.name == "capture":
             thread.join(20)
+    said = [view.status for view in views]
+    assert "Camera 0 does not open. Trying again; Q leaves" in said
+    assert "The camera gives no frames any more. Trying again; Q leaves" in said
+    assert any(view.hint == "no permission for /dev/video0" for view in views)
 
 
 def test_models_that_fail_are_one_line():
     recognizer = FakeRecognizer()
     recognizer.failure = RuntimeError("CUDA out of memory")
     with pytest.raises(CameraError, match="looking for faces failed: RuntimeError: CUDA out"):
-        run(FakeWindow(repeat(None, 10_000)), endless(), recognizer, RegisterScreen("Ada", print))
+        run(
+            FakeWindow(repeat(None, 10_000)),
+            endless,
+            lambda frame: recognizer.look(frame.image_rgb),
+            RegisterScreen("Ada", Enrolment(0.6), print),
+        )
 
 
 def test_a_store_that_cannot_be_written_closes_the_window():
@@ -135,14 +167,14 @@ def test_a_store_that_cannot_be_written_closes_the_window():
 
     camera, shown = endless(), FakeWindow(repeat("c", 10_000))
     with pytest.raises(StoreError, match="disk full"):
-        run(shown, camera, FakeRecognizer(), RegisterScreen("Ada", save))
+        run(shown, lambda: camera, look, RegisterScreen("Ada", Enrolment(0.6), save))
     assert not shown.open and camera.closed.is_set()
 
 
 def test_ctrl_c_leaves_cleanly():
     camera, shown = endless(), FakeWindow([None, None, KeyboardInterrupt()])
     with pytest.raises(KeyboardInterrupt):
-        run(shown, camera, FakeRecognizer(), RegisterScreen("Ada", print))
+        run(shown, lambda: camera, look, RegisterScreen("Ada", Enrolment(0.6), print))
     assert not shown.open and camera.closed.is_set()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from facesync.errors import DownloadError, ModelError
+from facesync.errors import DownloadError, FileError, ModelError
 from facesync.faces import torch_model, weights
 from facesync.faces.crops import ALIGNED_112, BOX, SQUARE
 from tests.faces.test_calibration import MEASURED
@@ -57,6 +57,37 @@ def test_embeddings_are_unit_length_and_do_not_depend_on_the_batch(weights_file)
     alone = np.concatenate([model.embed_crops([crop]) for crop in crops])
     np.testing.assert_allclose(alone, together, atol=1e-5)
     assert model.embed_crops([]).shape == (0, 512)
+
+
+def test_onnx_runtime_gives_what_torch_gives(weights_file):
+    model = weights.load_face_model(weights_file)
+    ours = weights.load_torch_model(weights_file)
+    assert (model.fingerprint, model.crop) == (ours.fingerprint, ours.crop)
+    crops = list(np.random.default_rng(1).integers(0, 255, (2, 160, 160, 3), np.uint8))
+    batch = np.stack([model.crop.array(crop) for crop in crops])
+    in_torch = torch_model.on_arrays(ours.network, "cpu")(batch)
+    np.testing.assert_allclose(model.embed_crops(crops), in_torch, atol=1e-5)
+
+
+def test_what_was_exported_needs_no_torch(weights_file, monkeypatch):
+    first = weights.load_face_model(weights_file)
+    monkeypatch.setattr(weights, "open_torch_model", None)
+    again = weights.load_face_model(weights_file)
+    assert (again.fingerprint, again.crop, again.source) == (
+        first.fingerprint,
+        first.crop,
+        first.source,
+    )
+
+
+def test_where_nothing_can_be_kept_torch_serves(weights_file, monkeypatch, caplog):
+    def full(*_):
+        raise FileError("the disk is full")
+
+    monkeypatch.setattr(weights, "exported", full)
+    model = weights.load_face_model(weights_file)
+    assert "the disk is full: the model runs in torch" in caplog.text
+    assert model.embed_crops([np.zeros((160, 160, 3), np.uint8)]).shape == (1, 512)
 
 
 def test_fingerprint_names_weights_and_crop_but_not_the_classifier(random_state):

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facesync.gallery.matching import comparable, decide, refused
+from facesync.gallery.matching import (
+    SAMPLE_WEIGHT,
+    Decision,
+    comparable,
+    decide,
+    majority,
+    refused,
+)
+from facesync.gallery.store import Person, now
 from tests.gallery.conftest import person, unit
 
 
@@ -45,3 +53,92 @@ def test_templates_of_another_model_stay_out():
 def test_nothing_compared_has_no_similarity():
     decision = refused("no face", 0.6)
     assert (decision.accepted, decision.name, decision.similarity) == (False, None, None)
+
+
+def with_samples(name: str, *samples: np.ndarray, quality: float = 1.0) -> Person:
+    rows = np.stack(samples).astype(np.float32)
+    mean = rows.mean(axis=0)
+    return Person(
+        name,
+        (mean / np.linalg.norm(mean)).astype(np.float32),
+        "model-a",
+        now(),
+        len(rows),
+        sample_embeddings=rows,
+        sample_qualities=np.full(len(rows), quality, dtype=np.float32),
+    )
+
+
+def test_a_single_sample_can_be_enough_and_counts_by_its_quality():
+    """Two samples that differ: the mean is 0.77 from each, a face like one of them is nearer."""
+    one, other = unit(1), between(unit(1), unit(2), 0.2)
+    good, poor = (with_samples("Ada", one, other, quality=q) for q in (1.0, 0.5))
+    assert decide(one, [good], 0.9).similarity == pytest.approx(SAMPLE_WEIGHT, abs=1e-5)
+    assert decide(one, [poor], 0.9).similarity == pytest.approx(float(good.embedding @ one))
+
+
+def test_the_margin_to_the_second_is_given_and_decides():
+    ada, bob = person("Ada", 1), person("Bob", 2)
+    probe = between(unit(1), unit(2), 0.75)
+    second = float(bob.embedding @ probe)
+    decision = decide(probe, [bob, ada], 0.6, margin=0.05)
+    assert decision.accepted and decision.margin == pytest.approx(0.75 - second, abs=1e-5)
+    denied = decide(probe, [bob, ada], 0.6, margin=decision.margin + 0.01)
+    assert (denied.accepted, denied.name) == (False, None)
+    assert "too similar to two people" in denied.reason
+    assert denied.similarity == pytest.approx(0.75, abs=1e-5)
+
+
+def test_one_person_under_two_names_is_no_second_to_themselves():
+    ada, alias = (
+        person("Ada", 1),
+        Person("Countess", between(unit(1), unit(3), 0.95), None, None, 1),
+    )
+    decision = decide(unit(1), [ada, alias, person("Bob", 2)], 0.6, margin=0.3)
+    assert (decision.accepted, decision.name) == (True, "Ada")
+    assert decision.margin > 0.5
+
+
+def test_alone_there_is_no_margin():
+    assert decide(unit(1), [person("Ada", 1)], 0.6, margin=0.5).margin is None
+
+
+def decisions(*names: str | None) -> list[Decision]:
+    return [
+        Decision(name is not None, name, 0.8 if name else 0.3, 0.6, f"about {name}", 0.2)
+        for name in names
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "who"),
+    [
+        (["Ada"], "Ada"),
+        ([None], None),
+        (["Ada", "Ada", "Ada", None, None], "Ada"),
+        (["Ada", "Ada", None, None, None], None),
+        (["Ada", "Ada", "Bob", "Bob", "Cid"], None),
+        (["Ada", "Bob"], None),
+        ([None, None, None, None, None], None),
+    ],
+)
+def test_more_than_half_of_the_frames_must_agree(names, who):
+    decision = majority(decisions(*names))
+    assert (decision.accepted, decision.name) == (who is not None, who)
+    assert "\n" not in decision.reason
+    if len(names) > 1 and who:
+        assert decision.reason.startswith(f"{names.count(who)} of {len(names)} frames agree")
+
+
+def test_of_very_many_people_the_same_one_is_found(monkeypatch):
+    people = [person(f"Person {seed}", seed) for seed in range(50)]
+    probes = [between(unit(seed), unit(seed + 1), 0.8) for seed in range(0, 50, 7)]
+    before = [decide(probe, people, 0.6, margin=0.05) for probe in probes]
+    monkeypatch.setattr("facesync.gallery.search.NUMPY_UP_TO", 10)
+    monkeypatch.setattr("facesync.gallery.search._faiss", lambda: None)
+    monkeypatch.setattr("facesync.gallery.matching.SHORTLIST", 5)
+    for probe, decision in zip(probes, before, strict=True):
+        again = decide(probe, people, 0.6, margin=0.05)
+        assert (again.name, again.accepted) == (decision.name, decision.accepted)
+        assert again.similarity == pytest.approx(decision.similarity, abs=1e-6)
+        assert again.margin == pytest.approx(decision.margin, abs=1e-6)

@@ -207,7 +207,7 @@ def test_the_older_form_opens_and_is_upgraded(gallery):
     assert (ada.name, ada.fingerprint, ada.registered, ada.samples) == ("Ada", None, None, 0)
     assert bob.embedding.shape == (512,)
     gallery.register(person("Cid", 3), pictures())
-    assert load_plain(gallery.path)["format"] == 1
+    assert load_plain(gallery.path)["format"] == 2
     assert [p.name for p in gallery.people()] == ["Ada", "Bob", "Cid"]
     assert gallery.people()[0].fingerprint is None
     assert gallery.backup.read_bytes() == original

@@ -1,0 +1,165 @@
+"""Open set: strangers and friends at a gallery of a hundred, through the app's own path.
+
+    nice python -m benchmarks.open_set
+    python -m benchmarks.open_set --people 20 --strangers 50
+
+Of the shared LFW pictures, 100 people are registered with two pictures each by the app's own
+`register --images`; 300 other pictures of them (three each where there are so many) and 500 people
+who are not registered, a picture each, are then verified as `verify --image` does. Counted are
+false accepts (a stranger gets a name), wrong identities (somebody registered gets another's name)
+and false rejects (somebody registered is denied), for:
+
+- the app: the rule, threshold and margin in force (`Matcher`, `--fmr`, `--margin`), and the same
+  with a threshold for more false matches;
+- the plain rule: the average of the embeddings, the best cosine, 0.6, on the same embeddings;
+- the ingredients, at the app's own threshold: without the margin, mean only, best sample only.
+
+People are drawn with a fixed seed. LFW's pictures of one person are taken years apart, and some
+carry the wrong name: what fails is listed with --failures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.material import shared_data
+from facesync import cli
+from facesync.app import registering
+from facesync.app.recognizer import Recognizer
+from facesync.app.registering import Registration
+from facesync.app.settings import AppSettings
+from facesync.errors import FaceSyncError
+from facesync.gallery.matching import Matcher
+from facesync.gallery.store import Gallery, Person
+from facesync.images import read_image_rgb
+
+LENIENT_FMR = 0.01
+
+Rule = Callable[[np.ndarray], str | None]
+
+
+def draw_people(lfw: Path, people: int, probes: int, strangers: int) -> tuple[
+    dict[str, list[Path]], list[tuple[str, Path]], list[Path]
+]:  # fmt: skip
+    """Choose whom to register with which two pictures, the genuine probes and the strangers."""
+    chance = random.Random(7)
+    pictures = {f.name: sorted(f.glob("*.jpg")) for f in sorted(lfw.iterdir()) if f.is_dir()}
+    names = [name for name, paths in pictures.items() if len(paths) >= 3]
+    chance.shuffle(names)
+    # Those with the most other pictures first, so that there are probes enough.
+    chosen = sorted(names, key=lambda name: -min(len(pictures[name]), 5))[:people]
+    registered = {name: pictures[name][:2] for name in chosen}
+    rest = [(name, path) for name in chosen for path in pictures[name][2:5]]
+    unknown = [paths[0] for name, paths in pictures.items() if name not in registered]
+    chance.shuffle(rest)
+    chance.shuffle(unknown)
+    return registered, rest[:probes], unknown[:strangers]
+
+
+def enrol(recognizer: Recognizer, registered: dict[str, list[Path]], folder: Path) -> list[Person]:
+    """Register everybody as the command does; say who is refused and why."""
+    gallery = Gallery(folder / "e.pkl", folder / "faces", encrypt=False)
+    for name, paths in registered.items():
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                registering.register_images(gallery, recognizer, Registration(name), paths)
+        except FaceSyncError as error:
+            print(f"  not registered: {name}: {error}")
+    return gallery.people()
+
+
+def by_scores(
+    people: list[Person],
+    scores: Callable[[np.ndarray], np.ndarray],
+    threshold: float,
+    margin: float,
+) -> Rule:
+    """Take the best of some scores, (people,), if it reaches the threshold and leads enough."""
+
+    def decide(embedding: np.ndarray) -> str | None:
+        values = scores(embedding)
+        second, best = np.argsort(values)[-2:]
+        sure = values[best] >= threshold and values[best] - values[second] >= margin
+        return people[best].name if sure else None
+
+    return decide
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--people", type=cli.positive_int, default=100, metavar="N")
+    parser.add_argument("--probes", type=cli.positive_int, default=300, metavar="N")
+    parser.add_argument("--strangers", type=cli.positive_int, default=500, metavar="N")
+    parser.add_argument("--model", default="vggface2", help="default: %(default)s")
+    parser.add_argument("--failures", action="store_true", help="name the pictures that fail")
+    args = parser.parse_args()
+    data = shared_data()
+    if data is None:
+        return
+    os.environ.setdefault("TORCH_HOME", str(data.parent / "torch_home"))
+    settings = AppSettings(model=args.model, offline=True)
+    recognizer, lenient = Recognizer(settings), Recognizer(replace(settings, fmr=LENIENT_FMR))
+    registered, probes, strangers = draw_people(
+        data / "lfw", args.people, args.probes, args.strangers
+    )
+    with tempfile.TemporaryDirectory(prefix="facesync-") as folder:
+        people = enrol(recognizer, registered, Path(folder))
+    print(f"{len(people)} of {len(registered)} people registered with two pictures each")
+
+    lenient.load()
+    looser = lenient.threshold_for(len(people))
+    threshold, margin = recognizer.threshold_for(len(people)), AppSettings.margin
+    matcher = Matcher(people)
+    means = np.stack([person.embedding for person in people])
+
+    def best_sample(embedding: np.ndarray) -> np.ndarray:
+        return np.array([(person.sample_embeddings @ embedding).max() for person in people])
+
+    app = f"the app ({threshold:.3f}, margin {margin})"
+    rules: dict[str, Rule] = {
+        app: lambda embedding: matcher.decide(embedding, threshold, margin).name,
+        f"the app, --fmr {LENIENT_FMR} ({looser:.3f})": lambda embedding: (
+            matcher.decide(embedding, looser, margin).name
+        ),
+        "the app's rule at cosine 0.6": lambda embedding: (
+            matcher.decide(embedding, 0.6, margin).name
+        ),
+        "plain: average, cosine 0.6": by_scores(people, lambda e: means @ e, 0.6, 0.0),
+        "the app without the margin": lambda e: matcher.decide(e, threshold).name,
+        "mean only": by_scores(people, lambda e: means @ e, threshold, margin),
+        "best sample only": by_scores(people, best_sample, threshold, margin),
+    }
+    counts = {rule: [0, 0, 0] for rule in rules}
+    unseen = [0, 0]
+    for name, path in [*probes, *((None, path) for path in strangers)]:
+        embedding = recognizer.look(read_image_rgb(path), photograph=True).embedding
+        if embedding is None:
+            unseen[name is None] += 1
+        for rule, decide in rules.items():
+            answer = None if embedding is None else decide(embedding)
+            kind = 0 if name is None else 1 if answer is None else 2
+            if answer != name:
+                counts[rule][kind] += 1
+                if args.failures and rule == app:
+                    print(f"  {path.name}: {answer or 'denied'}")
+    print(f"{len(probes)} genuine probes ({unseen[0]} without a face found), "
+          f"{len(strangers)} strangers ({unseen[1]})")  # fmt: skip
+    print(f"{'':36}{'false accepts':>15}{'false rejects':>15}{'wrong names':>13}")
+    for rule, (accepts, rejects, wrong) in counts.items():
+        print(
+            f"{rule:36}{accepts:5d} {accepts / max(1, len(strangers)):8.2%} "
+            f"{rejects:5d} {rejects / max(1, len(probes)):8.2%} {wrong:12d}"
+        )
+
+
+if __name__ == "__main__":
+    main()

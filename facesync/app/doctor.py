@@ -1,0 +1,179 @@
+"""`doctor`: what works on this machine, and which model, threshold and store are in force.
+
+Nothing personal is in it: no names, no pictures, no folder of the user's own by name.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from facesync.app.cameras import open_camera
+from facesync.app.recognizer import Recognizer
+from facesync.app.settings import AppSettings
+from facesync.app.window import why_no_window
+from facesync.errors import CameraError, FaceSyncError
+from facesync.gallery.keys import place_in_words
+from facesync.gallery.store import Gallery
+
+PACKAGES = ("torch", "torchvision", "facenet-pytorch", "onnxruntime", "opencv-python",
+            "opencv-python-headless", "numpy", "pillow", "scipy", "cryptography")  # fmt: skip
+
+_CAMERAS = 4  # numbers that are tried: 0 to 3
+_TEST_SECONDS, _TEST_FRAMES = 3.0, 30
+
+
+def examine(settings: AppSettings, gallery: Gallery, recognizer: Recognizer) -> dict[str, Any]:
+    """Look at everything and return it as plain data for JSON."""
+    sources = [str(number) for number in range(_CAMERAS)]
+    if settings.camera not in sources:
+        sources.insert(0, settings.camera)
+    cameras = [_camera(source, settings) for source in sources]
+    return {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": _packages(),
+        "window": why_no_window() or "can be opened",
+        "cameras": [camera for camera in cameras if camera["opens"]]
+        or [camera for camera in cameras if camera["camera"] == _shown(settings.camera)],
+        "model": _model(recognizer, gallery),
+        "store": _store(gallery),
+    }
+
+
+def in_words(facts: dict[str, Any]) -> str:
+    """Write the facts for a person, a line each."""
+    lines = [f"system     {facts['system']}, Python {facts['python']}"]
+    lines.append("packages   " + ", ".join(f"{n} {v}" for n, v in facts["packages"].items()))
+    lines.append(f"window     {facts['window']}")
+    for camera in facts["cameras"]:
+        if camera["opens"]:
+            width, height = camera["size_wh"]
+            lines.append(
+                f"camera     {camera['camera']}: {width} x {height}, {camera['rate']} frames/s, "
+                f"brightness {camera['brightness']:.0f} of 255{_light(camera['brightness'])}"
+            )
+        else:
+            lines.append(f"camera     {camera['camera']}: {camera['problem']}")
+    model = facts["model"]
+    if "problem" in model:
+        lines.append(f"model      {model['problem']}")
+    else:
+        lines.append(f"model      {model['source']} ({model['fingerprint']})")
+        lines.append(f"crop       {model['crop']}")
+        lines.append(f"threshold  {model['threshold_in_words']}, margin {model['margin']}")
+        lines.append(f"calibrated {model['calibration'] or 'not at all'}")
+    store = facts["store"]
+    what = (
+        store.get("problem") or f"{store['people']} people" if store["exists"] else "not yet made"
+    )
+    lines.append(f"store      {store['path']}: {what}, {store['mode']}, {store['encryption']}")
+    lines.append(f"faces      {store['faces']}: {store['faces_mode']}")
+    return "\n".join(lines)
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _camera(source: str, settings: AppSettings) -> dict[str, Any]:
+    """Open a camera, take pictures for a moment and say what they are like."""
+    facts: dict[str, Any] = {"camera": _shown(source), "opens": False}
+    try:
+        with open_camera(source, offline=settings.offline) as camera:
+            frame = camera.read()
+            begun = time.monotonic()
+            count = 0
+            while frame is not None and count < _TEST_FRAMES:
+                if time.monotonic() - begun > _TEST_SECONDS or (following := camera.read()) is None:
+                    break
+                frame, count = following, count + 1
+            passed = time.monotonic() - begun
+            if frame is None:
+                raise CameraError("it gives no picture")
+    except FaceSyncError as error:
+        return {**facts, "problem": _without_home(str(error).replace(source, _shown(source)))}
+    live_rate = count / passed if passed > 0 else 0.0
+    rate = live_rate if camera.live else frame.number / frame.seconds if frame.seconds else 0.0
+    return {
+        **facts,
+        "opens": True,
+        "size_wh": list(frame.frame_bgr.shape[1::-1]),
+        "rate": round(rate, 1),
+        "brightness": round(float(frame.frame_bgr.mean()), 1),
+    }
+
+
+def _light(brightness: float) -> str:
+    if brightness < 40:
+        return ": too dark, turn on a light or uncover the lens"
+    return ": very bright" if brightness > 220 else ""
+
+
+def _model(recognizer: Recognizer, gallery: Gallery) -> dict[str, Any]:
+    try:
+        return recognizer.facts(_people(gallery))
+    except FaceSyncError as error:
+        return {"problem": _without_home(str(error))}
+
+
+def _store(gallery: Gallery) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "path": _without_home(str(gallery.path)),
+        "exists": gallery.path.exists(),
+        "mode": _mode(gallery.path, private=0o600),
+        "folder_mode": _mode(gallery.path.parent, private=0o700),
+        "faces": _without_home(str(gallery.faces)),
+        "faces_mode": _mode(gallery.faces, private=0o700),
+        "encryption": "not encrypted",
+    }
+    try:
+        content = gallery.content()
+        facts["people"] = len(content.people)
+        if content.key is not None:
+            facts["encryption"] = f"encrypted with {place_in_words(content.key.header)}"
+            facts["encryption"] = _without_home(facts["encryption"])
+    except FaceSyncError as error:
+        facts["problem"] = _without_home(str(error))
+    return facts
+
+
+def _people(gallery: Gallery) -> int:
+    try:
+        return max(1, len(gallery.people()))
+    except FaceSyncError:
+        return 1
+
+
+def _mode(path: Path, private: int) -> str:
+    """Permissions as `0600`, and whether others may read it."""
+    if not path.exists():
+        return "not there"
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if sys.platform != "win32" and mode & ~private:
+        return f"{mode:04o}: others may read it (should be {private:04o})"
+    return f"{mode:04o}"
+
+
+def _shown(source: str) -> str:
+    """Leave out of a camera's address what stands before the host: it may be a password."""
+    if "://" in source:
+        kind, _, rest = source.partition("://")
+        return f"{kind}://{rest.rpartition('@')[2]}"
+    return _without_home(source)
+
+
+def _without_home(text: str) -> str:
+    """Put ~ for the home folder, whose name is the user's."""
+    return text.replace(str(Path.home()), "~") if str(Path.home()) != "/" else text

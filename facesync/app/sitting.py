@@ -1,0 +1,101 @@
+"""An enrolment before a camera: which pose is wanted next, and when a sample is taken by itself."""
+
+from __future__ import annotations
+
+from facesync.app.enrolment import SAMPLES, Enrolment, Verdict
+from facesync.app.recognizer import Seen
+from facesync.faces.quality import Pose
+
+PROMPTS = {
+    "straight": "look straight into the camera",
+    "left": "turn your head a little to your left",
+    "right": "turn your head a little to your right",
+    "up": "lift your chin a little",
+    "down": "lower your chin a little",
+}
+
+SAMPLE_SECONDS, REFUSED_SECONDS = 0.5, 0.2
+"""Least time after a sample, and after a picture that was refused as one."""
+
+POSE_SECONDS = 6.0
+"""After so long without the pose that is wanted, any that differs will do: not everybody can turn
+their head."""
+
+_TURN, _NOD, _SKEW = 11.0, 9.0, 22.0  # degrees
+
+
+class Sitting:
+    """Takes the samples of one person from the frames of a camera.
+
+    Args:
+        enrolment: where the samples go.
+        guided: different poses are asked for; a recording cannot be asked.
+    """
+
+    def __init__(self, enrolment: Enrolment, *, guided: bool = True) -> None:
+        self.enrolment = enrolment
+        self._guided = guided
+        self._next = 0.0
+        self._waiting_since: float | None = None
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Samples taken, of how many."""
+        return len(self.enrolment), SAMPLES
+
+    @property
+    def done(self) -> bool:
+        """Whether all samples are there."""
+        return len(self.enrolment) >= SAMPLES
+
+    @property
+    def prompt(self) -> str:
+        """What to do for the next sample."""
+        missing = [pose for pose in PROMPTS if pose not in self.enrolment.poses]
+        return PROMPTS[missing[0]] if missing else "move your head a little"
+
+    def consider(self, seen: Seen, seconds: float, *, asked: bool = False) -> Verdict | None:
+        """Take a sample if the frame is a good one and it is time for one.
+
+        Args:
+            seen: what is in the frame.
+            seconds: its time.
+            asked: the person pressed the key: any pose will do, and at once.
+
+        Returns:
+            What came of it; None where the frame is good, but another pose is waited for.
+
+        Raises:
+            TwoPeople: see `Enrolment.offer`.
+        """
+        fault = self.enrolment.fault(seen)
+        if fault:
+            return Verdict(False, fault)
+        assert seen.quality is not None
+        if self._waiting_since is None:
+            self._waiting_since = seconds
+        pose = self._pose(seen.quality.pose)
+        if not asked and seconds < self._next:
+            return None
+        wanted = bool(pose) and pose not in self.enrolment.poses
+        patient = self._guided and seconds - self._waiting_since < POSE_SECONDS
+        if not asked and patient and not wanted:
+            return None
+        verdict = self.enrolment.offer(seen, pose)
+        self._next = seconds + (SAMPLE_SECONDS if verdict.taken else REFUSED_SECONDS)
+        if verdict.taken:
+            self._waiting_since = None
+        return verdict
+
+    def _pose(self, pose: Pose) -> str:
+        """Name a pose, "" where it has none; turns are told against the person's own straight."""
+        straight = self.enrolment.poses.get("straight")
+        if straight is None:
+            frontal = abs(pose.yaw) <= _SKEW / 2 and abs(pose.pitch) <= _SKEW
+            return "straight" if frontal else ""
+        yaw, pitch = pose.yaw - straight.yaw, pose.pitch - straight.pitch
+        if abs(yaw) >= _TURN and abs(pitch) <= _SKEW:
+            return "left" if yaw > 0 else "right"
+        if abs(pitch) >= _NOD and abs(yaw) <= _SKEW:
+            return "up" if pitch > 0 else "down"
+        return "straight" if abs(yaw) < _TURN and abs(pitch) < _NOD else ""

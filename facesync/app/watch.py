@@ -1,0 +1,216 @@
+"""`watch`: show or print who is in view, record it, and write down who came when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+import cv2
+import numpy as np
+
+from facesync.app.cameras import Frame
+from facesync.app.drawing import ATTENTION, GOOD, NEUTRAL, Mark, Rgb, View, draw
+from facesync.app.live import OpenCamera, Result, frames
+from facesync.app.screens import Screen
+from facesync.app.watching import Sighting, Watcher
+from facesync.app.window import Window, run
+from facesync.errors import FileError
+
+RECORD_RATE = 25
+"""Frames a second of a recording."""
+
+STALE_SECONDS = 1.0
+"""A box that was found so long ago is not shown: on a slow machine its face is elsewhere by now."""
+
+
+class WatchScreen(Screen):
+    """Names on the boxes of everybody in view.
+
+    Args:
+        watcher: looks at the frames, in another thread.
+        note: called with what is newly known.
+    """
+
+    keys = (("Q", "back"),)
+
+    def __init__(self, watcher: Watcher, note: Callable[[Result], None]) -> None:
+        super().__init__()
+        self._watcher = watcher
+        self._note = note
+
+    def update(self, result: Result) -> None:
+        """Write down who has come."""
+        self._note(result)
+
+    def key(self, key: str, result: Result | None) -> None:
+        """There is nothing to press."""
+
+    def ready(self, result: Result) -> tuple[str, Rgb]:
+        """Say how many faces there are, and how many of them are known."""
+        return _summary(self._watcher.sightings), NEUTRAL
+
+    def ended(self) -> bool:
+        """Watching a video ends with the video."""
+        self.done = True
+        return True
+
+    def view(self, result: Result | None, seconds: float = 0.0) -> View:
+        """Boxes where the faces are by now, moved on from where they were seen."""
+        if result is None:
+            return View("Looking for faces …", NEUTRAL, keys=self.keys)
+        sightings = tuple(
+            sighting
+            for sighting in self._watcher.sightings
+            if seconds - sighting.moving.seconds < STALE_SECONDS
+        )
+        marks = tuple(_mark(sighting, seconds) for sighting in sightings)
+        return View(_summary(sightings), GOOD if sightings else NEUTRAL, "", self.keys, None, marks)
+
+
+class Events:
+    """Prints who appears and, where there is a file, writes each appearance as a line of JSON.
+
+    A line has `time` (ISO 8601), `seconds` (of the video or since the start), `track`, `name`
+    (null where unknown) and `score` (similarity to the most similar person, or null).
+    """
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self._file = file
+        self._told: dict[int, str | None] = {}
+
+    def note(self, sightings: tuple[Sighting, ...], seconds: float) -> None:
+        """Tell what is newly known: a face that is settled, or one whose name has changed."""
+        for sighting in sightings:
+            same = self._told.get(sighting.track, False) == sighting.name
+            if not sighting.settled or same:
+                continue
+            self._told[sighting.track] = sighting.name
+            score = "" if sighting.score is None else f"  {sighting.score:.3f}"
+            print(f"{seconds:7.1f} s  {sighting.name or 'unknown'}{score}", flush=True)
+            if self._file is not None:
+                line = {
+                    "time": datetime.now().astimezone().isoformat(timespec="milliseconds"),
+                    "seconds": round(seconds, 3),
+                    "track": sighting.track,
+                    "name": sighting.name,
+                    "score": sighting.score and round(sighting.score, 4),
+                }
+                print(json.dumps(line), file=self._file, flush=True)
+
+
+class Recorder:
+    """Writes frames to a video that appears when it is closed, each as long as it was shown."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(f".{path.stem}.part{path.suffix or '.mp4'}")
+        self._writer: cv2.VideoWriter | None = None
+        self._written = 0
+        self._start = 0.0
+        self._size_wh = (0, 0)
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        if self._writer is None:
+            return
+        self._writer.release()
+        if self._written:
+            self._part.replace(self._path)
+            print(f"recorded: {self._path}")
+        else:
+            self._part.unlink(missing_ok=True)
+
+    def write(self, canvas_bgr: np.ndarray, frame: Frame) -> None:
+        """Add a frame as it was drawn, uint8 BGR.
+
+        Raises:
+            FileError: the file cannot be written, or not in the format that its name asks for.
+        """
+        if self._writer is None:
+            self._start, self._size_wh = frame.seconds, canvas_bgr.shape[1::-1]
+            code = cv2.VideoWriter.fourcc(*("MJPG" if self._path.suffix == ".avi" else "mp4v"))
+            self._writer = cv2.VideoWriter(str(self._part), code, RECORD_RATE, self._size_wh)
+            if not self._writer.isOpened():
+                raise FileError(f"cannot record to {self._path}: name a file .mp4 or .avi")
+        if canvas_bgr.shape[1::-1] != self._size_wh:  # a camera that came back in another size
+            canvas_bgr = cv2.resize(canvas_bgr, self._size_wh)
+        while self._written <= (frame.seconds - self._start) * RECORD_RATE:
+            self._writer.write(canvas_bgr)
+            self._written += 1
+
+
+def watch_window(
+    watcher: Watcher, open_camera: OpenCamera, record: Path | None, events: Path | None
+) -> None:
+    """Watch in a window until q, or the end of a video."""
+    with _outputs(record, events) as (log, recorder):
+        screen = WatchScreen(
+            watcher, lambda result: log.note(watcher.sightings, result.frame.seconds)
+        )
+        drawn = recorder.write if recorder else None
+        run(Window(), open_camera, watcher.look, screen, drawn)
+
+
+def watch_camera(
+    watcher: Watcher, open_camera: OpenCamera, record: Path | None, events: Path | None
+) -> None:
+    """Watch without a window: print who appears, until the video ends or Ctrl-C.
+
+    Raises:
+        CameraError: the camera gives no frames.
+    """
+    camera = open_camera()
+    with _outputs(record, events) as (log, recorder), closing(frames(camera, open_camera)) as all_:
+        for frame in all_:
+            watcher.look(frame)
+            log.note(watcher.sightings, frame.seconds)
+            if recorder is not None:
+                marks = tuple(_mark(sighting, frame.seconds) for sighting in watcher.sightings)
+                view = View(_summary(watcher.sightings), GOOD if marks else NEUTRAL, marks=marks)
+                recorder.write(draw(frame.frame_bgr, view), frame)
+
+
+@contextmanager
+def _outputs(record: Path | None, events: Path | None) -> Iterator[tuple[Events, Recorder | None]]:
+    """Open what is written beside the window; the events are added to those already there."""
+    with ExitStack() as stack:
+        file = None
+        for path in (record, events):
+            if path is not None and not path.parent.is_dir():
+                raise FileError(f"there is no folder {path.parent}")
+        if events is not None:
+            try:
+                file = stack.enter_context(events.open("a", encoding="utf-8"))
+            except OSError as error:
+                raise FileError(f"cannot write to {events}: {error.strerror}") from error
+        recorder = stack.enter_context(Recorder(record)) if record is not None else None
+        yield Events(file), recorder
+
+
+def _mark(sighting: Sighting, seconds: float) -> Mark:
+    left, top, right, bottom = (float(value) for value in sighting.moving.box_at(seconds))
+    score = "" if sighting.score is None else f"  {sighting.score:.2f}"
+    if sighting.name is not None:
+        return Mark((left, top, right, bottom), GOOD, f"{sighting.name}{score}")
+    label, tone = ("unknown", ATTENTION) if sighting.settled else ("…", NEUTRAL)
+    return Mark((left, top, right, bottom), tone, label)
+
+
+def _summary(sightings: tuple[Sighting, ...]) -> str:
+    if not sightings:
+        return "Nobody in view"
+    known = sum(sighting.name is not None for sighting in sightings)
+    faces = "1 face" if len(sightings) == 1 else f"{len(sightings)} faces"
+    return f"{faces} in view, {known} known"

@@ -1,0 +1,171 @@
+"""Several faces at once: who is in view, on boxes that move and names that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from facesync.app.cameras import Frame
+from facesync.app.recognizer import Recognizer, Seen
+from facesync.faces.detection import Face
+from facesync.faces.quality import measure
+from facesync.faces.tracking import Track, Tracker
+from facesync.gallery.matching import Decision, Matcher
+from facesync.gallery.store import Person
+
+LOOKS = 3
+"""A new face is looked at so often before it is called unknown."""
+
+REFRESH_SECONDS = 2.0
+"""How long a name holds before the face is looked at again."""
+
+SEARCH_SECONDS = 0.3
+"""New faces are looked for so often; in between those known are followed, which is quicker."""
+
+_PER_FRAME = 3  # Faces embedded in one frame, so that a crowd does not slow the boxes.
+_RETRY_SECONDS = 0.3  # Between looks at a face not recognised yet.
+_GOOD_ENOUGH = 0.45  # Overall quality below which a look tells too little.
+_KEEP = 0.7  # Share of the earlier looks in a face's embedding.
+_SWAPPED = 0.5  # Share of the threshold below which a look shows another person than before.
+_DOUBTS = 2  # Looks in a row that must say another name before it changes.
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One face as it is to be shown.
+
+    Attributes:
+        track: its number; the same after a short gap.
+        name: who it is; None where that is unknown, or not known yet.
+        score: similarity to the most similar person; None before the first look.
+        settled: it was looked at often enough to say.
+        moving: the track, which tells where the box is.
+    """
+
+    track: int
+    name: str | None
+    score: float | None
+    settled: bool
+    moving: Track
+
+
+@dataclass
+class _Identity:
+    """What is known about a track."""
+
+    name: str | None = None
+    score: float | None = None
+    looks: int = 0
+    next_look: float = 0.0
+    doubts: int = 0
+
+    @property
+    def settled(self) -> bool:
+        return self.name is not None or self.looks >= LOOKS
+
+
+class Watcher:
+    """Recognises everybody in view, frame after frame.
+
+    Each track is looked at until it has a name or is unknown, and then now and then again. What
+    speaks for a name adds up in the track's embedding; another name must come twice in a row.
+
+    Args:
+        recognizer: finds and embeds faces.
+        people: whom they are compared with; may be nobody, and then all are unknown.
+        margin: see `Matcher.decide`.
+
+    Attributes:
+        sightings: those in the newest frame; replaced as a whole, so that another thread may read.
+    """
+
+    def __init__(self, recognizer: Recognizer, people: Sequence[Person], margin: float) -> None:
+        self._recognizer = recognizer
+        self._matcher = Matcher(people) if people else None
+        self._threshold = recognizer.threshold_for(max(1, len(people)))
+        self._margin = margin
+        self._tracker = Tracker()
+        self._seen: list[Face] = []
+        self._searched = 0.0
+        self._known: dict[int, _Identity] = {}
+        self.sightings: tuple[Sighting, ...] = ()
+
+    def look(self, frame: Frame) -> Seen:
+        """Find, follow and recognise the faces of a frame; those wanted most are embedded."""
+        image_rgb = frame.image_rgb
+        faces = self._faces(image_rgb, frame.seconds)
+        tracks = self._tracker.update(faces, frame.seconds)
+        due = [track for track in tracks if self._is_due(track, frame.seconds)]
+        due.sort(key=lambda track: self._of(track).next_look)
+        chosen = [track for track in due if _worth_it(image_rgb, track.face)][:_PER_FRAME]
+        if chosen:
+            embeddings = self._recognizer.embed(image_rgb, [track.face for track in chosen])
+            for track, embedding in zip(chosen, embeddings, strict=True):
+                self._recognise(track, embedding, frame.seconds)
+        self._one_face_a_name(tracks)
+        self.sightings = tuple(self._sighting(track) for track in tracks)
+        return Seen(image_rgb, faces)
+
+    def _faces(self, image_rgb: np.ndarray, seconds: float) -> list[Face]:
+        """Search the whole frame now and then, and follow what was found in between."""
+        if self._seen and 0 <= seconds - self._searched < SEARCH_SECONDS:
+            self._seen = self._recognizer.follow(image_rgb, self._seen)
+        else:
+            self._seen, self._searched = self._recognizer.find(image_rgb), seconds
+        return self._seen
+
+    def _of(self, track: Track) -> _Identity:
+        return self._known.setdefault(track.number, _Identity())
+
+    def _is_due(self, track: Track, seconds: float) -> bool:
+        return seconds >= self._of(track).next_look
+
+    def _recognise(self, track: Track, embedding: np.ndarray, seconds: float) -> None:
+        """Take a new look at a face into account."""
+        before = track.embedding
+        if before is None:
+            before = self._tracker.rejoin(track, embedding, self._threshold)
+        identity = self._of(track)
+        if before is not None and float(before @ embedding) < _SWAPPED * self._threshold:
+            # Another face has taken the box, in a crossing or a cut: what was known is void.
+            before = None
+            identity.name, identity.score, identity.looks, identity.doubts = None, None, 0, 0
+        mixed = embedding if before is None else _KEEP * before + (1 - _KEEP) * embedding
+        track.embedding = (mixed / np.linalg.norm(mixed)).astype(np.float32)
+        identity.looks += 1
+        if self._matcher is not None:
+            decision = self._matcher.decide(track.embedding, self._threshold, self._margin)
+            self._weigh(identity, decision)
+        identity.next_look = seconds + (REFRESH_SECONDS if identity.settled else _RETRY_SECONDS)
+
+    def _weigh(self, identity: _Identity, decision: Decision) -> None:
+        """Give a face its name, change it, or take it away, but not at the first doubt."""
+        if decision.name == identity.name:
+            identity.doubts, identity.score = 0, decision.similarity
+            return
+        identity.doubts += 1
+        if identity.name is None or identity.doubts >= _DOUBTS:
+            identity.name, identity.score = decision.name, decision.similarity
+            identity.doubts = 0
+
+    def _one_face_a_name(self, tracks: Sequence[Track]) -> None:
+        """Nobody is in two places at once: of two faces with a name, the more similar keeps it."""
+        best: dict[str, _Identity] = {}
+        for identity in sorted(map(self._of, tracks), key=lambda known: -(known.score or 0.0)):
+            if identity.name is None:
+                continue
+            if identity.name in best:
+                identity.name, identity.doubts = None, 0
+            else:
+                best[identity.name] = identity
+
+    def _sighting(self, track: Track) -> Sighting:
+        identity = self._of(track)
+        return Sighting(track.number, identity.name, identity.score, identity.settled, track)
+
+
+def _worth_it(image_rgb: np.ndarray, face: Face) -> bool:
+    """Whether a face is seen well enough to tell who it is."""
+    return measure(image_rgb, face).overall >= _GOOD_ENOUGH

@@ -1,0 +1,175 @@
+"""Wrong attempts to be somebody: five in a row pause `verify --name`, each further one for longer.
+
+The count lies beside the store in `<store>.attempts`, JSON, so that it survives a restart. Names
+are in it as salted hashes only. Call `check` before an attempt and `record` after it.
+
+Time is the system's clock. Set back, it makes a pause no longer than that pause was; set forward,
+it ends it, as waiting would. A file that is damaged is put aside as `<store>.attempts.damaged`,
+said aloud, and counts as four wrong attempts of everybody: one more pauses, nobody is locked out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import secrets
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from facesync.errors import StoreError
+from facesync.files import replacing
+from facesync.gallery.people import name_key
+
+log = logging.getLogger(__name__)
+
+FREE_ATTEMPTS = 5
+"""Wrong attempts in a row that bring the first pause."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30.0, 3600.0
+"""The first pause, doubled by each further wrong attempt up to the longest."""
+
+_MOST_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class _Count:
+    """Wrong attempts in a row at one name, and when the last was, in seconds since 1970."""
+
+    wrong: int = 0
+    last: float = 0.0
+
+
+@dataclass
+class _State:
+    salt: str
+    counts: dict[str, _Count]
+    others: int = 0  # what whoever has no count starts with: above 0 once a file was damaged
+
+    def key(self, name: str) -> str:
+        text = self.salt + name_key(name)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+    def of(self, name: str) -> _Count:
+        return self.counts.get(self.key(name), _Count(self.others))
+
+
+def file_of(store: Path) -> Path:
+    """Where the attempts at the people of a store are counted."""
+    return store.with_name(store.name + ".attempts")
+
+
+def pause_seconds(wrong: int) -> float:
+    """How long so many wrong attempts in a row pause: 0, 30, 60, 120 … seconds."""
+    if wrong < FREE_ATTEMPTS:
+        return 0.0
+    doublings = min(wrong - FREE_ATTEMPTS, 20)
+    return float(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**doublings))
+
+
+def check(store: Path, name: str, now: float | None = None) -> None:
+    """See that an attempt at a name may be made now.
+
+    Raises:
+        StoreError: there were too many wrong ones; it says how long to wait.
+    """
+    now = time.time() if now is None else now
+    if not file_of(store).exists():
+        return
+    with _locked(store):
+        state = _read(store)
+        count = state.of(name)
+        pause = pause_seconds(count.wrong)
+        if not pause:
+            return
+        if now < count.last:  # the clock was set back: the pause begins anew, once
+            state.counts[state.key(name)] = count = _Count(count.wrong, now)
+            _write(store, state)
+    left = count.last + pause - now
+    if left > 0:
+        raise StoreError(f"{count.wrong} wrong attempts in a row: try again in {_in_words(left)}")
+
+
+def record(store: Path, name: str, right: bool, now: float | None = None) -> None:
+    """Count an attempt: a right one ends the row of wrong ones.
+
+    Raises:
+        StoreError: it cannot be written down.
+    """
+    now = time.time() if now is None else now
+    if right and not file_of(store).exists():
+        return
+    with _locked(store):
+        state = _read(store)
+        wrong = 0 if right else state.of(name).wrong + 1
+        if wrong == state.of(name).wrong == 0:
+            return
+        state.counts[state.key(name)] = _Count(wrong, now)
+        _write(store, state)
+    if pause := pause_seconds(wrong):
+        log.warning("%d wrong attempts in a row: paused for %s", wrong, _in_words(pause))
+
+
+def forget(store: Path, names: Iterable[str]) -> None:
+    """Forget the attempts at some names."""
+    if not file_of(store).exists():
+        return
+    with _locked(store):
+        state = _read(store)
+        for name in names:
+            state.counts.pop(state.key(name), None)
+        _write(store, state)
+
+
+def _locked(store: Path) -> Any:
+    from facesync.gallery.store import locked
+
+    return locked(file_of(store))
+
+
+def _read(store: Path) -> _State:
+    path = file_of(store)
+    if not path.exists():
+        return _State(secrets.token_hex(16), {})
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError("too large")
+        return _decode(json.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        aside = path.with_name(path.name + ".damaged")
+        with suppress(OSError):
+            os.replace(path, aside)
+        log.warning("%s was damaged and is now %s; one wrong attempt pauses", path, aside)
+        state = _State(secrets.token_hex(16), {}, others=FREE_ATTEMPTS - 1)
+        _write(store, state)
+        return state
+
+
+def _decode(data: Any) -> _State:
+    counts = {}
+    for key, entry in data["counts"].items():
+        wrong, last = entry["wrong"], entry["last"]
+        if type(wrong) is not int or not 0 <= wrong < 10**6:
+            raise ValueError("a count")
+        if not isinstance(last, (int, float)) or not 0 <= last < 10**12:
+            raise ValueError("a time")
+        counts[key] = _Count(wrong, float(last))
+    if not isinstance(data["salt"], str) or data["others"] not in range(FREE_ATTEMPTS):
+        raise ValueError("salt or others")
+    return _State(data["salt"], counts, int(data["others"]))
+
+
+def _write(store: Path, state: _State) -> None:
+    with replacing(file_of(store), private=True) as file:
+        file.write(json.dumps(asdict(state)).encode())
+
+
+def _in_words(seconds: float) -> str:
+    whole = int(-(-seconds // 1))
+    return f"{whole} s" if whole < 120 else f"{-(-whole // 60)} minutes"

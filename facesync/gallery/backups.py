@@ -1,0 +1,111 @@
+"""One file with everything that is stored, to be put away and brought back whole.
+
+It is a pickle of plain containers, sealed as the store is:
+
+    {"format": 2, "backup": {"store": data of the store, "pictures": {name: {file: JPEG bytes}}}}
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from facesync.errors import FileError, PictureError, StoreError
+from facesync.files import replacing
+from facesync.gallery import samples, sealing
+from facesync.gallery.people import FORMAT, Person, decode, encode
+from facesync.gallery.store import Gallery
+from facesync.images import read_image_rgb
+from facesync.pickles import dumps_plain, loads_plain
+
+
+def backup(gallery: Gallery, file: Path) -> int:
+    """Write everything that is stored into one file, mode 0600.
+
+    Returns:
+        How many people are in it.
+
+    Raises:
+        StoreError: there is no store, or something in it cannot be opened.
+        FileError: the file cannot be written.
+    """
+    with gallery.locked():
+        content = gallery.content()
+        if content.plain is None:
+            raise StoreError(f"there is no store {gallery.path}")
+        pictures = {
+            person.name: samples.read_encoded(gallery.folder(person.name), gallery.keys)
+            for person in content.people
+        }
+    store = encode(content.people, content.created)
+    plain = dumps_plain({"format": FORMAT, "backup": {"store": store, "pictures": pictures}})
+    with replacing(file, private=True) as opened:
+        opened.write(sealing.seal(plain, content.key, sealing.BACKUP))
+    return len(content.people)
+
+
+def restore(gallery: Gallery, file: Path) -> int:
+    """Put a backup in the place of the store, which stays as the version before.
+
+    The whole file is checked before anything is changed. Pictures of people who are not in the
+    backup stay where they are.
+
+    Returns:
+        How many people there are now.
+
+    Raises:
+        StoreError: the file cannot be opened or holds something else; nothing is changed.
+    """
+    created, people, pictures = read(gallery, file)
+    with gallery.locked():
+        content = gallery.content()
+        content = replace(content, key=gallery.key_for_saving(content))
+        staged = []
+        try:
+            for person in people:
+                folder = gallery.folder(person.name)
+                staged.append(folder)
+                samples.stage_encoded(folder, pictures.get(person.name, {}), content.key)
+            gallery.put(replace(content, created=created), people)
+        except BaseException:
+            for folder in staged:
+                samples.discard(folder)
+            raise
+        for folder in staged:
+            samples.commit(folder)
+            samples.discard(folder)  # the folder itself, where there are no pictures
+    return len(people)
+
+
+def read(gallery: Gallery, file: Path) -> tuple[Any, list[Person], dict[str, dict[str, bytes]]]:
+    """Open a backup and check all that is in it.
+
+    Returns:
+        Time of creation of the store, the people, and their pictures by name.
+
+    Raises:
+        StoreError: it cannot be opened, is damaged or holds something else.
+    """
+    try:
+        plain, _ = sealing.read(file, gallery.keys, sealing.BACKUP)
+        data = loads_plain(plain, file)
+    except FileError as error:
+        raise StoreError(str(error)) from error
+    inner = data.get("backup") if isinstance(data, dict) else None
+    if not isinstance(inner, dict) or data.get("format") != FORMAT:
+        raise StoreError(f"{file} is no backup of a store")
+    created, people = decode(inner.get("store"), file)
+    pictures = inner.get("pictures")
+    names = {person.name for person in people}
+    if not isinstance(pictures, dict) or not set(pictures) <= names:
+        raise StoreError(f"{file} is damaged: its pictures are not those of its people")
+    for name, files in pictures.items():
+        for picture, content in files.items() if isinstance(files, dict) else [(None, None)]:
+            if not samples.is_name(picture) or not isinstance(content, bytes):
+                raise StoreError(f"{file} is damaged: a picture of {name} has no name or content")
+            try:
+                read_image_rgb(content)
+            except PictureError as error:
+                raise StoreError(f"{file} is damaged: a picture of {name}: {error}") from error
+    return created, people, pictures

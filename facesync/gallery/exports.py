@@ -1,0 +1,50 @@
+"""What is stored about one person, for that person: a zip of JSON and their pictures."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+from facesync.errors import StoreError
+from facesync.files import replacing
+from facesync.gallery import samples
+from facesync.gallery.people import clean_name
+from facesync.gallery.store import Gallery
+
+
+def export(gallery: Gallery, name: str, file: Path) -> int:
+    """Write all that is stored about a person into a zip file, mode 0600, not encrypted.
+
+    `person.json` has the template, each sample's embedding and quality and the times;
+    `pictures/` the sample pictures as they were taken.
+
+    Returns:
+        How many pictures are in it.
+
+    Raises:
+        StoreError: nobody has this name, or something cannot be opened.
+        FileError: the file cannot be written.
+    """
+    person = gallery.find(name)
+    if person is None:
+        raise StoreError(f"nobody is registered as {clean_name(name)}")
+    pictures = samples.read_encoded(gallery.folder(person.name), gallery.keys)
+    facts = {
+        "name": person.name,
+        "registered": person.registered and person.registered.isoformat(),
+        "changed": person.changed and person.changed.isoformat(),
+        "model": person.fingerprint,
+        "samples": person.samples,
+        "embedding": person.embedding.tolist(),
+        "sample_embeddings": person.sample_embeddings.tolist(),
+        "sample_qualities": person.sample_qualities.tolist(),
+        "pictures": list(pictures),
+    }
+    with replacing(file, private=True) as opened, zipfile.ZipFile(opened, "w") as archive:
+        archive.writestr(
+            "person.json", json.dumps(facts, ensure_ascii=False, indent=1), zipfile.ZIP_DEFLATED
+        )
+        for picture, data in pictures.items():
+            archive.writestr(f"pictures/{picture}", data)
+    return len(pictures)

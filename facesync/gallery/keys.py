@@ -1,0 +1,269 @@
+"""The keys that the store is sealed with, and where they are kept.
+
+A key of 256 bits is either drawn at random and kept, in the system's keyring where there is one and
+else as a file of mode 0600 in the user's configuration folder, or made of a passphrase by scrypt
+(RFC 7914) and kept nowhere. A passphrase is taken from the environment variable
+`FACESYNC_PASSPHRASE` or asked for on the terminal, never from the command line, where others read
+it. What is needed to find a key again is its header, which is stored beside what it seals:
+
+    {"kind": "stored", "id": text}
+    {"kind": "passphrase", "id": text, "salt": text, "n": int, "r": int, "p": int}
+
+The id follows from the key, so that a wrong key is told from a file that was tampered with.
+"""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import hashlib
+import logging
+import os
+import re
+import secrets
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facesync.errors import StoreError
+from facesync.files import replacing
+
+log = logging.getLogger(__name__)
+
+PASSPHRASE_VARIABLE = "FACESYNC_PASSPHRASE"
+KEYRING_SECONDS = 20.0
+"""How long a keyring may take, which may have to ask for its own password."""
+
+_SERVICE = "FaceSync"
+_SECRET_BYTES = 32
+_SCRYPT = {"n": 2**15, "r": 8, "p": 1}
+_SCRYPT_MOST_BYTES = 256 << 20  # A file must not make its reader reserve more.
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of 32 bytes, and the header by which it is found again."""
+
+    header: dict[str, Any]
+    secret: bytes = field(repr=False)
+
+
+def config_folder() -> Path:
+    """Folder of the app's configuration, as the system wants it."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("APPDATA", "~/AppData/Roaming")).expanduser() / "facesync"
+    if sys.platform == "darwin":
+        return Path("~/Library/Application Support/facesync").expanduser()
+    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(home).expanduser() / "facesync"
+
+
+def key_file(identity: str) -> Path:
+    """Where a key is kept that is in no keyring."""
+    return config_folder() / "keys" / f"{identity}.key"
+
+
+def place_in_words(header: dict[str, Any]) -> str:
+    """Say where the key of a header is kept."""
+    if header["kind"] == "passphrase":
+        return "a passphrase"
+    file = key_file(header["id"])
+    return f"a key in {file}" if file.exists() else "a key in the system's keyring"
+
+
+class KeyChain:
+    """Finds and makes keys; asks for each passphrase once.
+
+    Args:
+        ask: asks on the terminal for a passphrase, with a question.
+    """
+
+    def __init__(self, ask: Callable[[str], str] = getpass.getpass) -> None:
+        self._ask = ask
+        self._known: dict[str, Key] = {}
+        self._passphrases: list[str] = []
+
+    def find(self, header: Any) -> Key:
+        """Find the key of a header that was read from a file.
+
+        Raises:
+            StoreError: the header is damaged, or the key is missing or wrong.
+        """
+        header = _checked(header)
+        known = self._known.get(header["id"])
+        if known is not None and known.header == header:
+            return known
+        secret = _stored(header) if header["kind"] == "stored" else self._of_passphrase(header)
+        key = Key(header, secret)
+        self._known[header["id"]] = key
+        return key
+
+    def new(self, *, passphrase: bool = False) -> Key:
+        """Make a new key and keep it.
+
+        Args:
+            passphrase: of a passphrase that is asked for; else of the one in the environment,
+                and at random where there is none.
+
+        Raises:
+            StoreError: it cannot be kept, or there is nobody to ask for a passphrase.
+        """
+        if passphrase or os.environ.get(PASSPHRASE_VARIABLE):
+            key = _from_passphrase(self._new_passphrase(passphrase))
+        else:
+            secret = secrets.token_bytes(_SECRET_BYTES)
+            key = Key({"kind": "stored", "id": _identity(secret)}, secret)
+            if not _put_in_keyring(key):
+                _put_in_file(key)
+        self._known[key.header["id"]] = key
+        return key
+
+    def _new_passphrase(self, asked: bool) -> str:
+        """Take a new passphrase: one that is asked for is typed twice."""
+        if not asked or not sys.stdin.isatty():
+            text = os.environ.get(PASSPHRASE_VARIABLE)
+            if not text:
+                raise StoreError(f"no terminal to ask on: set {PASSPHRASE_VARIABLE}")
+        else:
+            text = self._ask("New passphrase: ")
+            if not text:
+                raise StoreError("a passphrase needs at least one sign; nothing is changed")
+            if self._ask("Once more: ") != text:
+                raise StoreError("the two passphrases differ; nothing is changed")
+        self._passphrases.append(text)
+        return text
+
+    def _of_passphrase(self, header: dict[str, Any]) -> bytes:
+        tried = [*self._passphrases]
+        if given := os.environ.get(PASSPHRASE_VARIABLE):
+            tried.append(given)
+        for text in tried:
+            secret = _scrypt(text, header)
+            if _identity(secret) == header["id"]:
+                return secret
+        if not sys.stdin.isatty():
+            raise StoreError(
+                "the passphrase is wrong"
+                if tried
+                else f"it needs a passphrase: set {PASSPHRASE_VARIABLE}"
+            )
+        text = self._ask("Passphrase of the store: ")
+        secret = _scrypt(text, header)
+        if _identity(secret) != header["id"]:
+            raise StoreError("the passphrase is wrong")
+        self._passphrases.append(text)
+        return secret
+
+
+def _identity(secret: bytes) -> str:
+    return hashlib.sha256(b"FaceSync key\0" + secret).hexdigest()[:16]
+
+
+def _checked(header: Any) -> dict[str, Any]:
+    """Check a header, whose numbers must not make this machine work or reserve without end."""
+    damaged = StoreError("it is damaged: what it says of its key is not readable")
+    if not isinstance(header, dict) or not isinstance(header.get("id"), str):
+        raise damaged
+    if not re.fullmatch("[0-9a-f]{16}", header["id"]):  # it becomes a file's name
+        raise damaged
+    if header.get("kind") == "stored" and set(header) == {"kind", "id"}:
+        return header
+    if header.get("kind") != "passphrase" or set(header) != {"kind", "id", "salt", *_SCRYPT}:
+        raise damaged
+    n, r, p = (header[name] for name in _SCRYPT)
+    if not all(type(number) is int for number in (n, r, p)):
+        raise damaged
+    if not (2**14 <= n <= 2**18 and n & (n - 1) == 0 and 1 <= r <= 16 and 1 <= p <= 4):
+        raise damaged
+    salt = header["salt"]
+    if not isinstance(salt, str) or not re.fullmatch("[0-9a-f]{32}", salt):
+        raise damaged
+    if 128 * n * r > _SCRYPT_MOST_BYTES:
+        raise damaged
+    return header
+
+
+def _scrypt(passphrase: str, header: dict[str, Any]) -> bytes:
+    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+    salt = bytes.fromhex(header["salt"])
+    function = Scrypt(salt, _SECRET_BYTES, n=header["n"], r=header["r"], p=header["p"])
+    return function.derive(passphrase.encode("utf-8", "surrogateescape"))
+
+
+def _from_passphrase(text: str) -> Key:
+    header = {"kind": "passphrase", "salt": secrets.token_hex(16), **_SCRYPT}
+    secret = _scrypt(text, header)
+    return Key({**header, "id": _identity(secret)}, secret)
+
+
+def _stored(header: dict[str, Any]) -> bytes:
+    identity = header["id"]
+    file = key_file(identity)
+    text: str | None
+    try:
+        text = file.read_text("ascii") if file.exists() else None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"its key in {file} cannot be read") from error
+    place = str(file)
+    if text is None:
+        text, place = _ask_keyring("get_password", identity), "the system's keyring"
+    if text is None:
+        raise StoreError(f"its key {identity} is missing: neither in the keyring nor in {file}")
+    try:
+        secret = base64.b64decode(text, validate=True)
+    except ValueError:
+        secret = b""
+    if len(secret) != _SECRET_BYTES or _identity(secret) != identity:
+        raise StoreError(f"the key in {place} is a wrong one")
+    return secret
+
+
+def _put_in_file(key: Key) -> None:
+    with replacing(key_file(key.header["id"]), private=True) as file:
+        file.write(base64.b64encode(key.secret))
+
+
+def _put_in_keyring(key: Key) -> bool:
+    """Keep a key in the system's keyring, if there is one and it gives the key back."""
+    identity, text = key.header["id"], base64.b64encode(key.secret).decode()
+    try:
+        if not _ask_keyring("recommended"):
+            return False
+        _ask_keyring("set_password", identity, text)
+        return _ask_keyring("get_password", identity) == text
+    except StoreError as error:
+        log.warning("%s; a key file is used instead", error)
+        return False
+
+
+def _ask_keyring(action: str, *arguments: str) -> Any:
+    """Ask the keyring, which may hang or wait for somebody: not longer than `KEYRING_SECONDS`.
+
+    Returns:
+        What it says; None where there is no keyring or it has no such key.
+    """
+    answer: list[Any] = []
+
+    def ask() -> None:
+        try:
+            import keyring
+            from keyring.core import recommended
+
+            if action == "recommended":  # leaves out those that keep keys in plain files
+                answer.append(recommended(keyring.get_keyring()))
+            else:
+                answer.append(getattr(keyring, action)(_SERVICE, *arguments))
+        except Exception as error:  # backends raise whatever their systems raise
+            log.debug("keyring: %s", error)
+            answer.append(None)
+
+    asking = threading.Thread(target=ask, daemon=True, name="keyring")
+    asking.start()
+    asking.join(KEYRING_SECONDS)
+    if not answer:
+        raise StoreError(f"the system's keyring did not answer in {KEYRING_SECONDS:.0f} seconds")
+    return answer[0]

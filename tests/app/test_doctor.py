@@ -1,0 +1,94 @@
+"""The doctor says what works, and nothing personal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import faceid_app
+from facesync.app import camera_hints, commands, doctor
+from facesync.app.settings import AppSettings
+from facesync.images import save_jpeg
+from tests.app.fakes import FakeRecognizer, picture
+from tests.gallery.conftest import person
+
+
+@pytest.fixture
+def settings(tmp_path) -> AppSettings:
+    save_jpeg(picture(), tmp_path / "camera.jpg")
+    return AppSettings(camera=str(tmp_path / "camera.jpg"))
+
+
+def test_what_works_is_said(gallery, recognizer, settings):
+    gallery.register(person("Ada Secret"), [])
+    facts = doctor.examine(settings, gallery, recognizer)
+    camera = facts["cameras"][0]
+    assert camera["opens"] and camera["size_wh"] == [160, 120]
+    assert 10 < camera["brightness"] < 200
+    assert facts["store"]["people"] == 1
+    assert facts["store"]["mode"] == "0600"
+    assert facts["model"]["threshold"] == 0.6
+    assert "numpy" in facts["packages"]
+    for text in (json.dumps(facts), doctor.in_words(facts)):
+        assert "Secret" not in text
+
+
+def test_what_does_not_work_is_said(gallery, recognizer, tmp_path):
+    gallery.path.parent.mkdir(parents=True)
+    gallery.path.write_bytes(b"damaged")
+    recognizer.facts = FakeRecognizer.facts.__get__(recognizer)
+    settings = AppSettings(camera=str(tmp_path / "nothing.mp4"))
+    facts = doctor.examine(settings, gallery, recognizer)
+    assert "there is no" in facts["cameras"][0]["problem"]
+    assert "damaged" in facts["store"]["problem"]
+    assert "damaged" in doctor.in_words(facts)
+
+
+def test_the_home_folder_and_passwords_are_left_out(gallery, recognizer, monkeypatch, tmp_path):
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    settings = AppSettings(camera="rtsp://user:secret@127.0.0.1:9/x", offline=True)
+    text = json.dumps(doctor.examine(settings, gallery, recognizer))
+    assert str(tmp_path) not in text and "secret" not in text and "user" not in text
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_the_command(form, monkeypatch, tmp_path, settings, capsys):
+    monkeypatch.setattr(commands, "Recognizer", FakeRecognizer)
+    files = ["--embeddings", str(tmp_path / "e.pkl"), "--faces", str(tmp_path / "faces")]
+    assert faceid_app.main([*files, "--camera", settings.camera, "doctor", *form]) == 0
+    out = capsys.readouterr().out
+    if form:
+        assert json.loads(out)["store"]["exists"] is False
+    else:
+        assert "160 x 120" in out and "not yet made" in out
+
+
+@pytest.mark.parametrize(
+    ("made", "access", "words"),
+    [
+        ([], True, "no camera is plugged in"),
+        (["video0", "video1"], True, "there are video0, video1"),
+        (["video2"], True, "another program may be using it"),
+        (["video2"], False, "sudo usermod -aG video"),
+    ],
+)
+def test_why_a_camera_does_not_open_on_linux(tmp_path, monkeypatch, made, access, words):
+    for name in made:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(camera_hints.os, "access", lambda path, mode: access)
+    assert words in camera_hints._linux(2, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("platform", "words"),
+    [
+        ("darwin", "Privacy & Security > Camera"),
+        ("win32", "let desktop apps use the camera"),
+        ("freebsd14", "is it plugged in"),
+    ],
+)
+def test_why_a_camera_does_not_open_elsewhere(monkeypatch, platform, words):
+    monkeypatch.setattr(camera_hints.sys, "platform", platform)
+    assert words in camera_hints.why_not(0)

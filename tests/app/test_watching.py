@@ -1,0 +1,206 @@
+"""Names stay on faces that move; who comes and goes is written down and recorded."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from facesync.app import watch
+from facesync.app.cameras import Frame, open_camera
+from facesync.app.live import Result
+from facesync.app.recognizer import Seen
+from facesync.app.watch import Events, Recorder, WatchScreen, watch_camera
+from facesync.app.watching import LOOKS, REFRESH_SECONDS, Watcher
+from facesync.errors import FileError
+from facesync.faces.detection import Face
+from facesync.gallery.store import Person, now
+from tests.app.fakes import FakeCamera, embedding, picture
+
+BLACK = np.zeros((240, 640, 3), dtype=np.uint8)
+
+
+class Scene:
+    """A recognizer of a scene that is told what it sees: (x, who) of each face."""
+
+    threshold = 0.6
+
+    def __init__(self) -> None:
+        self.faces: list[tuple[float, int]] = []
+        self.embedded = 0
+
+    def threshold_for(self, people: int) -> float:
+        return self.threshold
+
+    def find(self, image_rgb) -> list[Face]:
+        return [
+            Face(np.array([x, 50, x + 80, 150], dtype=np.float32), np.zeros((5, 2)), 1.0)
+            for x, _ in self.faces
+        ]
+
+    def follow(self, image_rgb, faces) -> list[Face]:
+        return self.find(image_rgb)[: len(faces)]
+
+    def embed(self, image_rgb, faces) -> np.ndarray:
+        self.embedded += len(faces)
+        who = {x: who for x, who in self.faces}
+        return np.stack([embedding(who[float(face.box_xyxy[0])]) for face in faces])
+
+
+@pytest.fixture
+def scene(monkeypatch) -> Scene:
+    monkeypatch.setattr("facesync.app.watching._worth_it", lambda image_rgb, face: True)
+    return Scene()
+
+
+@pytest.fixture
+def people() -> list[Person]:
+    return [Person(n, embedding(w), "model-a", now(), 5) for w, n in ((1, "Ada"), (2, "Bob"))]
+
+
+@pytest.fixture
+def watcher(scene, people) -> Watcher:
+    return Watcher(scene, people, 0.05)
+
+
+def play(watcher: Watcher, scene: Scene, number: int, *faces: tuple[float, int]):
+    """Show a frame, ten a second, and return the names by track."""
+    scene.faces = list(faces)
+    watcher.look(Frame(number, number / 10, BLACK))
+    return {sighting.track: sighting.name for sighting in watcher.sightings}
+
+
+def test_names_move_with_their_faces_and_are_looked_at_now_and_then(watcher, scene):
+    for number in range(50):
+        names = play(watcher, scene, number, (10.0 + 5 * number, 1), (500.0, 2))
+        assert names == {1: "Ada", 2: "Bob"}
+    assert scene.embedded <= 2 * (50 / 10 / REFRESH_SECONDS + 1)
+
+
+def test_a_stranger_is_unknown_after_some_looks_and_not_before(watcher, scene):
+    settled = []
+    for number in range(20):
+        play(watcher, scene, number, (10.0, 7))
+        settled.append(watcher.sightings[0].settled)
+    assert settled[0] is False and settled[-1] is True
+    assert watcher.sightings[0].name is None
+    assert scene.embedded >= LOOKS
+
+
+def test_one_wrong_look_does_not_change_a_name(watcher, scene):
+    play(watcher, scene, 0, (10.0, 1))
+    for number in range(1, 100):
+        who = 1 if number != 20 else 3  # one look, at most, at somebody else
+        assert play(watcher, scene, number, (10.0, who)) in ({1: "Ada"}, {1: None})
+    assert play(watcher, scene, 100, (10.0, 1)) == {1: "Ada"}
+
+
+def test_another_person_in_the_box_gets_another_name(watcher, scene):
+    for number in range(10):
+        play(watcher, scene, number, (10.0, 1))
+    for number in range(10, 60):
+        names = play(watcher, scene, number, (10.0, 2))
+    assert names == {1: "Bob"}
+
+
+def test_who_comes_back_elsewhere_keeps_the_track(watcher, scene):
+    for number in range(5):
+        play(watcher, scene, number, (10.0, 1))
+    for number in range(5, 25):
+        assert play(watcher, scene, number) == {}
+    assert play(watcher, scene, 25, (400.0, 1)) == {1: "Ada"}
+
+
+def test_nobody_is_in_two_places(watcher, scene):
+    names = play(watcher, scene, 0, (10.0, 1), (300.0, 1))
+    assert sorted(names.values(), key=str) == ["Ada", None]
+
+
+def test_with_nobody_registered_everybody_is_unknown(scene):
+    watcher = Watcher(scene, [], 0.05)
+    for number in range(20):
+        names = play(watcher, scene, number, (10.0, 1))
+    assert names == {1: None} and watcher.sightings[0].settled
+
+
+def test_events_are_written_once_for_each_appearance(watcher, scene, tmp_path, capsys):
+    path = tmp_path / "events.jsonl"
+    with path.open("w") as file:
+        events = Events(file)
+        for number in range(30):
+            play(watcher, scene, number, (10.0, 1), (300.0, 7))
+            events.note(watcher.sightings, number / 10)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["name"] for line in lines] == ["Ada", None]
+    assert set(lines[0]) == {"time", "seconds", "track", "name", "score"}
+    assert lines[0]["score"] > 0.9
+    out = capsys.readouterr().out
+    assert "Ada  0.9" in out or "Ada  1.0" in out
+    assert "unknown" in out
+
+
+def test_the_screen_shows_names_where_the_boxes_are_by_now(watcher, scene):
+    screen = WatchScreen(watcher, lambda result: None)
+    for number in range(10):
+        play(watcher, scene, number, (10.0 + 10 * number, 1))
+    result = Result(Frame(9, 0.9, BLACK), Seen(BLACK, scene.find(BLACK)))
+    view = screen.view(result, 1.0)
+    assert view.status == "1 face in view, 1 known"
+    (mark,) = view.marks
+    assert mark.label.startswith("Ada")
+    assert mark.box_xyxy[0] == pytest.approx(110, abs=2)  # 100 when seen, moving 100 a second
+    assert screen.view(result, 1.0 + watch.STALE_SECONDS).marks == ()
+    assert screen.ended() and screen.done
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.avi"])
+def test_a_recording_is_as_long_as_what_was_shown(tmp_path, name):
+    path = tmp_path / name
+    with Recorder(path) as recorder:
+        for number in range(10):  # two seconds, with a pause in the middle
+            frame = Frame(number, number / 10 + (1.0 if number > 4 else 0), BLACK)
+            recorder.write(np.full((120, 160, 3), 20 * number, dtype=np.uint8), frame)
+            assert not path.exists()
+    video = cv2.VideoCapture(str(path))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == pytest.approx(1.9 * watch.RECORD_RATE, abs=2)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_recording_of_another_kind_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(FileError, match=r"name a file \.mp4 or \.avi"):
+        with Recorder(tmp_path / "out.txt") as recorder:
+            recorder.write(np.zeros((120, 160, 3), dtype=np.uint8), Frame(0, 0.0, BLACK))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_watching_a_video_without_a_window(scene, people, tmp_path, capsys):
+    camera = FakeCamera([picture()] * 30)
+    scene.faces = [(10.0, 1)]
+    record, events = tmp_path / "r.mp4", tmp_path / "e.jsonl"
+    watch_camera(Watcher(scene, people, 0.05), lambda: camera, record, events)
+    assert camera.closed.is_set()
+    assert record.stat().st_size > 0
+    assert json.loads(events.read_text())["name"] == "Ada"
+    assert "Ada" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_not_there_is_said_first(scene, people, tmp_path):
+    for paths in ((tmp_path / "no" / "r.mp4", None), (None, tmp_path / "no" / "e.jsonl")):
+        with pytest.raises(FileError, match="there is no folder"):
+            watch_camera(Watcher(scene, people, 0.05), lambda: FakeCamera([]), *paths)
+
+
+@pytest.mark.slow
+def test_the_stage_video_is_watched_to_its_end(shared, tmp_path, monkeypatch, capsys):
+    """Nobody is registered: faces are found and unknown, and the recording is as long."""
+    from facesync.app.recognizer import Recognizer
+    from facesync.app.settings import AppSettings
+
+    video = shared / "data" / "videos" / "stage_several_faces.mp4"
+    monkeypatch.setenv("TORCH_HOME", str(shared / "torch_home"))
+    watcher = Watcher(Recognizer(AppSettings(model="vggface2", offline=True)), [], 0.05)
+    watch_camera(watcher, lambda: open_camera(str(video)), None, tmp_path / "e.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
+    assert lines and all(line["name"] is None for line in lines)
