@@ -3,8 +3,11 @@
   python faceid_app.py                                    # the menu
   python faceid_app.py register "Ada" --images a.jpg b.jpg
   python faceid_app.py register "Ada" --camera clip.mp4
+  python faceid_app.py register "Ada" --add --images c.jpg
   python faceid_app.py verify --image x.jpg               # exit code 0: known, 1: not
   python faceid_app.py verify --image x.jpg --name Ada --json
+  python faceid_app.py watch --record out.mp4 --events who.jsonl
+  python faceid_app.py doctor                             # what works on this machine
   python faceid_app.py list
   python faceid_app.py delete "Ada" --yes
 

@@ -1,11 +1,19 @@
-"""Convert a RecordIO pack (CASIA-WebFace and its like) to a folder of pictures.
+"""Convert a RecordIO pack (CASIA-WebFace and its like) to a folder of pictures, or audit a set.
 
     python preprocessing_dataset.py --input datasets/casia-webface --output datasets/casia
     python preprocessing_dataset.py --input train.rec --output pictures --workers 4 --decode-check
+    python preprocessing_dataset.py --audit --input pictures
+    python preprocessing_dataset.py --audit --input pictures --apply
 
 Writes OUTPUT/<identity>/<key>.jpg, the bytes as they are in the pack, and
 OUTPUT/conversion_report.json. Run it again after an interruption: it goes on where it stopped.
 Training also reads a pack directly, so this step is for those who want the files.
+
+With --audit, a model looks through a folder of pictures or a pack for copies, pictures without a
+face, and wrong identities. It writes findings.csv and pages of pictures to OUTPUT (by default
+INPUT_audit, beside the set); run again, it goes on where it stopped. --apply puts what was found
+on a list in INPUT (left_out.csv; beside a pack train.left_out.csv) that training heeds. Nothing is
+deleted: remove a line of the list, or the list, to take pictures back.
 """
 
 from __future__ import annotations
@@ -16,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facesync import cli
+from facesync.errors import UsageError
 
 
 def __getattr__(name: str) -> object:
@@ -38,30 +47,69 @@ def build_parser() -> argparse.ArgumentParser:
         "--input",
         type=Path,
         required=True,
-        metavar="PACK",
-        help="folder that holds train.rec (itself or up to two levels down), or a .rec file",
+        metavar="PATH",
+        help="folder that holds train.rec (itself or up to two levels down), or a .rec file; "
+        "with --audit also a folder of identity folders",
     )
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder for the pictures"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder for the pictures; with --audit for what was found (default: INPUT_audit)",
     )
-    parser.add_argument(
+    converting = parser.add_argument_group("converting")
+    converting.add_argument(
         "--workers",
         type=cli.positive_int,
         metavar="N",
         help="processes that write (default: one for each processor, at most 8)",
     )
-    parser.add_argument(
+    converting.add_argument(
         "--decode-check",
         action="store_true",
         help="decode each picture, too, not only look at its start and end (slower)",
     )
+    auditing = parser.add_argument_group("auditing")
+    auditing.add_argument(
+        "--audit", action="store_true", help="look for faults of a set instead of converting it"
+    )
+    auditing.add_argument(
+        "--apply", action="store_true", help="leave out what is found, by a list beside the set"
+    )
+    auditing.add_argument(
+        "--model",
+        metavar="vggface2|FILE",
+        help="what embeds the pictures (default: models/best_face_model.pth where it exists, "
+        "else vggface2)",
+    )
+    auditing.add_argument("--offline", action="store_true", help="open no connection")
+    cli.add_device_option(auditing)
     return parser
 
 
 @cli.guarded
 def main(argv: Sequence[str] | None = None) -> int:
-    """Convert, print the summary, return the exit code."""
+    """Convert or audit, print the summary, return the exit code."""
     args = build_parser().parse_args(argv)
+    _refuse_what_does_not_go_together(args)
+    return _audit(args) if args.audit else _convert(args)
+
+
+def _refuse_what_does_not_go_together(args: argparse.Namespace) -> None:
+    """Raise `UsageError` for options of the other job, and for a missing --output."""
+    if args.audit:
+        others = {"--workers": args.workers, "--decode-check": args.decode_check}
+    else:
+        others = {"--apply": args.apply, "--model": args.model, "--offline": args.offline}
+        others["--device"] = args.device != "auto"
+    for option, given in others.items():
+        if given:
+            raise UsageError(f"{option} does not go {'with' if args.audit else 'without'} --audit")
+    if not args.audit and args.output is None:
+        raise UsageError("name the folder for the pictures with --output DIR")
+
+
+def _convert(args: argparse.Namespace) -> int:
     from facesync.data.conversion import REPORT_NAME, convert_pack
 
     report = convert_pack(
@@ -69,6 +117,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     print(report.summary())
     print(f"Report: {args.output / REPORT_NAME}")
+    return cli.DONE
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from facesync.evaluation.audit_report import audit, check_paths
+
+    output = check_paths(args.input, args.output)
+    device = cli.pick_device(args.device)
+    from facesync.faces.detection import FaceDetector
+    from facesync.faces.weights import load_face_model
+
+    model = load_face_model(args.model, device, offline=args.offline)
+    print(f"Model: {model.source}")
+    done = audit(args.input, output, model, FaceDetector(device), apply=args.apply)
+    print(done.summary())
     return cli.DONE
 
 

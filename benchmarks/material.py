@@ -53,3 +53,13 @@ def processor_ms(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str
             if number:  # the first round warms up
                 times[way].append(1000 * (time.process_time() - started))
     return {way: statistics.median(taken) for way, taken in times.items()}
+
+
+def vggface2_or_none() -> Path | None:
+    """Return the VGGFace2 weights of torch's cache, or None; says so where they are not there."""
+    from facesync.faces.weights import vggface2_path
+
+    if vggface2_path().is_file():
+        return vggface2_path()
+    print(f"the VGGFace2 weights are not at {vggface2_path()}: left out")
+    return None

@@ -31,12 +31,13 @@ from facesync.errors import DownloadError, FaceSyncError, ModelError
 from facesync.faces.crops import ALIGNED_112
 from facesync.faces.detection import FaceDetector, main_face
 from facesync.faces.weights import vggface2_state
-from facesync.images import read_image_rgb, save_jpeg
+from facesync.images import save_jpeg
+from facesync.sample_pictures import COLLINS, HOPPER, photographs, vary
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
-KNOWN, STRANGER = "Eileen Collins", "Grace Hopper"
+KNOWN, STRANGER = COLLINS, HOPPER
 TRAINING_COPIES = 30
 REGISTERED_COPIES = 5
 MARK = ".facesync-demo"
@@ -48,28 +49,6 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"
 
 class StepFailed(FaceSyncError):
     """A step of the demo gave another answer than the right one."""
-
-
-def photographs() -> dict[str, np.ndarray]:
-    """Return the two photographs by name, uint8 RGB, from the packages that ship them."""
-    from matplotlib import cbook
-    from skimage import data
-
-    hopper = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
-    return {KNOWN: data.astronaut(), STRANGER: read_image_rgb(Path(hopper))}
-
-
-def vary(photo_rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Return a copy as another shot might be: turned, nearer or farther, mirrored, lit, noisy."""
-    height, width = photo_rgb.shape[:2]
-    middle = (width / 2, height / 3)  # about where the face is in a portrait
-    turn = cv2.getRotationMatrix2D(middle, random.uniform(-12, 12), random.uniform(0.8, 1.25))
-    copy = cv2.warpAffine(photo_rgb, turn, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    if random.random() < 0.5:
-        copy = copy[:, ::-1]
-    lit = 255 * (copy / 255) ** random.uniform(0.7, 1.5)
-    noisy = lit + random.normal(0, random.uniform(0, 6), lit.shape)
-    return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
 def make_pack(folder: Path, random: np.random.Generator) -> int:
@@ -131,7 +110,10 @@ def training_weights() -> str:
         vggface2_state()
     except DownloadError as error:
         log.warning("%s", error)
-        log.warning("The demo goes on with random weights: its model will know these two only.")
+        log.warning(
+            "The demo trains from random weights instead, to show how, and registers and verifies "
+            "with the embedded model."
+        )
         return "none"
     return "vggface2"
 
@@ -172,8 +154,10 @@ def demo(output: Path) -> None:
     plot = models / "training_history.png"
     check(model.exists() and plot.exists(), f"curves: {plot}")
 
-    app = ("--model", model, "--embeddings", models / "face_embeddings.pkl", "--faces",
-           output / "faces", "--offline")  # fmt: skip
+    serving = model if weights == "vggface2" else "embedded"
+    # Not encrypted: no key shall stay behind in the user's keyring or configuration.
+    app = ("--model", serving, "--embeddings", models / "face_embeddings.pkl", "--faces",
+           output / "faces", "--offline", "--no-encrypt")  # fmt: skip
     photos = photographs()
     shots = []
     for number in range(REGISTERED_COPIES):

@@ -90,3 +90,19 @@ def test_wrong_usage_is_code_2(run_script, script):
     result = run_script(script, "--no-such-option")
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
+
+
+def test_the_device_is_named_without_torch_where_there_is_no_cuda(monkeypatch):
+    monkeypatch.setattr(cli, "_cuda_driver", lambda: False)
+    monkeypatch.setattr(cli, "pick_device", None)
+    assert [cli.device_name(name) for name in ("cpu", "auto")] == ["cpu", "cpu"]
+
+
+def test_torch_is_asked_where_there_is_a_driver(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(cli, "_cuda_driver", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert cli.device_name("auto") == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert cli.device_name("auto") == "cpu"

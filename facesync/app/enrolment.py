@@ -26,7 +26,7 @@ SAME_PICTURE = 0.97
 
 CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT = 0.75, 0.5
 """Least similarity between samples as a share of the threshold. Photographs of one person differ by
-years and light: on LFW half the threshold leaves out 0.3 % of pairs of one person and 95 % of pairs
+years and light: on LFW half the threshold refuses none of the pairs of one person and 94 % of those
 of two; frames of one session are more alike than that by far (`python -m benchmarks.quality`)."""
 
 DROPPED_LIMIT = 3
@@ -96,8 +96,14 @@ class Enrolment:
 
     @property
     def poses(self) -> dict[str, Pose]:
-        """The poses that samples were taken in, by the names given to them."""
-        return {sample.pose: sample.quality.pose for sample in self._samples if sample.pose}
+        """The poses that samples were taken in, by the names given to them; the first of each."""
+        latest_first = reversed(self._samples)
+        return {sample.pose: sample.quality.pose for sample in latest_first if sample.pose}
+
+    @property
+    def agreement(self) -> float:
+        """How alike the samples are: the least of their typical similarities to the others."""
+        return float(self._typical().min())
 
     def offer(self, seen: Seen, pose: str = "") -> Verdict:
         """Take a sample if it is one.
@@ -150,33 +156,17 @@ class Enrolment:
             raise TwoPeople("the pictures show different people; nothing is stored")
         return dropped
 
-    def person(self, name: str, fingerprint: str, known: Person | None = None) -> Person:
-        """Make the template: the samples' mean, of unit length, and each sample beside it.
-
-        Args:
-            name: whose it is.
-            fingerprint: of the model that made the embeddings.
-            known: the person to whom the samples (at least one) are added.
-        """
+    def person(self, name: str, fingerprint: str) -> Person:
+        """Make the template: the mean of the samples (at least one), of unit length, and each."""
         embeddings = np.stack([sample.embedding for sample in self._samples])
         qualities = np.array([sample.quality.overall for sample in self._samples], dtype=np.float32)
-        total, count = embeddings.sum(axis=0), len(embeddings)
-        registered, changed = now(), None
-        if known is not None:
-            # The mean of those before is known, not its length: take it as of full length.
-            before = max(1, known.samples)
-            total = total + before * known.embedding
-            count += before
-            embeddings = np.concatenate([known.sample_embeddings, embeddings])
-            qualities = np.concatenate([known.sample_qualities, qualities])
-            registered, changed = known.registered or registered, registered
+        mean = embeddings.mean(axis=0)
         return Person(
             name=name,
-            embedding=(total / np.linalg.norm(total)).astype(np.float32),
+            embedding=(mean / np.linalg.norm(mean)).astype(np.float32),
             fingerprint=fingerprint,
-            registered=registered,
-            samples=count,
-            changed=changed,
+            registered=now(),
+            samples=len(self),
             sample_embeddings=embeddings.astype(np.float32),
             sample_qualities=qualities,
         )
@@ -189,25 +179,29 @@ class Enrolment:
         return ", ".join([*said, *([f"though {doubt.split(':')[0]}"] if doubt else [])])
 
     def _drop_outlier(self) -> bool:
-        """Drop the sample that disagrees, where there are enough to tell which one that is."""
-        if len(self._samples) < 3 or (outlier := self._outlier()) is None:
-            return False
-        del self._samples[outlier]
-        self._dropped += 1
-        return True
+        """Drop samples that disagree, while there are enough to tell which ones these are."""
+        before = self._dropped
+        while len(self._samples) >= 3 and (outlier := self._outlier()) is not None:
+            del self._samples[outlier]
+            self._dropped += 1
+        return self._dropped > before
 
     def _outlier(self) -> int | None:
         """Find the sample least like the others, if it is less alike than samples must be."""
+        typical = self._typical()
+        worst = int(typical.argmin())
+        return worst if typical[worst] < self._agreement else None
+
+    def _typical(self) -> np.ndarray:
+        """Each sample's median similarity to the others, (samples,); 1 where there is one only."""
         if len(self._samples) < 2:
-            return None
+            return np.ones(len(self._samples))
         embeddings = np.stack([sample.embedding for sample in self._samples])
         similarities = embeddings @ embeddings.T
         others = ~np.eye(len(embeddings), dtype=bool)
-        typical = np.array(
+        return np.array(
             [np.median(row[mask]) for row, mask in zip(similarities, others, strict=True)]
         )
-        worst = int(typical.argmin())
-        return worst if typical[worst] < self._agreement else None
 
 
 def _sample(seen: Seen, pose: str) -> _Sample:

@@ -97,7 +97,7 @@ def register_images(
             taken.append(path)
     if not len(enrolment):
         raise PictureError(f"no picture shows a face that can be used; {name} is not registered")
-    settle(enrolment, [str(path) for path in taken])
+    settle(enrolment, [str(path) for path in taken], recognizer.threshold)
     store(gallery, recognizer, wish, enrolment)
 
 
@@ -142,18 +142,24 @@ def register_camera(
             f"only {count(len(enrolment), 'usable sample', 'usable samples')} "
             f"({needed} needed); {name} is not registered"
         )
-    settle(enrolment, taken)
+    if camera.stills:
+        settle(enrolment, taken, recognizer.threshold)
     store(gallery, recognizer, wish, enrolment)
 
 
-def settle(enrolment: Enrolment, names: Sequence[str]) -> None:
-    """Drop the pictures that do not agree with the others, and say which.
+def settle(enrolment: Enrolment, names: Sequence[str], threshold: float) -> None:
+    """Drop the pictures that do not agree with the others, say which, and where there is doubt.
 
     Raises:
         PictureError: it cannot be told which of them belong together.
     """
     for place in enrolment.settle():
         print(f"{names[place]}: another person than the others: left out")
+    if enrolment.agreement < threshold:
+        print(
+            f"note: the pictures are not very alike (similarity {enrolment.agreement:.3f}); see "
+            "that all of them show one person"
+        )
 
 
 def store(
@@ -179,15 +185,13 @@ def store(
             raise doubt
         if not wish.ask(f"{doubt.what}. {doubt.question}"):
             raise StoreError(f"{doubt.what}; nothing is stored")
-    pictures = list(enrolment.pictures_rgb)
     if wish.add:
-        person = enrolment.person(name, recognizer.fingerprint, known)
-        pictures = [*gallery.pictures(name), *pictures]
-    gallery.register(person, pictures, replace=wish.replace or wish.add)
-    if wish.add:
+        rows, qualities = person.sample_embeddings, person.sample_qualities
+        person = gallery.add(name, rows, qualities, enrolment.pictures_rgb)
         added = count(len(enrolment), "sample", "samples")
         print(f"{name} has {added} more ({person.samples} in all)")
     else:
+        gallery.register(person, enrolment.pictures_rgb, replace=wish.replace)
         print(f"{name} is registered ({count(person.samples, 'sample', 'samples')})")
 
 

@@ -123,10 +123,14 @@ class Recorder:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        if self._writer is not None:
-            self._writer.release()
+        if self._writer is None:
+            return
+        self._writer.release()
+        if self._written:
             self._part.replace(self._path)
             print(f"recorded: {self._path}")
+        else:
+            self._part.unlink(missing_ok=True)
 
     def write(self, canvas_bgr: np.ndarray, frame: Frame) -> None:
         """Add a frame as it was drawn, uint8 BGR.

@@ -11,25 +11,18 @@ import hashlib
 import logging
 import os
 import re
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from facesync.data.pack import Fault, Pack, packs_in
-from facesync.data.progress import Progress
+from facesync.data.left_out import list_path, read_list
+from facesync.data.listing import files_in_folder, files_in_pack, is_picture_folder
+from facesync.data.pack import Pack, packs_in
 from facesync.errors import DataError, PictureError
-from facesync.images import (
-    IMAGE_SUFFIXES,
-    MARKER_HEAD,
-    MARKER_TAIL,
-    marker_fault,
-    read_image_rgb,
-)
+from facesync.images import read_image_rgb
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -43,8 +36,6 @@ logger = logging.getLogger(__name__)
 
 Transform = Callable[[Image.Image], Any]
 
-_READERS = 16
-_BAR_AFTER_SECONDS = 2
 _ENCODING = ("utf-8", "surrogateescape")  # file names on Linux need not be text
 
 
@@ -52,8 +43,9 @@ class FaceDataset(_Base):
     """Pictures and labels, for a DataLoader; the pictures are read when they are asked for.
 
     Identities, and the pictures of each, are sorted in natural order (2 before 10). Then, identity
-    by identity: unreadable pictures are left out, identities with fewer than `min_images` are
-    left out, and of more than `max_images` the first are kept. Unreadable means here that the
+    by identity: unreadable pictures and those on the list of `facesync.data.left_out` are left
+    out, identities with fewer than `min_images` are left out, and of more than `max_images` the
+    first are kept. Unreadable means here that the
     start or the end of the file is not what its encoding demands; one that turns out damaged when
     it is decoded raises `PictureError` then.
 
@@ -62,7 +54,7 @@ class FaceDataset(_Base):
     Args:
         data_dir: folder of identity folders, folder of a pack, or `.rec` file.
         transform: from a PIL picture (RGB) to whatever a sample shall be; None leaves the picture.
-        min_images: identities with fewer readable pictures are left out.
+        min_images: identities with fewer pictures that can be used are left out.
         max_images: pictures of an identity beyond this number are left out.
 
     Attributes:
@@ -72,10 +64,12 @@ class FaceDataset(_Base):
         labels: label of each picture, 0 … number of identities - 1.
         label_map: from an identity's name to its label.
         class_names: names of the identities, by label.
-        left_out: (name, reason) of each unreadable picture.
+        list_path: where the list of pictures to leave out lies, or would lie.
+        left_out: (name, reason) of each picture that is unreadable or on the list.
 
     Raises:
-        DataError: no such folder or pack, or no identity with enough readable pictures in it.
+        DataError: no such folder or pack, no identity with enough readable pictures in it, or a
+            list that cannot be read.
     """
 
     def __init__(
@@ -94,33 +88,31 @@ class FaceDataset(_Base):
 
         data_dir = Path(data_dir)
         self._pack = _pack_in(data_dir)
+        source = data_dir if self._pack is None else self._pack.path
+        self.list_path = list_path(source)
+        listed = read_list(self.list_path)
         if self._pack is None:
-            root, files = str(data_dir), _files_in_folder(data_dir, self.left_out)
+            files = files_in_folder(data_dir, self.left_out)
         else:
-            root, files = str(self._pack.path), _files_in_pack(self._pack, self.left_out)
+            files = files_in_pack(self._pack, self.left_out)
         for identity in sorted(files, key=natural_key):
             pictures = self._without_doubles(identity, files.pop(identity))
+            pictures = self._without_listed(identity, pictures, listed)
             if len(pictures) < min_images:
                 continue
             label = self.label_map[identity] = len(self.label_map)
             for key in sorted(pictures, key=natural_key)[:max_images]:
                 self.names.append(f"{identity}/{key}")
-                self.image_paths.append(f"{root}/{identity}/{pictures[key]}")
+                self.image_paths.append(f"{source}/{identity}/{pictures[key]}")
                 self.labels.append(label)
         self.class_names = list(self.label_map)
         if not self.names:
             raise DataError(
                 f"{data_dir}: no identity with at least {min_images} readable pictures "
-                f"({len(self.left_out)} unreadable); expected {data_dir}/<identity>/<picture>.jpg"
+                f"({self._count_left_out(listed)}); expected {data_dir}/<identity>/<picture>.jpg"
             )
-        if self.left_out:
-            self.left_out.sort(key=lambda entry: natural_key(entry[0]))
-            logger.warning(
-                "%s: %d pictures cannot be used and are left out (the first: %s: %s)",
-                data_dir,
-                len(self.left_out),
-                *self.left_out[0],
-            )
+        self.left_out.sort(key=lambda entry: natural_key(entry[0]))
+        self._report(data_dir, listed)
 
     def _without_doubles(self, identity: str, files: list[str]) -> dict[str, str]:
         """File of each key; of two files that differ in their suffix alone one is left out."""
@@ -130,6 +122,46 @@ class FaceDataset(_Base):
             if first != file:
                 self.left_out.append((f"{identity}/{file}", f"has the same name as {first}"))
         return by_key
+
+    def _without_listed(
+        self, identity: str, pictures: dict[str, str], listed: dict[str, str]
+    ) -> dict[str, str]:
+        """File of each key that is not on the list; the others go to `left_out`."""
+        kept: dict[str, str] = {}
+        for key, file in pictures.items():
+            name = f"{identity}/{key}"
+            if name in listed:
+                self.left_out.append((name, listed[name]))
+            else:
+                kept[key] = file
+        return kept
+
+    def _report(self, data_dir: Path, listed: dict[str, str]) -> None:
+        """Say how many pictures are left out, because they are unreadable or listed."""
+        unusable = [entry for entry in self.left_out if entry[0] not in listed]
+        if unusable:
+            logger.warning(
+                "%s: %d pictures cannot be used and are left out (the first: %s: %s)",
+                data_dir,
+                len(unusable),
+                *unusable[0],
+            )
+        if listed:
+            logger.info("%s: %s", self.list_path, self._count_left_out(listed))
+        unknown = listed.keys() - {name for name, _ in self.left_out}
+        if unknown:
+            logger.warning(
+                "%s: %d pictures of this list are not in %s (one of them: %s)",
+                self.list_path,
+                len(unknown),
+                data_dir,
+                min(unknown),
+            )
+
+    def _count_left_out(self, listed: dict[str, str]) -> str:
+        on_list = sum(name in listed for name, _ in self.left_out)
+        unreadable = f"{len(self.left_out) - on_list} unreadable"
+        return f"{unreadable}, {on_list} left out by the list" if listed else unreadable
 
     def __len__(self) -> int:
         return len(self.names)
@@ -204,7 +236,7 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
 
 def _pack_in(data_dir: Path) -> Pack | None:
     """Open the pack that is meant; None if it is a folder of pictures."""
-    if _is_picture_folder(data_dir):
+    if is_picture_folder(data_dir):
         return None
     if data_dir.is_dir() and not packs_in(data_dir):
         raise DataError(
@@ -212,97 +244,3 @@ def _pack_in(data_dir: Path) -> Pack | None:
             "nor a RecordIO pack (train.rec)"
         )
     return Pack(data_dir)
-
-
-def _is_picture_folder(folder: Path) -> bool:
-    """Whether this is a folder of identity folders with pictures, and no pack lies in it."""
-    if not folder.is_dir() or any(folder.glob("*.rec")):
-        return False
-    return any(
-        any(_is_picture(entry) for entry in _entries(identity.path))
-        for identity in _entries(folder)
-        if _is_identity(identity)
-    )
-
-
-def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return list(entries)
-
-
-def _is_identity(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".") and entry.is_dir()
-
-
-def _is_picture(entry: os.DirEntry[str]) -> bool:
-    suffix = os.path.splitext(entry.name)[1].lower()
-    return suffix in IMAGE_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
-
-
-def _files_in_folder(folder: Path, left_out: list[tuple[str, str]]) -> dict[str, list[str]]:
-    """File names by identity; what cannot be read is added to `left_out`."""
-    identities = [entry.path for entry in _entries(folder) if _is_identity(entry)]
-    files: dict[str, list[str]] = {}
-    # Threads, since over a network folder the time goes into waiting.
-    with (
-        ThreadPoolExecutor(_READERS) as readers,
-        Progress(
-            total=len(identities), unit=" identities", desc="Looking", delay=_BAR_AFTER_SECONDS
-        ) as bar,
-    ):
-        for path, (readable, faults) in zip(
-            identities, readers.map(_readable_in, identities), strict=True
-        ):
-            identity = os.path.basename(path)
-            if readable:
-                files[identity] = readable
-            left_out += [(f"{identity}/{name}", fault) for name, fault in faults]
-            bar.update()
-    return files
-
-
-def _readable_in(folder: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """Names of the readable pictures in one folder, and (key, reason) of the others."""
-    readable, faults = [], []
-    for entry in _entries(folder):
-        if _is_picture(entry):
-            fault = _fault_of_file(entry.path)
-            if fault is None:
-                readable.append(entry.name)
-            else:
-                faults.append((os.path.splitext(entry.name)[0], fault))
-    return readable, faults
-
-
-def _fault_of_file(path: str) -> str | None:
-    """Ask `marker_fault` about a file, reading only its two ends."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            ends = file.read(MARKER_HEAD + MARKER_TAIL)
-            if len(ends) == MARKER_HEAD + MARKER_TAIL:
-                file.seek(-MARKER_TAIL, os.SEEK_END)
-                ends = ends[:MARKER_HEAD] + file.read(MARKER_TAIL)
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return marker_fault(ends)
-
-
-def _files_in_pack(pack: Pack, left_out: list[tuple[str, str]]) -> dict[str, list[str]]:
-    """Keys by identity, as the file names they would get but for the suffix."""
-    files: dict[str, list[str]] = defaultdict(list)
-    faults = list(pack.faults)
-    with Progress(
-        total=len(pack), unit=" records", desc="Looking", delay=_BAR_AFTER_SECONDS
-    ) as bar:
-        for record in pack.records():
-            bar.update()
-            if isinstance(record, Fault):
-                faults.append(record)
-            elif record.kind == "picture":
-                fault = marker_fault(record.data)
-                if fault is None:
-                    files[record.identity].append(str(record.key))
-                else:
-                    left_out.append((f"{record.identity}/{record.key}", fault))
-    left_out += [(f"record {fault.key}", fault.reason) for fault in faults]
-    return files

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tqdm import tqdm
 
+BAR_AFTER_SECONDS = 2
+"""What is over sooner needs no bar."""
+
 
 class Progress(tqdm):
     """A tqdm bar without tqdm's watching thread.

@@ -53,7 +53,8 @@ class VectorCache:
 
     def _read(self, file: Path) -> None:
         try:
-            with np.load(file, allow_pickle=False) as stored:
+            # Opened here: NumPy forgets to close a file that turns out damaged.
+            with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
                 ids, vectors = stored["ids"], stored["vectors"]
             if vectors.shape != (len(ids), self._width) or vectors.dtype != np.float32:
                 raise ValueError(f"vectors of {vectors.shape}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from facesync.evaluation.pictures import Picture
 from facesync.evaluation.similarities import all_pairs
 
 
-def read_groups(path: Path, pictures: list[Picture]) -> dict[str, list[int]]:
+def read_groups(path: Path, pictures: Sequence[Picture]) -> dict[str, list[int]]:
     """Read a CSV of picture and group; return the indices of the pictures of each group.
 
     A picture goes by its name in the report (`Ada/Ada_0001`), with or without its suffix, or by

@@ -46,7 +46,7 @@ def roc(scores: np.ndarray, same: np.ndarray) -> Roc:
     """Compute the curve; there must be pairs of both kinds."""
     order = np.argsort(-scores, kind="stable")
     ordered, truth = scores[order], same[order]
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # of equal similarities
+    last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)  # of equals
     accepted = np.cumsum(truth)[last]
     false = last + 1 - accepted
     return Roc(
@@ -61,18 +61,22 @@ def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
 
     It lies half-way between two similarities that occur.
     """
-    order = np.argsort(-scores, kind="stable")
-    ordered, truth = scores[order], same[order]
-    cuts = np.append(-1, np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1))
-    right = np.append(0, np.cumsum(np.where(truth, 1, -1)))[cuts + 1]
-    best = np.flatnonzero(right == right.max())
-    cut = cuts[best[len(best) // 2]]
-    finite = ordered[np.isfinite(ordered)]
-    if cut < 0 or not len(finite):
+    # Of those that could be compared: the others are refused whatever the threshold is.
+    compared = np.isfinite(scores)
+    if not compared.any():
         return 1.0
-    if cut + 1 >= len(finite):
-        return float(finite[-1])
-    return float((ordered[cut] + ordered[cut + 1]) / 2)
+    order = np.argsort(-scores[compared], kind="stable")
+    ordered, truth = scores[compared][order], same[compared][order]
+    accepted = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, len(ordered))
+    accepted = np.append(0, accepted)  # how many each possible threshold accepts
+    right = np.append(0, np.cumsum(np.where(truth, 1, -1)))[accepted]
+    best = np.flatnonzero(right == right.max())
+    count = accepted[best[len(best) // 2]]
+    if count == 0:
+        return float(np.nextafter(ordered[0], np.inf))
+    if count == len(ordered):
+        return float(ordered[-1])
+    return float((ordered[count - 1] + ordered[count]) / 2)
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,8 @@ def settings_from(args: argparse.Namespace) -> EvaluateSettings:
         if settings.bin and getattr(settings, name):
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} needs to know who is on each picture; a .bin does not say")
+    if settings.calibrate and settings.mirror:
+        raise UsageError("--calibrate measures what the app does, which is without --mirror")
     if settings.conditions and settings.crops:
         raise UsageError("--conditions needs whole photographs, not --crops")
     return settings

@@ -122,8 +122,10 @@ def read_lfw_pairs(path: Path, images: Path) -> PairSet:
 
 
 def first_folds(pairs: PairSet, count: int) -> PairSet:
-    """Keep the first folds, and the pictures in them."""
+    """Keep the first folds, and the pictures in them; the pairs of a single one are dealt anew."""
     kept = pairs.subset(pairs.fold < count)
+    if kept.folds == 1:
+        kept = replace(kept, fold=deal(kept.same, PARTS), folds_given=False)
     return replace(kept, source=f"{pairs.source}, the first {count}")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 import facesync
 from facesync import cli
-from facesync.errors import FaceSyncError
+from facesync.errors import FaceSyncError, FileError
 from facesync.evaluation import calibrate as calibration
 from facesync.evaluation import groups, results, summary
 from facesync.evaluation.crop_variants import mirrored
@@ -41,17 +41,23 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     Raises:
         FaceSyncError: the model or the data cannot be used, or nothing can be written.
     """
+    # The data first: weights are not downloaded for a file that is not there.
+    for path in settings.bin:
+        if not path.is_file():
+            raise FileError(f"there is no file {path}")
+    pairs = _pairs(settings)
+    if settings.by_group:
+        groups.read_groups(settings.by_group, pairs.pictures)
     device = cli.pick_device(settings.device)
     model = load_face_model(settings.model, device, offline=settings.offline)
     if len(settings.bin) < 2:
-        pairs = _pairs(settings)
         detector = None if settings.crops or settings.bin else FaceDetector(device)
         return _evaluate_one(settings, model, detector, pairs, settings.report)
     sets = {}
-    for path in settings.bin:
-        sets[path.stem] = _evaluate_one(
-            settings, model, None, read_bin(path), settings.report / path.stem
-        )
+    for number, path in enumerate(settings.bin):
+        if number:
+            pairs = read_bin(path)
+        sets[path.stem] = _evaluate_one(settings, model, None, pairs, settings.report / path.stem)
     _write_json(settings.report / REPORT_NAME, {"sets": sets})
     return {"sets": sets}
 
@@ -98,7 +104,9 @@ def _evaluate_one(
             from facesync.evaluation.conditions import study
 
             assert detector is not None
-            report["conditions"] = study(settings, model, detector, pairs, cache)
+            report["conditions"] = study(
+                settings, model, detector, pairs, report["threshold"], cache
+            )
     report["seconds"] = time.monotonic() - started
     _write_json(folder / REPORT_NAME, report)
     with replacing(folder / PAGE_NAME) as file:
@@ -162,10 +170,9 @@ def _by_group(
     vectors: np.ndarray,
     identities: list[str],
 ) -> dict[str, Any]:
-    members = groups.read_groups(path, list(pairs.pictures))
-    # At the strictest threshold that the pictures support, 1e-3 if they do.
-    at = report["all_pairs"]["threshold_at_far"]
-    threshold = at.get("1e-3", report["threshold"])
+    members = groups.read_groups(path, pairs.pictures)
+    # Where the app would set it, if the pictures support that rate.
+    threshold = report["all_pairs"]["threshold_at_far"].get("1e-3", report["threshold"])
     return {
         "threshold": threshold,
         "groups": groups.group_rates(members, vectors, identities, threshold),

@@ -121,11 +121,11 @@ def _groups(report: dict[str, Any]) -> list[Row]:
 
 def _calibration(report: dict[str, Any]) -> list[Row]:
     found = report["calibration"]
-    rows: list[Row] = [("false-match rate", "threshold, one person known")]
+    rows: list[Row] = [("false-match rate", "threshold")]
     rows += [(fmr, f"{value:.4f}") for fmr, value in found["thresholds"].items()]
     for people, value, measured in found["by_gallery"]:
         kind = "measured" if measured else "extrapolated"
-        rows.append((f"{found['fmr']:g}, {people:,} people known", f"{value:.4f} ({kind})"))
+        rows.append((f"{found['fmr']:g} among {people:,} known", f"{value:.4f} ({kind})"))
     rows.append(("written to", found["written_to"]))
     return rows
 

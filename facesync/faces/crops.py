@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from facesync.faces.detection import Face
 
-KINDS = ("square", "five_points")
+KINDS = ("square", "box", "five_points")
 
 # Where InsightFace puts eyes, nose and mouth corners in its 112 x 112 crops (ArcFace,
 # arXiv:1801.07698); CASIA-WebFace's pack and most others are cut to it.
@@ -41,9 +41,11 @@ class CropSpec:
     """How a face is cut from an image and handed to a model.
 
     Attributes:
-        kind: `square` cuts a square around the detector's box, unrotated and unstretched;
-            `five_points` turns and scales the face so that its landmarks meet `TEMPLATE_112`.
-        scale: side of the square as a multiple of the box's longer side (`square` only).
+        kind: `square` cuts a square around the detector's box, unrotated and unstretched; `box`
+            cuts the box itself, widened, and stretches it to a square; `five_points` turns and
+            scales the face so that its landmarks meet `TEMPLATE_112`.
+        scale: side of the square as a multiple of the box's longer side (`square`), or each side
+            of what is cut as a multiple of the box's (`box`).
         crop_size: side in pixels of the picture that is cut, and of the pictures trained on.
         input_size: side in pixels of the model's input.
         mean: subtracted from the 0…255 values, which are then divided by `std`.
@@ -66,10 +68,12 @@ class CropSpec:
 
         Returns:
             crop_rgb, uint8, (crop_size, crop_size, 3); what lies outside the image repeats its
-            outermost pixels.
+            outermost pixels (`box`: is cut off).
         """
         if self.kind == "square":
             return cut_square(image_rgb, face.box_xyxy, self.scale, self.crop_size)
+        if self.kind == "box":
+            return cut_box(image_rgb, face.box_xyxy, self.scale, self.crop_size)
         return _cut_aligned(image_rgb, face.landmarks, self.crop_size)
 
     def array(self, crop_rgb: np.ndarray) -> np.ndarray:
@@ -109,8 +113,13 @@ class CropSpec:
         return spec
 
 
+BOX = CropSpec("box", crop_size=160, scale=1.25)
+"""For the VGGFace2 weights, which were trained on such crops: docs/crops.md has the comparison.
+
+The same as facenet-pytorch's at 160 pixels with a margin of 32."""
+
 SQUARE = CropSpec("square", crop_size=160)
-"""For the VGGFace2 weights: of the crops tried on LFW, the most accurate with them."""
+"""For data sets of upright squares around the face."""
 
 ALIGNED_112 = CropSpec("five_points", crop_size=112)
 """What CASIA-WebFace's pack and its like contain, so what a model trained on them is served."""
@@ -147,6 +156,32 @@ def cut_square(
     square = image_rgb[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     square = square[np.ix_(rows - rows[0], columns - columns[0])]
     return square if size is None else resize(square, size)
+
+
+def cut_box(image_rgb: np.ndarray, box_xyxy: np.ndarray, scale: float, size: int) -> np.ndarray:
+    """Cut the box, `scale` times as wide and as high, and stretch it to a square.
+
+    To the pixel what facenet-pytorch's `extract_face` cuts with a margin of size (1 - 1 / scale):
+    what lies outside the image is cut off, and the filter is area averaging.
+
+    Args:
+        image_rgb: uint8, (height, width, 3).
+        box_xyxy: (4,), left, top, right, bottom in pixels.
+        scale: sides of what is cut over the sides of the box.
+        size: side of the result in pixels.
+    """
+    left, top, right, bottom = (float(v) for v in box_xyxy)
+    more_x, more_y = (right - left) * (scale - 1) / 2, (bottom - top) * (scale - 1) / 2
+    columns = _inside(left - more_x, right + more_x, image_rgb.shape[1])
+    rows = _inside(top - more_y, bottom + more_y, image_rgb.shape[0])
+    cut = np.ascontiguousarray(image_rgb[rows, columns])
+    return cv2.resize(cut, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def _inside(start: float, end: float, size: int) -> slice:
+    """Range of whole pixels within an image, at least one of them."""
+    first = min(int(max(start, 0)), size - 1)
+    return slice(first, max(first + 1, int(min(end, size))))
 
 
 def _cut_aligned(image_rgb: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray:

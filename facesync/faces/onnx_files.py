@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 """Of the JSON, and of how the nets are exported: a new number makes all caches anew."""
 
+EXPORT = 2
+"""Of what an export says beyond its weights, such as the crop that VGGFace2's are served with: a
+new number makes the caches anew, and leaves exported models as good as they were."""
+
 Make = Callable[[], tuple[bytes, dict[str, Any]]]
 
 
@@ -112,7 +116,8 @@ def exported(weights: Path, make: Make, *, beside: bool = True) -> tuple[Path, d
         FileError: there is no export yet, and no folder that it could be written to.
         ModelError: the weights cannot be read, or whatever `make` raises.
     """
-    name = f"{weights.stem}-{sha256(weights)[:16]}.onnx"
+    digest = hashlib.sha256(f"{EXPORT} {sha256(weights)}".encode()).hexdigest()[:16]
+    name = f"{weights.stem}-{digest}.onnx"
     folders = [weights.parent, user_cache()] if beside else [user_cache()]
     for folder in folders:
         if facts := _known(folder / name):

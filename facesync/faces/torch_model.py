@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facesync.errors import ModelError
-from facesync.faces.crops import ALIGNED_112, SQUARE, CropSpec
+from facesync.faces.crops import ALIGNED_112, BOX, CropSpec
 
 if TYPE_CHECKING:
     import torch
@@ -154,7 +154,7 @@ def checkpoint_crop(checkpoint: dict[str, Any]) -> CropSpec:
     """
     if "crop" in checkpoint:
         return CropSpec.from_dict(checkpoint["crop"])
-    return ALIGNED_112 if "epoch" in checkpoint else SQUARE
+    return ALIGNED_112 if "epoch" in checkpoint else BOX
 
 
 def new_network(num_classes: int | None = None) -> torch.nn.Module:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
+from facesync.gallery import search
 from facesync.gallery.store import Person
 
 SAMPLE_WEIGHT = 0.95
 """What the similarity to a single sample counts, at best, beside that to the mean of all
 (`python -m benchmarks.open_set` compares the rules)."""
+
+SHORTLIST = 100
+"""Of more than `search.NUMPY_UP_TO` people, so many with the nearest means are compared in full."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +65,20 @@ class Matcher:
     def __init__(self, people: Sequence[Person]) -> None:
         self.people = list(people)
         self._templates = np.stack([person.embedding for person in self.people])
-        self._samples = np.concatenate([p.sample_embeddings for p in self.people])
-        qualities = np.concatenate([p.sample_qualities for p in self.people])
-        self._weights = SAMPLE_WEIGHT * qualities
-        self._owners = np.repeat(
-            np.arange(len(self.people)), [len(p.sample_embeddings) for p in self.people]
-        )
+
+    @cached_property
+    def _samples(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All samples, (n, 512), whose each one is, and what it counts."""
+        rows = [person.sample_embeddings for person in self.people]
+        owners = np.repeat(np.arange(len(rows)), [len(of_one) for of_one in rows])
+        qualities = np.concatenate([person.sample_qualities for person in self.people])
+        return np.concatenate(rows), owners, SAMPLE_WEIGHT * qualities
 
     def similarities(self, embedding: np.ndarray) -> np.ndarray:
         """Similarity of an embedding, (512,) of unit length, to each person: (people,)."""
         scores = self._templates @ embedding
-        if len(self._samples):
-            np.maximum.at(scores, self._owners, self._weights * (self._samples @ embedding))
+        samples, owners, weights = self._samples
+        np.maximum.at(scores, owners, weights * (samples @ embedding))
         return np.clip(scores, -1, 1)
 
     def decide(self, embedding: np.ndarray, threshold: float, margin: float = 0.0) -> Decision:
@@ -83,6 +90,10 @@ class Matcher:
             margin: by how much the second must be less similar. Whoever is stored under two
                 names, templates as alike as the threshold asks, is no second to themselves.
         """
+        if len(self.people) > search.NUMPY_UP_TO:
+            near, _ = search.best(embedding, self._templates, SHORTLIST)
+            few = Matcher([self.people[number] for number in near])
+            return few.decide(embedding, threshold, margin)
         scores = self.similarities(embedding)
         best = int(scores.argmax())
         similarity = float(scores[best])

@@ -69,6 +69,14 @@ class FakeRecognizer:
             raise self.failure
         return [face(index) for index in range(round(int(image_rgb[60, 80, 0]) / STEP))]
 
+    def follow(self, image_rgb: np.ndarray, faces: list[Face]) -> list[Face]:
+        return self.find(image_rgb)[: len(faces)]
+
+    def embed(self, image_rgb: np.ndarray, faces: list[Face]) -> np.ndarray:
+        """All faces are those of the person whom the picture shows."""
+        _, green, blue = (int(value) for value in image_rgb[60, 80])
+        return np.stack([embedding(round(green / STEP), blue) for _ in faces])
+
     def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:
         self.looks += 1
         faces = self.find(image_rgb)

@@ -168,6 +168,13 @@ def test_a_recording_is_as_long_as_what_was_shown(tmp_path, name):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_recording_of_another_kind_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(FileError, match=r"name a file \.mp4 or \.avi"):
+        with Recorder(tmp_path / "out.txt") as recorder:
+            recorder.write(np.zeros((120, 160, 3), dtype=np.uint8), Frame(0, 0.0, BLACK))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_watching_a_video_without_a_window(scene, people, tmp_path, capsys):
     camera = FakeCamera([picture()] * 30)
     scene.faces = [(10.0, 1)]

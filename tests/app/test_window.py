@@ -140,6 +140,9 @@ def test_a_camera_that_is_away_is_said_and_tried_again_until_q(monkeypatch):
     assert not run(shown, open_camera, look, RegisterScreen("Ada", Enrolment(0.6), print))
     assert not shown.open
     hangs.closed.set()
+    for thread in threading.enumerate():
+        if thread.name == "capture":
+            thread.join(20)
     said = [view.status for view in views]
     assert "Camera 0 does not open. Trying again; Q leaves" in said
     assert "The camera gives no frames any more. Trying again; Q leaves" in said

@@ -202,6 +202,41 @@ def test_a_picture_as_camera(fake, files, shot, capsys):
     assert code == 0 and decision["name"] == "Ada"
 
 
+def test_watch_without_a_window_says_who_is_in_view(
+    fake, files, shot, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("facesync.app.watching._worth_it", lambda image_rgb, face: True)
+    assert faceid_app.main([*files, "register", "Ada", "--images", shot("ada")]) == 0
+    out = [str(tmp_path / name) for name in ("out.mp4", "events.jsonl")]
+    watch = ["watch", "--no-window", "--camera", shot("again", variant=9)]
+    assert faceid_app.main([*files, *watch, "--record", out[0], "--events", out[1]]) == 0
+    assert "s  Ada  0.9" in capsys.readouterr().out
+    (line,) = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert json.loads(line)["name"] == "Ada"
+    assert (tmp_path / "out.mp4").stat().st_size > 0
+    assert faceid_app.main([*files, *watch, "--record", str(tmp_path / "no" / "x.mp4")]) == 1
+    assert faceid_app.main([*files, "watch", "--no-window", "--camera", "nothing.mp4"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--add"], 0),
+        (["--same-person", "--replace"], 0),
+        (["--add", "--replace"], 2),
+    ],
+)
+def test_who_is_registered_can_be_added_to(fake, files, shot, gallery, arguments, code):
+    assert faceid_app.main([*files, "register", "Ada", "--images", shot("ada")]) == 0
+    more = [*files, "register", "Ada", *arguments, "--images", shot("again", variant=9)]
+    if code == 2:
+        with pytest.raises(SystemExit):
+            faceid_app.main(more)
+    else:
+        assert faceid_app.main(more) == code
+        assert gallery.find("Ada").samples == (2 if "--add" in arguments else 1)
+
+
 def test_names_reach_the_terminal_without_escape_sequences(files, gallery, capsys):
     gallery.path.parent.mkdir()
     template = np.ones(512, dtype=np.float32)

@@ -32,7 +32,7 @@ def test_demo_gives_the_right_answers(tmp_path, weights, request, monkeypatch):
     assert "recognised: similarity" in result.stdout
     assert "refused: similarity" in result.stdout
     assert "Every step gave the right answer" in result.stdout
-    assert ("random weights" in result.stderr) == (weights == "none")
+    assert ("with the embedded model" in result.stderr) == (weights == "none")
 
 
 def test_a_wrong_answer_fails_the_demo(capsys):

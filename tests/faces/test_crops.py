@@ -7,9 +7,11 @@ import torch
 from facesync.errors import ModelError
 from facesync.faces.crops import (
     ALIGNED_112,
+    BOX,
     SQUARE,
     TEMPLATE_112,
     CropSpec,
+    cut_box,
     cut_square,
     resize,
     similarity_transform,
@@ -39,6 +41,20 @@ def test_square_is_centred_and_not_stretched(ramp):
 def test_square_outside_the_image_repeats_the_edge(ramp, box):
     cut = cut_square(ramp, np.array(box), scale=1.3, size=64)
     assert cut.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("box", [(40, 30, 120, 150), (-20, -5, 70, 80), (180, 90, 260, 210)])
+def test_the_box_crop_is_that_of_facenet_pytorch(ramp, box):
+    """So that models trained with its MTCNN(margin=32, post_process=False) get what they know."""
+    from facenet_pytorch.models.utils.detect_face import extract_face
+
+    theirs = extract_face(ramp, box, image_size=160, margin=32).numpy().transpose(1, 2, 0)
+    np.testing.assert_array_equal(BOX.cut(ramp, _face(box)), theirs.astype(np.uint8))
+
+
+@pytest.mark.parametrize("box", [(-500, 0, -400, 50), (300, 300, 400, 400), (10, 10, 10, 10)])
+def test_a_box_outside_the_image_still_gives_a_crop(ramp, box):
+    assert cut_box(ramp, np.array(box), scale=1.25, size=64).shape == (64, 64, 3)
 
 
 def test_edge_pixels_are_repeated(ramp):
@@ -78,7 +94,7 @@ def test_alignment_undoes_turn_and_scale(scale, angle):
         assert np.hypot(centre[0] - x, centre[1] - y) < 1
 
 
-@pytest.mark.parametrize("spec", [SQUARE, ALIGNED_112])
+@pytest.mark.parametrize("spec", [BOX, SQUARE, ALIGNED_112])
 def test_tensor_is_what_the_network_was_trained_on(spec):
     crop = np.zeros((spec.crop_size, spec.crop_size, 3), np.uint8)
     crop[..., 0], crop[..., 1] = 255, 128

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from facesync.errors import DownloadError, ModelError
+from facesync.errors import DownloadError, FileError, ModelError
 from facesync.faces import torch_model, weights
-from facesync.faces.crops import ALIGNED_112, SQUARE
+from facesync.faces.crops import ALIGNED_112, BOX, SQUARE
 from tests.faces.test_calibration import MEASURED
 
 
@@ -57,6 +57,37 @@ def test_embeddings_are_unit_length_and_do_not_depend_on_the_batch(weights_file)
     alone = np.concatenate([model.embed_crops([crop]) for crop in crops])
     np.testing.assert_allclose(alone, together, atol=1e-5)
     assert model.embed_crops([]).shape == (0, 512)
+
+
+def test_onnx_runtime_gives_what_torch_gives(weights_file):
+    model = weights.load_face_model(weights_file)
+    ours = weights.load_torch_model(weights_file)
+    assert (model.fingerprint, model.crop) == (ours.fingerprint, ours.crop)
+    crops = list(np.random.default_rng(1).integers(0, 255, (2, 160, 160, 3), np.uint8))
+    batch = np.stack([model.crop.array(crop) for crop in crops])
+    in_torch = torch_model.on_arrays(ours.network, "cpu")(batch)
+    np.testing.assert_allclose(model.embed_crops(crops), in_torch, atol=1e-5)
+
+
+def test_what_was_exported_needs_no_torch(weights_file, monkeypatch):
+    first = weights.load_face_model(weights_file)
+    monkeypatch.setattr(weights, "open_torch_model", None)
+    again = weights.load_face_model(weights_file)
+    assert (again.fingerprint, again.crop, again.source) == (
+        first.fingerprint,
+        first.crop,
+        first.source,
+    )
+
+
+def test_where_nothing_can_be_kept_torch_serves(weights_file, monkeypatch, caplog):
+    def full(*_):
+        raise FileError("the disk is full")
+
+    monkeypatch.setattr(weights, "exported", full)
+    model = weights.load_face_model(weights_file)
+    assert "the disk is full: the model runs in torch" in caplog.text
+    assert model.embed_crops([np.zeros((160, 160, 3), np.uint8)]).shape == (1, 512)
 
 
 def test_fingerprint_names_weights_and_crop_but_not_the_classifier(random_state):
@@ -128,7 +159,7 @@ def test_missing_models_say_what_to_do(torch_home):
     with pytest.raises(ModelError, match=r"no model x\.pth; train one"):
         weights.load_face_model("x.pth")
     with pytest.raises(ModelError, match="--offline"):
-        weights.load_face_model(None, offline=True)
+        weights.load_face_model("vggface2", offline=True)
 
 
 def test_order_trained_model_then_cache(torch_home, weights_file, random_state):
@@ -140,7 +171,7 @@ def test_order_trained_model_then_cache(torch_home, weights_file, random_state):
     weights.DEFAULT_MODEL.parent.mkdir()
     torch.save({"epoch": 1, "model_state_dict": random_state}, weights.DEFAULT_MODEL)
     assert weights.load_face_model(None, offline=True).source.startswith(str(weights.DEFAULT_MODEL))
-    assert weights.load_face_model("vggface2", offline=True).crop == SQUARE
+    assert weights.load_face_model("vggface2", offline=True).crop == BOX
 
 
 @pytest.fixture

@@ -128,3 +128,17 @@ def test_more_than_half_of_the_frames_must_agree(names, who):
     assert "\n" not in decision.reason
     if len(names) > 1 and who:
         assert decision.reason.startswith(f"{names.count(who)} of {len(names)} frames agree")
+
+
+def test_of_very_many_people_the_same_one_is_found(monkeypatch):
+    people = [person(f"Person {seed}", seed) for seed in range(50)]
+    probes = [between(unit(seed), unit(seed + 1), 0.8) for seed in range(0, 50, 7)]
+    before = [decide(probe, people, 0.6, margin=0.05) for probe in probes]
+    monkeypatch.setattr("facesync.gallery.search.NUMPY_UP_TO", 10)
+    monkeypatch.setattr("facesync.gallery.search._faiss", lambda: None)
+    monkeypatch.setattr("facesync.gallery.matching.SHORTLIST", 5)
+    for probe, decision in zip(probes, before, strict=True):
+        again = decide(probe, people, 0.6, margin=0.05)
+        assert (again.name, again.accepted) == (decision.name, decision.accepted)
+        assert again.similarity == pytest.approx(decision.similarity, abs=1e-6)
+        assert again.margin == pytest.approx(decision.margin, abs=1e-6)

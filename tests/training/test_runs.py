@@ -15,6 +15,7 @@ import torch
 
 import continue_training
 import train_model
+from facesync.data.left_out import list_path, write_list
 from facesync.errors import DownloadError
 from facesync.pickles import load_plain, save_plain
 from facesync.training import fit, loop, model
@@ -428,6 +429,12 @@ def test_other_pictures_are_refused(trained, pictures, one_line):
     (pictures / "1" / "12.jpg").unlink()
     assert go_on(trained / "best_face_model.pth", pictures) == 1
     assert "18 pictures then, 17 now" in one_line()
+
+
+def test_pictures_left_out_by_a_list_are_missed(trained, pictures, capsys):
+    write_list(list_path(pictures), {"1/12": "no face"})
+    assert go_on(trained / "best_face_model.pth", pictures) == 1
+    assert "18 pictures then, 17 now" in capsys.readouterr().err
 
 
 def test_another_split_is_refused(trained, pictures, one_line):

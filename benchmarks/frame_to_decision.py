@@ -1,0 +1,220 @@
+"""From a camera's frame to a decision: ours on a CPU beside facenet-pytorch in eager torch.
+
+Run: python -m benchmarks.frame_to_decision [--pairs 300]
+
+A frame of 640 x 480 with one face and a gallery of 100 people. Both ways cut the face alike and
+decide alike; each has one thread. Then the same pairs of LFW go through both, at one false-match
+rate, and those are counted that change side.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks.material import processor_ms, shared_data, vggface2_or_none
+from facesync import cli
+from facesync.evaluation.metrics import threshold_at
+from facesync.evaluation.protocols import PairSet, read_lfw_pairs
+from facesync.faces.crops import SQUARE
+from facesync.faces.detection import Face, FaceDetector, main_face
+from facesync.faces.embedding import FaceModel
+from facesync.faces.weights import embedded_path, load_face_model
+from facesync.gallery.matching import decide
+from facesync.gallery.store import Person
+from facesync.images import read_image_rgb
+
+PEOPLE = 100
+FMR = 0.01
+Embed = Callable[[np.ndarray], np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A detector and an embedding, `detect(image_rgb)` and `embed(image_rgb, face)`."""
+
+    detect: Callable[[np.ndarray], list[Face]]
+    embed: Callable[[np.ndarray, Face], np.ndarray]
+
+    def embedding(self, image_rgb: np.ndarray) -> np.ndarray | None:
+        """Embedding (512,) of the face that a picture is about, None without a face."""
+        faces = self.detect(image_rgb)
+        return self.embed(image_rgb, main_face(faces, image_rgb)) if faces else None
+
+
+def eager(weights: Path, min_face: int) -> Way:
+    """Make facenet-pytorch's MTCNN and InceptionResnetV1, as their README runs them."""
+    import torch
+    from facenet_pytorch import MTCNN
+
+    from facesync.faces.torch_model import open_torch_model
+
+    torch.set_num_threads(1)
+    mtcnn = MTCNN(keep_all=True, min_face_size=min_face)
+    network = open_torch_model(weights).network
+
+    def detect(image_rgb: np.ndarray) -> list[Face]:
+        boxes, probabilities, landmarks = mtcnn.detect(image_rgb, landmarks=True)
+        if boxes is None:
+            return []
+        found = zip(boxes, landmarks, probabilities, strict=True)
+        faces = [Face(np.float32(box), np.float32(five), float(p)) for box, five, p in found]
+        return [face for face in faces if face.probability >= 0.9]
+
+    def embed(image_rgb: np.ndarray, face: Face) -> np.ndarray:
+        batch = SQUARE.tensor(SQUARE.cut(image_rgb, face))[None]
+        with torch.inference_mode():
+            embedding: np.ndarray = network(batch).numpy()[0]
+        return embedding
+
+    return Way(detect, embed)
+
+
+def ours(detector: FaceDetector, model: FaceModel) -> Way:
+    """Make the way of the app."""
+    return Way(detector.detect, lambda image_rgb, face: model.embed(image_rgb, [face])[0])
+
+
+def camera_frame() -> np.ndarray:
+    """Return a frame of 640 x 480 with one face: Eileen Collins (NASA) at half a metre or so."""
+    from skimage import data
+
+    frame = np.full((480, 640, 3), 120, np.uint8)
+    frame[:, 80:560] = cv2.resize(data.astronaut(), (480, 480), interpolation=cv2.INTER_AREA)
+    return frame
+
+
+def crowd(embedding: np.ndarray) -> list[Person]:
+    """Return a hundred people, one of them with this embedding."""
+    random = np.random.default_rng(0)
+    others = random.standard_normal((PEOPLE - 1, len(embedding))).astype(np.float32)
+    others /= np.linalg.norm(others, axis=1, keepdims=True)
+    return [
+        Person(f"person {number}", vector, "f", None, 1)
+        for number, vector in enumerate([embedding, *others])
+    ]
+
+
+def speed(theirs: dict[str, Way], models: dict[str, FaceModel], rounds: int) -> None:
+    """Print how many times as fast as each of theirs each of ours is."""
+    frame = camera_frame()
+    detector = FaceDetector()
+    before = detector.detect(frame)
+    ways: dict[str, Callable[[], object]] = {}
+
+    def add(name: str, embed: Embed) -> None:
+        people = crowd(embed(frame))  # type: ignore[arg-type]
+        ways[name] = lambda: decide(embed(frame), people, 0.6)  # type: ignore[arg-type]
+
+    for name, way in theirs.items():
+        add(name, way.embedding)
+    for name, model in models.items():
+        add(f"ours, {name}", ours(detector, model).embedding)
+
+        def follow(frame_rgb: np.ndarray, model: FaceModel = model) -> np.ndarray:
+            (face,) = detector.follow(frame_rgb, before)
+            assert face is not None
+            return model.embed(frame_rgb, [face])[0]
+
+        add(f"ours, {name}, the face followed", follow)
+    times = processor_ms(ways, rounds)
+    print("640 x 480, one face, gallery of 100; processor time, ratios of one run")
+    for name in ways:
+        ratios = ", ".join(
+            f"{times[their] / times[name]:.1f} times as fast as {their}"
+            for their in theirs
+            if name not in theirs
+        )
+        print(f"  {name}: {times[name]:.0f} ms{ratios and ': '}{ratios}")
+
+
+def decisions(theirs: Way, way: Way, pairs: PairSet) -> None:
+    """Print how many pairs change side between two ways at one false-match rate."""
+    both = []
+    for each in (theirs, way):
+        vectors = np.full((len(pairs.pictures), 512), np.nan, np.float32)
+        for index, picture in enumerate(pairs.pictures):
+            found = each.embedding(read_image_rgb(picture.read()))
+            vectors[index] = np.nan if found is None else found
+        both.append(pairs.scores(vectors))
+    missed = [int(np.isnan(scores).sum()) for scores in both]
+    known = ~np.isnan(both[0] + both[1])
+    sides = []
+    for scores in both:
+        impostors = np.sort(scores[known & ~pairs.same])[::-1]
+        sides.append(scores[known] >= threshold_at(impostors, FMR))
+    print(
+        f"  {len(pairs.same)} pairs of LFW at a false-match rate of {FMR}: "
+        f"{int((sides[0] != sides[1]).sum())} change side; without a face: "
+        f"{missed[0]} pairs theirs, {missed[1]} ours; "
+        f"largest difference of similarities {np.abs(both[0] - both[1])[known].max():.2g}"
+    )
+
+
+_MEMORY = """
+import re, sys
+from benchmarks import frame_to_decision as bench
+from benchmarks.material import vggface2_or_none
+from facesync.faces.detection import FaceDetector
+from facesync.faces.weights import load_face_model
+if sys.argv[1] == "eager":
+    way = bench.eager(vggface2_or_none(), 40)
+else:
+    way = bench.ours(FaceDetector(), load_face_model(sys.argv[1], offline=True))
+assert way.embedding(bench.camera_frame()) is not None
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+"""
+
+
+def peak_memory_mb(way: str) -> float:
+    """Peak of a process that decides about one frame: `eager`, or ours with a model (Linux)."""
+    command = [sys.executable, "-c", _MEMORY, way]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(ended.stdout.split()[-1]) / 1024
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--rounds", type=cli.positive_int, default=10, metavar="N")
+    parser.add_argument("--pairs", type=cli.positive_int, default=5, metavar="N",
+                        help="pairs of each kind of each fold (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--min-face", type=cli.positive_int, default=40, metavar="N",
+                        help="of theirs, on LFW (default: %(default)s)")  # fmt: skip
+    args = parser.parse_args()
+    weights = vggface2_or_none()
+    if weights is None:
+        return
+    theirs = {f"theirs, min_face_size {size}": eager(weights, size) for size in (20, 40)}
+    models = {"VGGFace2": load_face_model("vggface2", offline=True)}
+    if embedded_path().is_file():
+        models["embedded"] = load_face_model("embedded")
+    else:
+        print("this version ships no embedded model: left out")
+    speed(theirs, models, args.rounds)
+    if sys.platform == "linux":
+        base = peak_memory_mb("eager")
+        for name in models:
+            peak = peak_memory_mb(name.lower())
+            print(f"  peak memory: ours, {name}: {peak:.0f} MB; theirs: {base:.0f} MB; "
+                  f"{base / peak:.1f} times")  # fmt: skip
+    data = shared_data()
+    if data is None:
+        return
+    pairs = read_lfw_pairs(data / "lfw" / "pairs.txt", data / "lfw")
+    place = np.zeros(len(pairs.same), int)
+    for fold in range(pairs.folds):
+        for same in (True, False):
+            chosen = (pairs.fold == fold) & (pairs.same == same)
+            place[chosen] = np.arange(chosen.sum())
+    pairs = pairs.subset(place < args.pairs)
+    decisions(eager(weights, args.min_face), ours(FaceDetector(), models["VGGFace2"]), pairs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The embedded model against its teacher, on faces that it has never seen.
+
+    python -m benchmarks.held_out                       # both models, in one run
+    python -m benchmarks.held_out --write lists         # what the distillation must leave out
+
+Held out are all pictures of everybody in the last fold of LFW's shared part, and every fifth
+identity of the CelebA pack. `--write` puts their names into `leave_out.txt`, which
+`distill_model.py --leave-out` reads, and the fold's pairs into `pairs.txt`, which
+`evaluate_model.py --pairs` reads.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.material import shared_data
+from facesync import cli
+from facesync.data.datasets import FaceDataset
+from facesync.distillation.faces import aligned_face
+from facesync.errors import FaceSyncError
+from facesync.evaluation.metrics import best_threshold, roc
+from facesync.evaluation.protocols import read_lfw_pairs
+from facesync.evaluation.similarities import all_pairs
+from facesync.faces.detection import FaceDetector, main_face
+from facesync.faces.weights import load_face_model
+
+EVERY = 5
+
+
+def last_fold(pairs: Path) -> list[str]:
+    """Return the lines of the last fold of an LFW list."""
+    head, *lines = pairs.read_text().splitlines()
+    folds, kind = (int(number) for number in head.split())
+    return lines[(folds - 1) * 2 * kind : folds * 2 * kind]
+
+
+def write_lists(data: Path, folder: Path) -> None:
+    """Write `leave_out.txt` and `pairs.txt`."""
+    fold = last_fold(data / "lfw" / "pairs.txt")
+    words = [line.split("\t") for line in fold]
+    people = {row[0] for row in words} | {row[2] for row in words if len(row) == 4}
+    pictures = sorted((data / "lfw").rglob("*.jpg"))
+    names = [p.relative_to(data / "lfw").as_posix() for p in pictures if p.parent.name in people]
+    names += [name for name, _ in held_out_celeba(data)]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "leave_out.txt").write_text("\n".join(names) + "\n")
+    (folder / "pairs.txt").write_text("\n".join([str(len(fold) // 2), *fold]) + "\n")
+    print(f"{len(names)} pictures in {folder / 'leave_out.txt'}, {len(fold)} pairs in pairs.txt")
+
+
+def held_out_celeba(data: Path) -> list[tuple[str, np.ndarray]]:
+    """Return name and picture, uint8 RGB, of each that is held out of the pack."""
+    pack = FaceDataset(data / "celeba_pack", min_images=1, max_images=2**31)
+    return [
+        (name, np.asarray(pack[index][0]))
+        for index, name in enumerate(pack.names)
+        if int(name.split("/")[0]) % EVERY == EVERY - 1
+    ]
+
+
+def measure(choice: str, data: Path) -> str:
+    """Measure a model on both and return a row of the table."""
+    model = load_face_model(choice, offline=True)
+    detector = FaceDetector()
+    lists = data / "lfw" / "pairs.txt"
+    pairs = read_lfw_pairs(lists, data / "lfw")
+    pairs = pairs.subset(pairs.fold == pairs.folds - 1)
+    vectors = []
+    for picture in pairs.pictures:
+        image_rgb = picture.decode()
+        faces = detector.detect(image_rgb)
+        found = [main_face(faces, image_rgb)] if faces else []
+        vectors.append(model.embed(image_rgb, found)[0] if found else np.full(512, np.nan))
+    scores = np.nan_to_num(pairs.scores(np.stack(vectors)), nan=-1.0)
+    # Half of the pairs choose the threshold that judges the other half.
+    halves = np.arange(len(scores)) % 2 == 0
+    right = 0
+    for judged in (halves, ~halves):
+        threshold = best_threshold(scores[~judged], pairs.same[~judged])
+        right += int(((scores[judged] >= threshold) == pairs.same[judged]).sum())
+    aligned = held_out_celeba(data)
+    crops = [model.crop.cut(picture, aligned_face(112)) for _, picture in aligned]
+    found = all_pairs(model.embed_crops(crops), [name.split("/")[0] for name, _ in aligned])
+    curve = roc(
+        np.concatenate([found.genuine, found.impostor]),
+        np.arange(len(found.genuine) + len(found.impostor)) < len(found.genuine),
+    )
+    rates = "   ".join(f"{np.interp(far, curve.far, curve.tar):.4f}" for far in (1e-2, 1e-3))
+    return f"{choice:<10} {right / len(scores):.4f}   {rates}   {curve.eer:.4f}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table, or write the lists."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--write", type=Path, metavar="DIR", help="write the lists and stop")
+    parser.add_argument(
+        "--models", nargs="+", default=["embedded", "vggface2"], help="what to measure"
+    )
+    args = parser.parse_args(argv)
+    data = shared_data()
+    if data is None:
+        return cli.DONE
+    if args.write:
+        write_lists(data, args.write)
+        return cli.DONE
+    print("LFW's last fold: accuracy; CelebA, identities held out: TAR at FAR 1e-2, 1e-3, EER")
+    for choice in args.models:
+        try:
+            print(measure(choice, data), flush=True)
+        except FaceSyncError as error:
+            print(f"{choice:<10} skipped: {error}")
+    return cli.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(cli.guarded(main)())

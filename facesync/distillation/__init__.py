@@ -1,0 +1,1 @@
+"""A compact student that gives the teacher's embeddings: faces, network, loop, packing."""

@@ -1,0 +1,48 @@
+"""From settings to a packed student: `distill_model.py`."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from facesync.cli import pick_device
+from facesync.distillation.faces import all_pictures, collect
+from facesync.distillation.fit import CHECKPOINT_NAME, distill, ranks
+from facesync.distillation.packing import load_student, pack
+from facesync.distillation.settings import DistillSettings
+from facesync.distillation.student import from_teacher
+from facesync.errors import ModelError, UsageError
+from facesync.faces.weights import load_face_model, load_torch_model
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: DistillSettings) -> None:
+    """Distil a student and pack it.
+
+    Raises:
+        FaceSyncError: one line on what is wrong with the settings, the data or the teacher.
+    """
+    if not (settings.data or settings.aligned):
+        raise UsageError("name pictures of faces with --data or --aligned")
+    checkpoint = settings.output / CHECKPOINT_NAME
+    if checkpoint.exists() and not settings.resume:
+        raise ModelError(
+            f"{checkpoint} is already there; --resume goes on, or name another --output"
+        )
+    device = pick_device(settings.device)
+    with ranks(device) as group:
+        pictures = all_pictures(settings.data, settings.aligned, settings.leave_out)
+        if group.first:
+            teacher = load_face_model(settings.teacher, device, offline=settings.offline)
+            collect(pictures, teacher, settings.cache)
+        group.wait()
+        teacher = load_face_model(settings.teacher, device, offline=settings.offline)
+        faces = collect(pictures, teacher, settings.cache)
+        torch.manual_seed(settings.seed)
+        network = load_torch_model(settings.teacher, offline=True).network
+        student = from_teacher(network, settings.blocks)
+        distill(student, faces, settings, device, group)
+        if group.first:
+            pack(load_student(checkpoint), settings.output, f"distilled from {teacher.source}")

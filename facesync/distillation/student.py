@@ -1,0 +1,87 @@
+"""The student: the first part of its teacher, and a short way from there to the embedding.
+
+A small network that starts from random weights needs millions of faces to learn what edges, eyes
+and noses are; a few thousand will do to teach one that knows. So the student keeps the teacher's
+first layers up to its second reduction: the stem, the five blocks of 35 x 35, Mixed_6a, and a few
+of the ten blocks of 17 x 17 (names of Szegedy et al., arXiv:1602.07261). What follows there, three
+quarters of the weights, is replaced by a global depthwise convolution (MobileFaceNets,
+arXiv:1804.07573) and one linear layer. It is shown aligned faces of 112 x 112 pixels, in which a
+face is about as large as in the teacher's 160 x 160: its filters fit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from facesync.faces.crops import CropSpec
+from facesync.faces.torch_model import new_network
+
+CROP = CropSpec("five_points", crop_size=112, input_size=112)
+
+
+class Student(nn.Module):
+    """Embeds aligned faces: float32 (N, 3, 112, 112), normalised, to (N, 512) of unit length.
+
+    Args:
+        blocks: of the teacher's ten blocks of 17 x 17, how many are kept.
+    """
+
+    def __init__(self, blocks: int = 2) -> None:
+        super().__init__()
+        teacher: Any = new_network()
+        self.blocks = blocks
+        self.stem = nn.Sequential(
+            teacher.conv2d_1a,
+            teacher.conv2d_2a,
+            teacher.conv2d_2b,
+            teacher.maxpool_3a,
+            teacher.conv2d_3b,
+            teacher.conv2d_4a,
+            teacher.conv2d_4b,
+            teacher.repeat_1,
+        )
+        self.mixed_6a = teacher.mixed_6a
+        self.repeat_2 = nn.Sequential(*list(teacher.repeat_2)[:blocks])
+        self.pool = nn.Conv2d(896, 896, 5, groups=896, bias=False)
+        nn.init.constant_(self.pool.weight, 1 / 25)  # starts as the average that the teacher takes
+        self.norm = nn.BatchNorm1d(896)
+        self.linear = nn.Linear(896, 512, bias=False)
+        self.last_norm = nn.BatchNorm1d(512)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed a batch; see the class."""
+        with torch.no_grad():  # the stem is frozen
+            features = self.stem(images)
+        features = self.repeat_2(self.mixed_6a(features))
+        features = self.linear(self.norm(self.pool(features).flatten(1)))
+        return functional.normalize(self.last_norm(features))
+
+    def train(self, mode: bool = True) -> Student:
+        """Switch to training; the stem, which is frozen, stays as in use."""
+        super().train(mode)
+        self.stem.eval()
+        return self
+
+
+def from_teacher(teacher: Any, blocks: int) -> Student:
+    """Build a student with its teacher's weights where it has the same parts."""
+    student = Student(blocks)
+    parts: list[tuple[Any, Any]] = [
+        (student.stem[0], teacher.conv2d_1a),
+        (student.stem[1], teacher.conv2d_2a),
+        (student.stem[2], teacher.conv2d_2b),
+        (student.stem[4], teacher.conv2d_3b),
+        (student.stem[5], teacher.conv2d_4a),
+        (student.stem[6], teacher.conv2d_4b),
+        (student.stem[7], teacher.repeat_1),
+        (student.mixed_6a, teacher.mixed_6a),
+        *zip(student.repeat_2, teacher.repeat_2, strict=False),
+    ]
+    for own, theirs in parts:
+        own.load_state_dict(theirs.state_dict())
+    student.stem.requires_grad_(False)
+    return student

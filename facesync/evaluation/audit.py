@@ -1,0 +1,313 @@
+"""What is wrong with a set of pictures: copies, no face, wrong identities.
+
+Similarities differ from model to model, so the thresholds here are shares of the way from a
+stranger's similarity to that of a person's own pictures, both measured in the set at hand. They
+were chosen on one half of the identities of a damaged set; `python -m benchmarks.audit` shows what
+they find in that half and in the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from facesync.data.datasets import FaceDataset
+from facesync.data.progress import BAR_AFTER_SECONDS, Progress
+from facesync.evaluation import findings as kinds
+from facesync.evaluation.audit_cache import SetEmbeddings
+from facesync.evaluation.duplicates import changed_copies, same_bytes
+from facesync.evaluation.findings import Finding
+from facesync.evaluation.identities import (
+    coherence,
+    mean_directions,
+    members_of,
+    own_similarity,
+    rivals,
+    similar_rows,
+    split_in_two,
+    stranger_similarity,
+    unit,
+)
+from facesync.faces.detection import Face
+from facesync.images import read_image_rgb
+
+NO_FACE_BELOW = 0.6
+"""A picture is asked for a face only when it is less similar to its identity than this."""
+
+WRONG_BELOW = 0.15
+"""A picture less similar to its identity than this is of somebody else."""
+
+WRONG_MARGIN = 0.3
+"""So is one that is by so much more similar to another identity than to its own."""
+
+MOVE_FROM = 0.75
+"""If it is at least so similar to that identity, it may belong there."""
+
+TWO_PEOPLE_BELOW = 0.4
+"""Two parts of an identity less similar than this are two people, if each is one person: …"""
+
+ONE_PERSON_FROM = 0.3
+"""… its pictures are on average at least so similar to each other, …"""
+
+TWO_PEOPLE_PICTURES = 3
+"""… and there are at least so many of them."""
+
+SAME_PERSON_FROM = 1.0
+"""Two identities whose means are at least so similar are one person."""
+
+_BORDER = 0.25  # of a picture's side, repeated around it: the detector wants room around a face
+_LEAST_SIDE = 112
+_SHOWN = 3
+
+
+class Detector(Protocol):
+    """Finds faces; see `facesync.faces.detection.FaceDetector`."""
+
+    def detect(self, image_rgb: np.ndarray) -> list[Face]:
+        """Find all faces in a picture, uint8 RGB."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How similar strangers, and pictures of one person, are to a model in one set.
+
+    Attributes:
+        stranger: median similarity of a picture to the mean of another identity.
+        own: median similarity of a picture to the mean of the others of its identity.
+    """
+
+    stranger: float
+    own: float
+
+    def at(self, share: float) -> float:
+        """Return the similarity at a share of the way from `stranger` to `own`."""
+        return self.stranger + self.span(share)
+
+    def span(self, share: float) -> float:
+        """Return a share of the difference of the two."""
+        return share * (self.own - self.stranger)
+
+
+def find_faults(dataset: FaceDataset, embedded: SetEmbeddings, detector: Detector) -> list[Finding]:
+    """Find the pictures of a set that should be left out: at most one finding each.
+
+    Args:
+        dataset: the set.
+        embedded: its embeddings, in its order.
+        detector: asked about the pictures that do not look like their identity.
+
+    Returns:
+        By kind in the order of `findings.KINDS`, then the strongest first.
+    """
+    return _Audit(dataset, embedded, detector).findings()
+
+
+class _Audit:
+    """The state of one audit: what is known of each picture so far."""
+
+    def __init__(self, dataset: FaceDataset, embedded: SetEmbeddings, detector: Detector) -> None:
+        self._dataset = dataset
+        self._names = dataset.names
+        self._identities = dataset.class_names
+        self._embedded = embedded
+        self._vectors = embedded.vectors
+        self._labels = np.array(dataset.labels)
+        self._members = dict(members_of(self._labels))
+        self._detector = detector
+        self._found: dict[int, Finding] = {}
+        self._counting = self._first_of_each()
+        means = mean_directions(self._vectors, self._labels, self._counting)
+        own = own_similarity(self._vectors, self._labels, means)
+        self._scale = Scale(
+            stranger_similarity(self._vectors, self._labels, means.directions),
+            float(np.nanmedian(own[self._counting])) if not np.isnan(own).all() else 1.0,
+        )
+        self._two_people = self._find_two_people()
+        means = mean_directions(self._vectors, self._labels, self._counting)
+        self._directions = means.directions
+        self._own = own_similarity(self._vectors, self._labels, means)
+
+    def _first_of_each(self) -> np.ndarray:
+        """Bool (pictures,): decodable, and no copy by its bytes of one of the same identity."""
+        counting = np.ones(len(self._labels), dtype=bool)
+        for group in same_bytes(self._embedded.ids):
+            _, first = np.unique(self._labels[group], return_index=True)
+            counting[group] = False
+            counting[group[first]] = True
+        counting[list(self._embedded.undecodable)] = False
+        return counting
+
+    def findings(self) -> list[Finding]:
+        for index, reason in self._embedded.undecodable.items():
+            self._add(Finding(index, kinds.UNDECODABLE, reason, "", "leave out", 0.0))
+        self._find_same_bytes()
+        self._find_changed_copies()
+        self._find_faceless()
+        for found in self._two_people:
+            self._add(found)
+        person = self._find_same_person()
+        self._find_wrong_identity(person)
+        order = {kind: number for number, kind in enumerate(kinds.KINDS)}
+        ordered = sorted(
+            self._found.values(), key=lambda f: (order[f.kind], -f.strength, f.picture)
+        )
+        return [replace(found, compare=self._pictures_beside(found)) for found in ordered]
+
+    def _add(self, found: Finding) -> None:
+        self._found.setdefault(found.picture, found)
+
+    def _find_two_people(self) -> list[Finding]:
+        """Part identities that are several people; all parts but the largest count no more."""
+        result = []
+        for members in Progress(
+            self._members.values(), unit=" identities", desc="Parting", delay=BAR_AFTER_SECONDS
+        ):
+            counting = members[self._counting[members]]
+            largest, *parts = sorted(self._people_in(counting), key=len, reverse=True)
+            for part in parts:
+                similarity = float(self._mean(part) @ self._mean(largest))
+                evidence = (
+                    f"{len(part)} of {len(counting)} pictures; "
+                    f"similarity of the two parts {similarity:.2f}"
+                )
+                action = "leave out, or make the part an identity of its own"
+                for index in part.tolist():
+                    result.append(
+                        Finding(index, kinds.TWO_PEOPLE, evidence, "", action, 1 - similarity)
+                    )
+                self._counting[part] = False
+        return result
+
+    def _people_in(self, members: np.ndarray) -> list[np.ndarray]:
+        """Part pictures in two, and the parts again, as long as both are one person each."""
+        if len(members) < 2 * TWO_PEOPLE_PICTURES:
+            return [members]
+        group, similarity = split_in_two(self._vectors[members])
+        parts = members[group], members[~group]
+        one_person = self._scale.at(ONE_PERSON_FROM)
+        if similarity > self._scale.at(TWO_PEOPLE_BELOW) or any(
+            len(part) < TWO_PEOPLE_PICTURES or coherence(self._vectors[part]) < one_person
+            for part in parts
+        ):
+            return [members]
+        return [person for part in parts for person in self._people_in(part)]
+
+    def _mean(self, members: np.ndarray) -> np.ndarray:
+        return unit(self._vectors[members].sum(axis=0))
+
+    def _find_same_bytes(self) -> None:
+        for group in same_bytes(self._embedded.ids):
+            indices = [index for index in group.tolist() if index not in self._found]
+            if len(indices) > 1:
+                kept = reduce(self._better_copy, indices)
+                for index in indices:
+                    if index != kept:
+                        self._add_copy(index, kept, kinds.EXACT_COPY, "the same bytes", 0.0)
+
+    def _find_changed_copies(self) -> None:
+        candidate = np.ones(len(self._labels), dtype=bool)
+        candidate[list(self._found)] = False
+        for one, other, similarity, correlation in changed_copies(
+            self._vectors, candidate, self._picture
+        ):
+            kept = self._better_copy(one, other)
+            copy = other if kept == one else one
+            evidence = f"similarity {similarity:.2f}, detail {correlation:.2f}"
+            self._add_copy(copy, kept, kinds.NEAR_COPY, evidence, correlation)
+            candidate[copy] = False
+
+    def _better_copy(self, one: int, other: int) -> int:
+        """Choose the copy to keep: the first, or the one that looks more like its identity."""
+        same = self._labels[one] == self._labels[other]
+        return one if same or self._loyalty(one) >= self._loyalty(other) else other
+
+    def _loyalty(self, index: int) -> float:
+        """How much a picture looks like its identity, -1 where it has no other picture."""
+        return float(np.nan_to_num(self._own[index], nan=-1.0))
+
+    def _add_copy(self, copy: int, kept: int, kind: str, evidence: str, strength: float) -> None:
+        self._add(
+            Finding(copy, kind, evidence, self._names[kept], "leave out", strength, ((kept,),))
+        )
+
+    def _find_faceless(self) -> None:
+        """Ask the detector about the pictures that do not look like their identity."""
+        least = self._scale.at(NO_FACE_BELOW)
+        doubtful = np.flatnonzero(~(self._own >= least))
+        for index in Progress(
+            doubtful.tolist(), unit=" pictures", desc="Looking for faces", delay=BAR_AFTER_SECONDS
+        ):
+            if index in self._found or self._detector.detect(_with_border(self._picture(index))):
+                continue
+            own = self._loyalty(index)
+            evidence = f"no face found; similarity to its identity {own:.2f}"
+            self._add(Finding(index, kinds.NO_FACE, evidence, "", "leave out", least - own))
+
+    def _find_same_person(self) -> np.ndarray:
+        """Find identities that are one person; return a number for each identity's person."""
+        person = np.arange(len(self._identities))
+        sizes = np.bincount(self._labels[self._counting], minlength=len(person))
+        least = self._scale.at(SAME_PERSON_FROM)
+        for first, second, similarity in similar_rows(self._directions, least):
+            for pair, value in zip(
+                zip(first.tolist(), second.tolist(), strict=True), similarity.tolist(), strict=True
+            ):
+                if person[pair[0]] == person[pair[1]]:
+                    continue
+                smaller, larger = sorted(pair, key=lambda label: (sizes[label], -label))
+                person[person == person[smaller]] = person[larger]
+                other = self._identities[larger]
+                evidence = f"similarity of the two identities {value:.2f}"
+                action = f"leave out, or merge the identity into {other}"
+                for index in self._members[smaller].tolist():
+                    self._add(
+                        Finding(index, kinds.SAME_PERSON, evidence, other, action, value - least)
+                    )
+        return person
+
+    def _find_wrong_identity(self, person: np.ndarray) -> None:
+        rival, similarity = rivals(self._vectors, self._labels, self._directions, person)
+        least, margin = self._scale.at(WRONG_BELOW), self._scale.span(WRONG_MARGIN)
+        beyond = np.maximum(least - self._own, similarity - self._own - margin)
+        for index in np.flatnonzero(beyond > 0).tolist():
+            evidence = f"similarity to its identity {self._own[index]:.2f}"
+            other, action = "", "leave out"
+            if similarity[index] - self._own[index] > margin:
+                other = self._identities[rival[index]]
+                evidence += f", to {other} {similarity[index]:.2f}"
+                if similarity[index] >= self._scale.at(MOVE_FROM):
+                    action += f", or move to {other}"
+            self._add(
+                Finding(index, kinds.WRONG_IDENTITY, evidence, other, action, float(beyond[index]))
+            )
+
+    def _picture(self, index: int) -> np.ndarray:
+        return read_image_rgb(self._dataset.encoded(index))
+
+    def _pictures_beside(self, found: Finding) -> tuple[tuple[int, ...], ...]:
+        """Choose the pictures to show beside a finding: its other one, or typical ones."""
+        if found.compare:
+            return found.compare
+        own = self._typical(int(self._labels[found.picture]))
+        other = self._typical(self._dataset.label_map[found.other]) if found.other else ()
+        return (other,) if found.kind == kinds.SAME_PERSON else (own, other)
+
+    def _typical(self, label: int) -> tuple[int, ...]:
+        """Return the pictures most like their identity that nothing was found about."""
+        members = [i for i in self._members[label].tolist() if i not in self._found]
+        return tuple(sorted(members, key=lambda index: -self._loyalty(index))[:_SHOWN])
+
+
+def _with_border(image_rgb: np.ndarray) -> np.ndarray:
+    """Enlarge a picture by a border that repeats its edge, and small ones to the usual size."""
+    least = min(image_rgb.shape[:2])
+    if least < _LEAST_SIDE:
+        factor = _LEAST_SIDE / least
+        image_rgb = cv2.resize(image_rgb, None, fx=factor, fy=factor)
+    border = round(_BORDER * min(image_rgb.shape[:2]))
+    return cv2.copyMakeBorder(image_rgb, border, border, border, border, cv2.BORDER_REPLICATE)

@@ -1,0 +1,73 @@
+"""What an audit finds, and the CSV that says so."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facesync.files import replacing
+
+UNDECODABLE = "undecodable"
+EXACT_COPY = "exact copy"
+NEAR_COPY = "near copy"
+NO_FACE = "no face"
+WRONG_IDENTITY = "wrong identity"
+TWO_PEOPLE = "two people"
+SAME_PERSON = "same person"
+KINDS = (UNDECODABLE, EXACT_COPY, NEAR_COPY, NO_FACE, TWO_PEOPLE, SAME_PERSON, WRONG_IDENTITY)
+
+_COLUMNS = ("picture", "identity", "finding", "evidence", "other", "action")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One picture that should be left out, and why.
+
+    Attributes:
+        picture: its index in the set.
+        kind: one of `KINDS`.
+        evidence: what was measured, in words.
+        other: the picture it copies (`identity/key`), the identity it looks like, or nothing.
+        action: what a person may do about it.
+        strength: how far the measurement is beyond its threshold; orders findings of one kind.
+        compare: indices of the pictures to show beside it, in groups: of its identity, of the
+            other one.
+    """
+
+    picture: int
+    kind: str
+    evidence: str
+    other: str
+    action: str
+    strength: float
+    compare: tuple[tuple[int, ...], ...] = ()
+
+    def reason(self) -> str:
+        """Return why the picture is left out, in words for the list."""
+        about = f" ({self.other})" if self.other else ""
+        return f"{self.kind}{about}: {self.evidence}"
+
+
+def write_findings(path: Path, findings: Iterable[Finding], names: Sequence[str]) -> None:
+    """Write `picture,identity,finding,evidence,other,action`, one finding a line.
+
+    Args:
+        path: the CSV, UTF-8.
+        findings: in the order of the lines.
+        names: `identity/key` of each picture of the set.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(_COLUMNS)
+    for found in findings:
+        name = names[found.picture]
+        identity = name.rpartition("/")[0]
+        writer.writerow((name, identity, found.kind, found.evidence, found.other, found.action))
+    with replacing(path) as file:
+        file.write(text.getvalue().encode("utf-8", "surrogateescape"))

@@ -1,0 +1,163 @@
+"""Which pictures do not belong to their identity, and which identities are not one person.
+
+All of it by embeddings (unit vectors) alone. Similarities are cosines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from facesync.data.progress import BAR_AFTER_SECONDS, Progress
+
+_ROWS = 2048
+_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class Means:
+    """The mean direction of each identity, by the pictures that look like each other.
+
+    Attributes:
+        sums: float32 (identities, 512), of the embeddings that count; zeros where there is none.
+        counts: bool (pictures,), which embeddings do.
+    """
+
+    sums: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def directions(self) -> np.ndarray:
+        """Float32 (identities, 512): unit vectors, or zeros."""
+        return unit(self.sums)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Scale to unit length along the last axis; zeros stay zeros."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1)
+
+
+def members_of(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each label with the indices that carry it, ascending."""
+    order = np.argsort(labels, kind="stable")
+    starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
+    for members in np.split(order, starts[1:]):
+        if len(members):
+            yield int(labels[members[0]]), members
+
+
+def mean_directions(vectors: np.ndarray, labels: np.ndarray, usable: np.ndarray) -> Means:
+    """Average the usable pictures of each identity (labels from 0), without its strangers.
+
+    Twice, the pictures less than half as similar to the mean as is usual in the identity are set
+    aside, so that a few strangers do not move it.
+    """
+    sums = np.zeros((int(labels.max()) + 1, vectors.shape[1]), dtype=np.float32)
+    counts = np.zeros(len(labels), dtype=bool)
+    for label, members in members_of(labels):
+        kept = members[usable[members]]
+        for _ in range(2):
+            similarity = vectors[kept] @ unit(vectors[kept].sum(axis=0))
+            if len(kept):
+                kept = kept[similarity >= np.median(similarity) / 2]
+        sums[label] = vectors[kept].sum(axis=0)
+        counts[kept] = True
+    return Means(sums, counts)
+
+
+def own_similarity(vectors: np.ndarray, labels: np.ndarray, means: Means) -> np.ndarray:
+    """Similarity of each picture to the mean of the others of its identity; NaN without others."""
+    result = np.full(len(labels), np.nan, dtype=np.float32)
+    for label, members in members_of(labels):
+        own = vectors[members]
+        others = means.sums[label] - own * means.counts[members, None]
+        there = means.counts[members].sum() - means.counts[members] > 0
+        result[members] = np.where(there, (own * unit(others)).sum(axis=1), np.nan)
+    return result
+
+
+def rivals(
+    vectors: np.ndarray, labels: np.ndarray, directions: np.ndarray, person: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest mean of another person for each picture.
+
+    Args:
+        vectors: (pictures, 512).
+        labels: (pictures,), the identity of each.
+        directions: (identities, 512).
+        person: (identities,), equal for identities that are taken for one person.
+
+    Returns:
+        The identity (-1 where there is none) and the similarity to it, (pictures,) each.
+    """
+    nearest = np.full(len(labels), -1)
+    best = np.full(len(labels), -1, dtype=np.float32)
+    for start in _blocks(len(labels), _ROWS):
+        rows = slice(start, start + _ROWS)
+        similarity = vectors[rows] @ directions.T
+        similarity[person[labels[rows], None] == person[None, :]] = -1
+        nearest[rows] = similarity.argmax(axis=1)
+        best[rows] = similarity.max(axis=1)
+    nearest[best <= -1] = -1
+    return nearest, best
+
+
+def stranger_similarity(vectors: np.ndarray, labels: np.ndarray, directions: np.ndarray) -> float:
+    """Return the median similarity of a picture to the mean of another identity (a sample)."""
+    rows = np.linspace(0, len(labels) - 1, min(len(labels), _ROWS)).astype(int)
+    similarity = vectors[rows] @ directions.T
+    others = labels[rows, None] != np.arange(len(directions))[None, :]
+    return float(np.median(similarity[others])) if others.any() else 0.0
+
+
+def split_in_two(vectors: np.ndarray) -> tuple[np.ndarray, float]:
+    """Part embeddings (n, 512), n > 1, in the two groups that differ most (2-means).
+
+    Returns:
+        Which are in the smaller group, bool (n,), and how similar the means of the groups are.
+    """
+    centred = vectors - vectors.mean(axis=0)
+    # The direction along which they vary most tells them apart to begin with.
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    group = centred @ axes[0] > 0
+    for _ in range(_ROUNDS):
+        if group.all() or not group.any():
+            return np.zeros(len(vectors), dtype=bool), 1.0
+        one, other = (unit(vectors[part].sum(axis=0)) for part in (group, ~group))
+        regrouped = vectors @ one > vectors @ other
+        if (regrouped == group).all():
+            break
+        group = regrouped
+    return (group if group.sum() * 2 <= len(group) else ~group), float(one @ other)
+
+
+def similar_rows(
+    vectors: np.ndarray, least: float, rows_at_once: int = _ROWS
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Find all pairs of rows at least so similar, block by block: memory stays flat.
+
+    Yields:
+        For each block the first rows, the second ones (larger) and their similarities.
+    """
+    for start in _blocks(len(vectors), rows_at_once):
+        for other in range(start, len(vectors), rows_at_once):
+            block = vectors[start : start + rows_at_once] @ vectors[other : other + rows_at_once].T
+            if other == start:
+                block[np.tril_indices(len(block))] = -1
+            first, second = np.nonzero(block >= least)
+            yield first + start, second + other, block[first, second]
+
+
+def _blocks(rows: int, at_once: int) -> Progress:
+    return Progress(
+        range(0, rows, at_once), unit=" blocks", desc="Comparing", delay=BAR_AFTER_SECONDS
+    )
+
+
+def coherence(vectors: np.ndarray) -> float:
+    """Return the mean similarity of each two of these (n, 512); 0 where there are not two."""
+    total, count = vectors.sum(axis=0), len(vectors)
+    return float((total @ total - count) / (count * (count - 1))) if count > 1 else 0.0

@@ -1,0 +1,134 @@
+"""The formats a model can be exported to: how each is written, and opened again to be compared.
+
+Inputs are float32 (1, 3, S, S) as `CropSpec.array` makes them, outputs (1, 512) of unit length.
+LiteRT and ExecuTorch are extras with large packages of their own, imported only when asked for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facesync.errors import ModelError
+from facesync.export.quantize import quantized
+from facesync.faces.onnx_export import to_onnx
+from facesync.faces.onnx_runtime import open_net
+from facesync.faces.torch_model import TorchModel
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of models.
+
+    Attributes:
+        name: what `--format` calls it.
+        ending: what is added to the model's name.
+        write: writes the model to a path; is given the batches (N, 3, S, S) to calibrate on.
+        open: opens a file as a function from one input to one output.
+        exact: whether it computes in full precision, so that its templates are the model's own.
+    """
+
+    name: str
+    ending: str
+    write: Callable[[TorchModel, Path, Sequence[np.ndarray]], None]
+    open: Callable[[Path], Run]
+    exact: bool = True
+
+
+def _write_onnx(model: TorchModel, path: Path, calibration: Sequence[np.ndarray]) -> None:
+    size = model.crop.input_size
+    path.write_bytes(to_onnx(model.network, (2, 3, size, size)))
+
+
+def _write_int8(model: TorchModel, path: Path, calibration: Sequence[np.ndarray]) -> None:
+    size = model.crop.input_size
+    path.write_bytes(quantized(to_onnx(model.network, (2, 3, size, size)), calibration))
+
+
+def _open_onnx(path: Path) -> Run:
+    run = open_net(path, threads=1)
+    return lambda batch: run(batch)[0]
+
+
+def _write_litert(model: TorchModel, path: Path, calibration: Sequence[np.ndarray]) -> None:
+    try:
+        import litert_torch
+    except ImportError as error:
+        raise _missing("litert", "litert-torch==0.10.0", error) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        litert_torch.convert(model.network, (_example(model),)).export(str(path))
+
+
+def _open_litert(path: Path) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    (given,), (returned,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(given["index"], batch)
+        interpreter.invoke()
+        embedding: np.ndarray = interpreter.get_tensor(returned["index"])
+        return embedding
+
+    return run
+
+
+def _write_executorch(model: TorchModel, path: Path, calibration: Sequence[np.ndarray]) -> None:
+    try:
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+    except ImportError as error:
+        raise _missing("executorch", "executorch==1.2.0", error) from error
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(model.network, (_example(model),))
+        lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+        path.write_bytes(lowered.to_executorch().buffer)
+
+
+def _open_executorch(path: Path) -> Run:
+    import torch
+    from executorch.runtime import Runtime
+
+    forward = Runtime.get().load_program(path.read_bytes()).load_method("forward")
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        embedding: np.ndarray = forward.execute([torch.from_numpy(batch)])[0].numpy()
+        return embedding
+
+    return run
+
+
+def _example(model: TorchModel):  # type: ignore[no-untyped-def]
+    import torch
+
+    return torch.zeros(1, 3, model.crop.input_size, model.crop.input_size)
+
+
+def _missing(name: str, requirement: str, error: ImportError) -> ModelError:
+    return ModelError(
+        f"--format {name} needs a package that is not installed ({error}); "
+        f"in an environment of its own: pip install {requirement}"
+    )
+
+
+FORMATS = {
+    made.name: made
+    for made in (
+        Format("onnx", ".onnx", _write_onnx, _open_onnx),
+        Format("onnx-int8", "-int8.onnx", _write_int8, _open_onnx, exact=False),
+        Format("litert", "-litert.tflite", _write_litert, _open_litert),
+        Format("executorch", "-executorch.pte", _write_executorch, _open_executorch),
+    )
+}

@@ -1,0 +1,112 @@
+"""What an export is calibrated on and compared with: crops of real faces, and pairs of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facesync.errors import DataError, PictureError
+from facesync.evaluation.protocols import PARTS, deal, read_lfw_pairs
+from facesync.faces.crops import CropSpec
+from facesync.faces.detection import FaceDetector, main_face
+from facesync.images import IMAGE_SUFFIXES, read_image_rgb
+from facesync.sample_pictures import photographs, vary
+
+log = logging.getLogger(__name__)
+
+CALIBRATION_PICTURES = 128
+"""So many pictures are enough to find the ranges of activations."""
+
+COPIES = 20
+"""Copies of each photograph where no pairs are given."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Crops of faces and pairs of them.
+
+    Attributes:
+        source: where they come from, in words.
+        crops_rgb: uint8 (pictures, side, side, 3).
+        left: int (pairs,), index of each pair's first crop.
+        right: of its second.
+        same: bool (pairs,), whether both show one person.
+        fold: int (pairs,).
+    """
+
+    source: str
+    crops_rgb: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    same: np.ndarray
+    fold: np.ndarray
+
+
+def calibration_crops(folder: Path | None, crop: CropSpec) -> np.ndarray:
+    """Cut faces, uint8 (N, side, side, 3), from a folder's pictures, or from varied photographs.
+
+    Raises:
+        DataError: the folder shows no faces.
+    """
+    if folder is None:
+        random = np.random.default_rng(1)
+        photos = list(photographs().values())
+        images = (vary(photos[n % len(photos)], random) for n in range(CALIBRATION_PICTURES))
+        return _found(images, crop)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    step = max(1, len(paths) // CALIBRATION_PICTURES)
+    crops = _found(_readable(paths[::step][:CALIBRATION_PICTURES]), crop)
+    if not len(crops):
+        raise DataError(f"{folder} has no pictures with faces to calibrate on")
+    return crops
+
+
+def trial_of_pairs(pairs: Path, images: Path, crop: CropSpec) -> Trial:
+    """Read pairs of LFW's form; pairs of which a picture shows no face are left out."""
+    listed = read_lfw_pairs(pairs, images)
+    crops = list(_cut((picture.decode() for picture in listed.pictures), crop))
+    seen = np.array([cut is not None for cut in crops])
+    kept = listed.subset(seen[listed.left] & seen[listed.right])
+    names = {picture.name: cut for picture, cut in zip(listed.pictures, crops, strict=True)}
+    found = np.stack([names[picture.name] for picture in kept.pictures])  # type: ignore[misc]
+    return Trial(f"{listed.source}, {len(kept.same)} pairs", found, kept.left, kept.right,
+                kept.same, kept.fold)  # fmt: skip
+
+
+def trial_of_copies(crop: CropSpec) -> Trial:
+    """Pair varied copies of the photographs at hand, each with each."""
+    random = np.random.default_rng(0)
+    crops: list[np.ndarray] = []
+    who: list[int] = []
+    for number, photo in enumerate(photographs().values()):
+        found = _found((vary(photo, random) for _ in range(COPIES)), crop)
+        crops.extend(found)
+        who.extend([number] * len(found))
+    left, right = np.triu_indices(len(crops), 1)
+    same = np.array(who)[left] == np.array(who)[right]
+    return Trial(f"varied copies of {who[-1] + 1} photographs, {len(same)} pairs", np.stack(crops),
+                left, right, same, deal(same, PARTS))  # fmt: skip
+
+
+def _found(images: Iterable[np.ndarray], crop: CropSpec) -> np.ndarray:
+    crops = [cut for cut in _cut(images, crop) if cut is not None]
+    return np.stack(crops) if crops else np.empty((0, crop.crop_size, crop.crop_size, 3), np.uint8)
+
+
+def _cut(images: Iterable[np.ndarray], crop: CropSpec) -> Iterator[np.ndarray | None]:
+    detector = FaceDetector()
+    for image_rgb in images:
+        faces = detector.detect(image_rgb)
+        yield crop.cut(image_rgb, main_face(faces, image_rgb)) if faces else None
+
+
+def _readable(paths: Iterable[Path]) -> Iterator[np.ndarray]:
+    for path in paths:
+        try:
+            yield read_image_rgb(path)
+        except PictureError as error:
+            log.warning("%s: left out", error)

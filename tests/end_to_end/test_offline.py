@@ -1,0 +1,106 @@
+"""With --offline no socket is opened, and on a CPU torch is imported only to export, once."""
+
+import json
+import socket
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import faceid_app
+from facesync.faces import weights
+from facesync.images import save_jpeg
+from tests.conftest import ROOT
+from tests.faces.stand_ins import write_embedded
+
+
+@pytest.fixture
+def forbidden(monkeypatch):
+    """Make every socket, but those that never leave the machine, an error; list the attempts."""
+    attempts = []
+    real = socket.socket
+
+    class Forbidden(real):
+        def __init__(self, family=-1, *args, **kwargs):
+            if family not in (getattr(socket, "AF_UNIX", None),):
+                attempts.append(family)
+                raise AssertionError("a socket was opened")
+            super().__init__(family, *args, **kwargs)
+
+    def lookup(*args, **kwargs):
+        attempts.append(args)
+        raise AssertionError("a name was looked up")
+
+    monkeypatch.setattr(socket, "socket", Forbidden)
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(socket, "create_connection", lookup)
+    return attempts
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    from skimage import data
+
+    one, again = tmp_path / "one.jpg", tmp_path / "again.jpg"
+    save_jpeg(data.astronaut(), one)
+    save_jpeg(data.astronaut()[4:, 3:], again)
+    return one, again
+
+
+def test_no_socket_is_opened(forbidden, pictures, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(weights, "ASSETS", tmp_path / "assets")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no_weights"))
+    monkeypatch.chdir(tmp_path)
+    write_embedded(tmp_path / "assets")
+    one, again = map(str, pictures)
+    assert faceid_app.main(["--offline", "register", "Eileen", "--images", one]) == 0
+    assert "The embedded model is used instead" in capfd.readouterr().err
+    assert faceid_app.main(["--offline", "list"]) == 0
+    assert faceid_app.main(["--offline", "verify", "--image", again, "--json"]) == 0
+    answer = json.loads(capfd.readouterr().out.strip().splitlines()[-1])
+    assert answer["accepted"] and answer["name"] == "Eileen"
+    assert forbidden == []
+
+
+def test_sockets_are_noticed(forbidden):
+    with pytest.raises(AssertionError):
+        socket.create_connection(("127.0.0.1", 9))
+    with pytest.raises(AssertionError):
+        socket.socket(socket.AF_INET)
+    assert len(forbidden) == 2
+
+
+def _modules_after(lines):
+    """Names of the heavy packages that are imported after some lines of Python."""
+    code = textwrap.dedent(lines) + textwrap.dedent("""
+        import sys
+        print(*(name for name in ("torch", "onnxruntime", "facenet_pytorch", "onnx")
+                if name in sys.modules))
+    """)
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    return ended.stdout.splitlines()[-1].split()
+
+
+def test_listing_imports_no_model(tmp_path):
+    store = str(tmp_path / "faces.pkl")
+    code = f"import faceid_app; faceid_app.main(['list', '--embeddings', {store!r}])"
+    assert _modules_after(code) == []
+
+
+def test_finding_and_embedding_import_no_torch_once_exported(tmp_path):
+    from facesync.faces.detection import FaceDetector
+
+    FaceDetector()  # exports, unless that has been done
+    model = write_embedded(tmp_path)
+    code = f"""
+        from skimage import data
+        from facesync.cli import device_name
+        from facesync.faces.detection import FaceDetector
+        from facesync.faces.weights import load_face_model
+        image = data.astronaut()
+        faces = FaceDetector(device_name("cpu")).detect(image)
+        assert load_face_model({str(model)!r}).embed(image, faces).shape == (1, 512)
+    """
+    assert _modules_after(code) == ["onnxruntime"]

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from facesync.evaluation.identities import (
+    coherence,
+    mean_directions,
+    members_of,
+    own_similarity,
+    rivals,
+    similar_rows,
+    split_in_two,
+    stranger_similarity,
+    unit,
+)
+
+RNG = np.random.default_rng(1)
+CENTRES = unit(RNG.normal(size=(4, 64))).astype(np.float32)
+
+
+def around(person: int, count: int) -> np.ndarray:
+    return unit(CENTRES[person] + RNG.normal(0, 0.08, (count, 64))).astype(np.float32)
+
+
+@pytest.fixture
+def three():
+    """Three people of 6, 5 and 7 pictures; the last picture of 0 shows person 2."""
+    vectors = np.concatenate([around(0, 5), around(2, 1), around(1, 5), around(2, 7)])
+    labels = np.repeat([0, 1, 2], [6, 5, 7])
+    return vectors, labels, np.ones(len(labels), dtype=bool)
+
+
+def test_members_by_label():
+    found = {label: m.tolist() for label, m in members_of(np.array([2, 0, 2, 5]))}
+    assert found == {0: [1], 2: [0, 2], 5: [3]}
+    assert list(members_of(np.array([], dtype=int))) == []
+
+
+def test_a_stranger_does_not_move_the_mean(three):
+    means = mean_directions(*three)
+    assert np.flatnonzero(~means.counts).tolist() == [5]
+    assert (np.sum(means.directions * CENTRES[:3], axis=1) > 0.95).all()
+
+
+def test_a_picture_is_compared_with_the_others_of_its_identity(three):
+    vectors, labels, usable = three
+    own = own_similarity(vectors, labels, mean_directions(vectors, labels, usable))
+    by_hand = vectors[6] @ unit(vectors[7:11].sum(axis=0))
+    assert own[6] == pytest.approx(by_hand, abs=1e-5)
+    assert own[5] < 0.4 and np.delete(own, 5).min() > 0.7
+
+
+def test_without_others_there_is_nothing_to_compare_with():
+    vectors = around(0, 3)
+    labels = np.array([0, 1, 1])
+    means = mean_directions(vectors, labels, np.array([True, False, True]))
+    own = own_similarity(vectors, labels, means)
+    assert np.isnan(own).tolist() == [True, False, True]
+    assert own[1] == pytest.approx(float(vectors[1] @ vectors[2]), abs=1e-5)
+
+
+def test_rivals_are_of_another_person(three):
+    vectors, labels, usable = three
+    directions = mean_directions(vectors, labels, usable).directions
+    rival, similarity = rivals(vectors, labels, directions, np.arange(3))
+    assert rival[5] == 2 and similarity[5] > 0.7
+    assert (rival != labels).all()
+    rival, _ = rivals(vectors, labels, directions, np.array([0, 1, 0]))
+    assert rival[5] == 1
+    rival, similarity = rivals(vectors, labels, directions, np.zeros(3, dtype=int))
+    assert (rival == -1).all() and (similarity == -1).all()
+
+
+def test_strangers_are_hardly_similar(three):
+    vectors, labels, usable = three
+    directions = mean_directions(vectors, labels, usable).directions
+    assert abs(stranger_similarity(vectors, labels, directions)) < 0.3
+    assert stranger_similarity(vectors, np.zeros(18, dtype=int), directions[:1]) == 0.0
+
+
+def test_two_people_fall_apart_and_one_does_not():
+    smaller, similarity = split_in_two(np.concatenate([around(0, 4), around(1, 6)]))
+    assert smaller.tolist() == [True] * 4 + [False] * 6
+    assert similarity < 0.3
+    smaller, similarity = split_in_two(around(0, 9))
+    assert smaller.sum() <= 4 and similarity > 0.7
+
+
+def test_equal_pictures_are_not_parted():
+    smaller, similarity = split_in_two(np.repeat(around(0, 1), 5, axis=0))
+    assert not smaller.any() and similarity == 1.0
+
+
+def test_coherence_is_the_mean_of_all_pairs():
+    vectors = around(0, 5)
+    pairs = [vectors[i] @ vectors[j] for i in range(5) for j in range(5) if i != j]
+    assert coherence(vectors) == pytest.approx(np.mean(pairs), abs=1e-5)
+    assert coherence(vectors[:1]) == 0.0
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 4, 7, 100])
+def test_similar_rows_do_not_depend_on_the_blocks(rows_at_once):
+    vectors = np.concatenate([around(0, 5), around(1, 5), around(0, 3)])
+    found = {
+        (i, j): value
+        for block in similar_rows(vectors, 0.6, rows_at_once)
+        for i, j, value in zip(*(part.tolist() for part in block), strict=True)
+    }
+    everything = vectors @ vectors.T
+    assert set(found) == {(int(i), int(j)) for i, j in np.argwhere(np.triu(everything >= 0.6, 1))}
+    assert all(value == pytest.approx(everything[pair], abs=1e-5) for pair, value in found.items())

@@ -1,0 +1,193 @@
+"""Whole evaluations with a stand-in for the model: what is written, and how mistakes end."""
+
+import json
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+import evaluate_model
+from facesync.evaluation import runs
+from facesync.faces.calibration import Calibration
+from facesync.images import save_jpeg
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch, model, detector):
+    monkeypatch.setattr(runs, "load_face_model", lambda *args, **kwargs: model)
+    monkeypatch.setattr(runs, "FaceDetector", lambda device: detector)
+
+
+@pytest.fixture
+def evaluate(tmp_path):
+    """Run the script; return its exit code and what `report.json` holds."""
+
+    def run(*args):
+        code = evaluate_model.main(
+            ["--model", "m", "--report", str(tmp_path / "r"), *map(str, args)]
+        )
+        path = tmp_path / "r" / "report.json"
+        return code, json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    return run
+
+
+def test_lfw_protocol_from_list_to_report(evaluate, pairs_file, folder, tmp_path, capsys):
+    save_jpeg(np.zeros((64, 64, 3), np.uint8), folder / "Name_0" / "Name_0_0001.jpg")
+    code, report = evaluate("--pairs", pairs_file, "--images", folder)
+    assert code == 0
+    assert report["pairs"] == 12 and report["folds"] == 3
+    assert report["failed_to_enrol"] == 1
+    assert report["failures"] == [{"picture": "Name_0/Name_0_0001", "reason": "no face found"}]
+    # Of the two pairs with that picture the genuine one is lost, and the impostor one refused.
+    assert report["accuracy_mean"] == pytest.approx(11 / 12)
+    assert report["without_failures"]["accuracy_mean"] == 1
+    assert report["without_failures"]["pairs"] == 10
+    assert report["tar_at_far"] == {} and "1e-1" in report["tar_at_far_refused"]
+    assert set(report["all_pairs"]["tar_at_far"]) == {"1e-1"}  # 20 pictures: 160 impostor pairs
+    assert {"accuracy_std", "threshold", "auc", "eer"} <= set(report)
+    printed = capsys.readouterr().out
+    assert "0.9167" in printed and "not given" in printed and "1 failed to enrol" in printed
+
+
+def test_the_page_opens_anywhere(evaluate, pairs_file, folder, tmp_path):
+    evaluate("--pairs", pairs_file, "--images", folder)
+    page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    # Names of XML's own language are no addresses that anything is loaded from.
+    loaded = re.findall(r'(?:src|href)="(?!data:|#)([^"]+)"', page)
+    assert loaded == []
+    assert page.count("<svg") == 3
+    assert page.count("data:image/jpeg;base64,") == 2 * (6 + 6)
+
+
+def test_names_from_files_are_text_on_the_page(evaluate, tmp_path):
+    for who in range(3):
+        for variant in range(3):
+            colours = np.random.default_rng(9 * who + variant).integers(30, 255, (64, 64, 3))
+            path = tmp_path / "odd" / f"<b>{who}" / f"{variant}.jpg"
+            save_jpeg(colours.astype(np.uint8), path)
+    code, _ = evaluate("--data", tmp_path / "odd", "--crops")
+    page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    assert code == 0 and "<b>" not in page and "&lt;b&gt;0/0" in page
+
+
+def test_a_second_run_takes_everything_from_the_cache(evaluate, folder):
+    _, first = evaluate("--data", folder, "--crops", "--seed", "3")
+    _, second = evaluate("--data", folder, "--crops", "--seed", "3")
+    assert (first["embedded_now"], second["embedded_now"]) == (30, 0)
+    for report in (first, second):
+        del report["embedded_now"], report["seconds"]
+    assert first == second
+
+
+def test_mirrored(evaluate, folder):
+    _, report = evaluate("--data", folder, "--mirror")
+    assert report["embedded_now"] == 60
+    assert any("mirror" in note for note in report["notes"])
+
+
+def test_bin_sets(evaluate, folder, tmp_path, capsys):
+    pictures = [path.read_bytes() for path in sorted(folder.glob("*/*.jpg"))]
+    sets = []
+    for name in ("one", "two"):
+        genuine = [pictures[5 * n + k] for n in range(6) for k in (0, 1)]
+        impostor = [pictures[5 * n % 30] for n in (0, 1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 6)]
+        sets.append(tmp_path / f"{name}.bin")
+        sets[-1].write_bytes(pickle.dumps((genuine + impostor, [True] * 6 + [False] * 6)))
+    code, report = evaluate("--bin", sets[0])
+    assert code == 0 and report["accuracy_mean"] == 1 and report["set"] == "one.bin"
+    assert report["identification"] is None and report["all_pairs"] is None
+    code, report = evaluate("--bin", *sets)
+    assert code == 0 and list(report["sets"]) == ["one", "two"]
+    assert report["sets"]["two"]["pairs"] == 12
+    assert (tmp_path / "r" / "two" / "report.html").exists()
+
+
+def test_by_group(evaluate, folder, tmp_path, capsys):
+    groups = tmp_path / "groups.csv"
+    lines = ["picture,group", "Name_0,first", "Name_1,first", "Name_2/Name_2_0001.jpg,second"]
+    groups.write_text("\n".join(lines))
+    code, report = evaluate("--data", folder, "--by-group", groups)
+    assert code == 0
+    found = report["by_group"]["groups"]
+    assert found["first"]["genuine_pairs"] == 20 and found["first"]["impostor_pairs"] == 25
+    assert found["first"]["fnmr"] == 0 and 0 < found["first"]["fnmr_interval"][1] < 0.2
+    assert found["second"]["pictures"] == 1 and found["second"]["fmr"] is None
+    assert "By group" in capsys.readouterr().out
+    groups.write_text("picture,group\nNobody,first\n")
+    assert evaluate("--data", folder, "--by-group", groups)[0] == 1
+    assert "names none of the pictures" in capsys.readouterr().err
+
+
+def test_calibrate(evaluate, folder, model, monkeypatch, tmp_path, capsys):
+    home = tmp_path / "m.json"
+    monkeypatch.setattr(runs.calibration, "calibration_home", lambda choice: home)
+    code, report = evaluate("--data", folder, "--calibrate", "1e-2")
+    assert code == 0
+    found = Calibration.from_dict(json.loads(home.read_text())["calibration"])
+    assert found.model_fingerprint == model.fingerprint
+    assert found.pictures == 30 and found.impostor_pairs == 30 * 29 // 2 - 60
+    assert report["calibration"]["written_to"] == str(home)
+    assert report["calibration"]["by_gallery"][0][1:] == [found.threshold(1e-2), False]
+    assert "extrapolated" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["--pairs", "pairs.txt"],
+        ["--images", "pictures"],
+        ["--data", "pictures", "--bin", "lfw.bin"],
+        ["--bin", "lfw.bin", "--calibrate", "1e-3"],
+        ["--bin", "lfw.bin", "--by-group", "groups.csv"],
+        ["--data", "pictures", "--crops", "--conditions"],
+        ["--data", "pictures", "--mirror", "--calibrate", "1e-3"],
+    ],
+    ids=" ".join,
+)
+def test_options_that_do_not_go_together(args, evaluate, capsys):
+    assert evaluate(*args)[0] == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("rate", ["0", "1", "often", "-1"])
+def test_impossible_rates(rate, evaluate):
+    with pytest.raises(SystemExit) as stopped:
+        evaluate("--data", "x", "--calibrate", rate)
+    assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize("what", ["--pairs", "--bin", "--data"])
+def test_missing_data_is_one_line(what, evaluate, tmp_path, capsys):
+    args = [what, tmp_path / "nothing"]
+    code, report = evaluate(*args, *(["--images", tmp_path] if what == "--pairs" else []))
+    assert code == 1 and report is None
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_help_is_quick_to_import(run_script):
+    shown = run_script("evaluate_model.py", "--help")
+    assert shown.returncode == 0 and "--calibrate" in shown.stdout
+
+
+@pytest.mark.slow
+def test_the_real_thing_on_two_folds(shared, tmp_path, monkeypatch):
+    """VGGFace2 on sixty of LFW's pairs: nearly all right, as published."""
+    monkeypatch.undo()
+    monkeypatch.setenv("TORCH_HOME", str(shared / "torch_home"))
+    lfw = shared / "data" / "lfw"
+    lines = (lfw / "pairs.txt").read_text().splitlines()
+    kept = ["2\t15"]
+    for fold in range(2):
+        start = 1 + 600 * fold
+        kept += lines[start : start + 15] + lines[start + 300 : start + 315]
+    (tmp_path / "pairs.txt").write_text("\n".join(kept))
+    args = ["--model", "vggface2", "--pairs", tmp_path / "pairs.txt", "--images", lfw]
+    code = evaluate_model.main([*map(str, args), "--report", str(tmp_path / "r"), "--offline"])
+    report = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert code == 0 and report["pairs"] == 60
+    assert report["accuracy_mean"] > 0.95
+    assert report["failed_to_enrol"] == 0

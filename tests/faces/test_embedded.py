@@ -1,0 +1,95 @@
+"""The embedded model is opened where it is asked for, and where there is nothing else."""
+
+import json
+
+import numpy as np
+import pytest
+
+from facesync.errors import DownloadError, ModelError
+from facesync.faces import weights
+from tests.faces.stand_ins import CROP, write_embedded
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """No trained model, no cache, no assets, and no network."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(weights, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(weights, "VGGFACE2_URL", "http://127.0.0.1:9/20180402-114759-vggface2.pt")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "assets"
+
+
+def test_it_is_opened_when_asked_for(empty):
+    path = write_embedded(empty, threshold=0.4)
+    model = weights.load_face_model("embedded", offline=True)
+    assert (model.crop, model.fingerprint, model.threshold) == (CROP, "0123456789abcdef", 0.4)
+    assert model.source == "the embedded model"
+    crops = list(np.random.default_rng(0).integers(0, 255, (3, 112, 112, 3), np.uint8))
+    embeddings = model.embed_crops(crops)
+    assert embeddings.shape == (3, 512)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+    same = weights.load_face_model(path)
+    assert same.source == str(path)
+    np.testing.assert_allclose(same.embed_crops(crops), embeddings)
+
+
+def test_it_is_the_last_resort_and_says_so(empty, caplog):
+    for offline, error in ((True, ModelError), (False, DownloadError)):
+        with pytest.raises(error):
+            weights.load_face_model(None, offline=offline)
+    write_embedded(empty)
+    assert weights.expected(None) == "VGGFace2 weights, else the embedded model"
+    for offline in (True, False):
+        caplog.clear()
+        assert weights.load_face_model(None, offline=offline).source == "the embedded model"
+        assert "The embedded model is used instead" in caplog.text
+    with pytest.raises(ModelError, match="--offline"):
+        weights.load_face_model("vggface2", offline=True)
+
+
+def test_a_version_without_it_says_so(empty):
+    with pytest.raises(ModelError, match="ships no embedded model"):
+        weights.load_face_model("embedded")
+    with pytest.raises(ModelError, match=r"no model x\.onnx"):
+        weights.load_face_model("x.onnx")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path, facts: path.write_bytes(b"no net"),
+        lambda path, facts: path.with_suffix(".json").unlink(),
+        lambda path, facts: facts.update(crop={"kind": "round"}),
+        lambda path, facts: facts.update(crop=None),
+        lambda path, facts: facts.update(fingerprint=7),
+        lambda path, facts: facts.update(threshold="high"),
+        lambda path, facts: facts.update(threshold=float("nan")),
+    ],
+)
+def test_a_damaged_one_is_one_line(empty, spoil):
+    path = write_embedded(empty)
+    facts = json.loads(path.with_suffix(".json").read_text())
+    before = dict(facts)
+    spoil(path, facts)
+    if facts != before:
+        path.with_suffix(".json").write_text(json.dumps(facts))
+    with pytest.raises(ModelError) as caught:
+        weights.load_face_model("embedded")
+    assert "\n" not in str(caught.value)
+
+
+def test_onnx_that_cannot_be_run_is_one_line(empty):
+    from facesync.faces.onnx_files import write
+
+    write(
+        empty / "embedded.onnx", b"whole, but no net", {"crop": CROP.to_dict(), "fingerprint": ""}
+    )
+    with pytest.raises(ModelError, match="cannot be run by ONNX Runtime"):
+        weights.load_face_model("embedded")
+
+
+def test_it_is_no_network_of_torchs(empty):
+    write_embedded(empty)
+    with pytest.raises(ModelError, match="ONNX file"):
+        weights.load_torch_model("embedded")
