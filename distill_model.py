@@ -72,6 +72,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="AdamW's highest learning rate (default: %(default)s)",
     )  # fmt: skip
     training.add_argument(
+        "--validation", type=cli.rate, default=default.validation, metavar="F",
+        help="share of the faces that is only measured (default: %(default)s)",
+    )  # fmt: skip
+    training.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint in OUTPUT"
     )
     training.add_argument(

@@ -54,6 +54,7 @@ def pack(student: Student, folder: Path, description: str) -> Path:
         "fingerprint": hashlib.sha256(content).hexdigest()[:16],
         "crop": CROP.to_dict(),
         "remark": description,
+        "unpack": True,
     }
     write(path, content, facts)
     log.info("%s: %.2f MB", path, len(content) / 1e6)

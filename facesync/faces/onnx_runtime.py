@@ -13,12 +13,14 @@ from facesync.errors import ModelError
 Run = Callable[[np.ndarray], list[np.ndarray]]
 
 
-def open_net(path: Path, threads: int | None = None) -> Run:
+def open_net(path: Path, threads: int | None = None, *, unpack: bool = False) -> Run:
     """Open an ONNX file with one input as a function from the input to the list of outputs.
 
     Args:
         path: the file; it is data and runs nothing but the operators of ONNX.
         threads: how many compute one answer; half the cores when None.
+        unpack: its weights are whole numbers that are computed with in float32: unpack them once,
+            not for each answer.
 
     Raises:
         ModelError: the file is missing, damaged, or no model that ONNX Runtime can run.
@@ -31,6 +33,8 @@ def open_net(path: Path, threads: int | None = None) -> Run:
     options.intra_op_num_threads = threads or max(1, (os.cpu_count() or 2) // 2)
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if unpack:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.log_severity_level = 4  # Errors come as exceptions; its log would only repeat them.
     try:
         session = onnxruntime.InferenceSession(

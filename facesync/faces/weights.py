@@ -94,7 +94,9 @@ def load_face_model(
     """
     weights = find_weights(choice, offline=offline)
     if weights.path.suffix == ".onnx":
-        return _face_model(weights, read_description(weights.path), _in_onnx_runtime(weights.path))
+        facts = read_description(weights.path)
+        unpack = facts.get("unpack") is True
+        return _face_model(weights, facts, _in_onnx_runtime(weights.path, unpack=unpack))
     if str(device) == "cpu":
         try:
             onnx, facts = exported(weights.path, lambda: _export(weights))
@@ -157,8 +159,8 @@ def expected(choice: str | Path | None) -> str:
     return "VGGFace2 weights, else the embedded model" if embedded else "VGGFace2 weights"
 
 
-def _in_onnx_runtime(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    run = open_net(path)
+def _in_onnx_runtime(path: Path, *, unpack: bool = False) -> Callable[[np.ndarray], np.ndarray]:
+    run = open_net(path, unpack=unpack)
     return lambda batch: run(batch)[0]
 
 
