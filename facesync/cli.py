@@ -157,3 +157,8 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def count(number: int, one: str, many: str) -> str:
+    """`1 person`, `2 people`."""
+    return f"{number} {one if number == 1 else many}"

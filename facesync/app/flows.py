@@ -13,6 +13,7 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
+from facesync import cli
 from facesync.app.live import OpenCamera, frames
 from facesync.app.recognizer import Recognizer
 from facesync.app.settings import VERIFY_FRAMES
@@ -43,7 +44,7 @@ def announce(gallery: Gallery, recognizer: Recognizer) -> None:
         "Model: %s; threshold %s; %s in %s",
         recognizer.model_in_words,
         recognizer.threshold_in_words,
-        count(len(gallery.people()), "person", "people"),
+        cli.count(len(gallery.people()), "person", "people"),
         gallery.path,
     )
 
@@ -163,13 +164,13 @@ def list_people(gallery: Gallery, fingerprint: str | None = None) -> None:
         dated = [(p.registered, p.fingerprint) for p in people if p.registered]
         fingerprint = max(dated, default=(None, None), key=lambda pair: pair[0])[1]
     width = min(30, max(len(person.name) for person in people))
-    print(f"{count(len(people), 'person', 'people')} in {gallery.path}")
+    print(f"{cli.count(len(people), 'person', 'people')} in {gallery.path}")
     for person in people:
         if person.registered is None:
             facts = "from an older store"
         else:
             when = person.registered.astimezone().strftime("%Y-%m-%d %H:%M")
-            facts = f"{when}  {count(person.samples, 'sample', 'samples')}"
+            facts = f"{when}  {cli.count(person.samples, 'sample', 'samples')}"
             if person.fingerprint != fingerprint:
                 facts += "  made by another model: register again"
         print(f"  {person.name:<{width}}  {facts}")
@@ -203,8 +204,3 @@ def delete(gallery: Gallery, name: str) -> None:
         f"{deleted} is deleted: template, sample pictures and the backup's copy; searched, and "
         "nothing of them is left in what the app keeps here"
     )
-
-
-def count(number: int, one: str, many: str) -> str:
-    """`1 person`, `2 people`."""
-    return f"{number} {one if number == 1 else many}"

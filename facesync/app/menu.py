@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from facesync import cli
 from facesync.app import flows, registering
 from facesync.app.cameras import Camera, open_camera
 from facesync.app.enrolment import Enrolment
@@ -14,7 +15,6 @@ from facesync.app.settings import AppSettings
 from facesync.app.watch import watch_camera, watch_window
 from facesync.app.watching import Watcher
 from facesync.app.window import Window, run, why_no_window
-from facesync.cli import DONE, describe_os_error
 from facesync.errors import FaceSyncError
 from facesync.gallery.store import Gallery, clean_name
 
@@ -41,7 +41,7 @@ class Menu:
             try:
                 choice = input("Choose 1-6: ").strip()
                 if choice in ("6", "q", "Q"):
-                    return DONE
+                    return cli.DONE
                 if choice in self._choices:
                     _, flow = self._choices[choice]
                     flow()
@@ -49,15 +49,15 @@ class Menu:
                     print("Please type a number from 1 to 6.")
             except EOFError:
                 print()
-                return DONE
+                return cli.DONE
             except FaceSyncError as error:
                 print(f"error: {error}")
             except OSError as error:
-                print(f"error: {describe_os_error(error)}")
+                print(f"error: {cli.describe_os_error(error)}")
 
     def _header(self) -> None:
         try:
-            people = flows.count(len(self._gallery.people()), "person", "people")
+            people = cli.count(len(self._gallery.people()), "person", "people")
             people += f" in {self._gallery.path}"
         except FaceSyncError as error:
             people = str(error)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from facesync import cli
 from facesync.app.enrolment import CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT, SAMPLES, Enrolment
-from facesync.app.flows import announce, count
+from facesync.app.flows import announce
 from facesync.app.live import OpenCamera, frames
 from facesync.app.recognizer import Recognizer, Seen
 from facesync.app.sitting import SAMPLE_SECONDS, Sitting
@@ -139,7 +140,7 @@ def register_camera(
                 break
     if len(enrolment) < needed:
         raise CameraError(
-            f"only {count(len(enrolment), 'usable sample', 'usable samples')} "
+            f"only {cli.count(len(enrolment), 'usable sample', 'usable samples')} "
             f"({needed} needed); {name} is not registered"
         )
     if camera.stills:
@@ -188,11 +189,11 @@ def store(
     if wish.add:
         rows, qualities = person.sample_embeddings, person.sample_qualities
         person = gallery.add(name, rows, qualities, enrolment.pictures_rgb)
-        added = count(len(enrolment), "sample", "samples")
+        added = cli.count(len(enrolment), "sample", "samples")
         print(f"{name} has {added} more ({person.samples} in all)")
     else:
         gallery.register(person, enrolment.pictures_rgb, replace=wish.replace)
-        print(f"{name} is registered ({count(person.samples, 'sample', 'samples')})")
+        print(f"{name} is registered ({cli.count(person.samples, 'sample', 'samples')})")
 
 
 def _doubt(

@@ -78,7 +78,8 @@ def delete_all(gallery: Gallery, args: argparse.Namespace, confirm: Callable[[st
         if not confirm(f"Delete everybody in {gallery.path}, templates and pictures, for good?"):
             return cli.FAILED
     names = gallery.delete_all()
-    print(f"{len(names)} people are deleted; nothing of them is left in what the app keeps here")
+    gone = cli.count(len(names), "person is", "people are")
+    print(f"{gone} deleted; nothing of them is left in what the app keeps here")
     return cli.DONE
 
 
@@ -100,13 +101,13 @@ def _seal(gallery: Gallery, args: argparse.Namespace, what: str) -> int:
     people = gallery.reseal(lambda: gallery.keys.new(passphrase=args.passphrase))
     key = gallery.content().key
     assert key is not None
-    print(f"{gallery.path} {what}: {people} people, {place_in_words(key.header)}")
+    print(f"{gallery.path} {what}: {_people(people)}, {place_in_words(key.header)}")
     return cli.DONE
 
 
 def _decrypt(gallery: Gallery, args: argparse.Namespace) -> int:
     people = gallery.reseal(None)
-    print(f"{gallery.path} is not encrypted any more: {people} people")
+    print(f"{gallery.path} is not encrypted any more: {_people(people)}")
     print("The next save encrypts it again unless it is given --no-encrypt.")
     return cli.DONE
 
@@ -119,7 +120,8 @@ def _check(gallery: Gallery, args: argparse.Namespace) -> int:
         print(line)
     for line in faults:
         print(f"WRONG  {line}")
-    print("everything is as it should be" if not faults else f"{len(faults)} faults")
+    wrong = cli.count(len(faults), "fault", "faults")
+    print(wrong if faults else "everything is as it should be")
     return cli.FAILED if faults else cli.DONE
 
 
@@ -127,7 +129,7 @@ def _backup(gallery: Gallery, args: argparse.Namespace) -> int:
     from facesync.gallery import backups
 
     _is_new(args.file)
-    print(f"{args.file}: {backups.backup(gallery, args.file)} people, encrypted as the store is")
+    print(f"{args.file}: {_people(backups.backup(gallery, args.file))}, encrypted as the store is")
     return cli.DONE
 
 
@@ -135,8 +137,12 @@ def _restore(gallery: Gallery, args: argparse.Namespace) -> int:
     from facesync.gallery import backups
 
     people = backups.restore(gallery, args.file)
-    print(f"{gallery.path}: {people} people from {args.file}; before: {gallery.backup}")
+    print(f"{gallery.path}: {_people(people)} from {args.file}; before: {gallery.backup}")
     return cli.DONE
+
+
+def _people(number: int) -> str:
+    return cli.count(number, "person", "people")
 
 
 def _is_new(file: Path) -> None:

@@ -106,9 +106,11 @@ def _open_executorch(path: Path) -> Run:
     import torch
     from executorch.runtime import Runtime
 
-    forward = Runtime.get().load_program(path.read_bytes()).load_method("forward")
+    program = Runtime.get().load_program(path)
+    forward = program.load_method("forward")
 
     def run(batch: np.ndarray) -> np.ndarray:
+        assert program  # the method does not keep its program, and would run in freed memory
         embedding: np.ndarray = forward.execute([torch.from_numpy(batch)])[0].numpy()
         return embedding
 
