@@ -4,10 +4,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run demo test check format bench clean
+.PHONY: help install run demo test check format bench bench-peers clean
 
 help:  ## list the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
 
 install: $(STAMP)  ## create .venv and install the tested versions into it
 
@@ -41,6 +41,9 @@ format: install  ## let ruff rewrite what it can
 
 bench: install  ## the benchmarks, as ratios of two ways in one run
 	@for name in benchmarks/*.py; do $(PY) -m benchmarks.$$(basename $$name .py) || exit 1; done
+
+bench-peers: install  ## speed beside other projects', as far as they are installed
+	@for name in benchmarks/peers/[a-z]*.py; do $(PY) -m benchmarks.peers.$$(basename $$name .py) || exit 1; done
 
 clean:  ## remove the environment and what the demo wrote
 	rm -rf $(VENV) demo_output benchmark_output

@@ -22,7 +22,6 @@ from benchmarks.material import processor_ms, shared_data, vggface2_or_none
 from facesync import cli
 from facesync.evaluation.metrics import threshold_at
 from facesync.evaluation.protocols import PairSet, read_lfw_pairs
-from facesync.faces.crops import SQUARE
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import FaceModel
 from facesync.faces.weights import embedded_path, load_face_model
@@ -57,7 +56,8 @@ def eager(weights: Path, min_face: int) -> Way:
 
     torch.set_num_threads(1)
     mtcnn = MTCNN(keep_all=True, min_face_size=min_face)
-    network = open_torch_model(weights).network
+    model = open_torch_model(weights)
+    network, crop = model.network, model.crop
 
     def detect(image_rgb: np.ndarray) -> list[Face]:
         boxes, probabilities, landmarks = mtcnn.detect(image_rgb, landmarks=True)
@@ -68,7 +68,7 @@ def eager(weights: Path, min_face: int) -> Way:
         return [face for face in faces if face.probability >= 0.9]
 
     def embed(image_rgb: np.ndarray, face: Face) -> np.ndarray:
-        batch = SQUARE.tensor(SQUARE.cut(image_rgb, face))[None]
+        batch = crop.tensor(crop.cut(image_rgb, face))[None]
         with torch.inference_mode():
             embedding: np.ndarray = network(batch).numpy()[0]
         return embedding

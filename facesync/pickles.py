@@ -14,6 +14,7 @@ import math
 import pickle
 import pickletools
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -323,7 +324,9 @@ def load_plain(path: Path, *, encoding: str = "ASCII") -> Any:
 def loads_plain(data: bytes, path: Path | str, *, encoding: str = "ASCII") -> Any:
     """Read a pickle of plain data from memory; `path` is what errors call it, see `load_plain`."""
     try:
-        return _Machine(data, encoding).run()
+        with warnings.catch_warnings():  # escapes in a damaged file's text are not worth a line
+            warnings.simplefilter("ignore")
+            return _Machine(data, encoding).run()
     except _Refused as error:
         raise FileError(
             f"{path} was not opened: it is damaged or asks to run code "

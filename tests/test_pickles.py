@@ -58,7 +58,7 @@ def test_plain_data_of_every_protocol_is_read(tmp_path, protocol):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"hello\n", b"\x80", b"\x80\x04\x95", b"\xff" * 99, b"(dp0\n"]
+    "content", [b"", b"hello\n", b"\x80", b"\x80\x04\x95", b"\xff" * 99, b"(dp0\n", b"cos\\O\nx\n."]
 )
 def test_a_damaged_file_is_one_line(tmp_path, content):
     file = tmp_path / "x.pkl"

@@ -26,7 +26,7 @@ SAME_PICTURE = 0.97
 
 CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT = 0.75, 0.5
 """Least similarity between samples as a share of the threshold. Photographs of one person differ by
-years and light: on LFW half the threshold leaves out 0.3 % of pairs of one person and 95 % of pairs
+years and light: on LFW half the threshold refuses none of the pairs of one person and 94 % of those
 of two; frames of one session are more alike than that by far (`python -m benchmarks.quality`)."""
 
 DROPPED_LIMIT = 3

@@ -14,6 +14,7 @@ from facesync.cli import device_name
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import DEFAULT_THRESHOLD
 from facesync.faces.quality import Quality, measure
+from facesync.faces.remedies import relit
 from facesync.faces.weights import expected, load_face_model
 
 if TYPE_CHECKING:
@@ -153,16 +154,17 @@ class Recognizer:
         """Find all faces in a picture, uint8 RGB (height, width, 3), largest first."""
         self.load()
         assert self._detector is not None
-        return self._detector.detect(image_rgb)
+        return self._detector.detect(relit(image_rgb))
 
     def follow(self, image_rgb: np.ndarray, faces: Sequence[Face]) -> list[Face]:
         """Find faces of the last frame again in this one; those lost are left out."""
         self.load()
         assert self._detector is not None
-        return [face for face in self._detector.follow(image_rgb, faces) if face is not None]
+        found = self._detector.follow(relit(image_rgb), faces)
+        return [face for face in found if face is not None]
 
     def embed(self, image_rgb: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         """Embed faces found in a picture: float32 (faces, 512), each of unit length."""
         self.load()
         assert self._model is not None
-        return self._model.embed(image_rgb, faces)
+        return self._model.embed(relit(image_rgb), faces)

@@ -49,15 +49,20 @@ def calibrate(
         )
     rates = [float(fmr) for fmr in supported]
     tail_fmr = next((r for r in reversed(rates) if r * len(impostor) >= _TAIL_PAIRS), rates[0])
-    tail = impostor[: int(tail_fmr * len(impostor))].astype(np.float64)
+    # Two identities with one picture in common would put a threshold above 1.
+    thresholds = {fmr: min(1.0, threshold_at(impostor, float(fmr))) for fmr in supported}
+    start = threshold_at(impostor, tail_fmr)
+    tail = impostor[: int(tail_fmr * len(impostor))].astype(np.float64) - start
+    scale, shape = fit_tail(tail)
     sample = impostor
     if len(impostor) > _LOGISTIC_PAIRS:
         sample = np.random.default_rng(seed).choice(impostor, _LOGISTIC_PAIRS, replace=False)
     slope, intercept = fit_logistic(pairs.genuine, sample)
     return Calibration(
-        # Two identities with one picture in common would put it above 1.
-        thresholds={fmr: min(1.0, threshold_at(impostor, float(fmr))) for fmr in supported},
-        tail_scale=max(1e-6, float(np.mean(tail) - threshold_at(impostor, tail_fmr))),
+        thresholds=thresholds,
+        # Seen from a higher threshold the shape is the same, and the scale has shrunk by it.
+        tail_scale=max(1e-6, scale + shape * (thresholds[supported[-1]] - start)),
+        tail_shape=shape,
         tail_fmr=tail_fmr,
         slope=slope,
         intercept=intercept,
@@ -70,6 +75,21 @@ def calibrate(
         genuine_pairs=len(pairs.genuine),
         impostor_pairs=len(pairs.impostor),
     )
+
+
+def fit_tail(excesses: np.ndarray) -> tuple[float, float]:
+    """Fit a generalised Pareto distribution to what exceeds a threshold, by its two moments.
+
+    Shapes above 0 are not allowed (similarities end at 1), nor those below -0.5, which a few
+    pairs too many at the very top can feign (Hosking and Wallis, 1987).
+
+    Returns:
+        scale, shape.
+    """
+    mean, variance = float(excesses.mean()), float(excesses.var())
+    shape = 0.5 * (1 - mean**2 / variance) if variance > 0 else 0.0
+    shape = min(0.0, max(-0.5, shape))
+    return mean * (1 - shape), shape
 
 
 def fit_logistic(genuine: np.ndarray, impostor: np.ndarray) -> tuple[float, float]:

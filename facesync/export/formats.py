@@ -6,9 +6,11 @@ LiteRT and ExecuTorch are extras with large packages of their own, imported only
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,9 @@ def _write_executorch(model: TorchModel, path: Path, calibration: Sequence[np.nd
         raise _missing("executorch", "executorch==1.2.0", error) from error
     import torch
 
+    # It looks for its compiler of schemas on the PATH: there only in an activated environment.
+    compiler = resources.files("executorch") / "data" / "bin" / "flatc"
+    os.environ.setdefault("FLATC_EXECUTABLE", str(compiler))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(model.network, (_example(model),))

@@ -66,11 +66,19 @@ def calibration_crops(folder: Path | None, crop: CropSpec) -> np.ndarray:
 
 
 def trial_of_pairs(pairs: Path, images: Path, crop: CropSpec) -> Trial:
-    """Read pairs of LFW's form; pairs of which a picture shows no face are left out."""
+    """Read pairs of LFW's form; pairs of which a picture shows no face are left out.
+
+    Raises:
+        FileError: the list cannot be read.
+        DataError: it is of another form, pictures are missing, or hardly any shows a face.
+    """
     listed = read_lfw_pairs(pairs, images)
     crops = list(_cut((picture.decode() for picture in listed.pictures), crop))
     seen = np.array([cut is not None for cut in crops])
-    kept = listed.subset(seen[listed.left] & seen[listed.right])
+    usable = seen[listed.left] & seen[listed.right]
+    if len(np.unique(listed.fold[usable])) < 2:
+        raise DataError(f"too few of the pairs in {pairs} show two faces to compare anything on")
+    kept = listed.subset(usable)
     names = {picture.name: cut for picture, cut in zip(listed.pictures, crops, strict=True)}
     found = np.stack([names[picture.name] for picture in kept.pictures])  # type: ignore[misc]
     return Trial(f"{listed.source}, {len(kept.same)} pairs", found, kept.left, kept.right,

@@ -35,8 +35,9 @@ class Calibration:
     Attributes:
         thresholds: from a false-match rate, written `1e-3`, to the cosine similarity from which
             on two faces are accepted. Only rates that the data supports are in it, at least one.
-        tail_scale: mean of what the largest impostor similarities exceed the threshold at
-            `tail_fmr` by; thresholds of smaller rates than the smallest measured follow from it.
+        tail_scale: with `tail_shape`, how the largest impostor similarities thin out above the
+            threshold of the smallest rate measured; thresholds of smaller rates follow from it.
+        tail_shape: 0 where they thin out exponentially, below 0 where faster.
         tail_fmr: the false-match rate above whose threshold the tail was measured.
         slope: of the logistic mapping from similarity to probability.
         intercept: of the same.
@@ -53,6 +54,7 @@ class Calibration:
 
     thresholds: Mapping[str, float]
     tail_scale: float
+    tail_shape: float
     tail_fmr: float
     slope: float
     intercept: float
@@ -71,10 +73,9 @@ class Calibration:
         A face compared with N people has N chances to match wrongly: each comparison may then
         fail with 1 - (1 - fmr)^(1/N), about fmr / N, only. Between two measured rates the
         threshold is interpolated over the logarithm of the rate. Below the smallest measured one
-        it is extrapolated: the tail of impostor similarities is taken to fall off exponentially,
-        P(s > t + x) = P(s > t) exp(-x / tail_scale) (peaks over threshold; Pickands, 1975, with
-        shape 0). Similarities end at 1 and so fall off faster, which makes the result rather too
-        strict than too lenient. Rates above the largest measured one get that one's threshold.
+        it is extrapolated: what exceeds a high threshold follows a generalised Pareto
+        distribution (peaks over threshold; Pickands, 1975), whose shape is at most 0 here since
+        similarities end at 1. Rates above the largest measured one get that one's threshold.
 
         Args:
             fmr: the rate for the whole search, above 0 and below 1.
@@ -92,7 +93,11 @@ class Calibration:
                 share = math.log(high / rate) / math.log(high / low)
                 return low_threshold + share * (high_threshold - low_threshold)
         smallest, largest_threshold = points[-1]
-        return min(1.0, largest_threshold + self.tail_scale * math.log(smallest / rate))
+        beyond = math.log(smallest / rate)
+        if self.tail_shape < 0:
+            # Tends to `beyond` where the shape tends to 0; expm1 keeps the digits on the way.
+            beyond = math.expm1(self.tail_shape * beyond) / self.tail_shape
+        return min(1.0, largest_threshold + self.tail_scale * beyond)
 
     def is_measured(self, fmr: float, people: int = 1) -> bool:
         """Whether `threshold` lies within what was measured, or had to be extrapolated."""
@@ -140,7 +145,8 @@ def _check(read: Calibration) -> None:
     values = [value for _, value in points]
     if values != sorted(values):
         raise ValueError("its thresholds fall with the rate")
-    sound = 0 < read.tail_scale < 1 and 0 < read.tail_fmr < 1 and 0 < read.slope < math.inf
+    sound = 0 < read.tail_scale < 1 and -1 <= read.tail_shape <= 0 and 0 < read.tail_fmr < 1
+    sound = sound and 0 < read.slope < math.inf
     if not sound or not math.isfinite(read.intercept):
         raise ValueError("its tail or its logistic mapping is impossible")
     for name in ("model_fingerprint", "data", "data_fingerprint"):

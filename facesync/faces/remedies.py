@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 MIDDLE_GREY = 0.45
 """Mean brightness, 0…1, that `correct_gamma` aims at."""
 
+DARK = 0.10
+"""Mean brightness under which `relit` evens out the light: none of 600 pictures of LFW lies there,
+all of them at an eighth of the light do."""
+
 _ENLARGE = 2.0
 
 
@@ -40,6 +44,15 @@ def equalize(image_rgb: np.ndarray) -> np.ndarray:
     lab = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2LAB)
     lab[..., 0] = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(lab[..., 0])
     return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+
+
+def relit(image_rgb: np.ndarray) -> np.ndarray:
+    """Even out the light of a dark picture, and leave any other as it is.
+
+    The one remedy that the app has turned on: `evaluate_model.py --conditions` shows what it wins
+    in the dark, and what it costs in blurred, noisy and covered pictures.
+    """
+    return equalize(image_rgb) if brightness(image_rgb) < DARK else image_rgb
 
 
 def correct_gamma(image_rgb: np.ndarray) -> np.ndarray:

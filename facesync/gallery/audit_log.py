@@ -14,19 +14,20 @@ import os
 from pathlib import Path
 
 from facesync.errors import FileError
-from facesync.files import make_private_folder
 from facesync.gallery.matching import Decision
 from facesync.gallery.people import now
+from facesync.gallery.store import locked
 
 
 def append(path: Path, decision: Decision, asked: str | None = None) -> None:
     """Add a decision to the log, made with mode 0600 where there is none.
 
-    One write at the end of the file: lines of two processes do not mix. What a crash left of a
-    last line gets an end first.
+    Locked, so that the lines of two processes do not mix. What a crash left of a last line gets an
+    end first.
 
     Raises:
         FileError: it cannot be written.
+        StoreError: another process has it locked for too long.
     """
     line = json.dumps(
         {
@@ -39,20 +40,18 @@ def append(path: Path, decision: Decision, asked: str | None = None) -> None:
             "reason": decision.reason,
         }
     )
-    data = line.encode() + b"\n"
+    with locked(path):
+        _append(path, line.encode() + b"\n")
+
+
+def _append(path: Path, data: bytes) -> None:
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
     try:
-        make_private_folder(path.parent)
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
-        handle = os.open(path, flags, 0o600)
-        try:
-            size = os.fstat(handle).st_size
-            if size:
-                os.lseek(handle, size - 1, os.SEEK_SET)
-                if os.read(handle, 1) != b"\n":
-                    data = b"\n" + data
-            os.write(handle, data)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        with os.fdopen(os.open(path, flags, 0o600), "rb+", buffering=0) as file:
+            if size := file.seek(0, os.SEEK_END):
+                file.seek(size - 1)
+                data = data if file.read(1) == b"\n" else b"\n" + data
+            file.write(data)
+            os.fsync(file.fileno())
     except OSError as error:
         raise FileError(f"cannot write the log {path}: {error.strerror}") from error

@@ -43,7 +43,7 @@ from facesync.pickles import dumps_plain, loads_plain
 
 __all__ = ["Gallery", "Person", "clean_name", "now"]
 
-LOCK_SECONDS = 20.0
+LOCK_SECONDS = 60.0
 """How long a save waits for another process that is saving."""
 
 

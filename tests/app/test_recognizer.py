@@ -1,11 +1,13 @@
 """Which threshold wins: the option, the calibration, the checkpoint's, the default."""
 
+import numpy as np
 import pytest
 
 from facesync.app.recognizer import Recognizer
 from facesync.app.settings import AppSettings
 from facesync.faces.crops import SQUARE
 from facesync.faces.embedding import FaceModel
+from facesync.faces.remedies import equalize
 from tests.faces.test_calibration import MEASURED
 
 
@@ -37,3 +39,20 @@ def test_more_people_need_a_higher_threshold_where_the_model_is_calibrated():
     assert calibrated.threshold_for(1000) > calibrated.threshold_for(10) > calibrated.threshold
     asked_for = recognizer(AppSettings(threshold=0.7), calibration=MEASURED)
     assert asked_for.threshold_for(1000) == 0.7
+
+
+@pytest.mark.parametrize(("level", "changed"), [(12, True), (90, False), (240, False)])
+def test_only_dark_pictures_are_lit_before_faces_are_looked_for(level, changed):
+    random = np.random.default_rng(0)
+    picture = random.integers(level - 10, level + 10, (60, 80, 3)).astype(np.uint8)
+
+    class Detector:
+        def detect(self, image_rgb):
+            self.seen = image_rgb
+            return []
+
+    made = recognizer()
+    made._detector = Detector()
+    assert made.look(picture).image_rgb is picture
+    expected = equalize(picture) if changed else picture
+    np.testing.assert_array_equal(made._detector.seen, expected)

@@ -38,13 +38,13 @@ def test_thresholds_give_the_rates_and_no_more_than_the_data_supports(pairs, mod
     assert Calibration.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
-def test_the_extrapolated_tail_is_on_the_strict_side(pairs, model):
-    """A normal tail is lighter than an exponential one: fewer strangers pass than asked for."""
+def test_the_extrapolated_tail_is_near_the_truth(pairs, model):
+    """Two decades beyond what was measured, the rate is that asked for within a factor of two."""
     found = calibration.calibrate(model, pairs, "drawn", "f")
     threshold = found.threshold(1e-3, people=1000)
     assert threshold > found.thresholds["1e-4"]
     fresh = np.random.default_rng(6).normal(0.05, 0.13, 20_000_000)
-    assert 0 < (fresh >= threshold).mean() <= 1e-6
+    assert 0.5e-6 < (fresh >= threshold).mean() < 2e-6
 
 
 def test_a_search_in_a_gallery_keeps_its_rate(pairs, model):

@@ -13,6 +13,7 @@ from facesync.faces.crops import ALIGNED_112, SQUARE
 MEASURED = Calibration(
     thresholds={"1e-2": 0.4, "1e-3": 0.5, "1e-4": 0.58},
     tail_scale=0.03,
+    tail_shape=0.0,
     tail_fmr=1e-3,
     slope=20.0,
     intercept=-9.0,
@@ -77,6 +78,7 @@ def test_it_survives_json_whole():
         {"thresholds": {"1e-2": float("nan")}},
         {"thresholds": None},
         {"tail_scale": 0.0},
+        {"tail_shape": 0.2},
         {"slope": -1.0},
         {"intercept": float("inf")},
         {"crop": {"kind": "oval"}},

@@ -159,7 +159,7 @@ def test_missing_models_say_what_to_do(torch_home):
     with pytest.raises(ModelError, match=r"no model x\.pth; train one"):
         weights.load_face_model("x.pth")
     with pytest.raises(ModelError, match="--offline"):
-        weights.load_face_model(None, offline=True)
+        weights.load_face_model("vggface2", offline=True)
 
 
 def test_order_trained_model_then_cache(torch_home, weights_file, random_state):

@@ -78,7 +78,8 @@ def test_names_are_not_in_the_file(store):
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"salt": 1, "counts": {}, "others": 0}',
+        b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000,
+        b'{"salt": 1, "counts": {}, "others": 0}',
         b'{"salt": "x", "counts": {"a": {"wrong": 1e99, "last": 0}}, "others": 0}',
         b'{"salt": "x", "counts": {"a": {"wrong": 9, "last": Infinity}}, "others": 0}',
         b'{"salt": "x", "counts": {"a": {"wrong": -9, "last": 0}}, "others": 0}',

@@ -93,15 +93,15 @@ def test_killed_at_every_step(gallery, sealed, what, tmp_path):
     assert stage > 10
 
 
-def test_killed_200_times_at_random(sealed):
+def test_killed_200_times_at_random(either):
     chance = random.Random(1)
-    sealed.register(BOB, pictures(1))
-    sealed.register(OLD, pictures(1))
+    either.register(BOB, pictures(1))
+    either.register(OLD, pictures(1))
 
     def save_for_ever() -> None:
         while True:
             for state in (NEW, OLD):
-                sealed.register(state, pictures(1), replace=True)
+                either.register(state, pictures(1), replace=True)
 
     killed = 0
     for _ in range(200):
@@ -110,7 +110,7 @@ def test_killed_200_times_at_random(sealed):
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         killed += os.WIFSIGNALED(status)
-        check(sealed)
+        check(either)
     assert killed == 200
-    sealed.register(NEW, pictures(), replace=True)
-    assert sealed.delete("Ada") == "Ada"
+    either.register(NEW, pictures(), replace=True)
+    assert either.delete("Ada") == "Ada"

@@ -1,0 +1,90 @@
+"""From a frame to a face's embedding: ours beside other projects', as far as they are installed.
+
+Run: python -m benchmarks.peers.frame_to_embedding [--yunet face_detection_yunet.onnx]
+
+For face_recognition: pip install face_recognition setuptools, which builds dlib for some minutes.
+No model is fetched: a peer that has to fetch one is named with that reason instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks.frame_to_decision import camera_frame, eager, ours
+from benchmarks.material import processor_ms, vggface2_or_none
+from facesync import cli
+from facesync.errors import ModelError
+from facesync.faces.detection import FaceDetector
+from facesync.faces.weights import load_face_model
+
+UNMEASURED = {
+    "insightface": "fetches its models (buffalo_l) when it is first used",
+    "deepface": "fetches its weights when it is first used",
+}
+
+
+def our_ways(frame_rgb: np.ndarray) -> dict[str, Callable[[], object]]:
+    detector = FaceDetector()
+    ways: dict[str, Callable[[], object]] = {
+        "ours, finding alone": lambda: detector.detect(frame_rgb)
+    }
+    for name in ("embedded", "vggface2"):
+        try:
+            way = ours(detector, load_face_model(name, offline=True))
+        except ModelError as error:
+            print(f"ours, {name}: left out: {error}")
+            continue
+        ways[f"ours, {name}"] = lambda way=way: way.embedding(frame_rgb)
+    return ways
+
+
+def peers(frame_rgb: np.ndarray, yunet: Path | None) -> dict[str, Callable[[], object]]:
+    """Return the peers that can be measured; print why the others cannot."""
+    ways: dict[str, Callable[[], object]] = {}
+    weights = vggface2_or_none()
+    if weights is not None:
+        way = eager(weights, 20)
+        ways["facenet-pytorch"] = lambda: way.embedding(frame_rgb)
+    try:
+        import face_recognition
+    except (ImportError, SystemExit) as error:  # it exits where its models are not installed
+        print(f"face_recognition: left out: it is not installed ({error})")
+    else:
+        ways["face_recognition (dlib)"] = lambda: face_recognition.face_encodings(frame_rgb)
+    if yunet is None:
+        print("YuNet: left out: OpenCV brings no model for it; name its file with --yunet")
+    else:
+        height, width = frame_rgb.shape[:2]
+        net = cv2.FaceDetectorYN.create(str(yunet), "", (width, height))
+        ways["YuNet, finding alone"] = lambda: net.detect(frame_rgb[:, :, ::-1].copy())
+    for name, reason in UNMEASURED.items():
+        print(f"{name}: left out: {reason}")
+    return ways
+
+
+def main() -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--rounds", type=cli.positive_int, default=10, metavar="N")
+    parser.add_argument("--yunet", type=Path, metavar="FILE", help="YuNet's ONNX file")
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    frame = camera_frame()
+    mine = our_ways(frame)
+    theirs = peers(frame, args.yunet)
+    times = processor_ms({**theirs, **mine}, args.rounds)
+    print("640 x 480, one face; processor time, ratios of one run")
+    for name in times:
+        ratios = ", ".join(
+            f"{times[their] / times[name]:.1f} times as fast as {their}"
+            for their in theirs
+            if name in mine
+        )
+        print(f"  {name}: {times[name]:.0f} ms{ratios and ': '}{ratios}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""An export is written, opened again, compared, and kept only where it is good."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import export_model
+from facesync.export import formats, pictures, runs
+from facesync.export.compare import compare, table
+from facesync.faces import weights
+from facesync.faces.crops import CropSpec
+from facesync.faces.onnx_files import read_description
+from facesync.faces.torch_model import TorchModel, fingerprint
+from facesync.images import save_jpeg
+from tests.faces.stand_ins import CROP, write_embedded
+
+SMALL = CropSpec("square", crop_size=32, input_size=32)
+
+
+class SmallNetwork(torch.nn.Module):
+    """A convolution and a linear layer in the place of InceptionResnetV1."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(3, 8, 3, stride=2)
+        self.linear = torch.nn.Linear(8 * 15 * 15, 512)
+
+    def forward(self, x):
+        embedding = self.linear(torch.relu(self.convolution(x)).flatten(1))
+        return torch.nn.functional.normalize(embedding)
+
+
+@pytest.fixture
+def small():
+    torch.manual_seed(0)
+    network = SmallNetwork().eval()
+    return TorchModel(network, SMALL, fingerprint(network, SMALL), "epoch 3", 0.5)
+
+
+@pytest.fixture
+def checkpoint(small, tmp_path, monkeypatch):
+    """A file that opens as the small network; few pictures, so that the tests are short."""
+    path = tmp_path / "small.pth"
+    path.write_bytes(b"weights")
+    monkeypatch.setattr(runs, "open_torch_model", lambda _: small)
+    monkeypatch.setattr(pictures, "COPIES", 3)
+    monkeypatch.setattr(pictures, "CALIBRATION_PICTURES", 4)
+    return path
+
+
+@pytest.fixture
+def run(checkpoint, tmp_path):
+    """Run the script as a person does, on the small network; returns its exit code."""
+
+    def call(*more, format="onnx", model=checkpoint):
+        settings = ["--model", model, "--format", format, "--output", tmp_path / "out", *more]
+        return export_model.main([str(value) for value in settings])
+
+    return call
+
+
+def _one_line(capfd):
+    lines = capfd.readouterr().err.strip().splitlines()
+    last = lines[-1]
+    assert last.startswith("error: ") and not any("Traceback" in line for line in lines)
+    return last
+
+
+def test_onnx_is_the_model_itself(run, small, tmp_path, capfd):
+    assert run() == 0
+    path = tmp_path / "out" / "small.onnx"
+    facts = read_description(path)
+    assert (facts["fingerprint"], facts["threshold"]) == (small.fingerprint, 0.5)
+    assert facts["comparison"]["cosine_min"] > 0.9999
+    assert facts["comparison"]["accuracy"] == facts["comparison"]["torch_accuracy"]
+    shown = capfd.readouterr().out
+    assert "cosine to torch, least" in shown and str(path) in shown
+    model = weights.load_face_model(path)
+    assert (model.crop, model.threshold, model.source) == (SMALL, 0.5, f"{path} (epoch 3)")
+    crops = list(np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), np.uint8))
+    batch = torch.from_numpy(np.stack([SMALL.array(crop) for crop in crops]))
+    theirs = small.network(batch).detach().numpy()
+    np.testing.assert_allclose(model.embed_crops(crops), theirs, atol=1e-5)
+
+
+def test_int8_is_a_model_of_its_own(run, small, tmp_path):
+    assert run("--allow-loss", format="onnx-int8") == 0
+    path = tmp_path / "out" / "small-int8.onnx"
+    facts = read_description(path)
+    assert facts["fingerprint"] != small.fingerprint
+    assert facts["threshold"] is None and facts["calibration"] is None
+    assert facts["comparison"]["cosine_mean"] > 0.98
+    assert facts["comparison"]["megabytes"] < 0.3 * 4 * 512 * 8 * 15 * 15 / 1e6
+    model = weights.load_face_model(path)
+    assert model.source == f"{path} (epoch 3, onnx-int8)"
+    assert model.embed_crops([np.zeros((32, 32, 3), np.uint8)]).shape == (1, 512)
+
+
+def test_int8_weights_keep_to_seven_bits_with_a_scale_for_each_channel(small):
+    import onnx
+    from onnx import numpy_helper
+
+    from facesync.export.quantize import quantized
+    from facesync.faces.onnx_export import to_onnx
+
+    random = np.random.default_rng(0)
+    batches = [random.uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32) for _ in range(3)]
+    net = onnx.load_from_string(quantized(to_onnx(small.network, (2, 3, 32, 32)), batches))
+    constants = {kept.name: numpy_helper.to_array(kept) for kept in net.graph.initializer}
+    int8 = {
+        name: kept for name, kept in constants.items() if kept.dtype == np.int8 and kept.ndim > 1
+    }
+    assert len(int8) == 2
+    for kept in int8.values():
+        assert -64 <= kept.min() and kept.max() <= 64  # else pairs of products overflow 16 bits
+    inputs = {
+        node.input[0]: node.input for node in net.graph.node if node.op_type == "DequantizeLinear"
+    }
+    assert sorted(constants[inputs[name][1]].size for name in int8) == [8, 512]
+    activations = [node.input[2] for node in net.graph.node if node.op_type == "QuantizeLinear"]
+    assert activations and all(constants[name].dtype == np.uint8 for name in activations)
+
+
+def _noisy(format):
+    """The format, but what it opens gives other embeddings than were written."""
+    random = np.random.default_rng(0)
+
+    def open_noisy(path):
+        found = random.standard_normal((1000, 1, 512)).astype(np.float32)
+        answers = iter(found / np.linalg.norm(found, axis=-1, keepdims=True))
+        return lambda batch: next(answers)
+
+    return replace(format, open=open_noisy)
+
+
+def test_a_loss_of_accuracy_is_refused_and_leaves_nothing(run, tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(formats.FORMATS, "onnx", _noisy(formats.FORMATS["onnx"]))
+    assert run() == 1
+    assert "points of accuracy" in (line := _one_line(capfd)) and "--allow-loss" in line
+    assert not (tmp_path / "out").exists()
+    assert run("--allow-loss") == 0
+    comparison = read_description(tmp_path / "out" / "small.onnx")["comparison"]
+    assert comparison["torch_accuracy"] - comparison["accuracy"] > runs.MOST_LOSS
+
+
+@pytest.mark.parametrize(
+    "format, package, requirement",
+    [("litert", "litert_torch", "litert-torch"), ("executorch", "executorch", "executorch")],
+)
+def test_a_format_that_is_not_installed_is_one_line(
+    run, tmp_path, monkeypatch, capfd, format, package, requirement
+):
+    monkeypatch.setitem(sys.modules, package, None)  # importing it fails, wherever this runs
+    assert run(format=format) == 1
+    line = _one_line(capfd)
+    assert f"--format {format} needs" in line and f"pip install {requirement}" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_embedded_model_is_copied(run, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(weights, "ASSETS", tmp_path / "assets")
+    original = write_embedded(tmp_path / "assets", threshold=0.4)
+    assert run(model="embedded") == 0
+    copy = tmp_path / "out" / "embedded.onnx"
+    assert copy.read_bytes() == original.read_bytes()
+    assert read_description(copy) == read_description(original)
+    assert weights.load_face_model(copy).crop == CROP
+    for format in ("onnx-int8", "litert", "executorch"):
+        assert run(model="embedded", format=format) == 1
+        assert "is ONNX already" in _one_line(capfd)
+
+
+def test_a_damaged_onnx_file_is_not_copied(run, tmp_path, capfd):
+    original = write_embedded(tmp_path / "given")
+    original.write_bytes(b"cut off")
+    assert run(model=original) == 1
+    _one_line(capfd)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def portraits(tmp_path):
+    """Pictures of two people in LFW's folders, and a list of two folds of two pairs."""
+    for name, photo in pictures.photographs().items():
+        for number, shift in enumerate((0, 8), start=1):
+            folder = tmp_path / "faces" / name.replace(" ", "_")
+            folder.mkdir(parents=True, exist_ok=True)
+            save_jpeg(photo[shift:], folder / f"{folder.name}_{number:04d}.jpg")
+    one, other = (name.replace(" ", "_") for name in pictures.photographs())
+    rows = [f"{one}\t1\t2", f"{one}\t1\t{other}\t1", f"{other}\t1\t2", f"{one}\t2\t{other}\t2"]
+    (tmp_path / "pairs.txt").write_text("\n".join(["2\t1", *rows]) + "\n")
+    return tmp_path / "pairs.txt", tmp_path / "faces"
+
+
+def test_pairs_and_calibration_pictures_of_ones_own(run, tmp_path, portraits):
+    pairs, images = portraits
+    broken = images / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    more = ["--pairs", pairs, "--images", images, "--calibration-images", images, "--allow-loss"]
+    assert run(*more, format="onnx-int8") == 0
+    comparison = read_description(tmp_path / "out" / "small-int8.onnx")["comparison"]
+    assert comparison["pairs"] == "pairs.txt, 2 folds, 4 pairs" and comparison["pictures"] == 4
+
+
+def test_bad_pairs_and_pictures_are_one_line(run, tmp_path, portraits, capfd):
+    pairs, images = portraits
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    grey = tmp_path / "grey"
+    for path in images.glob("*/*.jpg"):
+        (grey / path.parent.name).mkdir(parents=True, exist_ok=True)
+        save_jpeg(np.full((250, 250, 3), 90, np.uint8), grey / path.parent.name / path.name)
+    text = tmp_path / "text.txt"
+    text.write_text("no pairs\n")
+    for more in (
+        ["--pairs", tmp_path / "none.txt", "--images", images],
+        ["--pairs", text, "--images", images],
+        ["--pairs", pairs, "--images", empty],
+        ["--pairs", pairs, "--images", grey],
+    ):
+        assert run(*more) == 1
+        _one_line(capfd)
+    for folder in (empty, grey, tmp_path / "none"):
+        assert run("--calibration-images", folder, format="onnx-int8") == 1
+        assert "to calibrate on" in _one_line(capfd)
+    assert run(model=tmp_path / "none.pth") == 1
+    assert "there is no model" in _one_line(capfd)
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_usage(run, portraits, capfd):
+    pairs, _ = portraits
+    assert run("--pairs", pairs) == 2
+    assert "go together" in capfd.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        run(format="caffe")
+    assert ended.value.code == 2
+
+
+def test_an_output_that_cannot_be_written_is_one_line(run, tmp_path, capfd):
+    (tmp_path / "out").write_bytes(b"a file")
+    assert run() == 1
+    _one_line(capfd)
+
+
+def test_pairs_of_one_person_measure_no_accuracy():
+    """With a single photograph at hand there are no strangers in the pairs."""
+    trial = pictures.Trial("one person", np.zeros((2, 32, 32, 3), np.uint8), np.array([0]),
+                           np.array([1]), np.array([True]), np.array([0]))  # fmt: skip
+    unit = np.eye(1, 512, dtype=np.float32)
+    found = compare(lambda batch: unit, lambda batch: unit, SMALL, trial)
+    assert found["accuracy"] is None and found["cosine_min"] == 1
+    shown = table("onnx", {**found, "cpu_ms": 1, "megabytes": 1, "torch_megabytes": 1})
+    assert "not measured" in shown
+    runs._check_loss(found, runs.ExportSettings("x", "onnx", None))
+
+
+def test_without_scikit_image_one_photograph_serves(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    assert list(pictures.photographs()) == ["Grace Hopper"]
+    monkeypatch.setattr(pictures, "COPIES", 2)
+    trial = pictures.trial_of_copies(SMALL)
+    assert trial.same.all() and "1 photographs" in trial.source
