@@ -141,8 +141,7 @@ def find_weights(choice: str | Path | None, *, offline: bool = False) -> Weights
     except (DownloadError, ModelError) as error:
         if choice == "vggface2" or not embedded_path().is_file():
             raise
-        log.warning("%s", error)
-        log.warning("The embedded model is used instead.")
+        log.warning("%s: the embedded model is used instead", str(error).partition(";")[0])
         return Weights(embedded_path(), "the embedded model")
     return Weights(path, f"VGGFace2 weights ({path})")
 

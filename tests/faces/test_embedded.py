@@ -43,7 +43,7 @@ def test_it_is_the_last_resort_and_says_so(empty, caplog):
     for offline in (True, False):
         caplog.clear()
         assert weights.load_face_model(None, offline=offline).source == "the embedded model"
-        assert "The embedded model is used instead" in caplog.text
+        assert "the embedded model is used instead" in caplog.text
     with pytest.raises(ModelError, match="--offline"):
         weights.load_face_model("vggface2", offline=True)
 
