@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from facesync.errors import DataError, FileError
+from facesync.errors import FileError
 from facesync.images import read_image_rgb
 
 
@@ -62,15 +62,3 @@ def pictures_of(source: Path, min_images: int = 1, max_images: int = 100) -> lis
         Picture(name, lambda index=index: dataset.encoded(index), identity)  # type: ignore[misc]
         for index, (name, identity) in enumerate(zip(dataset.names, identities, strict=True))
     ]
-
-
-def by_name(pictures: Sequence[Picture]) -> dict[str, int]:
-    """Index of each picture by its name.
-
-    Raises:
-        DataError: two share a name.
-    """
-    index = {picture.name: number for number, picture in enumerate(pictures)}
-    if len(index) != len(pictures):
-        raise DataError("two pictures have the same name")
-    return index

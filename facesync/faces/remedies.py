@@ -1,4 +1,4 @@
-"""What can be done about a bad picture before it is given up: light, size, mirror image.
+"""What can be done about a bad picture before it is given up: light and size.
 
 None of them is free of harm: each changes what the model sees. Which of them helps against what is
 measured by `evaluate_model.py --conditions`, and only what helps there belongs into the app.
@@ -6,16 +6,12 @@ measured by `evaluate_model.py --conditions`, and only what helps there belongs 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
 
 from facesync.faces.detection import Face
-
-if TYPE_CHECKING:
-    from facesync.faces.embedding import FaceModel
 
 MIDDLE_GREY = 0.45
 """Mean brightness, 0…1, that `correct_gamma` aims at."""
@@ -81,13 +77,3 @@ def detect_enlarged(detector: _Detector, image_rgb: np.ndarray) -> list[Face]:
         Face(face.box_xyxy / _ENLARGE, face.landmarks / _ENLARGE, face.probability)
         for face in detector.detect(larger)
     ]
-
-
-def embed_with_mirror(model: FaceModel, crops_rgb: Sequence[np.ndarray]) -> np.ndarray:
-    """Embed each crop as the mean of itself and its mirror image: twice the work.
-
-    Shapes as in `FaceModel.embed_crops`; templates made this way compare with plain ones.
-    """
-    mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops_rgb]
-    vectors = model.embed_crops(crops_rgb) + model.embed_crops(mirrored)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

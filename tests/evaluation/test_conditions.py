@@ -82,13 +82,6 @@ def test_a_small_face_is_looked_for_at_twice_the_size():
     assert remedies.detect_enlarged(MiddleDetector(), np.zeros((64, 64, 3), np.uint8)) == []
 
 
-def test_the_mirror_mean_does_not_depend_on_the_side(model):
-    crop = photograph(1, 1)[:32, :32]
-    both = remedies.embed_with_mirror(model, [crop, np.ascontiguousarray(crop[:, ::-1])])
-    np.testing.assert_allclose(both[0], both[1], atol=1e-6)
-    np.testing.assert_allclose(np.linalg.norm(both, axis=1), 1, atol=1e-6)
-
-
 @pytest.fixture
 def face():
     box = np.array([100, 80, 180, 200], np.float32)
