@@ -26,6 +26,8 @@ def run(settings: DistillSettings) -> None:
     """
     if not (settings.data or settings.aligned):
         raise UsageError("name pictures of faces with --data or --aligned")
+    if settings.workers < 0:
+        raise UsageError(f"--workers {settings.workers} is not 0 or more")
     checkpoint = settings.output / CHECKPOINT_NAME
     if checkpoint.exists() and not settings.resume:
         raise ModelError(
@@ -33,6 +35,8 @@ def run(settings: DistillSettings) -> None:
         )
     device = pick_device(settings.device)
     with ranks(device) as group:
+        if settings.batch_size < 2 * group.size:  # BatchNorm has nothing to normalise in one face
+            raise UsageError(f"--batch-size {settings.batch_size} is under 2 faces a process")
         pictures = all_pictures(settings.data, settings.aligned, settings.leave_out)
         if group.first:
             teacher = load_face_model(settings.teacher, device, offline=settings.offline)

@@ -217,6 +217,9 @@ def test_the_script_teaches_stops_and_goes_on(aligned, tmp_path, monkeypatch, ca
 def test_wrong_usage_and_foreign_checkpoints(tmp_path, capsys):
     assert distill_model.main(["--output", str(tmp_path)]) == 2
     assert "--data" in capsys.readouterr().err
+    for option, value in (("--workers", "-1"), ("--batch-size", "1")):
+        assert distill_model.main(["--data", str(tmp_path), option, value]) == 2
+        assert option in capsys.readouterr().err
     torch.save({"epoch": 1, "model_state_dict": new_network().state_dict()}, tmp_path / "a.pth")
     with pytest.raises(ModelError, match="no student"):
         load_student(tmp_path / "a.pth")
