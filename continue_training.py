@@ -14,8 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from facesync import cli
-from facesync.training.options import add_continue_options
-from facesync.training.settings import ContinueSettings
+from facesync.training.options import add_continue_options, continue_settings
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
 @cli.guarded
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script and return its exit code."""
-    settings = ContinueSettings(**vars(build_parser().parse_args(argv)))
+    settings = continue_settings(build_parser(), argv)
     from facesync.training.runs import continue_training
 
     return cli.DONE if continue_training(settings) else cli.INTERRUPTED

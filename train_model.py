@@ -16,8 +16,7 @@ import sys
 from collections.abc import Sequence
 
 from facesync import cli
-from facesync.training.options import add_train_options
-from facesync.training.settings import TrainSettings
+from facesync.training.options import add_train_options, train_settings
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
 @cli.guarded
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script and return its exit code."""
-    settings = TrainSettings(**vars(build_parser().parse_args(argv)))
+    settings = train_settings(build_parser(), argv)
     from facesync.training.runs import train
 
     return cli.DONE if train(settings) else cli.INTERRUPTED

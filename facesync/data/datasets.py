@@ -16,6 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
 
 from facesync.data.left_out import list_path, read_list
@@ -172,13 +173,21 @@ class FaceDataset(_Base):
         Raises:
             PictureError: it cannot be decoded; the line names it.
         """
-        try:
-            image_rgb = read_image_rgb(self.encoded(index))
-        except PictureError as error:
-            raise PictureError(f"{self.image_paths[index]}: {error}") from error
+        image_rgb = self.image_rgb(index)
         picture = Image.fromarray(image_rgb)
         sample = picture if self.transform is None else self.transform(picture)
         return sample, self.labels[index]
+
+    def image_rgb(self, index: int) -> np.ndarray:
+        """Return a picture, uint8 RGB (height, width, 3).
+
+        Raises:
+            PictureError: it cannot be decoded; the line names it.
+        """
+        try:
+            return read_image_rgb(self.encoded(index))
+        except PictureError as error:
+            raise PictureError(f"{self.image_paths[index]}: {error}") from error
 
     def encoded(self, index: int) -> bytes:
         """Return a picture's bytes as they are in the file or the pack.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import logging
 import math
-import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, RandomSampler, Sampler
 from tqdm import tqdm
 
+from facesync.devices import Ranks, short_format
 from facesync.distillation.augment import plain, varied
 from facesync.distillation.faces import Faces
 from facesync.distillation.settings import DistillSettings
@@ -59,37 +58,6 @@ class Views(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         else:
             crop = varied(canvas, np.random.default_rng((self.seed, self.epoch, index)))
         return CROP.tensor(crop), torch.from_numpy(self.faces.targets[index])
-
-
-@dataclass
-class Ranks:
-    """One process of several (torchrun), or the only one."""
-
-    rank: int = 0
-    size: int = 1
-
-    @property
-    def first(self) -> bool:
-        """Whether this process is the one that writes."""
-        return self.rank == 0
-
-    def wait(self) -> None:
-        """Wait until all processes have come as far."""
-        if self.size > 1:
-            torch.distributed.barrier()
-
-
-@contextlib.contextmanager
-def ranks(device: torch.device) -> Any:
-    """Join the other processes that torchrun started, if it did."""
-    if "WORLD_SIZE" not in os.environ:
-        yield Ranks()
-        return
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
-    finally:
-        torch.distributed.destroy_process_group()
 
 
 def loss_of(embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -189,7 +157,7 @@ def _epoch(
     scheduler: Any, device: torch.device, title: str, *, quiet: bool,
 ) -> float:  # fmt: skip
     network.train()
-    half = _half(device)
+    half = short_format(device)
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
     total, seen = 0.0, 0
     with tqdm(loader, desc=title, unit="batch", disable=quiet, mininterval=1) as bar:
@@ -207,13 +175,6 @@ def _epoch(
             total, seen = total + loss.item(), seen + 1
             bar.set_postfix_str(f"loss {total / seen:.4f}", refresh=False)
     return total / seen
-
-
-def _half(device: torch.device) -> torch.dtype | None:
-    """Return the short format that pays on a device: bf16, else fp16 on CUDA, else none."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else None
 
 
 @torch.inference_mode()

@@ -7,8 +7,9 @@ import logging
 import torch
 
 from facesync.cli import pick_device
+from facesync.devices import ranks
 from facesync.distillation.faces import all_pictures, collect
-from facesync.distillation.fit import CHECKPOINT_NAME, distill, ranks
+from facesync.distillation.fit import CHECKPOINT_NAME, distill
 from facesync.distillation.packing import load_student, pack
 from facesync.distillation.settings import DistillSettings
 from facesync.distillation.student import from_teacher
@@ -33,8 +34,7 @@ def run(settings: DistillSettings) -> None:
         raise ModelError(
             f"{checkpoint} is already there; --resume goes on, or name another --output"
         )
-    device = pick_device(settings.device)
-    with ranks(device) as group:
+    with ranks(pick_device(settings.device)) as (group, device):
         if settings.batch_size < 2 * group.size:  # BatchNorm has nothing to normalise in one face
             raise UsageError(f"--batch-size {settings.batch_size} is under 2 faces a process")
         pictures = all_pictures(settings.data, settings.aligned, settings.leave_out)

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from facesync.training.transforms import GREY
-
 PRESETS = ("none", "basic", "strong")
+GREY = 127
+"""What is left empty is filled with the middle of the range, not with black."""
 
 # How often (chance, 0 to 1) and how much. Less than half of the pictures are neither blurred, nor
 # coarse, nor recompressed nor covered: faces in use are mostly good ones too.
@@ -179,7 +179,9 @@ def _covered(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
 
     columns = inside((share * shape).sqrt(), drawn["cover_x"])
     rows = inside((share / shape).sqrt(), drawn["cover_y"])
-    covered = _each(drawn["cover"] < COVER_CHANCE) & (rows[:, None, :, None] & columns[:, None, None])
+    covered = _each(drawn["cover"] < COVER_CHANCE) & (
+        rows[:, None, :, None] & columns[:, None, None]
+    )
     colour = 255 * torch.stack([drawn[f"cover_{c}"] for c in ("red", "green", "blue")], dim=1)
     colour = torch.where(drawn["cover_grey"][:, None] < 0.5, float(GREY), colour)
     return torch.where(covered, colour[:, :, None, None], images)
@@ -203,8 +205,10 @@ def _lit(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
     matrix = gain[:, :, None] * (from_ycc @ chroma.view(-1, 3, 3) @ to_ycc)
     # About mid-grey and not the picture's mean, so that a pixel depends on itself alone.
     offset = GREY * (1 - contrast)
-    return torch.baddbmm(offset[:, None, None], matrix, images.flatten(2)).clamp_(0, 255).view_as(
-        images
+    return (
+        torch.baddbmm(offset[:, None, None], matrix, images.flatten(2))
+        .clamp_(0, 255)
+        .view_as(images)
     )
 
 
@@ -266,9 +270,7 @@ def jpeg(images: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
     return (from_ycc @ ycc.flatten(2)).round_().clamp_(0, 255).view_as(ycc)[..., :side, :side]
 
 
-def _requantised(
-    channels: torch.Tensor, steps: torch.Tensor, dct: torch.Tensor
-) -> torch.Tensor:
+def _requantised(channels: torch.Tensor, steps: torch.Tensor, dct: torch.Tensor) -> torch.Tensor:
     """Round the frequencies of each 8 x 8 block to multiples of `steps`, (N, 1, 8, 8).
 
     Args:

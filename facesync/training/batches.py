@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import signal
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,25 +17,32 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from facesync.data.datasets import FaceDataset, split_fingerprint, split_indices
+from facesync.devices import Ranks
 from facesync.errors import DataError, PictureError
+from facesync.faces.crops import CropSpec
+from facesync.training.augment import draws
 from facesync.training.settings import VALIDATION_FRACTION
-from facesync.training.transforms import FaceTransform
+from facesync.training.transforms import sized
 
 Key = tuple[int, int]
 """A picture of an epoch: its index in the data set, and the epoch."""
+
+Sample = tuple[torch.Tensor, int, np.ndarray] | str
 
 
 class Batch(NamedTuple):
     """What the loop is handed.
 
     Attributes:
-        images: float32, (N, 3, S, S).
+        images: uint8, (N, 3, S, S), RGB.
         labels: int64, (N,).
+        draws: float32, (N, DRAWS), the random numbers of each picture's augmentation.
         undecodable: a line for each picture that could not be decoded and is not among `images`.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
+    draws: torch.Tensor
     undecodable: list[str]
 
 
@@ -44,11 +52,13 @@ class SplitData:
 
     Attributes:
         faces: the data set.
-        labels: the class of each picture.
+        labels: the class of each picture; of those held out, a number beyond all classes.
         label_map: identity to class.
         train: indices of the pictures that are trained on.
         validation: indices of the pictures that are only measured.
+        holdout: indices of all pictures of the identities that are never trained on.
         seed: what the split was drawn with.
+        holdout_share: of the identities.
     """
 
     faces: FaceDataset
@@ -56,20 +66,32 @@ class SplitData:
     label_map: dict[str, int]
     train: list[int]
     validation: list[int]
+    holdout: list[int]
     seed: int
+    holdout_share: float
 
     def split(self) -> dict[str, int | float | str]:
         """Return what a checkpoint keeps of the split, to tell later whether it is the same."""
         return {
             "seed": self.seed,
             "validation_fraction": VALIDATION_FRACTION,
+            "holdout_identities": self.holdout_share,
             "fingerprint": split_fingerprint(self.faces.names, self.seed, VALIDATION_FRACTION),
             "pictures": len(self.faces.names),
         }
 
 
-def load_split(data: Path, seed: int, min_images: int, max_images: int) -> SplitData:
+def load_split(
+    data: Path, seed: int, min_images: int, max_images: int, holdout_identities: float = 0.0
+) -> SplitData:
     """Open a data set and split it 80/20 by its pictures' names and the seed.
+
+    Args:
+        data: a folder of pictures, or a pack.
+        seed: see `split_indices`.
+        min_images: see `FaceDataset`.
+        max_images: see `FaceDataset`.
+        holdout_identities: share of the identities that is set aside, two at least.
 
     Raises:
         DataError: it cannot be read, or is too small to train on.
@@ -80,46 +102,68 @@ def load_split(data: Path, seed: int, min_images: int, max_images: int) -> Split
             f"{data} has one identity with at least {min_images} pictures, "
             f"{faces.class_names[0]!r}; telling faces apart takes two or more (see --min-images)"
         )
-    train, validation = split_indices(faces.names, seed, VALIDATION_FRACTION)
+    trained, aside = _set_aside(faces.class_names, seed, holdout_identities)
+    if len(trained) < 2:
+        raise DataError(
+            f"{data} has {len(faces.class_names)} identities, too few to set some aside; leave out "
+            "--holdout-identities or add identities"
+        )
+    classes = {name: number for number, name in enumerate([*trained, *aside])}
+    labels = [classes[faces.class_names[label]] for label in faces.labels]
+    kept = [index for index, label in enumerate(labels) if label < len(trained)]
+    train, validation = split_indices(
+        [faces.names[index] for index in kept], seed, VALIDATION_FRACTION
+    )
     if len(train) < 2 or not validation:
         raise DataError(
-            f"{data} has {len(faces.names)} pictures, too few to train on some and measure on "
-            "others; add pictures"
+            f"{data} has {len(kept)} pictures, too few to train on some and measure on others; "
+            "add pictures"
         )
-    return SplitData(faces, faces.labels, faces.label_map, train, validation, seed)
+    return SplitData(
+        faces=faces,
+        labels=labels,
+        label_map={name: classes[name] for name in trained},
+        train=[kept[index] for index in train],
+        validation=[kept[index] for index in validation],
+        holdout=[index for index, label in enumerate(labels) if label >= len(trained)],
+        seed=seed,
+        holdout_share=holdout_identities,
+    )
 
 
-class Pictures(Dataset[tuple[torch.Tensor, int] | str]):
-    """Transformed pictures and their classes by `Key`; a line in place of an undecodable one.
+def _set_aside(identities: list[str], seed: int, share: float) -> tuple[list[str], list[str]]:
+    """Draw the identities that are never trained on: each has a lot of its own, as pictures do."""
+    if share == 0:
+        return identities, []
+    count = max(2, round(share * len(identities)))
+    lots = {
+        name: hashlib.sha256(f"{seed}/identity/{name}".encode("utf-8", "surrogateescape")).digest()
+        for name in identities
+    }
+    aside = set(sorted(identities, key=lots.__getitem__)[:count])
+    return [name for name in identities if name not in aside], sorted(aside)
 
-    What is random in the transform is drawn from the seed, the epoch and the picture alone, so a
-    run does not depend on the number of workers.
+
+class Pictures(Dataset[Sample]):
+    """Pictures of the network's size, their classes and random numbers, by `Key`.
+
+    In place of an undecodable picture stands a line about it. The random numbers come from the
+    seed, the epoch and the picture alone, so a run does not depend on the number of workers or
+    processes.
     """
 
-    def __init__(self, data: SplitData, transform: FaceTransform) -> None:
+    def __init__(self, data: SplitData, crop: CropSpec) -> None:
         self.data = data
-        self.transform = transform
+        self.crop = crop
 
-    def __getitem__(self, key: Key) -> tuple[torch.Tensor, int] | str:
+    def __getitem__(self, key: Key) -> Sample:
         index, epoch = key
         try:
-            picture, _ = self.data.faces[index]
+            image_rgb = self.data.faces.image_rgb(index)
         except PictureError as error:
             return str(error)
-        with _seeded(self.data.seed, epoch, index):
-            return self.transform(picture), self.data.labels[index]
-
-
-@contextmanager
-def _seeded(*entropy: int) -> Iterator[None]:
-    """Seed torch's CPU generator for the block and put it back afterwards."""
-    before = torch.get_rng_state()
-    # Not torch.manual_seed, which would seed CUDA's generators too.
-    torch.default_generator.manual_seed(mixed_seed(*entropy))
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before)
+        numbers = draws(self.data.seed, epoch, index)
+        return sized(image_rgb, self.crop), self.data.labels[index], numbers
 
 
 def mixed_seed(*entropy: int) -> int:
@@ -127,67 +171,114 @@ def mixed_seed(*entropy: int) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
 
 
-class EpochOrder(Sampler[Key]):
-    """The pictures of an epoch, in an order drawn from the seed and the epoch.
+class EpochOrder(Sampler[list[Key]]):
+    """The batches of an epoch for one process, in an order drawn from the seed and the epoch.
 
-    Set `epoch` before each pass.
+    Set `epoch`, and `first` to leave out batches that are done, before each pass.
+
+    Args:
+        indices: of the pictures.
+        seed: of the order.
+        batch_size: pictures a batch, over all processes.
+        shuffle: or leave them in their order.
+        groups: the identity of each picture in `indices`, to keep `group_size` pictures of one
+            together; None for no such order.
+        group_size: see `groups`.
+        ranks: the processes; each gets its part of every batch.
     """
 
-    def __init__(self, indices: Sequence[int], seed: int, *, shuffle: bool) -> None:
+    def __init__(
+        self,
+        indices: Sequence[int],
+        seed: int,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        groups: Sequence[int] | None = None,
+        group_size: int = 1,
+        ranks: Ranks | None = None,
+    ) -> None:
         self.indices = list(indices)
         self.seed = seed
+        self.batch_size = batch_size
         self.shuffle = shuffle
+        self.groups = groups
+        self.group_size = group_size
+        self.ranks = ranks or Ranks()
         self.epoch = 0
+        self.first = 0
+
+    @property
+    def batches(self) -> int:
+        """How many batches an epoch has."""
+        return -(-len(self.indices) // self.batch_size)
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return self.batches - self.first
 
-    def __iter__(self) -> Iterator[Key]:
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = self._order()
+        rank, size = self.ranks.rank, self.ranks.size
+        for start in range(self.first * self.batch_size, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            own = batch[rank * len(batch) // size : (rank + 1) * len(batch) // size]
+            yield [(index, self.epoch) for index in own]
+
+    def _order(self) -> list[int]:
         order = list(self.indices)
-        if self.shuffle:
-            random.Random(mixed_seed(self.seed, self.epoch)).shuffle(order)
-        return ((index, self.epoch) for index in order)
+        if not self.shuffle:
+            return order
+        shuffled = random.Random(mixed_seed(self.seed, self.epoch))
+        if self.groups is None:
+            shuffled.shuffle(order)
+            return order
+        of_one: dict[int, list[int]] = defaultdict(list)
+        for index, identity in zip(self.indices, self.groups, strict=True):
+            of_one[identity].append(index)
+        parts = []
+        for pictures in of_one.values():
+            shuffled.shuffle(pictures)
+            step = self.group_size
+            parts += [pictures[start : start + step] for start in range(0, len(pictures), step)]
+        # Whole groups first, so that no rest shifts them over the edge of a batch.
+        shuffled.shuffle(parts)
+        parts.sort(key=lambda part: len(part) < self.group_size)
+        return [index for part in parts for index in part]
 
 
-def collate(samples: list[tuple[torch.Tensor, int] | str]) -> Batch:
+def collate(samples: list[Sample]) -> Batch:
     """Make a batch of the pictures that could be decoded."""
     good = [sample for sample in samples if not isinstance(sample, str)]
     return Batch(
-        images=torch.stack([image for image, _ in good]) if good else torch.empty(0),
-        labels=torch.tensor([label for _, label in good], dtype=torch.int64),
+        images=torch.stack([image for image, _, _ in good]) if good else torch.empty(0),
+        labels=torch.tensor([label for _, label, _ in good], dtype=torch.int64),
+        draws=torch.from_numpy(np.stack([each for _, _, each in good])) if good else torch.empty(0),
         undecodable=[sample for sample in samples if isinstance(sample, str)],
     )
 
 
 def make_loader(
     data: SplitData,
-    transform: FaceTransform,
+    crop: CropSpec,
+    order: EpochOrder,
     *,
-    train: bool,
-    batch_size: int,
     workers: int,
     device: torch.device,
-) -> tuple[DataLoader[Batch], EpochOrder]:
-    """Make the loader of the training or the validation pictures.
-
-    Returns:
-        The loader, and its order, whose `epoch` is to be set before each pass.
-    """
-    order = EpochOrder(data.train if train else data.validation, data.seed, shuffle=train)
-    loader: DataLoader[Batch] = DataLoader(
-        Pictures(data, transform),  # type: ignore[arg-type]
-        batch_size=batch_size,
-        sampler=order,
+) -> DataLoader[Batch]:
+    """Make the loader of the pictures that an order says."""
+    return DataLoader(
+        Pictures(data, crop),  # type: ignore[arg-type]
+        batch_sampler=order,
         num_workers=workers,
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         worker_init_fn=start_worker,
+        prefetch_factor=4 if workers else None,
         # A generator of its own: the loader must not draw from the one that dropout draws from.
         generator=torch.Generator().manual_seed(data.seed),
-        # Validation is short; its workers would idle through the training.
-        persistent_workers=train and workers > 0,
+        # Measuring is short; its workers would idle through the training.
+        persistent_workers=order.shuffle and workers > 0,
     )
-    return loader, order
 
 
 def start_worker(worker: int) -> None:
@@ -195,11 +286,12 @@ def start_worker(worker: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
+    torch.set_num_threads(1)
 
 
-def seed_everything(seed: int, epochs_done: int) -> None:
+def seed_everything(*entropy: int) -> None:
     """Seed Python, NumPy and torch; a continued training does not repeat the first one's draws."""
-    mixed = mixed_seed(seed, epochs_done) % 2**32
+    mixed = mixed_seed(*entropy) % 2**32
     random.seed(mixed)
     np.random.seed(mixed)
     torch.manual_seed(mixed)

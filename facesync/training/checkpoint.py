@@ -1,8 +1,10 @@
 """Checkpoints: all that is needed to use a model and to go on training it.
 
 The file is a dict of plain values and tensors that `torch.load(weights_only=True)` opens; the
-keys are those of `save_checkpoint`. The plain older form has only `epoch`, `model_state_dict`,
-`optimizer_state_dict`, `accuracy` and `num_classes`, with `label_map.pkl` beside it, or not.
+keys are those of `save_checkpoint`. Those in the folder `checkpoints` are of a run under way: they
+also hold `run`, all that `--resume` needs to go on as if nothing had happened. The plain older form
+has only `epoch`, `model_state_dict`, `optimizer_state_dict`, `accuracy` and `num_classes`, with
+`label_map.pkl` beside it, or not.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import io
 import logging
 import platform
+import re
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -24,13 +27,17 @@ from facesync.faces.torch_model import ARCHITECTURE, State, checkpoint_crop, rea
 from facesync.files import replacing
 from facesync.pickles import load_plain
 from facesync.training.history import History, share
+from facesync.training.settings import MARGINS
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 BEST_NAME = "best_face_model.pth"
 FINAL_NAME = "final_face_model.pth"
 LABEL_MAP_NAME = "label_map.pkl"
+RUN_FOLDER = "checkpoints"
+
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True)
@@ -39,29 +46,38 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        state: the network's weights.
+        state: the network's weights, with the head's as `logits.*`.
         optimizer_state: as saved, or None.
+        optimizer_names: of the weights that the state is of, in its order; None in older forms,
+            where it is the network's order.
         epoch: epochs completed.
         accuracy: validation accuracy of these very weights, or None where nobody measured it.
+        tar: of these weights on identities never trained on, or None.
+        loss: what it was trained by.
         num_classes: outputs of the classifier.
         label_map: identity to class, or None where nobody kept it.
         crop: what the pictures are.
         split: see `SplitData.split`, or None in the older form.
         settings: of the run that wrote it; empty in the older form.
         history: the epochs that led to it; empty in the older form.
+        run: what a run under way has besides, or None.
     """
 
     path: Path
     state: State
     optimizer_state: Any
+    optimizer_names: list[str] | None
     epoch: int
     accuracy: float | None
+    tar: float | None
+    loss: str
     num_classes: int
     label_map: dict[str, int] | None
     crop: CropSpec
     split: dict[str, Any] | None
     settings: dict[str, Any]
     history: History
+    run: dict[str, Any] | None
 
 
 def versions() -> dict[str, str]:
@@ -75,50 +91,32 @@ def versions() -> dict[str, str]:
     return found
 
 
-def save_checkpoint(
-    path: Path,
-    *,
-    network: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: Any,
-    epoch: int,
-    accuracy: float | None,
-    interrupted: bool,
-    label_map: dict[str, int],
-    crop: CropSpec,
-    split: dict[str, Any],
-    settings: dict[str, Any],
-    history: History,
-) -> None:
-    """Write a checkpoint, whole or not at all; see `Checkpoint` for what the values mean.
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all, with the format and the versions added.
+
+    Args:
+        path: where to.
+        content: plain values and tensors; see `Checkpoint` and `facesync.training.fit`.
 
     Raises:
         FileError: it cannot be written.
     """
     # Through memory: torch.save hides a full disk behind an error of its own.
     buffer = io.BytesIO()
-    torch.save(
-        {
-            "format": FORMAT,
-            "architecture": ARCHITECTURE,
-            "epoch": epoch,
-            "model_state_dict": network.state_dict(),
-            "optimizer_state_dict": optimizer.state_dict(),
-            "scheduler_state_dict": scheduler.state_dict(),
-            "accuracy": accuracy,
-            "interrupted": interrupted,
-            "num_classes": len(label_map),
-            "label_map": label_map,
-            "crop": crop.to_dict(),
-            "split": split,
-            "settings": settings,
-            "history": history.to_dict(),
-            "versions": versions(),
-        },
-        buffer,
-    )
+    described = {"format": FORMAT, "architecture": ARCHITECTURE, "versions": versions()}
+    torch.save({**described, **content}, buffer)
     with replacing(path) as file:
         file.write(buffer.getbuffer())
+
+
+def run_checkpoints(output: Path) -> list[Path]:
+    """Return the checkpoints of the run under way in a folder, oldest first."""
+    found = {
+        int(match[1]): path
+        for path in (output / RUN_FOLDER).glob("batch-*.pth")
+        if (match := re.fullmatch(r"batch-([0-9]+)\.pth", path.name))
+    }
+    return [found[number] for number in sorted(found)]
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -139,14 +137,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
             path=path,
             state=state,
             optimizer_state=data.get("optimizer_state_dict"),
+            optimizer_names=_names(data.get("optimizer_names")),
             epoch=_whole(data, "epoch", 0),
             accuracy=_accuracy(data.get("accuracy")),
+            tar=_accuracy(data.get("tar")),
+            loss=_loss(data.get("loss", "softmax")),
             num_classes=_whole(data, "num_classes", len(weight)),
             label_map=_label_map(data.get("label_map")),
             crop=checkpoint_crop(data),
             split=_dict(data.get("split")),
             settings=_dict(data.get("settings")) or {},
             history=History.from_dict(data["history"]) if "history" in data else History(),
+            run=_dict(data.get("run")),
         )
     except (TypeError, ValueError) as error:
         raise ModelError(f"{path} was not opened, it holds odd values: {error}") from error
@@ -189,6 +191,18 @@ def _whole(data: dict[str, Any], key: str, default: int) -> int:
     return value
 
 
+def _names(value: Any) -> list[str] | None:
+    if value is not None and not (isinstance(value, list) and all(type(n) is str for n in value)):
+        raise TypeError(f"{value!r:.60} is no list of names")
+    return value
+
+
+def _loss(value: Any) -> str:
+    if value not in MARGINS:
+        raise ValueError(f"its loss is {value!r:.60}")
+    return str(value)
+
+
 def _accuracy(value: Any) -> float | None:
     return None if value is None else share(float(value))
 
@@ -205,16 +219,33 @@ def _dict(value: Any) -> Any:
     return value
 
 
-def restore_optimizer(optimizer: torch.optim.Adam, state: Any) -> bool:
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, names: list[str], start: Checkpoint
+) -> bool:
     """Give an optimizer the running averages of a saved one; rates and options stay its own.
+
+    Args:
+        optimizer: a fresh one.
+        names: of its weights, in its order.
+        start: whose state is taken over, by the names of the weights.
 
     Returns:
         Whether the saved state fitted; where it did not, the optimizer is as fresh as before.
     """
     fresh = optimizer.state_dict()
     try:
-        optimizer.load_state_dict({**fresh, "state": state["state"]})
+        # Older forms hold the network's weights in the network's order; its buffers have no state.
+        saved_names = start.optimizer_names or [
+            name for name in start.state if not name.endswith(_BUFFERS)
+        ]
+        saved = {
+            saved_names[number]: each for number, each in start.optimizer_state["state"].items()
+        }
+        places = {name: number for number, name in enumerate(names)}
+        state = {places[name]: each for name, each in saved.items()}
+        optimizer.load_state_dict({**fresh, "state": state})
         fits = all(_fits(parameter, values) for parameter, values in optimizer.state.items())
+        fits = fits and bool(state)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError):
         fits = False
     if not fits:

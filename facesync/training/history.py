@@ -15,7 +15,12 @@ from facesync.pickles import load_plain, save_plain
 HISTORY_NAME = "training_history.pkl"
 
 MEASURES = ("train_loss", "train_acc", "val_loss", "val_acc")
-COLUMNS = ("epoch", "run", *MEASURES, "lr", "seconds", "images_per_second")
+COLUMNS = (
+    "epoch", "run", *MEASURES, "val_tar",
+    "lr", "seconds", "images_per_second", "input_share", "skipped",
+)  # fmt: skip
+
+_SHARES = ("train_acc", "val_acc", "val_tar")
 
 Row = dict[str, int | float | None]
 
@@ -25,9 +30,11 @@ class History:
 
     `epoch` counts from 1 through all runs, and `run` says which run an epoch belongs to: 1 is
     train_model.py, 2 the first continue_training.py and so on. Losses are mean cross-entropies,
-    accuracies shares between 0 and 1, `lr` the rate an epoch was trained with, `seconds` its
-    wall time, `images_per_second` the speed of training alone. What a history of the older form
-    does not say is None.
+    accuracies shares between 0 and 1, `val_tar` the TAR at a FAR of 1e-3 on identities never
+    trained on, `lr` the head's rate at the end of an epoch, `seconds` its wall time,
+    `images_per_second` the speed of training alone, `input_share` the share of its time spent
+    waiting for pictures, `skipped` the steps left out because their loss was not
+    finite. What nobody measured, or a history of an older form does not say, is None.
     """
 
     def __init__(self, rows: list[Row] | None = None) -> None:
@@ -40,17 +47,21 @@ class History:
         """Return one column, oldest epoch first."""
         return [row[name] for row in self.rows]
 
-    def best_accuracy(self) -> float | None:
-        """Return the best validation accuracy, or None where there is no epoch."""
-        return max(self.column("val_acc"), default=None)
+    def best(self, name: str) -> float | None:
+        """Return the highest value of a column, or None where there is none."""
+        return max((value for value in self.column(name) if value is not None), default=None)
 
     def last_epoch(self) -> int:
         """Return the number of the last epoch, 0 where there is none."""
         return int(self.rows[-1]["epoch"] or 0) if self.rows else 0
 
+    def last_run(self) -> int:
+        """Return the number of the run that the last epoch belongs to, 0 where there is none."""
+        return int(self.rows[-1]["run"] or 0) if self.rows else 0
+
     def next_run(self) -> int:
         """Return the number of the run that comes next, 1 where there was none."""
-        return int(self.rows[-1]["run"] or 0) + 1 if self.rows else 1
+        return self.last_run() + 1
 
     def begins_with(self, other: History) -> bool:
         """Say whether the first epochs measured the same as all of another history's."""
@@ -112,13 +123,13 @@ def _row(*values: Any) -> Row:
     for name, value in zip(COLUMNS, values, strict=True):
         if value is None and name not in ("epoch", "run", *MEASURES):
             row[name] = None
-        elif name in ("epoch", "run"):
+        elif name in ("epoch", "run", "skipped"):
             row[name] = int(value)
         else:
             number = float(value)
             if not math.isfinite(number):
                 raise ValueError(f"{name} is {value}")
-            row[name] = share(number) if name.endswith("_acc") else number
+            row[name] = share(number) if name in _SHARES else number
     return row
 
 

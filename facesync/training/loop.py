@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import itertools
-import math
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
+from torch import nn
+from torch.nn.functional import normalize
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
-from facesync.errors import DataError, FaceSyncError
+from facesync.devices import Ranks
+from facesync.errors import DataError
+from facesync.evaluation.metrics import roc
+from facesync.evaluation.similarities import all_pairs
 from facesync.training.batches import Batch
+from facesync.training.learner import Learner, LossError
+from facesync.training.settings import TAR_FAR
+from facesync.training.transforms import ToInput
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
-
-class LossError(FaceSyncError):
-    """The loss is no longer a finite number."""
+INPUT_BOUND = 0.1
+"""Where waiting for pictures takes more of the time than this, input is said to be the limit."""
 
 
 @dataclass
@@ -32,27 +38,50 @@ class Totals:
 
     Attributes:
         pictures: how many went through the network.
-        loss: mean cross-entropy.
-        accuracy: share that was told right, 0…1.
+        loss_sum: of their losses.
+        right: how many were told right.
         seconds: wall time.
+        waited: of it, the time spent waiting for pictures.
+        skipped: steps left out because their loss was not finite.
         undecodable: a line for each picture that could not be decoded.
     """
 
     pictures: int = 0
-    loss: float = 0.0
-    accuracy: float = 0.0
+    loss_sum: float = 0.0
+    right: int = 0
     seconds: float = 0.0
+    waited: float = 0.0
+    skipped: int = 0
     undecodable: list[str] = field(default_factory=list)
+
+    @property
+    def loss(self) -> float:
+        """Mean loss."""
+        return self.loss_sum / self.pictures
+
+    @property
+    def accuracy(self) -> float:
+        """Share that was told right, 0…1."""
+        return self.right / self.pictures
 
     @property
     def images_per_second(self) -> float:
         """Speed of the pass."""
         return self.pictures / self.seconds if self.seconds else 0.0
 
+    @property
+    def input_share(self) -> float:
+        """Share of the time that was spent waiting for pictures, 0…1."""
+        return self.waited / self.seconds if self.seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values for a checkpoint."""
+        return asdict(self)
+
 
 def renew_batchnorm(
-    network: torch.nn.Module,
-    loader: DataLoader[Batch],
+    network: nn.Module,
+    images: Iterable[torch.Tensor],
     *,
     device: torch.device,
     check_stop: Callable[[], None],
@@ -66,86 +95,173 @@ def renew_batchnorm(
     between two batches ends it with the averages of those seen.
     """
 
-    def images() -> Iterator[torch.Tensor]:
-        for number, batch in enumerate(itertools.islice(loader, batches)):
+    def checked() -> Iterator[torch.Tensor]:
+        for number, batch in enumerate(itertools.islice(images, batches)):
             if number:
                 check_stop()
-            if len(batch.labels) > 1:
-                yield batch.images
+            if len(batch) > 1:
+                yield batch
 
-    update_bn(images(), network, device)
+    update_bn(checked(), network, device)
 
 
-def run_epoch(
-    network: torch.nn.Module,
+def bar(title: str, total: int, *, quiet: bool) -> Any:
+    """Return a progress bar over batches; a log file gets a line now and then."""
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=title,
+        unit="batch",
+        leave=False,
+        disable=quiet,
+        dynamic_ncols=terminal,
+        delay=0 if terminal else 30,
+        mininterval=0.3 if terminal else 30,
+    )
+
+
+def train_epoch(
+    learner: Learner,
     loader: DataLoader[Batch],
     title: str,
+    totals: Totals,
     *,
-    device: torch.device,
-    check_stop: Callable[[], None],
-    optimizer: torch.optim.Optimizer | None = None,
-) -> Totals:
-    """Go through the pictures once: train with an optimizer, measure without one.
+    after_step: Callable[[int], None],
+) -> None:
+    """Go through the pictures once and train.
 
     Args:
-        network: images (N, 3, S, S) to logits (N, classes).
-        loader: what gives the batches.
+        learner: what is trained.
+        loader: gives the batches that are left of the epoch.
         title: what the progress bar shows.
-        device: where the network is.
-        check_stop: called with each batch before it is used; what it raises ends the pass.
-        optimizer: updates the weights; None to measure only.
+        totals: what the epoch measured so far; is added to.
+        after_step: called after each step with the number of batches used so far in this call;
+            what it raises ends the pass.
 
     Raises:
-        LossError: the loss is not finite; the weights are as before that batch.
+        LossError: the loss was not finite, three times in a row or in the whole epoch.
         DataError: not one picture could be used.
     """
-    training = optimizer is not None
-    network.train(training)
+    used = 0
+    with bar(title, len(loader), quiet=not learner.ranks.first) as progress:
+        batches = iter(loader)
+        while True:
+            started = time.perf_counter()
+            step = list(itertools.islice(batches, learner.recipe.accumulate))
+            ready = time.perf_counter()
+            if not step:
+                break
+            outcome = learner.learn(step)
+            used += len(step)
+            totals.pictures += outcome.pictures
+            totals.loss_sum += outcome.loss
+            totals.right += outcome.right
+            totals.skipped += outcome.skipped
+            totals.undecodable += [line for batch in step for line in batch.undecodable]
+            totals.seconds += time.perf_counter() - started
+            totals.waited += ready - started
+            progress.update(len(step))
+            if totals.pictures:
+                progress.set_postfix_str(
+                    f"loss {totals.loss:.4f}, accuracy {totals.accuracy:.4f}, {speed(totals)}",
+                    refresh=False,
+                )
+            after_step(used)
+    if not totals.pictures:
+        if totals.skipped:
+            raise LossError(f"the loss was not finite in all {totals.skipped} steps of an epoch")
+        raise DataError("not one picture could be used: " + "; ".join(totals.undecodable[:3]))
+
+
+def speed(totals: Totals) -> str:
+    """Say how fast a pass was and what limits it."""
+    limit = "input" if totals.input_share > INPUT_BOUND else "compute"
+    return (
+        f"{totals.images_per_second:.1f} images/s, {limit}-bound "
+        f"({totals.input_share:.0%} waiting for input)"
+    )
+
+
+@torch.no_grad()
+def measure(
+    learner: Learner,
+    loader: DataLoader[Batch],
+    inputs: ToInput,
+    title: str,
+    *,
+    check_stop: Callable[[], None],
+) -> Totals:
+    """Measure the judged model: mean loss without margins, and accuracy.
+
+    Each process measures its part; all get the sum. `check_stop` is called before each batch.
+
+    Raises:
+        DataError: not one picture could be used.
+    """
+    model = learner.judged.eval()
     totals = Totals()
-    loss_sum, right = 0.0, 0
+    sums = torch.zeros(3, dtype=torch.float64)
     started = time.perf_counter()
-    terminal = sys.stderr.isatty()
-    with (
-        torch.set_grad_enabled(training),
-        tqdm(
-            total=len(loader.sampler),  # type: ignore[arg-type]
-            desc=title,
-            unit="img",
-            leave=False,
-            dynamic_ncols=terminal,
-            # A log file wants a line now and then.
-            delay=0 if terminal else 30,
-            mininterval=0.3 if terminal else 30,
-        ) as bar,
-    ):
-        for batch in loader:
-            check_stop()
-            totals.undecodable += batch.undecodable
-            bar.update(len(batch.labels) + len(batch.undecodable))
-            # BatchNorm has nothing to normalise in a batch of one.
-            if len(batch.labels) < (2 if training else 1):
-                continue
-            images = batch.images.to(device, non_blocking=True)
-            labels = batch.labels.to(device, non_blocking=True)
-            logits = network(images)
-            loss = cross_entropy(logits, labels)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise LossError(f"the loss became {value}")
-            if optimizer is not None:
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-            totals.pictures += len(labels)
-            loss_sum += value * len(labels)
-            right += int((logits.argmax(dim=1) == labels).sum())
-            bar.set_postfix_str(
-                f"loss {loss_sum / totals.pictures:.4f}, accuracy {right / totals.pictures:.4f}",
-                refresh=False,
-            )
+    for batch in _shown(loader, title, learner.ranks, check_stop):
+        totals.undecodable += batch.undecodable
+        if not len(batch.labels):
+            continue
+        labels = batch.labels.to(learner.device, non_blocking=True)
+        with learner.autocast():
+            losses, logits = model(inputs(batch.images, batch.draws), labels)
+        right = (logits.argmax(dim=1) == labels).sum()
+        sums += torch.tensor([len(labels), losses.double().sum().item(), right.item()])
+    totals.seconds = time.perf_counter() - started
+    # One process after the other adds up in the same order as one alone nearly would.
+    pictures, totals.loss_sum, right_sum = (sum(part) for part in zip(*learner.ranks.gather(
+        sums.tolist()), strict=True))  # fmt: skip
+    totals.pictures, totals.right = round(pictures), round(right_sum)
     if not totals.pictures:
         raise DataError("not one picture could be used: " + "; ".join(totals.undecodable[:3]))
-    totals.loss = loss_sum / totals.pictures
-    totals.accuracy = right / totals.pictures
-    totals.seconds = time.perf_counter() - started
     return totals
+
+
+@torch.no_grad()
+def tar(
+    learner: Learner,
+    loader: DataLoader[Batch],
+    inputs: ToInput,
+    title: str,
+    *,
+    check_stop: Callable[[], None],
+) -> float:
+    """Measure TAR at FAR `TAR_FAR` over all pairs of the pictures, which show strangers.
+
+    Raises:
+        DataError: there are no pairs of both kinds.
+    """
+    backbone = learner.judged.backbone.eval()
+    vectors = [np.empty((0, 1), np.float32)]
+    labels: list[int] = []
+    for batch in _shown(loader, title, learner.ranks, check_stop):
+        if len(batch.labels):
+            with learner.autocast():
+                features = backbone(inputs(batch.images, batch.draws))
+            vectors.append(normalize(features.float()).cpu().numpy())
+            labels += batch.labels.tolist()
+    found = [part for parts in learner.ranks.gather(vectors[1:]) for part in parts]
+    names = [str(label) for part in learner.ranks.gather(labels) for label in part]
+    pairs = all_pairs(np.concatenate(found), names) if found else None
+    if pairs is None or not len(pairs.genuine) or not len(pairs.impostor):
+        raise DataError("the identities held out have no two pictures each that can be used")
+    if not np.isfinite(np.concatenate(found)).all():
+        return 0.0
+    same = np.arange(len(pairs.genuine) + len(pairs.impostor)) < len(pairs.genuine)
+    curve = roc(np.concatenate([pairs.genuine, pairs.impostor]), same)
+    return float(np.interp(TAR_FAR, curve.far, curve.tar))
+
+
+def _shown(
+    loader: DataLoader[Batch], title: str, ranks: Ranks, check_stop: Callable[[], None]
+) -> Iterator[Batch]:
+    """Yield the batches under a progress bar."""
+    with bar(title, len(loader), quiet=not ranks.first) as progress:
+        for batch in loader:
+            check_stop()
+            progress.update()
+            yield batch

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+import torch
+from torch import nn
 
 from facesync.errors import DownloadError, FileError, ModelError
 from facesync.faces.torch_model import State, load_state, new_network, read_checkpoint
 from facesync.faces.weights import vggface2_path, vggface2_state
-
-if TYPE_CHECKING:
-    import torch
+from facesync.training.heads import Head, new_head
 
 INSTEAD = "or train from scratch with --weights none (much slower, less accurate)"
 
@@ -50,15 +51,91 @@ def starting_state(weights: str, *, offline: bool = False) -> tuple[State, str]:
     return state, f"VGGFace2 weights ({path})"
 
 
-def new_classifier(num_classes: int, state: State, source: str) -> torch.nn.Module:
-    """Build an InceptionResnetV1 with `num_classes` outputs and load `state` where it fits.
+class Classifier(nn.Module):
+    """A backbone and the head that it is trained with.
 
-    Parts that `state` lacks, such as the classifier itself, keep their random weights.
+    Attributes:
+        backbone: images, float32 (N, 3, S, S), to features (N, 512), whose direction is the
+            embedding.
+        head: features and labels to losses and logits; see `facesync.training.heads`.
+    """
+
+    def __init__(self, backbone: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(
+        self, images: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return losses (N,) and logits (N, classes)."""
+        losses, logits = self.head(self.backbone(images), labels)
+        return losses, logits
+
+    def state(self) -> State:
+        """Return all weights under InceptionResnetV1's names: the head is `logits.*`."""
+        head = {f"logits.{key}": value for key, value in self.head.state_dict().items()}
+        return {**self.backbone.state_dict(), **head}
+
+    def load(self, state: State, source: str) -> None:
+        """Take the weights of `state`; the head's where they are of this head.
+
+        Raises:
+            ModelError: another architecture, missing parts, or values that are not finite.
+        """
+        load_state(self.backbone, state, source)
+        head = {
+            key.removeprefix("logits."): value
+            for key, value in state.items()
+            if key.startswith("logits.")
+        }
+        own = self.head.state_dict()
+        if {key: value.shape for key, value in head.items()} == {
+            key: value.shape for key, value in own.items()
+        }:
+            if not all(bool(torch.isfinite(value).all()) for value in head.values()):
+                raise ModelError(f"{source} is damaged: its classifier is not finite")
+            self.head.load_state_dict(head)
+
+    def names(self) -> list[str]:
+        """Return the names of all parameters, as `state` has them."""
+        return [
+            *(name for name, _ in self.backbone.named_parameters()),
+            *(f"logits.{name}" for name, _ in self.head.named_parameters()),
+        ]
+
+
+def new_classifier(
+    num_classes: int,
+    state: State,
+    source: str,
+    *,
+    loss: str = "softmax",
+    dropout: float = 0.6,
+    **head: Any,
+) -> Classifier:
+    """Build an InceptionResnetV1 with a head and load `state` where it fits.
+
+    Parts that `state` lacks, such as the head itself, keep their random weights.
+
+    Args:
+        num_classes: how many identities.
+        state: weights, or empty.
+        source: where they are from, for messages.
+        loss: names the head.
+        dropout: share of the features that is dropped in training.
+        head: options of `facesync.training.heads.Head`.
 
     Raises:
         ModelError: `state` is of another architecture, or holds values that are not finite.
     """
-    network = new_network(num_classes)
+    backbone = new_network(num_classes)
+    classifier: nn.Linear = backbone.logits  # type: ignore[assignment]
+    backbone.logits = nn.Identity()
+    for module in backbone.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
+    model = Classifier(backbone, new_head(loss, num_classes, classifier.in_features, **head))
     if state:
-        load_state(network, state, source)
-    return network
+        model.load(state, source)
+    return model

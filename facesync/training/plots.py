@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facesync.files import replacing
+from facesync.training.settings import TAR_FAR
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,6 +50,11 @@ def draw_curves(history: History) -> Figure:
         ):
             values = history.column(f"{part}_{measure}")
             axes.plot(epochs, values, marker="o", color=colour, label=f"{name} {values[-1]:.4f}")
+        if measure == "acc" and any(value is not None for value in history.column("val_tar")):
+            # matplotlib leaves a gap where a value is not a number.
+            tars = [math.nan if value is None else value for value in history.column("val_tar")]
+            named = f"strangers' TAR at FAR {TAR_FAR:g}: {tars[-1]:.4f}"
+            axes.plot(epochs, tars, marker="s", color="tab:green", label=named)
         for number, start in enumerate(starts):
             label = "continued" if number == 0 else None
             axes.axvline(start, linestyle="--", color="grey", linewidth=1, label=label)

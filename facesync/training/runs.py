@@ -5,33 +5,48 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from facesync.cli import pick_device
-from facesync.errors import DataError, FileError, ModelError
-from facesync.faces.crops import ALIGNED_112, SQUARE
+from facesync.devices import Ranks, ranks
+from facesync.errors import DataError, FileError, ModelError, UsageError
+from facesync.faces.crops import ALIGNED_112, SQUARE, CropSpec
 from facesync.files import replacing
-from facesync.training.batches import SplitData, load_split, seed_everything
+from facesync.training.batches import EpochOrder, SplitData, load_split, seed_everything
+from facesync.training.board import check_installed
 from facesync.training.checkpoint import (
     BEST_NAME,
     FINAL_NAME,
+    RUN_FOLDER,
     Checkpoint,
     load_checkpoint,
     restore_optimizer,
+    run_checkpoints,
 )
 from facesync.training.fit import Run, fit
 from facesync.training.history import HISTORY_NAME, History, load_history
-from facesync.training.model import new_classifier, starting_state
-from facesync.training.settings import ContinueSettings, TrainSettings
-from facesync.training.transforms import strong_transform, train_transform
+from facesync.training.imprint import imprint
+from facesync.training.learner import Learner, largest_batch
+from facesync.training.loop import Totals
+from facesync.training.model import Classifier, new_classifier, starting_state
+from facesync.training.settings import (
+    RESUMABLE,
+    SELECT,
+    ContinueSettings,
+    Recipe,
+    TrainSettings,
+)
+from facesync.training.transforms import ToInput
 
 log = logging.getLogger(__name__)
 
 CROP_SPECS = {spec.kind: spec for spec in (ALIGNED_112, SQUARE)}
+SPLIT_SETTINGS = ("seed", "min_images", "max_images", "holdout_identities")
+LOSS_SETTINGS = ("loss", "margin", "scale", "pictures_per_identity")
 
 
 def train(settings: TrainSettings) -> bool:
@@ -43,53 +58,42 @@ def train(settings: TrainSettings) -> bool:
     Raises:
         FaceSyncError: one line on what is wrong with the settings, the data or the weights.
     """
-    device = pick_device(settings.device)
-    if not settings.overwrite:
-        _refuse_to_replace(
-            settings.output,
-            "go on with continue_training.py, replace it with "
-            "--overwrite, or choose another --output",
+    _check(settings, settings.holdout_identities)
+    with ranks(pick_device(settings.device)) as (group, device):
+        under_way = _under_way(settings, settings.output, "train") if settings.resume else None
+        if not under_way and not settings.overwrite:
+            _refuse_to_replace(
+                settings.output,
+                "go on with continue_training.py, replace it with "
+                "--overwrite, or choose another --output",
+            )
+        _check_writable(settings.output)
+        group.wait()
+        if not settings.data.exists():  # before 107 MB of weights are downloaded for nothing
+            raise DataError(f"{settings.data}: no such folder or pack")
+        # The weights first: to look through a large data set takes long, to miss a file does not.
+        if under_way:
+            state, source = under_way.state, str(under_way.path)
+        else:
+            state, source = _starting_weights(settings, group)
+        data = load_split(
+            settings.data, **{name: getattr(settings, name) for name in SPLIT_SETTINGS}
         )
-    _check_writable(settings.output)
-    if not settings.data.exists():  # before 107 MB of weights are downloaded for nothing
-        raise DataError(f"{settings.data}: no such folder or pack")
-    # The weights first: to look through a large data set takes long, to miss a file does not.
-    state, source = starting_state(settings.weights, offline=settings.offline)
-    if state:
-        log.info("Starting from %s", source)
-    else:
-        log.warning(
-            "WARNING: --weights none: training FROM SCRATCH. Every layer starts from random "
-            "numbers; useful accuracy needs hundreds of thousands of pictures and many epochs."
-        )
-    data = load_split(settings.data, settings.seed, settings.min_images, settings.max_images)
-    seed_everything(settings.seed, epochs_done=0)
-    crop = CROP_SPECS[settings.crop]
-    network = new_classifier(len(data.label_map), state, source).to(device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr)
-    scheduler = torch.optim.lr_scheduler.StepLR(
-        optimizer, settings.lr_step, gamma=settings.lr_gamma
-    )
-    return fit(
-        Run(
-            network=network,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            data=data,
-            transform=train_transform(crop),
-            crop=crop,
-            settings=_plain(asdict(settings)),
-            history=History(),
-            epochs_done=0,
-            epochs=settings.epochs,
-            output=settings.output,
-            best_accuracy=None,
-            device=device,
-            batch_size=settings.batch_size,
-            workers=settings.workers,
-            from_scratch=not state,
-        )
-    )
+        if under_way:
+            data = _as_before(under_way, data)
+        seed_everything(settings.seed, 0)
+        model = _model(settings, asdict(settings), len(data.label_map), state, source, group)
+        run = _new_run(
+            settings, model, data, device, group,
+            crop=CROP_SPECS[settings.crop], script="train", loss=asdict(settings),
+            output=settings.output, from_scratch=not state,
+        )  # fmt: skip
+        if under_way:
+            _go_on(run, under_way)
+        elif settings.imprint:
+            imprint(run.learner, data, run.crop, settings.workers)
+        _draw_apart(run, settings.seed, 0, fresh=not under_way)
+        return fit(run)
 
 
 def continue_training(settings: ContinueSettings) -> bool:
@@ -101,55 +105,192 @@ def continue_training(settings: ContinueSettings) -> bool:
     Raises:
         FaceSyncError: one line on what is wrong with the settings, the data or the checkpoint.
     """
-    device = pick_device(settings.device)
-    start = load_checkpoint(settings.model)
-    network = new_classifier(start.num_classes, start.state, str(start.path)).to(device)
     output = settings.output or settings.model.parent
-    if not _same_folder(output, settings.model.parent):
-        _refuse_to_replace(output, "choose another --output")
-    _check_writable(output)
-    history = _known_history(start)
-    best_accuracy = _best_accuracy(output, history)
-    # The split stays as it was: by default everything that makes it comes from the checkpoint.
-    made_by: dict[str, int] = {
-        "seed": _known(settings.seed, start.split or {}, "seed"),
-        "min_images": _known(settings.min_images, start.settings, "min_images"),
-        "max_images": _known(settings.max_images, start.settings, "max_images"),
-    }
-    data = _as_before(start, load_split(settings.data, **made_by))
-    epochs_done = max(start.epoch, history.last_epoch())
-    seed_everything(made_by["seed"], epochs_done)
-    optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr)
-    # Its averages alone: a saved learning rate would take the place of the new one.
-    if not restore_optimizer(optimizer, start.optimizer_state):
-        log.warning("%s holds no optimizer state that fits; starting a fresh one", start.path)
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimizer, patience=settings.lr_patience, factor=settings.lr_factor
-    )
-    log.info("Going on from %s, trained up to epoch %d", start.path, start.epoch)
-    if best_accuracy is None and start.accuracy is not None:
-        # The model to beat; so the best one is there also when no epoch is better.
-        _copy(start.path, output / BEST_NAME)
-        best_accuracy = start.accuracy
-    return fit(
-        Run(
-            network=network,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            data=data,
-            transform=strong_transform(start.crop),
-            crop=start.crop,
-            settings=_plain({**asdict(settings), "output": output, **made_by}),
-            history=history,
-            epochs_done=epochs_done,
-            epochs=settings.epochs,
-            output=output,
-            best_accuracy=best_accuracy,
-            device=device,
-            batch_size=settings.batch_size,
-            workers=settings.workers,
+    with ranks(pick_device(settings.device)) as (group, device):
+        under_way = _under_way(settings, output, "continue") if settings.resume else None
+        start = under_way or load_checkpoint(settings.model)
+        # The split and the loss stay as they were: what makes them comes from the checkpoint.
+        before: dict[str, Any] = {
+            name: _known(getattr(settings, name, None), start.settings, name)
+            for name in SPLIT_SETTINGS
+        }
+        loss = {
+            name: start.settings.get(name, getattr(TrainSettings, name)) for name in LOSS_SETTINGS
+        }
+        loss["loss"] = start.loss
+        _check(settings, before["holdout_identities"])
+        model = _model(settings, loss, start.num_classes, start.state, str(start.path), group)
+        if not _same_folder(output, settings.model.parent) and not under_way:
+            _refuse_to_replace(output, "choose another --output")
+        _check_writable(output)
+        group.wait()
+        history = start.history if under_way else _known_history(start)
+        column = SELECT[settings.select]
+        best = None if under_way else _best(output, history, column)
+        data = _as_before(start, load_split(settings.data, **before))
+        run = _new_run(
+            settings, model, data, device, group,
+            crop=start.crop, script="continue", loss=loss, output=output, **before,
+        )  # fmt: skip
+        epochs_done = max(start.epoch, history.last_epoch())
+        seed_everything(before["seed"], epochs_done)
+        if under_way:
+            _go_on(run, under_way)
+        else:
+            run.history = history
+            run.first_epoch = run.epochs_done = epochs_done
+            # Its averages alone: a saved rate would take the place of the new one.
+            if not restore_optimizer(run.learner.optimizer, run.learner.optimizer_names(), start):
+                log.warning(
+                    "%s holds no optimizer state that fits; starting a fresh one", start.path
+                )
+            log.info("Going on from %s, trained up to epoch %d", start.path, start.epoch)
+            reached = {"val_acc": start.accuracy, "val_tar": start.tar}[column]
+            if best is None and reached is not None:
+                # The model to beat; so the best one is there also when no epoch is better.
+                if group.first:
+                    _copy(start.path, output / BEST_NAME)
+                best = reached
+            run.best = best
+        _draw_apart(run, before["seed"], epochs_done, fresh=not under_way)
+        return fit(run)
+
+
+def _check(settings: Recipe, holdout: float) -> None:
+    """Find settings that do not go together, before anything is opened."""
+    if settings.select == "tar" and not holdout:
+        raise UsageError("--select tar needs --holdout-identities, say 5%")
+    if settings.tensorboard:
+        check_installed()
+
+
+def _starting_weights(settings: TrainSettings, group: Ranks) -> tuple[dict[str, Any], str]:
+    """Find the weights to start from; one process downloads them for all of a machine."""
+    if not group.first:
+        group.wait()
+    state, source = starting_state(settings.weights, offline=settings.offline)
+    if group.first:
+        group.wait()
+        if state:
+            log.info("Starting from %s", source)
+        else:
+            log.warning(
+                "WARNING: --weights none: training FROM SCRATCH. Every layer starts from random "
+                "numbers; useful accuracy needs hundreds of thousands of pictures and many epochs."
+            )
+    return state, source
+
+
+def _model(
+    settings: Recipe, loss: dict[str, Any], classes: int, state: Any, source: str, group: Ranks
+) -> Classifier:
+    """Build the network with the head of a loss."""
+    return new_classifier(
+        classes, state, source,
+        loss=loss["loss"], margin=loss["margin"], scale=loss["scale"], ranks=group,
+        dropout=settings.dropout, label_smoothing=settings.label_smoothing,
+    )  # fmt: skip
+
+
+def _new_run(
+    settings: Recipe,
+    model: Classifier,
+    data: SplitData,
+    device: torch.device,
+    group: Ranks,
+    *,
+    crop: CropSpec,
+    script: str,
+    loss: dict[str, Any],
+    output: Path,
+    from_scratch: bool = False,
+    **more: Any,
+) -> Run:
+    """Put a run together, at its start."""
+    inputs = ToInput(crop, settings.augment, device)
+    order = EpochOrder(
+        data.train, data.seed, settings.batch_size or 0, shuffle=True, ranks=group,
+        groups=[data.labels[i] for i in data.train] if loss["loss"] == "triplet" else None,
+        group_size=loss["pictures_per_identity"],
+    )  # fmt: skip
+    if settings.batch_size is None:
+        order.batch_size = largest_batch(model, settings, inputs, device=device, ranks=group)
+        if group.first:
+            log.info("--batch-size auto: %d", order.batch_size)
+    learner = Learner(model, settings, inputs, device=device, ranks=group)
+    if order.batch_size < 2 * group.size:
+        raise UsageError(
+            f"--batch-size {order.batch_size} gives {group.size} processes fewer than two pictures "
+            f"each; at least {2 * group.size}"
         )
-    )
+    learner.schedule.steps_per_epoch = -(-order.batches // settings.accumulate)
+    kept = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    kept |= {**loss, **more, "output": output, "batch_size": order.batch_size}
+    return Run(
+        learner=learner, order=order, data=data, crop=crop, loss=loss["loss"], recipe=settings,
+        script=script, settings=_plain(kept), history=History(), first_epoch=0, output=output,
+        best=None, device=device, ranks=group, from_scratch=from_scratch,
+    )  # fmt: skip
+
+
+def _draw_apart(run: Run, seed: int, epochs_done: int, *, fresh: bool) -> None:
+    """Let the processes differ in what they draw for dropout, after they drew the same weights."""
+    if fresh and run.ranks.rank:
+        seed_everything(seed, epochs_done, run.ranks.rank)
+
+
+def _under_way(settings: Recipe, output: Path, script: str) -> Checkpoint | None:
+    """Return the newest checkpoint of the run that was stopped in a folder, or None.
+
+    Raises:
+        UsageError: the run was started with other settings.
+    """
+    found = run_checkpoints(output)
+    if not found:
+        log.info("%s has no run to go on with; starting one", output)
+        return None
+    start = load_checkpoint(found[-1])
+    if start.run is None or start.run.get("script") != script:
+        log.info("the run in %s is none of this script; starting one", output / RUN_FOLDER)
+        return None
+    now = _plain(asdict(settings))
+    for name, value in now.items():
+        saved = start.settings.get(name)
+        # What was left to the checkpoint or to this machine was decided when the run started.
+        if name in RESUMABLE or value is None or value == saved:
+            continue
+        raise UsageError(
+            f"{_option(name)} is {value}, but the run in {output} was started with {saved}; give "
+            "the same options, or start another run without --resume"
+        )
+    return start
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _go_on(run: Run, start: Checkpoint) -> None:
+    """Put a run where the checkpoint was taken."""
+    saved = start.run or {}
+    learner = run.learner
+    if not restore_optimizer(learner.optimizer, learner.optimizer_names(), start) and saved["step"]:
+        raise ModelError(f"{start.path} cannot be gone on from: its optimizer's state does not fit")
+    learner.load_state_dict(saved, str(start.path))
+    try:
+        run.first_epoch, run.epochs_done = int(saved["first_epoch"]), int(saved["epochs_done"])
+        run.batch, run.best = int(saved["batch"]), saved["best"]
+        run.totals = Totals(**saved["totals"])
+        run.epochs_without = int(saved["epochs_without"])
+        run.from_scratch = bool(saved["from_scratch"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{start.path} cannot be gone on from: {error!r:.100}") from error
+    run.history, run.resumed, run.kept = start.history, True, run_checkpoints(run.output)
+    if run.ranks.first:
+        log.info(
+            "Going on from %s: %d epochs and %d batches are done",
+            start.path, run.epochs_done, run.batch,
+        )  # fmt: skip
 
 
 def _same_folder(one: Path, other: Path) -> bool:
@@ -158,9 +299,14 @@ def _same_folder(one: Path, other: Path) -> bool:
 
 def _refuse_to_replace(folder: Path, instead: str) -> None:
     """Raise where a folder holds a model; hours of work are not replaced unasked."""
-    for name in (BEST_NAME, FINAL_NAME):
-        if (folder / name).exists():
-            raise FileError(f"{folder / name} is already there; {instead}")
+    for path in (folder / BEST_NAME, folder / FINAL_NAME):
+        if path.exists():
+            raise FileError(f"{path} is already there; {instead}")
+    if run_checkpoints(folder):
+        raise FileError(
+            f"{folder / RUN_FOLDER} is of a run that was not finished; go on with --resume, or "
+            f"{instead}"
+        )
 
 
 def _check_writable(folder: Path) -> None:
@@ -189,19 +335,20 @@ def _known_history(start: Checkpoint) -> History:
     return start.history
 
 
-def _best_accuracy(output: Path, history: History) -> float | None:
+def _best(output: Path, history: History, column: str) -> float | None:
     """Return what the best model in the output folder reached, None where there is none."""
     path = output / BEST_NAME
     if not path.exists():
         return None
-    accuracy = load_checkpoint(path).accuracy
-    return history.best_accuracy() if accuracy is None else accuracy
+    best = load_checkpoint(path)
+    reached = {"val_acc": best.accuracy, "val_tar": best.tar}[column]
+    return history.best(column) if reached is None else reached
 
 
-def _known(given: int | None, saved: dict[str, Any], name: str) -> int:
+def _known(given: Any, saved: dict[str, Any], name: str) -> Any:
     """Return a setting: as given, else as saved, else train_model.py's default."""
     value = saved.get(name, getattr(TrainSettings, name)) if given is None else given
-    if not isinstance(value, int) or value < 0:
+    if not isinstance(value, int | float) or value < 0:
         raise ModelError(f"the model's {name} is {value!r:.60}, not a number")
     return value
 
@@ -238,8 +385,8 @@ def _as_before(start: Checkpoint, data: SplitData) -> SplitData:
             f"({start.split.get('pictures')} pictures then, {now['pictures']} now), and would be "
             f"measured on what it was trained on; {again}"
         )
-    identities = {label: name for name, label in data.label_map.items()}
-    labels = [start.label_map[identities[label]] for label in data.labels]
+    turned = {label: start.label_map[name] for name, label in data.label_map.items()}
+    labels = [turned.get(label, label) for label in data.labels]
     return replace(data, labels=labels, label_map=start.label_map)
 
 

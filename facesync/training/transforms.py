@@ -1,59 +1,48 @@
 """From a picture of a data set to the network's input, with what augments it on the way.
 
-Every way ends in `CropSpec.tensor`, the one that serving uses too.
+A worker process decodes and resizes as serving does; the rest happens to the whole batch on the
+device. Without augmentation the result is what `CropSpec.array` gives, bit for bit.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-from torchvision import transforms
+import torch
 
-from facesync.faces.crops import CropSpec
-
-if TYPE_CHECKING:
-    import torch
-    from PIL import Image
-
-GREY = 127
-"""What a rotation leaves empty is filled with the middle of the range, not with black."""
+from facesync.faces.crops import CropSpec, resize
+from facesync.training.augment import Augmentation
 
 
-class FaceTransform:
-    """Picture to the network's input after some augmentation.
+def sized(image_rgb: np.ndarray, crop: CropSpec) -> torch.Tensor:
+    """Turn a picture, uint8 RGB (height, width, 3), into uint8 (3, S, S)."""
+    return torch.from_numpy(resize(image_rgb, crop.input_size).transpose(2, 0, 1).copy())
 
-    Random draws come from torch's global generator. Can be pickled, for worker processes.
+
+class ToInput:
+    """Pictures as they come from the loader to the network's input.
+
+    Args:
+        crop: what the pictures are.
+        preset: of `facesync.training.augment`.
+        device: where the network is.
     """
 
-    def __init__(self, crop: CropSpec, *augmentation: torch.nn.Module) -> None:
-        self.crop = crop
-        self.augment = transforms.Compose(augmentation)
+    def __init__(self, crop: CropSpec, preset: str, device: torch.device) -> None:
+        self.crop, self.device = crop, device
+        self.augment = Augmentation(preset)
 
-    def __call__(self, picture: Image.Image) -> torch.Tensor:
-        """Turn a PIL picture (RGB) into float32 (3, S, S)."""
-        return self.crop.tensor(np.asarray(self.augment(picture)))
+    def __call__(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        """Augment and normalise.
 
+        Args:
+            images: uint8 (N, 3, S, S), RGB.
+            draws: float32 (N, DRAWS), the random numbers of each picture.
 
-def validation_transform(crop: CropSpec) -> FaceTransform:
-    """Resize and normalise, as in use."""
-    return FaceTransform(crop)
-
-
-def train_transform(crop: CropSpec) -> FaceTransform:
-    """Mirror every second picture; resize, normalise."""
-    return FaceTransform(crop, transforms.RandomHorizontalFlip())
-
-
-def strong_transform(crop: CropSpec) -> FaceTransform:
-    """Turn by up to 10 degrees, cut off up to a fifth, mirror, change the colours."""
-    bilinear = transforms.InterpolationMode.BILINEAR
-    return FaceTransform(
-        crop,
-        transforms.RandomRotation(10, interpolation=bilinear, fill=GREY),
-        transforms.RandomResizedCrop(
-            crop.input_size, scale=(0.8, 1.0), ratio=(0.95, 1.05), interpolation=bilinear
-        ),
-        transforms.RandomHorizontalFlip(),
-        transforms.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
-    )
+        Returns:
+            float32 (N, 3, S, S) on the device, in the layout that convolutions are fastest in.
+        """
+        images = images.to(self.device, non_blocking=True)
+        draws = draws.to(self.device, non_blocking=True)
+        varied = self.augment(images, draws)
+        values = (varied.float() - self.crop.mean) / self.crop.std
+        return values.contiguous(memory_format=torch.channels_last)

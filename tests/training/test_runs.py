@@ -18,7 +18,7 @@ import train_model
 from facesync.data.left_out import list_path, write_list
 from facesync.errors import DownloadError
 from facesync.pickles import load_plain, save_plain
-from facesync.training import fit, loop, model
+from facesync.training import fit, model
 from facesync.training.loop import Totals
 from facesync.training.stopping import Stopped
 from tests.training.stand_ins import TinyNetwork, draw_identity, forks, posix
@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.usefixtures("tiny"), forks]
 
 WRITTEN = {
     "best_face_model.pth",
+    "checkpoints",
     "final_face_model.pth",
     "label_map.pkl",
     "settings.json",
@@ -52,6 +53,10 @@ def history(folder: Path) -> dict:
 
 def checkpoint(path: Path) -> dict:
     return torch.load(path, weights_only=True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def edit(path: Path, **values: object) -> None:
@@ -218,7 +223,7 @@ def test_an_output_that_cannot_be_written_is_told_before_the_long_work(tmp_path,
 def test_a_full_disk_is_one_line_and_the_earlier_files_stay(
     trained, pictures, one_line, monkeypatch
 ):
-    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    before = contents(trained)
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -226,7 +231,7 @@ def test_a_full_disk_is_one_line_and_the_earlier_files_stay(
     monkeypatch.setattr("facesync.files.os.fsync", full)
     assert go_on(trained / "best_face_model.pth", pictures) == 1
     assert "No space left on device" in one_line()
-    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
+    assert contents(trained) == before
 
 
 def test_a_loss_that_is_not_finite_says_what_to_do_and_keeps_the_last_good_model(
@@ -235,15 +240,15 @@ def test_a_loss_that_is_not_finite_says_what_to_do_and_keeps_the_last_good_model
     before = (trained / "best_face_model.pth").read_bytes()
     options = ["--lr", 1e30, "--epochs", 3]
     assert go_on(trained / "best_face_model.pth", pictures, *options) == 1
-    assert re.search(r"loss became .* lower --lr \(it was 1e\+30\)", one_line())
+    assert re.search(r"not finite.* lower --lr \(it was 1e\+30\).*best_face_model", one_line())
     assert (trained / "best_face_model.pth").read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
-        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried"), "--batch-size 4"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "--batch-size 4"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried"), "not even a batch of 2 fits"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not even a batch of 2 fits"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus"), "--workers 0"),
     ],
     ids=["cuda", "cpu", "worker"],
@@ -252,7 +257,7 @@ def test_errors_of_torch_become_advice(tmp_path, pictures, one_line, monkeypatch
     def fail(*values: object) -> None:
         raise error
 
-    monkeypatch.setattr(loop, "cross_entropy", fail)
+    monkeypatch.setattr(TinyNetwork, "forward", fail)
     assert train(pictures, tmp_path / "m") == 1
     assert advice in one_line()
 
@@ -261,7 +266,7 @@ def test_an_unknown_error_of_torch_keeps_its_traceback(tmp_path, pictures, monke
     def fail(*values: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(loop, "cross_entropy", fail)
+    monkeypatch.setattr(TinyNetwork, "forward", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         train(pictures, tmp_path / "m")
 
@@ -310,13 +315,13 @@ def test_continuing_starts_from_the_weights_and_the_averages(trained, pictures, 
     saved = checkpoint(model)
     seen = {}
 
-    def look(network, loader, title, *, optimizer=None, **other):
-        first = next(iter(optimizer.state.values()))
-        seen.update(state=network.state_dict(), step=float(first["step"]))
-        seen["lr"] = optimizer.param_groups[0]["lr"]
+    def look(learner, *values, **others):
+        first = next(iter(learner.optimizer.state.values()))
+        seen.update(state=learner.model.state(), step=float(first["step"]))
+        seen["lr"] = learner.optimizer.param_groups[0]["lr"]
         raise Stopped
 
-    monkeypatch.setattr(fit, "run_epoch", look)
+    monkeypatch.setattr(fit, "train_epoch", look)
     assert go_on(model, pictures) == 130
     assert all(torch.equal(seen["state"][k], v) for k, v in saved["model_state_dict"].items())
     assert seen["step"] == 4  # two epochs of two batches
@@ -330,8 +335,8 @@ def test_a_fresh_optimizer_is_said(trained, pictures, capsys):
 
 
 def test_the_rate_falls_when_the_validation_loss_does_not(trained, pictures, monkeypatch):
-    flat = Totals(pictures=4, loss=1.0, accuracy=0.5, seconds=1.0)
-    monkeypatch.setattr(fit, "run_epoch", lambda *values, **others: flat)
+    flat = Totals(pictures=4, loss_sum=4.0, right=2, seconds=1.0)
+    monkeypatch.setattr(fit, "measure", lambda *values, **others: flat)
     options = ["--lr-patience", 1, "--lr-factor", 0.1, "--epochs", 5]
     assert go_on(trained / "final_face_model.pth", pictures, *options) == 0
     # The first epoch is the best; two more without a better one, and it is cut.
@@ -357,13 +362,14 @@ def test_a_damaged_best_model_is_not_replaced(trained, pictures, one_line):
 
 def test_another_output_gets_everything_and_the_model_to_beat(trained, pictures, tmp_path):
     edit(trained / "best_face_model.pth", accuracy=1.0)
-    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    before = contents(trained)
     output = tmp_path / "more"
     assert go_on(trained / "best_face_model.pth", pictures, "--output", output) == 0
     assert {path.name for path in output.iterdir()} == WRITTEN
-    assert (output / "best_face_model.pth").read_bytes() == before["best_face_model.pth"]
+    best = (output / "best_face_model.pth").read_bytes()
+    assert best == before[str(trained / "best_face_model.pth")]
     assert history(output)["epoch"] == [1, 2, 3]
-    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
+    assert contents(trained) == before
 
 
 def test_another_output_with_a_model_is_refused(trained, pictures, tmp_path, one_line):
@@ -375,14 +381,21 @@ def test_another_output_with_a_model_is_refused(trained, pictures, tmp_path, one
 
 @pytest.fixture
 def passes(monkeypatch) -> list:
-    """Collect (loader, epoch of its order, is it training) of each pass instead of doing it."""
+    """Collect (loader, epoch of its order, augmentation or None) of each pass, before it is done."""
     seen: list = []
 
-    def look(network, loader, title, *, optimizer=None, **other):
-        seen.append((loader, loader.sampler.epoch, optimizer is not None))
-        return Totals(pictures=4, loss=1.0, accuracy=0.5, seconds=1.0)
+    def look(name):
+        original = getattr(fit, name)
 
-    monkeypatch.setattr(fit, "run_epoch", look)
+        def pass_through(learner, loader, *values, **others):
+            inputs = learner.inputs if name == "train_epoch" else values[0]
+            seen.append((loader, loader.batch_sampler.epoch, inputs.augment.preset))
+            return original(learner, loader, *values, **others)
+
+        monkeypatch.setattr(fit, name, pass_through)
+
+    look("train_epoch")
+    look("measure")
     return seen
 
 
@@ -395,19 +408,14 @@ def test_the_classes_stay_the_models_own_whatever_their_order(trained, pictures,
     for loader, _, _ in passes:
         batch = next(iter(loader))
         data = loader.dataset.data
-        wanted = [turned[data.faces.names[i][0]] for i, _ in list(loader.sampler)]
-        assert batch.labels.tolist() == wanted[: len(batch.labels)]
+        wanted = [turned[data.faces.names[i][0]] for i, _ in next(iter(loader.batch_sampler))]
+        assert batch.labels.tolist() == wanted
 
 
 def test_each_epoch_has_its_own_order_and_only_training_is_augmented(trained, pictures, passes):
     assert go_on(trained / "final_face_model.pth", pictures, "--epochs", 2) == 0
-    assert [(epoch, training) for _, epoch, training in passes if training] == [
-        (3, True),
-        (4, True),
-    ]
-    for loader, _, training in passes:
-        transform = loader.dataset.transform
-        assert bool(transform.augment.transforms) is training
+    seen = [(epoch, preset) for _, epoch, preset in passes]
+    assert seen == [(3, "strong"), (0, "none"), (4, "strong"), (0, "none")]
 
 
 # What going on refuses
@@ -542,9 +550,7 @@ def test_a_stopped_training_is_saved_and_can_be_continued(tmp_path, pictures, ca
     folder = tmp_path / "m"
     assert train(pictures, folder, "--epochs", 4) == 130
     out = capsys.readouterr().out
-    assert "Stopped after 1 of 4 epochs" in out
-    assert f"continue_training.py --model {folder / 'final_face_model.pth'}" in out
-    assert "--epochs 3" in out
+    assert "Stopped after 1 of 4 epochs" in out and "with --resume" in out
     final = checkpoint(folder / "final_face_model.pth")
     assert (final["epoch"], final["interrupted"], final["accuracy"]) == (1, True, None)
     assert history(folder)["epoch"] == [1]
@@ -565,7 +571,7 @@ def test_stopped_before_the_first_epoch_ended(tmp_path, pictures, monkeypatch):
         raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "run_epoch", stop)
+        patch.setattr(fit, "train_epoch", stop)
         assert train(pictures, tmp_path / "m") == 130
     assert checkpoint(tmp_path / "m" / "final_face_model.pth")["epoch"] == 0
     assert go_on(tmp_path / "m" / "final_face_model.pth", pictures) == 0

@@ -9,7 +9,8 @@ import pytest
 
 import continue_training
 import train_model
-from facesync.training.settings import ContinueSettings, TrainSettings
+from facesync.training.options import continue_settings, train_settings
+from facesync.training.settings import PRESETS, ContinueSettings, TrainSettings
 
 NEEDED = {
     train_model: ["--data", "d"],
@@ -17,19 +18,48 @@ NEEDED = {
 }
 
 
-@pytest.mark.parametrize(
+BOTH = pytest.mark.parametrize(
     ("script", "settings"),
-    [
-        (train_model, TrainSettings(data=Path("d"))),
-        (continue_training, ContinueSettings(data=Path("d"), model=Path("m.pth"))),
-    ],
+    [(train_model, train_settings), (continue_training, continue_settings)],
     ids=["train", "continue"],
 )
-def test_options_and_settings_have_the_same_names_and_defaults(script, settings):
-    options = vars(script.build_parser().parse_args(NEEDED[script]))
-    assert options == {
-        field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)
-    }
+
+
+@BOTH
+def test_every_setting_is_an_option_and_no_option_is_more(script, settings):
+    actions = {action.dest for action in script.build_parser()._actions} - {"help"}
+    wanted = settings(script.build_parser(), NEEDED[script])
+    assert actions == {field.name for field in dataclasses.fields(wanted)}
+
+
+@BOTH
+def test_what_is_not_given_is_the_settings_default(script, settings):
+    made = settings(script.build_parser(), NEEDED[script])
+    for field in dataclasses.fields(made):
+        if field.default is not dataclasses.MISSING:
+            assert getattr(made, field.name) == field.default, field.name
+
+
+def test_a_preset_gives_way_to_what_is_given():
+    parser = train_model.build_parser
+    best = train_settings(parser(), ["--data", "d", "--preset", "best"])
+    assert best.loss == PRESETS["best"]["loss"] != TrainSettings.loss
+    assert best.select == "tar" and best.holdout_identities == 0.05
+    options = ["--data", "d", "--preset", "best", "--loss", "softmax", "--no-imprint"]
+    given = train_settings(parser(), [*options, "--batch-size", "auto"])
+    assert (given.loss, given.imprint, given.batch_size) == ("softmax", False, None)
+    assert given.ema == best.ema
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_name_settings_only(preset):
+    TrainSettings(data=Path("d"), **PRESETS[preset])
+
+
+@pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("0.05", 0.05), ("0", 0.0)])
+def test_the_share_of_strangers_may_be_in_percent(text, share):
+    given = ["--data", "d", "--holdout-identities", text]
+    assert train_settings(train_model.build_parser(), given).holdout_identities == share
 
 
 def test_the_defaults_are_the_recipe():
@@ -45,7 +75,12 @@ def test_the_defaults_are_the_recipe():
     [
         ["--batch-size", "1"],
         ["--epochs", "0"],
+        ["--batch-size", "some"],
         ["--lr", "0"],
+        ["--ema", "1"],
+        ["--clip-norm", "-1"],
+        ["--schedule", "train"],
+        ["--keep", "0"],
         ["--lr", "nan"],
         ["--lr", "fast"],
         ["--workers", "-1"],

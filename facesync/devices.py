@@ -1,0 +1,78 @@
+"""Where a training runs: one process or several that torchrun started, and the short formats."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """One process of several that train together, or the only one.
+
+    Attributes:
+        rank: number of this process, from 0.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes and prints."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Wait until all processes have come as far."""
+        if self.size > 1:
+            torch.distributed.barrier()
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Add a tensor up over the processes, in place."""
+        if self.size > 1:
+            torch.distributed.all_reduce(values)
+        return values
+
+    def gather(self, value: T) -> list[T]:
+        """Return what each process holds, in their order; plain values only."""
+        if self.size == 1:
+            return [value]
+        found: list[T | None] = [None] * self.size
+        torch.distributed.all_gather_object(found, value)
+        return found  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def ranks(device: torch.device) -> Iterator[tuple[Ranks, torch.device]]:
+    """Join the other processes that torchrun started, if it did.
+
+    Yields:
+        This process among them, and its own device: each has a card of its own.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        yield Ranks(), device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size()), device
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def short_format(device: torch.device) -> torch.dtype | None:
+    """Return the short format that pays on a device: bf16, else fp16 on CUDA, else none."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else None

@@ -1,0 +1,48 @@
+"""Class weights that need no learning: each identity's mean direction.
+
+Random class weights send random gradients into a network that already tells faces apart, and it
+forgets how. The mean of an identity's features is a classifier at once (Qi et al., "Low-Shot
+Learning with Imprinted Weights", arXiv:1712.07136), and what is trained from there on is better.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import normalize
+
+from facesync.faces.crops import CropSpec
+from facesync.training.batches import EpochOrder, SplitData, make_loader
+from facesync.training.learner import Learner
+from facesync.training.loop import bar
+from facesync.training.transforms import ToInput
+
+BATCH_SIZE = 32
+
+
+@torch.no_grad()
+def imprint(learner: Learner, data: SplitData, crop: CropSpec, workers: int) -> None:
+    """Set the head's weights to the mean direction of each identity's training pictures.
+
+    Weights keep the mean length that the head gave them; an identity without a usable picture
+    keeps its own.
+    """
+    model, ranks = learner.model, learner.ranks
+    model.eval()
+    weight = model.head.weight
+    sums = torch.zeros_like(weight)
+    inputs = ToInput(crop, "none", learner.device)
+    order = EpochOrder(data.train, data.seed, BATCH_SIZE * ranks.size, shuffle=False, ranks=ranks)
+    loader = make_loader(data, crop, order, workers=workers, device=learner.device)
+    with bar("mean features", len(loader), quiet=not ranks.first) as progress:
+        for batch in loader:
+            if len(batch.labels):
+                with learner.autocast():
+                    features = model.backbone(inputs(batch.images, batch.draws))
+                labels = batch.labels.to(learner.device)
+                sums.index_add_(0, labels, normalize(features.float()))
+            progress.update()
+    ranks.sum(sums)
+    seen = sums.norm(dim=1, keepdim=True) > 0
+    length = weight.norm(dim=1).mean()
+    weight.copy_(torch.where(seen, normalize(sums) * (length if length > 0 else 1.0), weight))
+    learner.judged.head.load_state_dict(model.head.state_dict())

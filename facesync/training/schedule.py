@@ -1,0 +1,96 @@
+"""How the learning rates change, and which weights have which."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from facesync.training.settings import Recipe
+
+
+def parameter_groups(backbone: nn.Module, head: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return AdamW's groups: backbone and head, each with and without weight decay.
+
+    BatchNorm's weights and all biases are spared: pulling them to zero gains nothing
+    (He et al., arXiv:1812.01187).
+    """
+    groups = []
+    for module, lr in (
+        (backbone, recipe.backbone_lr or recipe.lr),
+        (head, recipe.lr),
+    ):
+        weights = list(module.parameters())
+        decayed = [weight for weight in weights if weight.ndim > 1]
+        spared = [weight for weight in weights if weight.ndim <= 1]
+        for part, decay in ((decayed, recipe.weight_decay), (spared, 0.0)):
+            if part:
+                groups.append({"params": part, "lr": lr, "weight_decay": decay})
+    return groups
+
+
+class Schedule:
+    """Sets the learning rates before each step: warm-up times the shape times the cuts.
+
+    Args:
+        optimizer: its groups' rates are the highest ones.
+        recipe: `schedule` is `step`, `plateau`, `cosine` or `constant`.
+
+    Attributes:
+        steps_per_epoch: optimizer's steps in an epoch; whoever knows the batches sets it.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, recipe: Recipe) -> None:
+        self.optimizer = optimizer
+        self.recipe = recipe
+        self.steps_per_epoch = 1
+        self.highest = [group["lr"] for group in optimizer.param_groups]
+        self.cuts = 1.0
+        self.lowest_loss = math.inf
+        self.bad_epochs = 0
+
+    def set_rates(self, step: int) -> None:
+        """Set the rates of a step, counted from 0."""
+        factor = self.cuts * self._shape(step)
+        if step < self.recipe.warmup_steps:
+            factor *= (step + 1) / self.recipe.warmup_steps
+        for group, highest in zip(self.optimizer.param_groups, self.highest, strict=True):
+            group["lr"] = highest * factor
+
+    def _shape(self, step: int) -> float:
+        recipe = self.recipe
+        if recipe.schedule == "step":
+            return recipe.lr_gamma ** (step // self.steps_per_epoch // recipe.lr_step)
+        if recipe.schedule == "cosine":
+            steps = self.steps_per_epoch * recipe.epochs
+            done = (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps)
+            return 0.5 * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0)))
+        return 1.0
+
+    def end_epoch(self, loss: float) -> None:
+        """Take note of an epoch's validation loss; `plateau` cuts the rates where it stalls.
+
+        As torch's ReduceLROnPlateau: an epoch counts as better when it is so by a ten-thousandth.
+        """
+        if self.recipe.schedule != "plateau":
+            return
+        if loss < self.lowest_loss * (1 - 1e-4):
+            self.lowest_loss, self.bad_epochs = loss, 0
+        else:
+            self.bad_epochs += 1
+        if self.bad_epochs > self.recipe.lr_patience:
+            self.cuts *= self.recipe.lr_factor
+            self.bad_epochs = 0
+
+    def state_dict(self) -> dict[str, float]:
+        """Return what `load_state_dict` takes."""
+        return {
+            "cuts": self.cuts, "lowest_loss": self.lowest_loss, "bad_epochs": self.bad_epochs
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on where another schedule of the same recipe was."""
+        self.cuts, self.lowest_loss = float(state["cuts"]), float(state["lowest_loss"])
+        self.bad_epochs = int(state["bad_epochs"])
