@@ -26,7 +26,7 @@ from facesync import cli
 from facesync.data.datasets import FaceDataset
 from facesync.distillation.faces import aligned_face
 from facesync.errors import FaceSyncError
-from facesync.evaluation.metrics import best_threshold, roc
+from facesync.evaluation.metrics import Roc, best_threshold, roc
 from facesync.evaluation.protocols import read_lfw_pairs
 from facesync.evaluation.similarities import all_pairs
 from facesync.faces.crops import ALIGNED_112, BOX, SQUARE
@@ -98,13 +98,18 @@ def on_celeba(model: FaceModel, data: Path) -> str:
     """Measure a model on the pack's held-out identities: TAR at FAR 1e-2 and 1e-3, EER."""
     aligned = held_out_celeba(data)
     crops = [model.crop.cut(picture, aligned_face(112)) for _, picture in aligned]
-    found = all_pairs(model.embed_crops(crops), [name.split("/")[0] for name, _ in aligned])
-    curve = roc(
+    curve = curve_of(model.embed_crops(crops), [name.split("/")[0] for name, _ in aligned])
+    rates = "   ".join(f"{np.interp(far, curve.far, curve.tar):.4f}" for far in (1e-2, 1e-3))
+    return f"{rates}   {curve.eer:.4f}"
+
+
+def curve_of(vectors: np.ndarray, identities: Sequence[str]) -> Roc:
+    """Return the ROC over all pairs of some pictures."""
+    found = all_pairs(vectors, identities)
+    return roc(
         np.concatenate([found.genuine, found.impostor]),
         np.arange(len(found.genuine) + len(found.impostor)) < len(found.genuine),
     )
-    rates = "   ".join(f"{np.interp(far, curve.far, curve.tar):.4f}" for far in (1e-2, 1e-3))
-    return f"{rates}   {curve.eer:.4f}"
 
 
 def served_otherwise(choice: str, data: Path) -> None:
