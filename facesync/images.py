@@ -51,6 +51,8 @@ def read_image_rgb(source: Path | str | bytes) -> np.ndarray:
                     f"{name}: {picture.width} x {picture.height} is too large; "
                     f"save it with fewer than {MAX_PIXELS // 1_000_000} million pixels"
                 )
+            if _is_upright_jpeg(data) and picture.mode == "RGB":
+                return np.asarray(picture)  # the others' copies take as long as the decoding
             turned = ImageOps.exif_transpose(picture)
             return np.asarray(_to_rgb(turned))
     except UnidentifiedImageError as error:
@@ -66,6 +68,11 @@ def read_image_rgb(source: Path | str | bytes) -> np.ndarray:
         Image.DecompressionBombWarning,
     ) as error:
         raise PictureError(f"{name}: damaged picture ({error})") from error
+
+
+def _is_upright_jpeg(data: bytes) -> bool:
+    """Whether the bytes are a JPEG that says nothing of an orientation."""
+    return data[:2] == b"\xff\xd8" and b"Exif\0" not in data and b"ns.adobe.com" not in data
 
 
 def _to_rgb(picture):  # type: ignore[no-untyped-def]

@@ -250,7 +250,12 @@ def collate(samples: list[Sample]) -> Batch:
     """Make a batch of the pictures that could be decoded."""
     good = [sample for sample in samples if not isinstance(sample, str)]
     return Batch(
-        images=torch.stack([image for image, _, _ in good]) if good else torch.empty(0),
+        # Colours last, as decoded: the layout that convolutions are fastest in.
+        images=(
+            torch.stack([image for image, _, _ in good]).permute(0, 3, 1, 2)
+            if good
+            else torch.empty(0)
+        ),
         labels=torch.tensor([label for _, label, _ in good], dtype=torch.int64),
         draws=torch.from_numpy(np.stack([each for _, _, each in good])) if good else torch.empty(0),
         undecodable=[sample for sample in samples if isinstance(sample, str)],

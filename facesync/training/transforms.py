@@ -14,8 +14,8 @@ from facesync.training.augment import Augmentation
 
 
 def sized(image_rgb: np.ndarray, crop: CropSpec) -> torch.Tensor:
-    """Turn a picture, uint8 RGB (height, width, 3), into uint8 (3, S, S)."""
-    return torch.from_numpy(resize(image_rgb, crop.input_size).transpose(2, 0, 1).copy())
+    """Turn a picture, uint8 RGB (height, width, 3), into uint8 (S, S, 3)."""
+    return torch.from_numpy(np.require(resize(image_rgb, crop.input_size), requirements="W"))
 
 
 class ToInput:

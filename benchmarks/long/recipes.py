@@ -1,7 +1,7 @@
 """The two presets of train_model.py on the same pictures, for several seeds: docs/recipes.md.
 
-    python -m benchmarks.recipes                     # 2 epochs, 3 seeds: some 90 minutes a core
-    python -m benchmarks.recipes --epochs 1 --seeds 42 --max-images 10
+    python -m benchmarks.long.recipes                     # 2 epochs, 3 seeds: some 90 minutes a core
+    python -m benchmarks.long.recipes --epochs 1 --seeds 42 --max-images 10
 
 Each run is train_model.py as a user runs it. A fifth of the identities is never trained on;
 closed-set accuracy is that of the validation pictures, TAR is taken on the identities held out, at

@@ -1,0 +1,126 @@
+"""Pictures ready to train on: from a pack, from folders, and the obvious way, in one run.
+
+    python -m benchmarks.loader
+    python -m benchmarks.loader --workers 0 --rounds 5
+
+The obvious way lists the folders, opens one picture at a time with Pillow, enlarges it, mirrors
+half of them and makes floats of it with torchvision's transforms. All three give the same batches
+of 160 x 160 faces; ours are bytes, which the device turns into floats. The pictures are the CelebA
+pack of the shared data, or drawn ones where it is not there.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from benchmarks.conversion import draw_pictures, numbered
+from benchmarks.material import shared_data
+from facesync import cli
+from facesync.data.conversion import convert_pack
+from facesync.data.recordio import write_pack
+from facesync.faces.crops import ALIGNED_112
+from facesync.training.batches import EpochOrder, load_split, make_loader
+
+BATCH_SIZE = 64
+DRAWN = 4000
+EPOCHS = 3
+
+
+class PlainFolder(Dataset[tuple[torch.Tensor, int]]):
+    """Pictures the obvious way: list the folders, open with Pillow, transform one by one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pictures = [
+            (str(file), label)
+            for label, identity in enumerate(sorted(os.listdir(folder)))
+            if (folder / identity).is_dir()
+            for file in sorted((folder / identity).iterdir())
+        ]
+        self.transform = transforms.Compose(
+            [
+                transforms.Resize((160, 160)),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize([0.5] * 3, [0.5] * 3),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        path, label = self.pictures[index]
+        with Image.open(path) as picture:
+            return self.transform(picture.convert("RGB")), label
+
+
+def plain_loader(folder: Path, batch_size: int, workers: int) -> DataLoader[Any]:
+    """Return the loader of the obvious way."""
+    return DataLoader(PlainFolder(folder), batch_size, shuffle=True, num_workers=workers)
+
+
+def our_loader(data: Path, batch_size: int, workers: int) -> DataLoader[Any]:
+    """Return the loader that train_model.py uses, over all pictures."""
+    split = load_split(data, 42, 1, 2**31)
+    indices = [*split.train, *split.validation]
+    order = EpochOrder(indices, 42, batch_size, shuffle=True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return make_loader(split, ALIGNED_112, order, workers=workers, device=device)
+
+
+def drawn_pack(folder: Path) -> Path:
+    """Write a pack of drawn pictures."""
+    return write_pack(folder / "drawn", numbered(draw_pictures(), DRAWN)).parent
+
+
+def speed(loader: DataLoader[Any]) -> float:
+    """Pictures a second over some epochs, the start of the workers included."""
+    started = time.perf_counter()
+    count = sum(len(batch[1]) for _ in range(EPOCHS) for batch in loader)
+    return count / (time.perf_counter() - started)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--workers", type=int, default=2, metavar="N")
+    parser.add_argument("--rounds", type=cli.positive_int, default=3, metavar="N")
+    args = parser.parse_args(argv)
+    data = shared_data()
+    with tempfile.TemporaryDirectory() as temporary:
+        pack = drawn_pack(Path(temporary)) if data is None else data / "celeba_pack"
+        folder = Path(temporary) / "pictures"
+        convert_pack(pack, folder)
+        loaders: dict[str, Callable[[], DataLoader[Any]]] = {
+            "the obvious way": lambda: plain_loader(folder, BATCH_SIZE, args.workers),
+            "ours, folders": lambda: our_loader(folder, BATCH_SIZE, args.workers),
+            "ours, the pack": lambda: our_loader(pack, BATCH_SIZE, args.workers),
+        }
+        speeds: dict[str, list[float]] = {way: [] for way in loaders}
+        for number in range(args.rounds + 1):
+            for way, make in loaders.items():
+                found = speed(make())
+                if number:  # the first round warms the disk's cache
+                    speeds[way].append(found)
+    plain = statistics.median(speeds["the obvious way"])
+    print(f"{args.workers} workers, batches of {BATCH_SIZE}; {EPOCHS} epochs, medians of {args.rounds} rounds")
+    for way, found in speeds.items():
+        median = statistics.median(found)
+        print(f"{way:<16} {median:8.0f} pictures/s   {median / plain:.1f} x")
+    return cli.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(cli.guarded(main)())

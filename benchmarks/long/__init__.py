@@ -1,0 +1,1 @@
+"""Benchmarks that take an hour or more; `make bench` leaves them out."""
