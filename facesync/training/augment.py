@@ -30,7 +30,7 @@ COVER_CHANCE = 0.2
 COVER_SHARE = (0.03, 0.2)  # share of the area: a hand, glasses, at most half a mask
 COVER_SHAPE = (0.6, 3.0)  # width over height: what covers faces is mostly wide
 LIGHT_CHANCE = 0.8
-BRIGHTNESS = (0.55, 1.5)  # an evening's room to a window's light; beyond, faces clip to one colour
+BRIGHTNESS = (0.5, 1.35)  # a room in the evening to a window's light; more burns faces white
 CONTRAST = (0.7, 1.3)  # haze and backlight to a hard camera curve
 SATURATION = (0.5, 1.4)  # webcams in the dark are pale, phones are vivid
 HUE = math.radians(8)  # more makes skin green
@@ -179,7 +179,9 @@ def _covered(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
 
     columns = inside((share * shape).sqrt(), drawn["cover_x"])
     rows = inside((share / shape).sqrt(), drawn["cover_y"])
-    covered = _each(drawn["cover"] < COVER_CHANCE) & (rows[:, None, :, None] & columns[:, None, None])
+    covered = _each(drawn["cover"] < COVER_CHANCE) & (
+        rows[:, None, :, None] & columns[:, None, None]
+    )
     colour = 255 * torch.stack([drawn[f"cover_{c}"] for c in ("red", "green", "blue")], dim=1)
     colour = torch.where(drawn["cover_grey"][:, None] < 0.5, float(GREY), colour)
     return torch.where(covered, colour[:, :, None, None], images)
@@ -203,8 +205,10 @@ def _lit(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
     matrix = gain[:, :, None] * (from_ycc @ chroma.view(-1, 3, 3) @ to_ycc)
     # About mid-grey and not the picture's mean, so that a pixel depends on itself alone.
     offset = GREY * (1 - contrast)
-    return torch.baddbmm(offset[:, None, None], matrix, images.flatten(2)).clamp_(0, 255).view_as(
-        images
+    return (
+        torch.baddbmm(offset[:, None, None], matrix, images.flatten(2))
+        .clamp_(0, 255)
+        .view_as(images)
     )
 
 
@@ -221,8 +225,10 @@ def _softened(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
     sigma = side * _log_between(BLUR, drawn["sigma"]) * (drawn["blur"] < BLUR_CHANCE)
     shake = SHAKE * _signed(drawn["shake"])
     sigmas = torch.stack([sigma * (1 + shake), sigma * (1 - shake)], dim=1).clamp(min=0.01)
-    squares = (at[:, None] - at) ** 2
-    blur = torch.exp(squares * (-0.5 / sigmas**2)[:, :, None, None])
+    # One curve for all rows, of which each sees another stretch.
+    distance = torch.arange(1 - side, side, device=images.device)
+    curve = torch.exp(distance**2 * (-0.5 / sigmas**2)[:, :, None])
+    blur = curve.unfold(2, side, 1).flip(2)
     blur /= blur.sum(3, keepdim=True)  # at the edge, of what lies inside
 
     coarse = drawn["coarse"] < COARSE_CHANCE
@@ -266,9 +272,7 @@ def jpeg(images: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
     return (from_ycc @ ycc.flatten(2)).round_().clamp_(0, 255).view_as(ycc)[..., :side, :side]
 
 
-def _requantised(
-    channels: torch.Tensor, steps: torch.Tensor, dct: torch.Tensor
-) -> torch.Tensor:
+def _requantised(channels: torch.Tensor, steps: torch.Tensor, dct: torch.Tensor) -> torch.Tensor:
     """Round the frequencies of each 8 x 8 block to multiples of `steps`, (N, 1, 8, 8).
 
     Args:
