@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if number:  # the first round warms the disk's cache
                     speeds[way].append(found)
     plain = statistics.median(speeds["the obvious way"])
-    print(f"{args.workers} workers, batches of {BATCH_SIZE}; {EPOCHS} epochs, medians of {args.rounds} rounds")
+    print(f"{args.workers} workers, batches of {BATCH_SIZE}, {EPOCHS} epochs; {args.rounds} rounds")
     for way, found in speeds.items():
         median = statistics.median(found)
         print(f"{way:<16} {median:8.0f} pictures/s   {median / plain:.1f} x")

@@ -1,6 +1,6 @@
 """The two presets of train_model.py on the same pictures, for several seeds: docs/recipes.md.
 
-    python -m benchmarks.long.recipes                     # 2 epochs, 3 seeds: some 90 minutes a core
+    python -m benchmarks.long.recipes             # 2 epochs, 3 seeds: an hour and a half
     python -m benchmarks.long.recipes --epochs 1 --seeds 42 --max-images 10
 
 Each run is train_model.py as a user runs it. A fifth of the identities is never trained on;

@@ -381,7 +381,7 @@ def test_another_output_with_a_model_is_refused(trained, pictures, tmp_path, one
 
 @pytest.fixture
 def passes(monkeypatch) -> list:
-    """Collect (loader, epoch of its order, augmentation or None) of each pass, before it is done."""
+    """Collect (loader, epoch of its order, augmentation) of each pass, before it is done."""
     seen: list = []
 
     def look(name):
