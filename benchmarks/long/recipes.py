@@ -1,7 +1,7 @@
 """The two presets of train_model.py on the same pictures, for several seeds: docs/recipes.md.
 
-    python -m benchmarks.long.recipes             # 2 epochs, 3 seeds: an hour and a half
-    python -m benchmarks.long.recipes --epochs 1 --seeds 42 --max-images 10
+    python -m benchmarks.long.recipes             # 2 epochs, 3 seeds: about an hour on one core
+    python -m benchmarks.long.recipes --epochs 1 --seeds 42 --max-images 5
 
 Each run is train_model.py as a user runs it. A fifth of the identities is never trained on;
 closed-set accuracy is that of the validation pictures, TAR is taken on the identities held out, at
@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--epochs", type=cli.positive_int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
-    parser.add_argument("--max-images", type=cli.positive_int, default=15, help="of an identity")
+    parser.add_argument("--max-images", type=cli.positive_int, default=8, help="of an identity")
     parser.add_argument("--lfw-folds", type=cli.positive_int, default=2)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmark_output" / "recipes")
     args = parser.parse_args(argv)
