@@ -34,7 +34,7 @@ BRIGHTNESS = (0.5, 1.35)  # a room in the evening to a window's light; more burn
 CONTRAST = (0.7, 1.3)  # haze and backlight to a hard camera curve
 SATURATION = (0.5, 1.4)  # webcams in the dark are pale, phones are vivid
 HUE = math.radians(8)  # more makes skin green
-TINT = 0.12  # lamplight or shade that the white balance has missed: red up, blue down
+TINT = 0.1  # lamplight or shade that the white balance has missed: red up, blue down
 GREY_CHANCE = 0.08  # old photographs, infrared cameras
 BLUR_CHANCE = 0.25
 BLUR = (0.003, 0.018)  # sigma as a share of the side: 0.5 to 3 of 160 pixels
@@ -144,7 +144,7 @@ def _strong(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
 
 def _placed(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
-    """Turn, zoom, stretch, shift and mirror; what comes from outside is grey."""
+    """Turn (clockwise), zoom, stretch, shift, mirror; what comes from outside is grey."""
     placed = drawn["place"] < PLACE_CHANCE
     turn = placed * TURN * _signed(drawn["turn"])
     zoom = torch.where(placed, _log_between(ZOOM, drawn["zoom"]), 1)
@@ -266,7 +266,10 @@ def jpeg(images: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
     # Minus 128, the middle, in all channels: 128 levels down for luma, where chroma is already.
     ycc = (to_ycc @ padded.round().flatten(2)).view_as(padded).round_()
     luma = _requantised(ycc[:, :1] - 128, steps[:, :1], dct) + 128
-    chroma = _requantised(F.avg_pool2d(ycc[:, 1:], 2).round_(), steps[:, 1:], dct)
+    # As libjpeg rounds: halves down and up by turns.
+    up = 0.25 + 0.25 * (torch.arange(padded.shape[-1] // 2, device=images.device) % 2)
+    halved = F.avg_pool2d(ycc[:, 1:], 2).add_(up).floor_()
+    chroma = _requantised(halved, steps[:, 1:], dct)
     chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear")
     ycc = torch.cat([luma, chroma], dim=1)
     return (from_ycc @ ycc.flatten(2)).round_().clamp_(0, 255).view_as(ycc)[..., :side, :side]
