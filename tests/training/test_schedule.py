@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -68,7 +69,7 @@ def test_cosine_falls_from_the_highest_rate_to_almost_nothing():
     found = rates(schedule(25, schedule="cosine", epochs=4), 100)
     assert found[0] == 0.1 and found[50] == pytest.approx(0.05)
     assert found[-1] < 0.1 / 1000
-    assert all(one > other for one, other in zip(found, found[1:], strict=False))
+    assert all(one > other for one, other in itertools.pairwise(found))
 
 
 def test_constant_leaves_the_rate():
