@@ -200,8 +200,9 @@ class Triplet(Head):
             0, labels, torch.ones_like(unit[:, 0])
         )
         self.ranks.sum(sums)
-        seen = self.ranks.sum(count)[:, None] > 0
-        self.weight.copy_(torch.where(seen, self.weight + self.MOMENTUM * sums, self.weight))
+        count = self.ranks.sum(count)[:, None]
+        moved = self.weight.lerp(sums / count.clamp(min=1), self.MOMENTUM)
+        self.weight.copy_(torch.where(count > 0, moved, self.weight))
 
 
 HEADS: dict[str, type[Head]] = {

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from facesync.devices import Ranks, short_format
-from facesync.errors import FaceSyncError, ModelError
+from facesync.errors import FaceSyncError, ModelError, UsageError
 from facesync.training.augment import DRAWS
 from facesync.training.batches import Batch
 from facesync.training.memory import fitting_batch_size
@@ -66,6 +66,9 @@ class Learner:
         inputs: batches to the network's input.
         device: where it runs.
         ranks: the processes that train together.
+
+    Raises:
+        UsageError: the recipe trains the head alone at first, and the head has nothing to train.
     """
 
     def __init__(
@@ -77,6 +80,8 @@ class Learner:
         device: torch.device,
         ranks: Ranks,
     ) -> None:
+        if recipe.freeze_steps and not list(model.head.parameters()):
+            raise UsageError("--freeze-steps trains class weights alone, and this loss has none")
         if recipe.sync_batchnorm and ranks.size > 1:
             model.backbone = with_synchronised_batchnorm(model.backbone)
         if recipe.checkpoint_activations:
@@ -131,6 +136,7 @@ class Learner:
         counts = self.counts(batches)
         used = [(batch, count) for batch, count in zip(batches, counts, strict=True) if count]
         if not used:
+            self.step += 1  # the schedule counts it in the epoch's steps
             return Outcome()
         outcome = Outcome(pictures=sum(count for _, count in used))
         network = self._ready()
@@ -281,7 +287,9 @@ def largest_batch(
     """
     size = inputs.crop.input_size
     alone = replace(recipe, compile=False, freeze_steps=0)
-    trial = Learner(copy.deepcopy(model), alone, inputs, device=device, ranks=Ranks())
+    tried = copy.deepcopy(model)
+    tried.head.ranks = Ranks()  # the other processes may try more sizes, or fewer
+    trial = Learner(tried, alone, inputs, device=device, ranks=Ranks())
 
     def step(count: int) -> None:
         images = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8)

@@ -210,7 +210,7 @@ def measure(
         with learner.autocast():
             losses, logits = model(inputs(batch.images, batch.draws), labels)
         right = (logits.argmax(dim=1) == labels).sum()
-        sums += torch.tensor([len(labels), losses.double().sum().item(), right.item()])
+        sums += sums.new_tensor([len(labels), losses.double().sum().item(), right.item()])
     totals.seconds = time.perf_counter() - started
     # One process after the other adds up in the same order as one alone nearly would.
     pictures, totals.loss_sum, right_sum = (sum(part) for part in zip(*learner.ranks.gather(
@@ -246,11 +246,12 @@ def tar(
             labels += batch.labels.tolist()
     found = [part for parts in learner.ranks.gather(vectors[1:]) for part in parts]
     names = [str(label) for part in learner.ranks.gather(labels) for label in part]
+    # A network that has come apart tells nobody apart.
+    if not all(np.isfinite(part).all() for part in found):
+        return 0.0
     pairs = all_pairs(np.concatenate(found), names) if found else None
     if pairs is None or not len(pairs.genuine) or not len(pairs.impostor):
         raise DataError("the identities held out have no two pictures each that can be used")
-    if not np.isfinite(np.concatenate(found)).all():
-        return 0.0
     same = np.arange(len(pairs.genuine) + len(pairs.impostor)) < len(pairs.genuine)
     curve = roc(np.concatenate([pairs.genuine, pairs.impostor]), same)
     return float(np.interp(TAR_FAR, curve.far, curve.tar))

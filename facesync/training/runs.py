@@ -274,7 +274,10 @@ def _go_on(run: Run, start: Checkpoint) -> None:
     """Put a run where the checkpoint was taken."""
     saved = start.run or {}
     learner = run.learner
-    if not restore_optimizer(learner.optimizer, learner.optimizer_names(), start) and saved["step"]:
+    optimizer = start.optimizer_state
+    # It is empty still where no step has been taken, or each was left out.
+    unused = isinstance(optimizer, dict) and optimizer.get("state") == {}
+    if not unused and not restore_optimizer(learner.optimizer, learner.optimizer_names(), start):
         raise ModelError(f"{start.path} cannot be gone on from: its optimizer's state does not fit")
     learner.load_state_dict(saved, str(start.path))
     try:

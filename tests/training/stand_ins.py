@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
+
+from facesync.devices import Ranks
+from facesync.faces.crops import ALIGNED_112
+from facesync.training.augment import DRAWS
+from facesync.training.batches import Batch
+from facesync.training.heads import new_head
+from facesync.training.learner import Learner
+from facesync.training.model import Classifier
+from facesync.training.settings import Recipe
+from facesync.training.transforms import ToInput
 
 # Python 3.12 warns of fork() beside threads; DataLoader forks on Linux, and torch has threads.
 forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -42,3 +53,26 @@ class TinyNetwork(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         assert images.shape[1:] == (3, 160, 160)
         return self.logits(self.dropout(self.features(images)))
+
+
+def drawn_batch(count: int, classes: int = 3, seed: int = 0) -> Batch:
+    """Make a batch of pictures of 8 x 8 coloured squares, in turns of each class."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    patterns = np.random.default_rng(100).integers(40, 216, (classes, 3, 8, 8))
+    squares = patterns[labels] + rng.integers(-30, 31, (count, 3, 8, 8))
+    images = squares.repeat(20, axis=2).repeat(20, axis=3).astype(np.uint8)
+    draws = rng.random((count, DRAWS), dtype=np.float32)
+    return Batch(torch.from_numpy(images), torch.from_numpy(labels), torch.from_numpy(draws), [])
+
+
+def tiny_learner(
+    *, loss: str = "softmax", classes: int = 3, head: dict[str, Any] | None = None, **recipe: Any
+) -> Learner:
+    """Make a learner of a `TinyNetwork` that always starts from the same random weights."""
+    torch.manual_seed(0)
+    model = Classifier(TinyNetwork(), new_head(loss, classes, 16, **(head or {})))
+    settings = Recipe(**{"augment": "none", "schedule": "constant", "lr": 0.01, **recipe})
+    cpu = torch.device("cpu")
+    inputs = ToInput(ALIGNED_112, settings.augment, cpu)
+    return Learner(model, settings, inputs, device=cpu, ranks=Ranks())

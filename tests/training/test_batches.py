@@ -1,33 +1,47 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 
 import pytest
 import torch
 
+from facesync.devices import Ranks
 from facesync.errors import DataError
-from facesync.faces.crops import ALIGNED_112
+from facesync.faces.crops import ALIGNED_112, SQUARE
+from facesync.training.augment import DRAWS
 from facesync.training.batches import EpochOrder, Pictures, collate, load_split, make_loader
-from facesync.training.transforms import strong_transform, validation_transform
+from facesync.training.transforms import sized
 from tests.training.stand_ins import draw_identity, forks
 
 
-def load(data, transform=None, train=True, workers=0, epoch=1, batch_size=4):
-    loader, order = make_loader(
-        data,
-        transform or strong_transform(ALIGNED_112),
-        train=train,
-        batch_size=batch_size,
-        workers=workers,
-        device=torch.device("cpu"),
-    )
+def load(data, indices=None, shuffle=True, workers=0, epoch=1, batch_size=4, crop=ALIGNED_112):
+    indices = data.train if indices is None else indices
+    order = EpochOrder(indices, data.seed, batch_size, shuffle=shuffle)
     order.epoch = epoch
-    return list(loader)
+    return list(
+        make_loader(data, crop, order, workers=workers, device=torch.device("cpu"))
+    )  # fmt: skip
+
+
+def order_of(pictures=30, seed=42, batch_size=4, epoch=1, shuffle=True, **more):
+    """Return an epoch's batches of indices."""
+    order = EpochOrder(range(pictures), seed, batch_size, shuffle=shuffle, **more)
+    order.epoch = epoch
+    return [[index for index, _ in batch] for batch in order]
+
+
+def flat(batches):
+    return [index for batch in batches for index in batch]
+
+
+# The split
 
 
 def test_split_is_80_to_20_without_overlap(small_split):
     assert (len(small_split.train), len(small_split.validation)) == (14, 4)
     assert not set(small_split.train) & set(small_split.validation)
+    assert small_split.holdout == []
 
 
 def test_split_is_the_same_from_a_pack(small_split, pack):
@@ -56,32 +70,134 @@ def test_one_picture_an_identity_works(tmp_path):
     assert len(load(data)) == 2
 
 
+def strangers(folder, identities=8, share=0.25, seed=42):
+    for number in range(identities):
+        draw_identity(folder / f"{number}", number, 5)
+    return load_split(folder, seed, min_images=5, max_images=100, holdout_identities=share)
+
+
+def test_identities_set_aside_are_in_no_other_part_and_have_no_class(tmp_path):
+    data = strangers(tmp_path)
+    assert sorted(data.train + data.validation + data.holdout) == list(range(40))
+    assert len(data.holdout) == 10 and len(data.label_map) == 6
+    names = data.faces.class_names
+    aside = {names[data.faces.labels[index]] for index in data.holdout}
+    known = {names[data.faces.labels[index]] for index in data.train + data.validation}
+    assert len(aside) == 2 and not aside & known and known == set(data.label_map)
+    assert {data.labels[index] for index in data.holdout} == {6, 7}
+    assert {data.labels[index] for index in data.train} == set(range(6))
+    for index in data.train + data.validation:
+        assert data.labels[index] == data.label_map[names[data.faces.labels[index]]]
+
+
+def test_who_is_set_aside_depends_on_the_seed_alone(tmp_path):
+    one, again = strangers(tmp_path), strangers(tmp_path)
+    others = [strangers(tmp_path, seed=seed).holdout for seed in range(5)]
+    assert one.holdout == again.holdout and one.labels == again.labels
+    assert any(other != one.holdout for other in others)
+
+
+def test_two_identities_at_least_are_set_aside_and_two_are_left(tmp_path):
+    assert len(strangers(tmp_path, share=0.01).label_map) == 6
+    for number in range(3):
+        draw_identity(tmp_path / "few" / str(number), number, 5)
+    with pytest.raises(DataError, match="3 identities, too few to set some aside"):
+        load_split(tmp_path / "few", 42, 5, 100, holdout_identities=0.1)
+
+
+# The order
+
+
 def test_order_depends_on_seed_and_epoch_and_holds_every_picture():
-    order = EpochOrder(range(30), seed=42, shuffle=True)
     passes = {}
+    order = EpochOrder(range(30), 42, 4, shuffle=True)
     for epoch in (1, 2, 1):
         order.epoch = epoch
         keys = list(order)
-        assert sorted(keys) == [(index, epoch) for index in range(30)]
+        assert [len(batch) for batch in keys] == [4] * 7 + [2] and len(order) == len(keys)
+        assert sorted(flat(keys)) == [(index, epoch) for index in range(30)]
         assert passes.setdefault(epoch, keys) == keys
-    assert [i for i, _ in passes[1]] != [i for i, _ in passes[2]]
-    assert passes[1] != list(EpochOrder(range(30), seed=43, shuffle=True))
-    assert [i for i, _ in EpochOrder([5, 3], seed=42, shuffle=False)] == [5, 3]
+    assert order_of(epoch=1) != order_of(epoch=2)
+    assert order_of(epoch=1) != order_of(epoch=1, seed=43)
+    assert list(EpochOrder([5, 3], 42, 4, shuffle=False)) == [[(5, 0), (3, 0)]]
+
+
+def test_order_is_none_of_folder_order():
+    assert flat(order_of()) != list(range(30)) == flat(order_of(shuffle=False))
+
+
+@pytest.mark.parametrize("done", [0, 1, 5, 7, 8])
+def test_an_epoch_goes_on_after_the_batches_that_are_done(done):
+    whole = order_of()
+    order = EpochOrder(range(30), 42, 4, shuffle=True)
+    order.epoch, order.first = 1, done
+    assert [[index for index, _ in batch] for batch in order] == whole[done:]
+    assert len(order) == 8 - done and order.batches == 8
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("pictures", [24, 30, 31])
+def test_processes_share_each_batch_without_overlap(size, pictures):
+    alone = order_of(pictures, batch_size=12)
+    parts = [order_of(pictures, batch_size=12, ranks=Ranks(rank, size)) for rank in range(size)]
+    assert {len(part) for part in parts} == {len(alone)}  # all take as many steps
+    for batch, *shares in zip(alone, *parts, strict=True):
+        assert flat(shares) == batch
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_groups_put_several_pictures_of_each_identity_into_a_batch():
+    groups = [index // 8 for index in range(80)]  # 10 identities of 8 pictures
+    batches = order_of(80, batch_size=12, groups=groups, group_size=4)
+    assert sorted(flat(batches)) == list(range(80))
+    for batch in batches:
+        for start in range(0, len(batch), 4):
+            assert len({groups[index] for index in batch[start : start + 4]}) == 1
+    assert all(len({groups[index] for index in batch}) > 1 for batch in batches[:-1])
+    again = order_of(80, batch_size=12, groups=groups, group_size=4, epoch=2)
+    assert again != batches
+
+
+def test_groups_that_are_not_whole_come_last_and_none_is_lost():
+    groups = [0] * 7 + [1] * 4 + [2] * 2 + [3] * 9
+    batches = order_of(22, batch_size=8, groups=groups, group_size=4)
+    assert sorted(flat(batches)) == list(range(22))
+    for batch in batches[:2]:  # 0, 1 and 3 have four whole groups
+        assert set(Counter(groups[index] for index in batch).values()) <= {4, 8}
+
+
+# The pictures
 
 
 @forks
 def test_batches_do_not_depend_on_the_number_of_workers(small_split):
     for one, other in zip(load(small_split), load(small_split, workers=2), strict=True):
         assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+        assert torch.equal(one.draws, other.draws)
 
 
-def test_augmentation_differs_between_epochs(small_split):
-    pictures = Pictures(small_split, strong_transform(ALIGNED_112))
-    assert torch.equal(pictures[0, 1][0], pictures[0, 1][0])
-    assert not torch.equal(pictures[0, 1][0], pictures[0, 2][0])
+def test_a_batch_is_bytes_classes_and_draws(small_split):
+    first, *_, last = load(small_split)
+    assert first.images.dtype == torch.uint8 and first.images.shape == (4, 3, 160, 160)
+    assert first.labels.dtype == torch.int64 and first.undecodable == []
+    assert first.draws.dtype == torch.float32 and first.draws.shape == (4, DRAWS)
+    assert len(last.images) == 2  # the rest of 14
 
 
-def test_augmentation_leaves_the_global_generator_alone(small_split):
+def test_pictures_are_those_of_the_data_set(small_split):
+    image, label, _ = Pictures(small_split, SQUARE)[7, 1]
+    assert torch.equal(image, sized(small_split.faces.image_rgb(7), SQUARE))
+    assert label == small_split.labels[7]
+
+
+def test_draws_differ_between_epochs_and_pictures_and_not_between_processes(small_split):
+    pictures, elsewhere = (Pictures(small_split, ALIGNED_112) for _ in range(2))
+    assert (pictures[0, 1][2] == elsewhere[0, 1][2]).all()
+    assert (pictures[0, 1][2] != pictures[0, 2][2]).any()
+    assert (pictures[0, 1][2] != pictures[1, 1][2]).any()
+
+
+def test_loading_leaves_the_global_generator_alone(small_split):
     before = torch.get_rng_state()
     load(small_split)
     assert torch.equal(torch.get_rng_state(), before)
@@ -92,21 +208,29 @@ def test_augmentation_leaves_the_global_generator_alone(small_split):
 def test_undecodable_pictures_are_named_and_not_in_the_batch(pictures, damaged_picture, workers):
     damaged_picture(pictures / "1" / "12.jpg")
     data = load_split(pictures, seed=42, min_images=5, max_images=100)
-    got = load(data, validation_transform(ALIGNED_112), workers=workers)
-    got += load(data, validation_transform(ALIGNED_112), train=False, workers=workers)
+    got = load(data, workers=workers)
+    got += load(data, data.validation, shuffle=False, workers=workers)
     (line,) = [line for batch in got for line in batch.undecodable]
     assert "12.jpg" in line and "\n" not in line
     images = torch.cat([batch.images for batch in got])
-    assert len(images) == 17
-    assert all(image.std() > 0.01 for image in images)  # none is a black square
+    assert len(images) == sum(len(batch.labels) for batch in got) == 17
+    assert all(image.float().std() > 1 for image in images)  # none is a black square
 
 
 def test_a_batch_may_be_all_undecodable():
     batch = collate(["a.jpg: damaged", "b.jpg: damaged"])
-    assert (len(batch.images), len(batch.labels)) == (0, 0)
+    assert (len(batch.images), len(batch.labels), len(batch.draws)) == (0, 0, 0)
     assert batch.undecodable == ["a.jpg: damaged", "b.jpg: damaged"]
 
 
+def test_a_process_may_have_no_part_of_a_batch(small_split):
+    """Two pictures are left for three processes: one of them gets an empty batch."""
+    order = EpochOrder([0, 1], 42, 6, shuffle=False, ranks=Ranks(0, 3))
+    loader = make_loader(small_split, ALIGNED_112, order, workers=0, device=torch.device("cpu"))
+    (batch,) = loader
+    assert len(batch.labels) == 0 and batch.undecodable == []
+
+
 def test_can_be_pickled_for_spawned_workers(small_split):
-    copy = pickle.loads(pickle.dumps(Pictures(small_split, strong_transform(ALIGNED_112))))
+    copy = pickle.loads(pickle.dumps(Pictures(small_split, ALIGNED_112)))
     assert copy[3, 1][0].shape == (3, 160, 160)

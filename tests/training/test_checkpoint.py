@@ -9,7 +9,13 @@ import torch
 from facesync.errors import FaceSyncError, FileError, ModelError
 from facesync.faces.crops import ALIGNED_112, SQUARE
 from facesync.pickles import save_plain
-from facesync.training.checkpoint import load_checkpoint, restore_optimizer, save_checkpoint
+from facesync.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    restore_optimizer,
+    run_checkpoints,
+    save_checkpoint,
+)
 from facesync.training.history import History
 from tests.training.stand_ins import TinyNetwork
 
@@ -37,19 +43,28 @@ def stepped(network, lr=1e-4) -> torch.optim.Adam:
     return optimizer
 
 
+def names(network) -> list[str]:
+    return [name for name, _ in network.named_parameters()]
+
+
 def save(path: Path, network, optimizer, **other) -> None:
     values = {
-        "scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 3),
         "epoch": 1,
+        "model_state_dict": network.state_dict(),
+        "optimizer_state_dict": optimizer.state_dict(),
+        "optimizer_names": names(network),
         "accuracy": 0.4,
+        "tar": 0.3,
         "interrupted": False,
+        "loss": "cosface",
+        "num_classes": 3,
         "label_map": LABEL_MAP,
-        "crop": SQUARE,
+        "crop": SQUARE.to_dict(),
         "split": {"seed": 42, "fingerprint": "abc"},
         "settings": {"min_images": 5},
-        "history": HISTORY,
+        "history": HISTORY.to_dict(),
     }
-    save_checkpoint(path, network=network, optimizer=optimizer, **{**values, **other})
+    save_checkpoint(path, {**values, **other})
 
 
 @pytest.fixture
@@ -78,13 +93,15 @@ def test_what_is_saved_is_loaded(saved, network):
     assert loaded.label_map == LABEL_MAP and loaded.crop == SQUARE
     assert loaded.split == {"seed": 42, "fingerprint": "abc"}
     assert loaded.settings == {"min_images": 5} and loaded.history.rows == HISTORY.rows
+    assert (loaded.tar, loaded.loss, loaded.run) == (0.3, "cosface", None)
+    assert loaded.optimizer_names == names(network)
     for key, value in network.state_dict().items():
         assert torch.equal(loaded.state[key], value)
 
 
 def test_the_file_opens_without_running_code_and_holds_all_there_is_to_know(saved):
     data = torch.load(saved, weights_only=True)
-    assert {"format", "architecture", "scheduler_state_dict", "versions", "interrupted"} < set(data)
+    assert {"format", "architecture", "versions", "interrupted", "optimizer_names"} < set(data)
     assert torch.__version__.startswith(data["versions"]["torch"])
 
 
@@ -93,6 +110,7 @@ def test_older_form_opens_without_a_label_map(older):
     assert (loaded.epoch, loaded.accuracy, loaded.num_classes) == (3, 0.81, 3)
     assert loaded.label_map is None and loaded.split is None and not len(loaded.history)
     assert loaded.crop == ALIGNED_112
+    assert (loaded.loss, loaded.tar, loaded.optimizer_names) == ("softmax", None, None)
 
 
 def test_older_form_takes_the_label_map_beside_it(older):
@@ -132,6 +150,13 @@ def test_a_label_map_beside_that_does_not_fit_is_one_line(older, beside):
         ("settings", 5),
         ("history", {"train_loss": [1.0]}),
         ("history", None),
+        ("loss", "contrastive"),
+        ("loss", None),
+        ("loss", ["softmax"]),
+        ("tar", float("inf")),
+        ("optimizer_names", "logits.weight"),
+        ("optimizer_names", [1, 2]),
+        ("run", 5),
     ],
 )
 def test_odd_values_are_one_line(saved, key, value):
@@ -168,13 +193,51 @@ def test_a_full_disk_leaves_the_earlier_file(saved, network, optimizer, monkeypa
     assert list(saved.parent.iterdir()) == [saved]
 
 
-def test_optimizer_goes_on_with_its_averages_and_the_new_rate(network, optimizer, saved):
+def start(state, network, named=True) -> Checkpoint:
+    """Return a checkpoint with an optimizer's state; the older form does not name the weights."""
+    return Checkpoint(
+        path=Path("m.pth"), state=network.state_dict(), optimizer_state=state,
+        optimizer_names=names(network) if named else None, epoch=1, accuracy=None, tar=None,
+        loss="softmax", num_classes=3, label_map=None, crop=SQUARE, split=None, settings={},
+        history=History(), run=None,
+    )  # fmt: skip
+
+
+def averages_are_the_same(one, other, network) -> bool:
+    return all(
+        torch.equal(one.state[p][name], value)
+        for p in network.parameters()
+        for name, value in other.state[p].items()
+    )
+
+
+@pytest.mark.parametrize("form", ["saved", "older"])
+def test_optimizer_goes_on_with_its_averages_and_the_new_rate(network, optimizer, form, request):
     fresh = torch.optim.Adam(network.parameters(), lr=3e-5)
-    assert restore_optimizer(fresh, load_checkpoint(saved).optimizer_state)
+    loaded = load_checkpoint(request.getfixturevalue(form))
+    assert restore_optimizer(fresh, names(network), loaded)
     assert fresh.param_groups[0]["lr"] == 3e-5
-    for parameter in network.parameters():
-        mine, theirs = fresh.state[parameter], optimizer.state[parameter]
-        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    assert averages_are_the_same(fresh, optimizer, network)
+
+
+def test_averages_go_to_the_weights_of_their_name_whatever_the_order(network, optimizer, saved):
+    """Weight decay sorts the weights into groups: two runs may have two orders."""
+    turned = list(reversed(list(network.named_parameters())))
+    groups = [{"params": [p for _, p in turned[:2]]}, {"params": [p for _, p in turned[2:]]}]
+    fresh = torch.optim.AdamW(groups, lr=3e-5, weight_decay=0.1)
+    assert restore_optimizer(fresh, [name for name, _ in turned], load_checkpoint(saved))
+    assert averages_are_the_same(fresh, optimizer, network)
+    assert len(fresh.param_groups) == 2 and fresh.param_groups[0]["weight_decay"] == 0.1
+
+
+def test_weights_that_were_frozen_so_far_have_no_averages_and_that_fits(network):
+    network.features.requires_grad_(False)
+    optimizer = stepped(network)
+    state = optimizer.state_dict()
+    assert len(state["state"]) == 2
+    fresh = torch.optim.Adam(network.parameters(), lr=3e-5)
+    assert restore_optimizer(fresh, names(network), start(state, network))
+    assert set(fresh.state) == {network.logits.weight, network.logits.bias}
 
 
 def _drop(state):
@@ -201,16 +264,55 @@ def _text(state):
     state["state"][0] = "fast"
 
 
-@pytest.mark.parametrize("spoil", [_drop, _other_shape, _not_finite, _of_sgd, _too_many, _text])
-def test_an_optimizer_state_that_does_not_fit_leaves_a_fresh_one(network, optimizer, spoil):
+def _empty(state):
+    state["state"] = {}
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "older"])
+@pytest.mark.parametrize(
+    "spoil", [_drop, _other_shape, _not_finite, _of_sgd, _too_many, _text, _empty]
+)
+def test_an_optimizer_state_that_does_not_fit_leaves_a_fresh_one(network, optimizer, spoil, named):
     state = optimizer.state_dict()
     spoil(state)
     fresh = torch.optim.Adam(network.parameters(), lr=3e-5)
-    assert not restore_optimizer(fresh, state)
+    assert not restore_optimizer(fresh, names(network), start(state, network, named))
     assert fresh.state_dict()["state"] == {} and fresh.param_groups[0]["lr"] == 3e-5
     stepped(network)  # the network itself still trains
 
 
 @pytest.mark.parametrize("state", [None, "fast", [], {"state": None}])
 def test_no_optimizer_state_leaves_a_fresh_one(network, state):
-    assert not restore_optimizer(torch.optim.Adam(network.parameters()), state)
+    fresh = torch.optim.Adam(network.parameters())
+    assert not restore_optimizer(fresh, names(network), start(state, network))
+
+
+def test_averages_of_a_weight_that_is_no_more_leave_a_fresh_one(network, optimizer):
+    other = [name.replace("logits", "head") for name in names(network)]
+    fresh = torch.optim.Adam(network.parameters())
+    assert not restore_optimizer(fresh, other, start(optimizer.state_dict(), network))
+    assert fresh.state_dict()["state"] == {}
+
+
+# Runs under way
+
+
+def test_checkpoints_of_a_run_are_found_oldest_first(tmp_path):
+    assert run_checkpoints(tmp_path) == []
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in ("batch-00000010.pth", "batch-00000009.pth", "batch-123456789.pth"):
+        (folder / name).touch()
+    for other in ("batch-x.pth", "best.pth", "batch-00000011.pth.tmp", "batch-.pth"):
+        (folder / other).touch()
+    found = [path.name for path in run_checkpoints(tmp_path)]
+    assert found == ["batch-00000009.pth", "batch-00000010.pth", "batch-123456789.pth"]
+
+
+def test_what_a_run_has_besides_is_loaded(tmp_path, network, optimizer):
+    random = {"python": [3, [1, 2], None], "torch": torch.get_rng_state(), "cuda": None}
+    run = {"script": "train", "batch": 3, "random": [random], "totals": {"undecodable": ["a"]}}
+    save(tmp_path / "m.pth", network, optimizer, run=run)
+    loaded = load_checkpoint(tmp_path / "m.pth").run
+    assert loaded["script"] == "train" and loaded["totals"] == run["totals"]
+    assert torch.equal(loaded["random"][0]["torch"], random["torch"])

@@ -48,7 +48,20 @@ def test_older_form_opens(tmp_path):
     opened = load_history(tmp_path / "h.pkl")
     assert opened.column("epoch") == [1, 2] and opened.column("run") == [1, 1]
     assert opened.column("val_acc") == [0.4, 0.55] and opened.column("lr") == [None, None]
-    assert (opened.last_epoch(), opened.next_run(), opened.best_accuracy()) == (2, 2, 0.55)
+    assert (opened.last_epoch(), opened.next_run(), opened.best("val_acc")) == (2, 2, 0.55)
+
+
+def test_what_nobody_measured_stays_unknown_and_is_never_the_best(tmp_path):
+    measured = History.from_dict({**OLDER, "val_tar": [0.25, None], "skipped": [0, 3]})
+    measured.save(tmp_path)
+    opened = load_history(tmp_path / "training_history.pkl")
+    assert opened.column("val_tar") == [0.25, None] and opened.best("val_tar") == 0.25
+    assert opened.column("skipped") == [0, 3] and opened.best("images_per_second") is None
+
+
+def test_the_run_under_way_is_the_last_one():
+    assert history(3, [1, 1, 2]).last_run() == 2 and history(3, [1, 1, 2]).next_run() == 3
+    assert History().last_run() == 0
 
 
 def test_percent_and_numpy_numbers_of_the_older_form_become_plain_shares():
@@ -70,8 +83,22 @@ def test_percent_and_numpy_numbers_of_the_older_form_become_plain_shares():
         {**OLDER, "val_acc": [0.4, "good"]},
         {**OLDER, "epoch": [1, None]},
         {**OLDER, "lr": [[], {}]},
+        {**OLDER, "val_tar": [0.5, 101]},
+        {**OLDER, "skipped": ["some", 0]},
     ],
-    ids=["none", "list", "missing", "short", "nan", "negative", "text", "no epoch", "odd lr"],
+    ids=[
+        "none",
+        "list",
+        "missing",
+        "short",
+        "nan",
+        "negative",
+        "text",
+        "no epoch",
+        "odd lr",
+        "odd tar",
+        "odd skipped",
+    ],
 )
 def test_what_is_no_history_is_one_line(tmp_path, odd):
     save_plain(odd, tmp_path / "h.pkl")
@@ -89,7 +116,7 @@ def test_begins_with():
 
 def test_empty_history():
     empty = History()
-    assert (empty.last_epoch(), empty.next_run(), empty.best_accuracy()) == (0, 1, None)
+    assert (empty.last_epoch(), empty.next_run(), empty.best("val_acc")) == (0, 1, None)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +132,17 @@ def test_curves_show_every_epoch_and_where_training_was_continued(runs, dashed):
         assert [len(curve.get_xdata()) for curve in curves] == [len(runs)] * 2
         assert [line.get_xdata()[0] for line in axes.lines if line not in curves] == dashed
         assert all(line.get_linestyle() == "--" for line in axes.lines if line not in curves)
+
+
+def test_strangers_are_drawn_where_they_were_measured():
+    values = {name: [0.5, 0.4, 0.3] for name in MEASURES}
+    _, accuracy = draw_curves(History.from_dict({**values, "val_tar": [0.1, None, 0.2]})).axes
+    (curve,) = [line for line in accuracy.lines if line.get_marker() == "s"]
+    drawn = list(curve.get_ydata())
+    assert (drawn[0], drawn[2]) == (0.1, 0.2) and math.isnan(drawn[1])
+    assert "0.001: 0.2000" in curve.get_label()
+    for axes in draw_curves(history(3)).axes:
+        assert not [line for line in axes.lines if line.get_marker() == "s"]
 
 
 def test_a_loss_of_zero_can_be_drawn():

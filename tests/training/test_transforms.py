@@ -1,60 +1,88 @@
 from __future__ import annotations
 
-import pickle
-
+import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from facesync.faces.crops import ALIGNED_112, SQUARE, CropSpec
-from facesync.training.transforms import strong_transform, train_transform, validation_transform
+from facesync.training.augment import DRAWS
+from facesync.training.transforms import ToInput, sized
+
+CPU = torch.device("cpu")
+CROPS = pytest.mark.parametrize("crop", [ALIGNED_112, SQUARE], ids=["five_points", "square"])
 
 
-@pytest.fixture
-def picture() -> Image.Image:
-    values = np.random.default_rng(1).integers(0, 256, (112, 112, 3), dtype=np.uint8)
-    return Image.fromarray(values)
+def picture(width: int = 112, height: int = 112, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("crop", [ALIGNED_112, SQUARE], ids=["five_points", "square"])
-def test_validation_sees_exactly_what_serving_sees(picture, crop):
-    served = CropSpec.from_dict(crop.to_dict()).tensor(np.asarray(picture))
-    assert torch.equal(validation_transform(crop)(picture), served)
+def draws(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, DRAWS, generator=torch.Generator().manual_seed(seed))
 
 
-def test_training_sees_what_serving_sees_or_its_mirror_image(picture):
-    served = ALIGNED_112.tensor(np.asarray(picture))
-    mirrored = ALIGNED_112.tensor(np.ascontiguousarray(np.asarray(picture)[:, ::-1]))
-    seen = {True: 0, False: 0}
-    for _ in range(20):
-        made = train_transform(ALIGNED_112)(picture)
-        assert torch.equal(made, served) or torch.equal(made, mirrored)
-        seen[torch.equal(made, served)] += 1
-    assert seen[True] and seen[False]
+def batch(*pictures: np.ndarray, crop: CropSpec = ALIGNED_112) -> torch.Tensor:
+    return torch.stack([sized(each, crop) for each in pictures])
 
 
-def test_strong_augmentation_keeps_size_and_range_and_is_never_the_same(picture):
-    transform = strong_transform(ALIGNED_112)
-    one, other = transform(picture), transform(picture)
-    assert one.shape == (3, 160, 160) and one.dtype == torch.float32
-    assert one.min() >= -1 and one.max() <= 1
-    assert not torch.equal(one, other)
+@CROPS
+@pytest.mark.parametrize("size_wh", [(112, 112), (160, 160), (50, 40), (300, 200), (200, 120)])
+def test_without_augmentation_training_sees_exactly_what_serving_sees(crop, size_wh):
+    pictures = [picture(*size_wh, seed=seed) for seed in range(3)]
+    spec = CropSpec.from_dict(crop.to_dict())
+    made = ToInput(crop, "none", CPU)(batch(*pictures, crop=crop), draws(3))
+    assert made.dtype == torch.float32
+    for one, image_rgb in zip(made, pictures, strict=True):
+        assert torch.equal(one, torch.from_numpy(spec.array(image_rgb)))
+        assert torch.equal(one, spec.tensor(image_rgb))
 
 
-def test_strong_augmentation_fills_no_corner_with_black():
-    bright = Image.new("RGB", (112, 112), (255, 255, 255))
-    transform = strong_transform(ALIGNED_112)
-    assert min(float(transform(bright).min()) for _ in range(10)) > -0.5
+def test_workers_hand_over_bytes_with_colours_first():
+    image_rgb = picture(300, 200)
+    small = sized(image_rgb, ALIGNED_112)
+    assert small.dtype == torch.uint8 and small.shape == (3, 160, 160) and small.is_contiguous()
+    expected = cv2.resize(image_rgb, (160, 160), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(small.permute(1, 2, 0).numpy(), expected)
 
 
-@pytest.mark.parametrize("size_wh", [(112, 112), (50, 40), (300, 200)])
-@pytest.mark.parametrize("make", [train_transform, strong_transform, validation_transform])
-def test_pictures_of_any_size_become_the_networks_input(make, size_wh):
-    assert make(ALIGNED_112)(Image.new("RGB", size_wh)).shape == (3, 160, 160)
+def test_a_picture_of_the_right_size_is_a_copy_of_its_own():
+    """Its memory may be the data set's, read-only, which torch warns of."""
+    image_rgb = picture(160, 160)
+    image_rgb.flags.writeable = False
+    small = sized(image_rgb, ALIGNED_112)
+    small.zero_()
+    assert image_rgb.any()
 
 
-@pytest.mark.parametrize("make", [train_transform, strong_transform, validation_transform])
-def test_can_be_pickled_for_worker_processes(make, picture):
-    copy = pickle.loads(pickle.dumps(make(SQUARE)))
-    assert copy(picture).shape == (3, 160, 160)
+def test_basic_shows_what_serving_sees_or_its_mirror_image():
+    image_rgb = picture(160, 160)
+    served = ALIGNED_112.tensor(image_rgb)
+    made = ToInput(ALIGNED_112, "basic", CPU)(batch(*[image_rgb] * 40), draws(40))
+    mirrored = [torch.equal(one, served.flip(2)) for one in made]
+    assert all(torch.equal(one, served) for one, is_mirror in zip(made, mirrored, strict=True)
+               if not is_mirror)  # fmt: skip
+    assert 5 < sum(mirrored) < 35
+
+
+def test_strong_keeps_size_and_range_and_varies_with_the_draws_alone():
+    images = batch(*[picture()] * 4)
+    strong = ToInput(ALIGNED_112, "strong", CPU)
+    made = strong(images, draws(4))
+    assert made.shape == (4, 3, 160, 160) and made.dtype == torch.float32
+    assert made.min() >= (0 - 127.5) / 128 and made.max() <= (255 - 127.5) / 128
+    assert not torch.equal(made[0], made[1])
+    assert torch.equal(made, strong(images, draws(4)))
+    assert not torch.equal(made, strong(images, draws(4, seed=1)))
+
+
+def test_the_mean_and_deviation_are_the_crops():
+    crop = CropSpec("square", crop_size=160, mean=100.0, std=50.0)
+    image_rgb = picture(160, 160)
+    made = ToInput(crop, "none", CPU)(batch(image_rgb, crop=crop), draws(1))[0]
+    assert torch.equal(made, crop.tensor(image_rgb))
+    assert made.max() == pytest.approx((255 - 100) / 50, abs=0.05)
+
+
+def test_the_input_lies_in_memory_as_convolutions_want_it():
+    made = ToInput(ALIGNED_112, "none", CPU)(batch(picture(), picture()), draws(2))
+    assert made.is_contiguous(memory_format=torch.channels_last)

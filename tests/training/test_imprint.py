@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from facesync.errors import PictureError
+from facesync.faces.crops import ALIGNED_112
+from facesync.training.batches import load_split
+from facesync.training.imprint import imprint
+from tests.training.stand_ins import tiny_learner
+
+
+def mean_directions(learner, data) -> dict[int, torch.Tensor]:
+    """Compute each class's mean direction plainly, one picture after the other."""
+    backbone = learner.model.backbone.eval()
+    of_class: dict[int, list[torch.Tensor]] = {}
+    for index in data.train:
+        try:
+            image_rgb = data.faces.image_rgb(index)
+        except PictureError:
+            continue
+        with torch.no_grad():
+            features = backbone(ALIGNED_112.tensor(image_rgb)[None])[0]
+        of_class.setdefault(data.labels[index], []).append(normalize(features, dim=0))
+    return {
+        label: normalize(torch.stack(parts).mean(dim=0), dim=0)
+        for label, parts in of_class.items()
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", ["softmax", "arcface", "cosface", "adaface", "triplet"])
+def test_class_weights_are_the_mean_directions_of_the_training_pictures(loss, small_split):
+    learner = tiny_learner(loss=loss)
+    length = float(learner.model.head.weight.detach().norm(dim=1).mean()) or 1.0
+    imprint(learner, small_split, ALIGNED_112, workers=0)
+    weight = learner.model.head.weight.detach()
+    expected = mean_directions(learner, small_split)
+    assert sorted(expected) == [0, 1, 2]
+    for label, direction in expected.items():
+        assert torch.allclose(normalize(weight[label], dim=0), direction, atol=1e-5)
+    assert weight.norm(dim=1).tolist() == pytest.approx([length] * 3, rel=1e-5)
+
+
+def test_nothing_else_of_the_model_changes(small_split):
+    learner = tiny_learner(loss="adaface")
+    before = {name: value.clone() for name, value in learner.model.state_dict().items()}
+    random = torch.get_rng_state()
+    imprint(learner, small_split, ALIGNED_112, workers=0)
+    changed = {
+        name
+        for name, value in learner.model.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert changed == {"head.weight"} and learner.model.head.weight.requires_grad
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_the_running_average_starts_from_them_too(small_split):
+    learner = tiny_learner(loss="cosface", ema=0.9)
+    imprint(learner, small_split, ALIGNED_112, workers=0)
+    assert torch.equal(learner.judged.head.weight, learner.model.head.weight)
+
+
+def test_pictures_that_cannot_be_decoded_are_left_out(pictures, damaged_picture):
+    data = load_split(pictures, seed=42, min_images=5, max_images=100)
+    whole, learner = tiny_learner(loss="cosface"), tiny_learner(loss="cosface")
+    imprint(whole, data, ALIGNED_112, workers=0)
+    spoilt = next(index for index in data.train if data.labels[index] == 1)
+    damaged_picture(pictures / f"{data.faces.names[spoilt]}.jpg")
+    imprint(learner, data, ALIGNED_112, workers=0)
+    weight = learner.model.head.weight.detach()
+    assert torch.allclose(
+        normalize(weight[1], dim=0), mean_directions(learner, data)[1], atol=1e-5
+    )  # fmt: skip
+    assert torch.equal(weight[[0, 2]], whole.model.head.weight[[0, 2]])
+    assert not torch.equal(weight[1], whole.model.head.weight[1])
+
+
+def test_an_identity_without_a_usable_picture_keeps_its_weights(pictures, damaged_picture):
+    for path in (pictures / "1").iterdir():
+        damaged_picture(path)
+    data = load_split(pictures, seed=42, min_images=5, max_images=100)
+    learner = tiny_learner(loss="cosface")
+    before = learner.model.head.weight.detach().clone()
+    imprint(learner, data, ALIGNED_112, workers=0)
+    weight = learner.model.head.weight.detach()
+    assert torch.equal(weight[1], before[1])
+    assert not torch.isclose(weight[[0, 2]], before[[0, 2]]).all(dim=1).any()
