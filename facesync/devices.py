@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,6 +43,12 @@ class Ranks:
             torch.distributed.all_reduce(values)
         return values
 
+    def share(self, values: torch.Tensor) -> torch.Tensor:
+        """Give all processes the first one's tensor, in place."""
+        if self.size > 1:
+            torch.distributed.broadcast(values, 0)
+        return values
+
     def gather(self, value: T) -> list[T]:
         """Return what each process holds, in their order; plain values only."""
         if self.size == 1:
@@ -53,7 +60,7 @@ class Ranks:
 
 @contextlib.contextmanager
 def ranks(device: torch.device) -> Iterator[tuple[Ranks, torch.device]]:
-    """Join the other processes that torchrun started, if it did.
+    """Join the other processes that torchrun started, if it did; the first one alone logs.
 
     Yields:
         This process among them, and its own device: each has a card of its own.
@@ -65,9 +72,15 @@ def ranks(device: torch.device) -> Iterator[tuple[Ranks, torch.device]]:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    found = Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    logger = logging.getLogger("facesync")
+    level = logger.level
+    if not found.first:
+        logger.setLevel(logging.ERROR)
     try:
-        yield Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size()), device
+        yield found, device
     finally:
+        logger.setLevel(level)
         torch.distributed.destroy_process_group()
 
 

@@ -234,6 +234,9 @@ def _renew_batchnorm(run: Run, training: DataLoader[Batch], check_stop: Callable
 def _measure(run: Run, title: str, check_stop: Callable[[], None]) -> tuple[Totals, float | None]:
     """Measure the validation pictures and the strangers, if there are any."""
     inputs = ToInput(run.crop, "none", run.device)
+    # BatchNorm's averages are each process's own; the first one's are what is saved.
+    for buffer in run.learner.judged.buffers():
+        run.ranks.share(buffer)
 
     def loader(indices: list[int]) -> DataLoader[Batch]:
         order = EpochOrder(

@@ -77,6 +77,7 @@ class Learner:
         device: torch.device,
         ranks: Ranks,
     ) -> None:
+        model.to(device)
         if recipe.sync_batchnorm and ranks.size > 1:
             model.backbone = with_synchronised_batchnorm(model.backbone)
         if recipe.checkpoint_activations:
@@ -130,11 +131,12 @@ class Learner:
         """
         counts = self.counts(batches)
         used = [(batch, count) for batch, count in zip(batches, counts, strict=True) if count]
+        self.schedule.set_rates(self.step)
         if not used:
+            self.step += 1  # as every step: the schedule counts on so many an epoch
             return Outcome()
         outcome = Outcome(pictures=sum(count for _, count in used))
         network = self._ready()
-        self.schedule.set_rates(self.step)
         self._before = _copied(self._buffers, self._before)
         self.optimizer.zero_grad()
         finite = True
@@ -250,6 +252,7 @@ class Learner:
                 self.average.n_averaged.fill_(state["averaged"])
             self.step = int(state["step"])
             self.bad_in_a_row = int(state["bad_in_a_row"])
+            self.schedule.set_rates(max(0, self.step - 1))  # of the last step, for the history
             if len(state["random"]) == self.ranks.size:
                 _set_random_state(state["random"][self.ranks.rank], self.device)
             else:
@@ -282,6 +285,7 @@ def largest_batch(
     size = inputs.crop.input_size
     alone = replace(recipe, compile=False, freeze_steps=0)
     trial = Learner(copy.deepcopy(model), alone, inputs, device=device, ranks=Ranks())
+    trial.model.head.ranks = Ranks()  # others may try more sizes or fewer
 
     def step(count: int) -> None:
         images = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8)
