@@ -251,8 +251,9 @@ def _measure(run: Run, title: str, check_stop: Callable[[], None]) -> tuple[Tota
     if not run.data.holdout:
         return measured, None
     return measured, tar(
-        run.learner, loader(run.data.holdout), inputs, f"{title}, strangers", check_stop=check_stop
-    )
+        run.learner, loader(run.data.holdout), inputs, f"{title}, strangers",
+        check_stop=check_stop, undecodable=measured.undecodable,
+    )  # fmt: skip
 
 
 def _gives_up(run: Run) -> bool:

@@ -18,7 +18,7 @@ from tests.training.stand_ins import TinyNetwork, draw_identity, forks, posix
 pytestmark = [pytest.mark.slow, forks, posix]
 
 KILLED = -9
-EPOCHS = 4
+EPOCHS = 3
 STEPS = 4 * EPOCHS  # 4 classes of 8 pictures: 26 to train on, 7 batches, two of them a step
 
 EVERYTHING = (
@@ -117,7 +117,7 @@ def killed_at() -> list[tuple[int, ...]]:
     """Ten places: the first step, the last, eight between; one of them is killed twice."""
     drawn = sorted(random.Random(10).sample(range(2, STEPS), 8))
     places: list[tuple[int, ...]] = [(1,), *((step,) for step in drawn), (STEPS,)]
-    places[4] = (*places[4], 3)
+    places[3] = (*places[4], 3)
     return places
 
 
@@ -142,8 +142,8 @@ def test_killed_at_a_step(reference, train, tmp_path, steps):
 @pytest.mark.parametrize(
     "trap",
     ["validation 2", "strangers 1", "batchnorm 3"]
-    + [f"rename {number}" for number in (1, 4, 6, 9, 15)]
-    + ["flush 2", "flush 19", "remove 12"],
+    + [f"rename {number}" for number in (1, 6, 15)]
+    + ["flush 19", "remove 12"],
 )
 def test_killed_while_measuring_or_writing(reference, train, tmp_path, trap):
     assert train(tmp_path / "m", "--workers", 0, trap=trap)[0] == KILLED

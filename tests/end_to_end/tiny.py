@@ -10,6 +10,8 @@ see `Server`.
 
 from __future__ import annotations
 
+import errno
+import gc
 import importlib
 import json
 import os
@@ -26,6 +28,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
+TORCHRUN = "torch.distributed.run"
+
 SECONDS = 150
 """So long is waited for a process before it is taken to hang."""
 
@@ -35,6 +39,10 @@ SECONDS = 150
 
 def _kill() -> None:
     os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def _full() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _counting(owner: Any, name: str, number: int, act: Callable[[], None]) -> None:
@@ -92,7 +100,8 @@ TRAPS: dict[str, Callable[[int], None]] = {
     "stop_batchnorm": lambda number: _within(
         "renew_batchnorm", number, lambda: os.killpg(os.getpgid(0), signal.SIGINT)
     ),
-    "slow": lambda number: _step(number, lambda: time.sleep(SECONDS)),
+    "pause": lambda number: _step(number, lambda: time.sleep(1)),
+    "full": lambda number: _counting(os, "fsync", number, _full),
 }
 
 
@@ -111,7 +120,12 @@ def _prepare() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run a script, with the trap set."""
+    """Run a script, with the trap set, or torchrun."""
+    if arguments[0] == TORCHRUN:
+        from torch.distributed.run import main as torchrun
+
+        torchrun(arguments[1:])
+        return 0
     _prepare()
     script = importlib.import_module(arguments[0])
     trap = os.environ.get("TINY_TRAP")
@@ -132,6 +146,8 @@ def serve() -> int:
     # What is imported now need not be imported in each process: the optimizer imports a lot.
     _prepare()
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)], fused=True)
+    gc.collect()
+    gc.freeze()  # so that the processes do not copy all that is in memory
     for line in sys.stdin:
         wanted = json.loads(line)
         process = os.fork()
@@ -150,37 +166,36 @@ def serve() -> int:
 # In the test
 
 
-def command(script: str, *arguments: object, processes: int = 0, torchrun: tuple[str, ...] = ()):
-    """Return the command line of a script, under torchrun for any number of processes."""
-    alone = [sys.executable, "-m", "tests.end_to_end.tiny"]
-    several = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-        *("--nproc-per-node", str(processes), *torchrun, "-m", "tests.end_to_end.tiny"),
-    ]
-    return [*(several if processes else alone), script, *map(str, arguments)]
+def _command(script: str, arguments: tuple, processes: int, torchrun: tuple) -> list[str]:
+    """Return what follows `python -m`: a script alone, or under torchrun."""
+    tiny = ["tests.end_to_end.tiny", script, *map(str, arguments)]
+    if not processes:
+        return tiny
+    several = ["--standalone", "--nproc-per-node", str(processes), *torchrun, "-m"]
+    return [TORCHRUN, *several, *tiny]
 
 
 @contextmanager
 def started(
-    script: str,
-    *arguments: object,
-    processes: int = 0,
-    torchrun: tuple[str, ...] = (),
-    trap: str = "",
-    rank: int = 0,
-    **environment: str,
+    script: str, *arguments: object, processes: int = 0, trap: str = ""
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a script in a process group of its own, as a terminal does; leave nothing running."""
+    """Start a script in a process group of its own, as a terminal does; leave nothing running.
+
+    Args:
+        script: its name.
+        arguments: its command line.
+        processes: how many torchrun starts; 0 does without.
+        trap: see `TRAPS`.
+    """
     mark = uuid.uuid4().hex
-    environment |= {"TINY_TRAP": trap, "TINY_TRAP_RANK": str(rank), "TINY_MARK": mark}
     process = subprocess.Popen(
-        command(script, *arguments, processes=processes, torchrun=torchrun),
+        [sys.executable, "-m", *_command(script, arguments, processes, ())],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
         start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TINY_TRAP": trap, "TINY_MARK": mark},
     )
     try:
         yield process
@@ -201,15 +216,8 @@ def _end(process: subprocess.Popen[str], mark: str) -> None:
             pass  # ended by now, or another user's
 
 
-def run(script: str, *arguments: object, **options: Any) -> tuple[int, str, str]:
-    """Run a script to its end: exit code, output, errors."""
-    with started(script, *arguments, **options) as process:
-        out, err = process.communicate(timeout=SECONDS)
-        return process.returncode, out, err
-
-
 class Server:
-    """Runs scripts as `run` does, each in a process of its own, without the seconds of imports.
+    """Runs scripts, each in a process of its own, without the seconds that imports take.
 
     Args:
         folder: for what they print.
@@ -227,12 +235,28 @@ class Server:
             env={**os.environ, "OMP_NUM_THREADS": "1", "TINY_MARK": self.mark},
         )
 
-    def run(self, *arguments: object, trap: str = "") -> tuple[int, str, str]:
-        """Run a script to its end: exit code, output, errors."""
+    def run(
+        self,
+        script: str,
+        *arguments: object,
+        processes: int = 0,
+        torchrun: tuple[str, ...] = (),
+        trap: str = "",
+        rank: int = 0,
+    ) -> tuple[int, str, str]:
+        """Run a script to its end: exit code, output, errors.
+
+        Args:
+            script: see `started`, as for `arguments`, `processes` and `trap`.
+            torchrun: more options of it.
+            rank: the process that the trap is for.
+        """
         name = uuid.uuid4().hex
         out, err = self.folder / f"{name}.out", self.folder / f"{name}.err"
+        command = _command(script, arguments, processes, torchrun)
         wanted = {
-            "arguments": list(map(str, arguments)), "environment": {"TINY_TRAP": trap},
+            "arguments": command if processes else command[1:],
+            "environment": {"TINY_TRAP": trap, "TINY_TRAP_RANK": str(rank)},
             "out": str(out), "err": str(err),
         }  # fmt: skip
         assert self.process.stdin is not None and self.process.stdout is not None
