@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import TypeVar
 
 import torch
 import torch.distributed
+
+from facesync.errors import FaceSyncError
 
 T = TypeVar("T")
 
@@ -42,6 +45,12 @@ class Ranks:
             torch.distributed.all_reduce(values)
         return values
 
+    def share(self, values: torch.Tensor) -> torch.Tensor:
+        """Give all processes the first one's tensor, in place."""
+        if self.size > 1:
+            torch.distributed.broadcast(values, 0)
+        return values
+
     def gather(self, value: T) -> list[T]:
         """Return what each process holds, in their order; plain values only."""
         if self.size == 1:
@@ -53,10 +62,13 @@ class Ranks:
 
 @contextlib.contextmanager
 def ranks(device: torch.device) -> Iterator[tuple[Ranks, torch.device]]:
-    """Join the other processes that torchrun started, if it did.
+    """Join the other processes that torchrun started, if it did; the first one alone logs.
 
     Yields:
         This process among them, and its own device: each has a card of its own.
+
+    Raises:
+        FaceSyncError: another process has ended, for a reason that it has said itself.
     """
     if "WORLD_SIZE" not in os.environ:
         yield Ranks(), device
@@ -64,11 +76,38 @@ def ranks(device: torch.device) -> Iterator[tuple[Ranks, torch.device]]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    _join("nccl" if device.type == "cuda" else "gloo")
+    found = Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    logger = logging.getLogger("facesync")
+    level = logger.level
+    if not found.first:
+        logger.setLevel(logging.ERROR)
     try:
-        yield Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size()), device
+        yield found, device
+    except RuntimeError as error:
+        # gloo has no class of its own for this: "[.../gloo/...] Connection closed by peer".
+        if "gloo" in str(error) and "onnection" in str(error):
+            raise FaceSyncError("another process of this training has ended") from error
+        raise
     finally:
+        logger.setLevel(level)
         torch.distributed.destroy_process_group()
+
+
+def _join(backend: str) -> None:
+    """Meet the other processes.
+
+    After a restart (`torchrun --max-restarts`) the store still has the addresses of the processes
+    that ended (pytorch/pytorch#135712), which new ones would wait for: each attempt has a part of
+    the store of its own. On several machines the attempts are not counted alike.
+    """
+    if os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]:
+        torch.distributed.init_process_group(backend)
+        return
+    store, rank, size = next(torch.distributed.rendezvous("env://"))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = torch.distributed.PrefixStore(f"attempt {attempt}", store)
+    torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
 
 
 def short_format(device: torch.device) -> torch.dtype | None:

@@ -9,6 +9,7 @@ has only `epoch`, `model_state_dict`, `optimizer_state_dict`, `accuracy` and `nu
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import platform
@@ -80,6 +81,7 @@ class Checkpoint:
     run: dict[str, Any] | None
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Return the versions that a model was made with."""
     found = {"facesync": facesync.__version__, "python": platform.python_version()}

@@ -234,6 +234,9 @@ def _renew_batchnorm(run: Run, training: DataLoader[Batch], check_stop: Callable
 def _measure(run: Run, title: str, check_stop: Callable[[], None]) -> tuple[Totals, float | None]:
     """Measure the validation pictures and the strangers, if there are any."""
     inputs = ToInput(run.crop, "none", run.device)
+    # BatchNorm's averages are each process's own; the first one's are what is saved.
+    for buffer in run.learner.judged.buffers():
+        run.ranks.share(buffer)
 
     def loader(indices: list[int]) -> DataLoader[Batch]:
         order = EpochOrder(
@@ -248,8 +251,9 @@ def _measure(run: Run, title: str, check_stop: Callable[[], None]) -> tuple[Tota
     if not run.data.holdout:
         return measured, None
     return measured, tar(
-        run.learner, loader(run.data.holdout), inputs, f"{title}, strangers", check_stop=check_stop
-    )
+        run.learner, loader(run.data.holdout), inputs, f"{title}, strangers",
+        check_stop=check_stop, undecodable=measured.undecodable,
+    )  # fmt: skip
 
 
 def _gives_up(run: Run) -> bool:

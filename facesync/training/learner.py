@@ -82,6 +82,7 @@ class Learner:
     ) -> None:
         if recipe.freeze_steps and not list(model.head.parameters()):
             raise UsageError("--freeze-steps trains class weights alone, and this loss has none")
+        model.to(device)
         if recipe.sync_batchnorm and ranks.size > 1:
             model.backbone = with_synchronised_batchnorm(model.backbone)
         if recipe.checkpoint_activations:
@@ -135,12 +136,12 @@ class Learner:
         """
         counts = self.counts(batches)
         used = [(batch, count) for batch, count in zip(batches, counts, strict=True) if count]
+        self.schedule.set_rates(self.step)
         if not used:
             self.step += 1  # the schedule counts it in the epoch's steps
             return Outcome()
         outcome = Outcome(pictures=sum(count for _, count in used))
         network = self._ready()
-        self.schedule.set_rates(self.step)
         self._before = _copied(self._buffers, self._before)
         self.optimizer.zero_grad()
         finite = True
@@ -256,6 +257,7 @@ class Learner:
                 self.average.n_averaged.fill_(state["averaged"])
             self.step = int(state["step"])
             self.bad_in_a_row = int(state["bad_in_a_row"])
+            self.schedule.set_rates(max(0, self.step - 1))  # of the last step, for the history
             if len(state["random"]) == self.ranks.size:
                 _set_random_state(state["random"][self.ranks.rank], self.device)
             else:

@@ -229,8 +229,11 @@ def tar(
     title: str,
     *,
     check_stop: Callable[[], None],
+    undecodable: list[str] | None = None,
 ) -> float:
     """Measure TAR at FAR `TAR_FAR` over all pairs of the pictures, which show strangers.
+
+    `undecodable` gets a line for each picture that could not be decoded.
 
     Raises:
         DataError: there are no pairs of both kinds.
@@ -239,6 +242,8 @@ def tar(
     vectors = [np.empty((0, 1), np.float32)]
     labels: list[int] = []
     for batch in _shown(loader, title, learner.ranks, check_stop):
+        if undecodable is not None:
+            undecodable += batch.undecodable
         if len(batch.labels):
             with learner.autocast():
                 features = backbone(inputs(batch.images, batch.draws))

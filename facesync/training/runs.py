@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -44,6 +44,8 @@ from facesync.training.transforms import ToInput
 
 log = logging.getLogger(__name__)
 
+S = TypeVar("S", TrainSettings, ContinueSettings)
+
 CROP_SPECS = {spec.kind: spec for spec in (ALIGNED_112, SQUARE)}
 SPLIT_SETTINGS = ("seed", "min_images", "max_images", "holdout_identities")
 LOSS_SETTINGS = ("loss", "margin", "scale", "pictures_per_identity")
@@ -61,6 +63,7 @@ def train(settings: TrainSettings) -> bool:
     _check(settings, settings.holdout_identities)
     with ranks(pick_device(settings.device)) as (group, device):
         under_way = _under_way(settings, settings.output, "train") if settings.resume else None
+        settings = _as_decided(settings, under_way)
         if not under_way and not settings.overwrite:
             _refuse_to_replace(
                 settings.output,
@@ -86,13 +89,14 @@ def train(settings: TrainSettings) -> bool:
         run = _new_run(
             settings, model, data, device, group,
             crop=CROP_SPECS[settings.crop], script="train", loss=asdict(settings),
-            output=settings.output, from_scratch=not state,
+            output=settings.output,
+            from_scratch=not state and not settings.freeze_batchnorm,
         )  # fmt: skip
         if under_way:
             _go_on(run, under_way)
         elif settings.imprint:
             imprint(run.learner, data, run.crop, settings.workers)
-        _draw_apart(run, settings.seed, 0, fresh=not under_way)
+        _draw_apart(run, under_way, settings.seed, 0)
         return fit(run)
 
 
@@ -108,6 +112,7 @@ def continue_training(settings: ContinueSettings) -> bool:
     output = settings.output or settings.model.parent
     with ranks(pick_device(settings.device)) as (group, device):
         under_way = _under_way(settings, output, "continue") if settings.resume else None
+        settings = _as_decided(settings, under_way)
         start = under_way or load_checkpoint(settings.model)
         # The split and the loss stay as they were: what makes them comes from the checkpoint.
         before: dict[str, Any] = {
@@ -152,7 +157,7 @@ def continue_training(settings: ContinueSettings) -> bool:
                     _copy(start.path, output / BEST_NAME)
                 best = reached
             run.best = best
-        _draw_apart(run, before["seed"], epochs_done, fresh=not under_way)
+        _draw_apart(run, under_way, before["seed"], epochs_done)
         return fit(run)
 
 
@@ -233,10 +238,14 @@ def _new_run(
     )  # fmt: skip
 
 
-def _draw_apart(run: Run, seed: int, epochs_done: int, *, fresh: bool) -> None:
+def _draw_apart(run: Run, start: Checkpoint | None, seed: int, epochs_done: int) -> None:
     """Let the processes differ in what they draw for dropout, after they drew the same weights."""
-    if fresh and run.ranks.rank:
-        seed_everything(seed, epochs_done, run.ranks.rank)
+    rank, size = run.ranks.rank, run.ranks.size
+    if start is None:
+        if rank:
+            seed_everything(seed, epochs_done, rank)
+    elif len((start.run or {})["random"]) != size:  # nobody has what each drew before
+        seed_everything(seed, epochs_done, rank, run.learner.step)
 
 
 def _under_way(settings: Recipe, output: Path, script: str) -> Checkpoint | None:
@@ -256,7 +265,7 @@ def _under_way(settings: Recipe, output: Path, script: str) -> Checkpoint | None
     now = _plain(asdict(settings))
     for name, value in now.items():
         saved = start.settings.get(name)
-        # What was left to the checkpoint or to this machine was decided when the run started.
+        # What is left open is as it was decided when the run started: see `_as_decided`.
         if name in RESUMABLE or value is None or value == saved:
             continue
         raise UsageError(
@@ -264,6 +273,18 @@ def _under_way(settings: Recipe, output: Path, script: str) -> Checkpoint | None
             "the same options, or start another run without --resume"
         )
     return start
+
+
+def _as_decided(settings: S, start: Checkpoint | None) -> S:
+    """Return the settings with what was left open as it was decided when the run started."""
+    if start is None:
+        return settings
+    open_ones = {
+        name: start.settings[name]
+        for name, value in asdict(settings).items()
+        if value is None and name not in RESUMABLE and name in start.settings
+    }
+    return replace(settings, **open_ones)
 
 
 def _option(name: str) -> str:

@@ -21,8 +21,9 @@ from facesync.faces.crops import ALIGNED_112
 from facesync.faces.weights import load_face_model
 from facesync.pickles import load_plain
 from facesync.training import model
+from facesync.training.augment import DRAWS
 from facesync.training.checkpoint import load_checkpoint
-from facesync.training.transforms import validation_transform
+from facesync.training.transforms import ToInput, sized
 from tests.training.stand_ins import TinyNetwork, draw_identity, forks, posix
 
 pytestmark = [pytest.mark.slow, forks]
@@ -67,7 +68,9 @@ def test_the_app_loads_what_was_trained_and_sees_what_training_saw(models, pictu
     with Image.open(pictures / "1" / "7.jpg") as file:
         picture = file.convert("RGB")
     served = served_by.crop.tensor(np.asarray(picture))
-    assert torch.equal(served, validation_transform(ALIGNED_112)(picture))
+    inputs = ToInput(ALIGNED_112, "none", torch.device("cpu"))
+    validated = inputs(sized(np.asarray(picture), ALIGNED_112)[None], torch.zeros(1, DRAWS))
+    assert torch.equal(served, validated[0])
     embeddings = served_by.embed_crops([np.asarray(picture)])
     assert embeddings.shape == (1, 512)
     assert np.linalg.norm(embeddings) == pytest.approx(1, abs=1e-5)
@@ -136,7 +139,7 @@ def test_a_signal_to_all_processes_leaves_a_model_to_go_on_from(pictures, tmp_pa
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "Traceback" not in err and "Stopping after this batch" in err
-    assert "continue_training.py --model" in out
+    assert "with --resume" in out
     checkpoint = load_checkpoint(folder / "final_face_model.pth")
     epochs = load_plain(folder / "training_history.pkl")["epoch"]
     assert len(epochs) == checkpoint.epoch >= 1
