@@ -233,4 +233,4 @@ def test_a_process_may_have_no_part_of_a_batch(small_split):
 
 def test_can_be_pickled_for_spawned_workers(small_split):
     copy = pickle.loads(pickle.dumps(Pictures(small_split, ALIGNED_112)))
-    assert copy[3, 1][0].shape == (3, 160, 160)
+    assert copy[3, 1][0].shape == (160, 160, 3)

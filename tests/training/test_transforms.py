@@ -22,7 +22,7 @@ def draws(count: int, seed: int = 0) -> torch.Tensor:
 
 
 def batch(*pictures: np.ndarray, crop: CropSpec = ALIGNED_112) -> torch.Tensor:
-    return torch.stack([sized(each, crop) for each in pictures])
+    return torch.stack([sized(each, crop) for each in pictures]).permute(0, 3, 1, 2)
 
 
 @CROPS
@@ -37,12 +37,12 @@ def test_without_augmentation_training_sees_exactly_what_serving_sees(crop, size
         assert torch.equal(one, spec.tensor(image_rgb))
 
 
-def test_workers_hand_over_bytes_with_colours_first():
+def test_workers_hand_over_bytes_with_colours_last():
     image_rgb = picture(300, 200)
     small = sized(image_rgb, ALIGNED_112)
-    assert small.dtype == torch.uint8 and small.shape == (3, 160, 160) and small.is_contiguous()
+    assert small.dtype == torch.uint8 and small.shape == (160, 160, 3) and small.is_contiguous()
     expected = cv2.resize(image_rgb, (160, 160), interpolation=cv2.INTER_AREA)
-    assert np.array_equal(small.permute(1, 2, 0).numpy(), expected)
+    assert np.array_equal(small.numpy(), expected)
 
 
 def test_a_picture_of_the_right_size_is_a_copy_of_its_own():
