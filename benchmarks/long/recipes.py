@@ -1,6 +1,6 @@
 """The two presets of train_model.py on the same pictures, for several seeds: docs/recipes.md.
 
-    python -m benchmarks.long.recipes             # 2 epochs, 3 seeds: about an hour on one core
+    python -m benchmarks.long.recipes    # 2 epochs, 3 seeds: an hour and a half
     python -m benchmarks.long.recipes --epochs 1 --seeds 42 --max-images 5
 
 Each run is train_model.py as a user runs it. A fifth of the identities is never trained on;
@@ -59,11 +59,8 @@ def on_lfw(model: str, data: Path, folds: int, output: Path) -> dict[str, float]
             "--report", output, "--cache", output.parent / "cache",
         )  # fmt: skip
     found = json.loads(report.read_text())
-    return {"lfw": found["accuracy_mean"], "lfw_tar": _rate(found["tar_at_far"]["1e-3"])}
-
-
-def _rate(value: Any) -> float:
-    return float(value["tar"] if isinstance(value, dict) else value)
+    # Of all pairs among the pictures: the protocol's own are too few for such a rate.
+    return {"lfw": found["accuracy_mean"], "lfw_tar": found["all_pairs"]["tar_at_far"]["1e-3"]}
 
 
 def after(preset: str, seed: int, args: Any, data: Path) -> dict[str, float]:
@@ -115,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--epochs", type=cli.positive_int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
-    parser.add_argument("--max-images", type=cli.positive_int, default=8, help="of an identity")
+    parser.add_argument("--max-images", type=cli.positive_int, default=15, help="of an identity")
     parser.add_argument("--lfw-folds", type=cli.positive_int, default=2)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmark_output" / "recipes")
     args = parser.parse_args(argv)

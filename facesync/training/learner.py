@@ -170,9 +170,14 @@ class Learner:
             # In fp16 a gradient that is not finite means only that the scale is too high yet.
             finite = self.scaler.is_enabled() or math.isfinite(norm.item())
         if not finite:
-            return self._skip(outcome)
+            return self._skip()
+        scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.scaler.get_scale() < scale:  # it left the step out, and finds its scale
+            _copied(self._before, self._buffers)
+            self.step += 1
+            return Outcome(skipped=True)
         if self.average is not None:
             self.average.update_parameters(self.model)
         self.step += 1
@@ -213,7 +218,7 @@ class Learner:
             return network.no_sync()
         return contextlib.nullcontext()
 
-    def _skip(self, outcome: Outcome) -> Outcome:
+    def _skip(self) -> Outcome:
         """Leave the step out; what the forward pass told BatchNorm is taken back."""
         self.optimizer.zero_grad()
         _copied(self._before, self._buffers)

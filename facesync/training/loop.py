@@ -170,7 +170,8 @@ def train_epoch(
     if not totals.pictures:
         if totals.skipped:
             raise LossError(f"the loss was not finite in all {totals.skipped} steps of an epoch")
-        raise DataError("not one picture could be used: " + "; ".join(totals.undecodable[:3]))
+        reasons = totals.undecodable[:3] or ["no process had two of a batch"]
+        raise DataError("not one picture could be used: " + "; ".join(reasons))
 
 
 def speed(totals: Totals) -> str:

@@ -222,6 +222,12 @@ def _new_run(
         order.batch_size = largest_batch(model, settings, inputs, device=device, ranks=group)
         if group.first:
             log.info("--batch-size auto: %d", order.batch_size)
+    whole = loss["pictures_per_identity"] * group.size
+    if loss["loss"] == "triplet" and order.batch_size % whole:
+        raise UsageError(
+            f"--loss triplet needs a --batch-size that is a multiple of {whole}: whole groups of "
+            f"{loss['pictures_per_identity']} pictures for each process"
+        )
     learner = Learner(model, settings, inputs, device=device, ranks=group)
     if order.batch_size < 2 * group.size:
         raise UsageError(
