@@ -7,6 +7,7 @@ import re
 import struct
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from facesync.errors import PictureError
@@ -51,8 +52,10 @@ def read_image_rgb(source: Path | str | bytes) -> np.ndarray:
                     f"{name}: {picture.width} x {picture.height} is too large; "
                     f"save it with fewer than {MAX_PIXELS // 1_000_000} million pixels"
                 )
-            if _is_upright_jpeg(data) and picture.mode == "RGB":
-                return np.asarray(picture)  # the others' copies take as long as the decoding
+            if picture.mode == "RGB" and _is_whole_upright_jpeg(data):
+                decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+                if decoded is not None:
+                    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
             turned = ImageOps.exif_transpose(picture)
             return np.asarray(_to_rgb(turned))
     except UnidentifiedImageError as error:
@@ -70,9 +73,18 @@ def read_image_rgb(source: Path | str | bytes) -> np.ndarray:
         raise PictureError(f"{name}: damaged picture ({error})") from error
 
 
-def _is_upright_jpeg(data: bytes) -> bool:
-    """Whether the bytes are a JPEG that says nothing of an orientation."""
-    return data[:2] == b"\xff\xd8" and b"Exif\0" not in data and b"ns.adobe.com" not in data
+def _is_whole_upright_jpeg(data: bytes) -> bool:
+    """Whether the bytes are a JPEG with its end, and say nothing of an orientation.
+
+    Such a one OpenCV decodes to the same pixels in half the time, for it copies them less often;
+    of half a picture it would make a whole one.
+    """
+    return (
+        data[:2] == b"\xff\xd8"
+        and data.rstrip(b"\0")[-2:] == b"\xff\xd9"
+        and b"Exif\0" not in data
+        and b"ns.adobe.com" not in data
+    )
 
 
 def _to_rgb(picture):  # type: ignore[no-untyped-def]
