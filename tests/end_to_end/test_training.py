@@ -69,7 +69,9 @@ def test_the_app_loads_what_was_trained_and_sees_what_training_saw(models, pictu
         picture = file.convert("RGB")
     served = served_by.crop.tensor(np.asarray(picture))
     inputs = ToInput(ALIGNED_112, "none", torch.device("cpu"))
-    validated = inputs(sized(np.asarray(picture), ALIGNED_112)[None], torch.zeros(1, DRAWS))
+    validated = inputs(
+        sized(np.asarray(picture), ALIGNED_112).permute(2, 0, 1)[None], torch.zeros(1, DRAWS)
+    )
     assert torch.equal(served, validated[0])
     embeddings = served_by.embed_crops([np.asarray(picture)])
     assert embeddings.shape == (1, 512)
