@@ -11,6 +11,7 @@ see `Server`.
 from __future__ import annotations
 
 import errno
+import faulthandler
 import gc
 import importlib
 import json
@@ -22,7 +23,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 TORCHRUN = "torch.distributed.run"
 
-SECONDS = 150
-"""So long is waited for a process before it is taken to hang."""
+SECONDS = 240
+"""So long is waited for a process before it is taken to hang: an idle machine needs about 10."""
 
 
 # In the process that is started
@@ -121,6 +122,7 @@ def _prepare() -> None:
 
 def main(arguments: list[str]) -> int:
     """Run a script, with the trap set, or torchrun."""
+    faulthandler.register(signal.SIGUSR1)  # says where it is, should it hang
     if arguments[0] == TORCHRUN:
         from torch.distributed.run import main as torchrun
 
@@ -143,6 +145,7 @@ def serve() -> int:
 
     import facesync.training.runs  # noqa: F401
 
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     # What is imported now need not be imported in each process: the optimizer imports a lot.
     _prepare()
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)], fused=True)
@@ -205,15 +208,18 @@ def started(
 
 
 def _end(process: subprocess.Popen[str], mark: str) -> None:
-    """Kill what is left: torchrun's processes are in groups of their own, but have the mark."""
+    """Kill what is left."""
     if process.poll() is None:
         process.kill()
+    _signal(mark, signal.SIGKILL)
+
+
+def _signal(mark: str, number: signal.Signals) -> None:
+    """Signal all that has the mark: torchrun's processes are in groups of their own."""
     for environ in Path("/proc").glob("[0-9]*/environ"):
-        try:
+        with suppress(OSError):  # ended by now, or another user's
             if mark.encode() in environ.read_bytes():
-                os.kill(int(environ.parent.name), signal.SIGKILL)
-        except OSError:
-            pass  # ended by now, or another user's
+                os.kill(int(environ.parent.name), number)
 
 
 class Server:
@@ -264,6 +270,8 @@ class Server:
         self.process.stdin.flush()
         ready, _, _ = select.select([self.process.stdout], [], [], SECONDS)
         if not ready:
+            _signal(self.mark, signal.SIGUSR1)
+            time.sleep(2)
             self.close()
             raise AssertionError(f"hangs; said so far: {err.read_text()}")
         return int(self.process.stdout.readline()), out.read_text(), err.read_text()
