@@ -20,6 +20,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -101,9 +102,24 @@ TRAPS: dict[str, Callable[[int], None]] = {
     "stop_batchnorm": lambda number: _within(
         "renew_batchnorm", number, lambda: os.killpg(os.getpgid(0), signal.SIGINT)
     ),
-    "pause": lambda number: _step(number, lambda: time.sleep(1)),
+    "pause": lambda number: _pause(number),
     "full": lambda number: _counting(os, "fsync", number, _full),
 }
+
+
+def _pause(number: int) -> None:
+    """Wait at a step until a stop is asked for."""
+    from facesync.training.stopping import StopRequest
+
+    asked = threading.Event()
+    note = StopRequest._note
+
+    def noted(*values: Any) -> None:
+        note(*values)
+        asked.set()
+
+    StopRequest._note = noted  # type: ignore[method-assign]
+    _step(number, lambda: asked.wait(SECONDS / 2))
 
 
 def _prepare() -> None:
