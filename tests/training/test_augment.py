@@ -52,6 +52,12 @@ def pillow_jpeg(image: torch.Tensor, quality: int) -> torch.Tensor:
     return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
 
 
+def chroma(rgb: list[int]) -> np.ndarray:
+    red, green, blue = rgb
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return np.array([(blue - luma) / 1.772, (red - luma) / 1.402])
+
+
 def fine_detail(images: torch.Tensor) -> float:
     """Energy of what changes faster than every 4 pixels, on average."""
     window = torch.hann_window(images.shape[-1])  # else the borders' steps count as detail
@@ -214,12 +220,23 @@ def test_covering_keeps_to_its_share_and_the_rest_stays(faces):
     assert (grey.movedim(1, -1)[changed] == 127).all()
 
 
-def test_chances_hold():
-    black = torch.zeros(1500, 3, 16, 16, dtype=torch.uint8)
-    numbers = forced(1500)
-    numbers[:, DRAWN.index("cover")] = rows(1500)[:, DRAWN.index("cover")]
-    covered = (Augmentation("strong")(black, numbers) > 0).flatten(1).any(1)
-    assert float(covered.float().mean()) == pytest.approx(augment.COVER_CHANCE, abs=0.04)
+@pytest.mark.parametrize("name", CHANCES)
+def test_chances_hold(faces, name):
+    images = faces[:1, :, 40:72, 40:72].expand(1500, -1, -1, -1)
+    numbers = forced(1500, sigma=MOST)
+    numbers[:, DRAWN.index(name)] = rows(1500)[:, DRAWN.index(name)]
+    changed = (Augmentation("strong")(images, numbers) != images).flatten(1).any(1)
+    chance = getattr(augment, f"{name.upper()}_CHANCE")
+    assert float(changed.float().mean()) == pytest.approx(chance, abs=0.04)
+
+
+def test_contrast_turns_about_mid_grey():
+    levels = torch.tensor([60, 127, 190], dtype=torch.uint8).view(1, 1, 1, 3).expand(1, 3, 3, 3)
+    natural = -np.log(augment.BRIGHTNESS[0]) / np.log(augment.BRIGHTNESS[1] / augment.BRIGHTNESS[0])
+    for strength, times in zip((LEAST, MOST), augment.CONTRAST, strict=True):
+        made = strong(levels, light=ALWAYS, grey=ALWAYS, brightness=natural, contrast=strength)
+        wanted = (levels.float() - 127) * times + 127
+        assert (made.float() - wanted).abs().max() < 1.2
 
 
 def test_brightness_contrast_and_tint_do_what_they_are_called(faces):
@@ -262,6 +279,9 @@ def test_saturation_and_hue_spare_grey_and_change_colours():
     ]
     assert min(differences) < -10 and max(differences) > 10
     assert max(abs(difference) for difference in differences) < 40
+    vector = np.linalg.norm(chroma([180, 80, 80]))
+    for strength in (LEAST, MOST):  # turned, not stretched
+        assert np.linalg.norm(chroma(colours["hue", strength])) == pytest.approx(vector, abs=1)
 
 
 def test_grey_pictures_keep_three_equal_channels(faces):
@@ -323,7 +343,7 @@ def test_jpeg_is_what_pillow_writes_and_reads(faces, side, quality):
     peers = torch.stack([pillow_jpeg(image, quality) for image in images])
     # What differs are frequencies halfway between two steps, which libjpeg's whole-number
     # arithmetic tips the other way.
-    assert psnr(made, peers) > 43
+    assert psnr(made, peers) > 44
     assert psnr(made, peers) > psnr(images, peers) + 6
 
 
