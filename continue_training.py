@@ -1,10 +1,10 @@
-"""Go on training a model that train_model.py wrote, gently and on harder pictures.
+"""Go on training a model that train_model.py wrote, gently and on harder images.
 
     python continue_training.py --model models/best_face_model.pth --data datasets/casia-webface
-    python continue_training.py --model models/final_face_model.pth --data pictures --epochs 2
+    python continue_training.py --model models/final_face_model.pth --data images --epochs 2
 
 The split and the classes stay those of the model, so the data must be what it was trained on. The
-learning rate is lower and falls when the validation loss no longer does; the pictures are also
+learning rate is lower and falls when the validation loss no longer does; the images are also
 turned, cut and recoloured. History and plot go on where they ended, and best_face_model.pth is
 replaced only by a better one.
 """

@@ -5,9 +5,9 @@
     python distill_model.py --data photographs --resume
     torchrun --nproc-per-node 2 distill_model.py --data photographs
 
-Any pictures of faces will do, in folders or packs; nobody needs to say who is on them. The teacher
+Any images of faces will do, in folders or packs; nobody needs to say who is on them. The teacher
 embeds each face once (kept in --cache), and the student learns to give the same embedding from a
-smaller picture, whatever light, blur or hand there is. The output folder gets student.pth,
+smaller image, whatever light, blur or hand there is. The output folder gets student.pth,
 distill_history.csv, and embedded.onnx with embedded.json, which FaceSync runs without torch.
 """
 
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     data.add_argument(
         "--leave-out", type=Path, metavar="FILE",
-        help="names of pictures that are not trained on, one a line, relative to their source",
+        help="names of images that are not trained on, one a line, relative to their source",
     )  # fmt: skip
     data.add_argument(
         "--output", type=Path, default=default.output, metavar="DIR",

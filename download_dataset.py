@@ -1,4 +1,4 @@
-"""Download a face data set from Kaggle, unpack it and verify it.
+"""Download a face dataset from Kaggle, unpack it and verify it.
 
     python download_dataset.py                                  # CASIA-WebFace, 2.8 GB
     python download_dataset.py --dataset owner/name --output /data
@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         default=download.default_output(),
         metavar="DIR",
-        help="folder of data sets; this one comes to DIR/NAME (default: %(default)s)",
+        help="folder of datasets; this one comes to DIR/NAME (default: %(default)s)",
     )
     parser.add_argument(
         "--verify-only",

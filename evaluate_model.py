@@ -2,8 +2,8 @@
 
     python evaluate_model.py --model vggface2 --pairs pairs.txt --images lfw --report report
     python evaluate_model.py --model vggface2 --bin eval/lfw.bin eval/cfp_fp.bin --report report
-    python evaluate_model.py --model embedded --data pictures --crops --report report
-    python evaluate_model.py --model FILE --data pictures --crops --calibrate 1e-3 --report report
+    python evaluate_model.py --model embedded --data images --crops --report report
+    python evaluate_model.py --model FILE --data images --crops --calibrate 1e-3 --report report
 
 Writes report.json and report.html (one page, opens anywhere). Pairs come from LFW's list, from
 InsightFace's .bin sets, or are drawn from identity folders or a pack. Whole photographs are

@@ -2,9 +2,9 @@ r"""Export a model for other programs, and say how it compares with torch's.
 
   python export_model.py --model models/best_face_model.pth --format onnx --output exported
   python export_model.py --model vggface2 --format onnx-int8 --output exported \
-      --pairs lfw/pairs.txt --images lfw --calibration-images pictures
+      --pairs lfw/pairs.txt --images lfw --calibration-images images
 
-Formats: onnx; onnx-int8 (four times smaller, calibrated on pictures); litert and executorch, which
+Formats: onnx; onnx-int8 (four times smaller, calibrated on images); litert and executorch, which
 need packages of their own. Each is opened again and compared on real faces: similarity to torch's
 embeddings, accuracy, processor time, size. The app takes the ONNX ones: --model exported/x.onnx
 """
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--calibration-images",
         type=Path,
         metavar="DIR",
-        help="pictures for onnx-int8 (default: varied photographs at hand)",
+        help="images for onnx-int8 (default: varied photographs at hand)",
     )
     parser.add_argument(
         "--pairs",
@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="pairs to compare on, in LFW's form (default: of the same photographs)",
     )
-    parser.add_argument("--images", type=Path, metavar="DIR", help="the pictures of --pairs")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="the images of --pairs")
     parser.add_argument("--offline", action="store_true", help="open no connection")
     return parser
 

@@ -1,19 +1,19 @@
-"""Convert a RecordIO pack (CASIA-WebFace and its like) to a folder of pictures, or audit a set.
+"""Convert a RecordIO pack (CASIA-WebFace and its like) to a folder of images, or audit a set.
 
     python preprocessing_dataset.py --input datasets/casia-webface --output datasets/casia
-    python preprocessing_dataset.py --input train.rec --output pictures --workers 4 --decode-check
-    python preprocessing_dataset.py --audit --input pictures
-    python preprocessing_dataset.py --audit --input pictures --apply
+    python preprocessing_dataset.py --input train.rec --output images --workers 4 --decode-check
+    python preprocessing_dataset.py --audit --input images
+    python preprocessing_dataset.py --audit --input images --apply
 
 Writes OUTPUT/<identity>/<key>.jpg, the bytes as they are in the pack, and
 OUTPUT/conversion_report.json. Run it again after an interruption: it goes on where it stopped.
 Training also reads a pack directly, so this step is for those who want the files.
 
-With --audit, a model looks through a folder of pictures or a pack for copies, pictures without a
-face, and wrong identities. It writes findings.csv and pages of pictures to OUTPUT (by default
+With --audit, a model looks through a folder of images or a pack for copies, images without a
+face, and wrong identities. It writes findings.csv and pages of images to OUTPUT (by default
 INPUT_audit, beside the set); run again, it goes on where it stopped. --apply puts what was found
 on a list in INPUT (left_out.csv; beside a pack train.left_out.csv) that training heeds. Nothing is
-deleted: remove a line of the list, or the list, to take pictures back.
+deleted: remove a line of the list, or the list, to take images back.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--output",
         type=Path,
         metavar="DIR",
-        help="folder for the pictures; with --audit for what was found (default: INPUT_audit)",
+        help="folder for the images; with --audit for what was found (default: INPUT_audit)",
     )
     converting = parser.add_argument_group("converting")
     converting.add_argument(
@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     converting.add_argument(
         "--decode-check",
         action="store_true",
-        help="decode each picture, too, not only look at its start and end (slower)",
+        help="decode each image, too, not only look at its start and end (slower)",
     )
     auditing = parser.add_argument_group("auditing")
     auditing.add_argument(
@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     auditing.add_argument(
         "--model",
         metavar="vggface2|FILE",
-        help="what embeds the pictures (default: models/best_face_model.pth where it exists, "
+        help="what embeds the images (default: models/best_face_model.pth where it exists, "
         "else vggface2)",
     )
     auditing.add_argument("--offline", action="store_true", help="open no connection")
@@ -106,7 +106,7 @@ def _refuse_what_does_not_go_together(args: argparse.Namespace) -> None:
         if given:
             raise UsageError(f"{option} does not go {'with' if args.audit else 'without'} --audit")
     if not args.audit and args.output is None:
-        raise UsageError("name the folder for the pictures with --output DIR")
+        raise UsageError("name the folder for the images with --output DIR")
 
 
 def _convert(args: argparse.Namespace) -> int:

@@ -1,11 +1,11 @@
-"""Fine-tune a face model on folders of pictures or straight on a RecordIO pack.
+"""Fine-tune a face model on folders of images or straight on a RecordIO pack.
 
     python train_model.py --data datasets/casia-webface
-    python train_model.py --data pictures --output models --epochs 3 --batch-size 32
-    python train_model.py --data pictures --weights none --device cpu
+    python train_model.py --data images --output models --epochs 3 --batch-size 32
+    python train_model.py --data images --weights none --device cpu
 
 An InceptionResnetV1 with VGGFace2 weights learns to tell the identities apart: 80 % of the
-pictures train it, 20 % measure it. The output folder gets best_face_model.pth (the best
+images train it, 20 % measure it. The output folder gets best_face_model.pth (the best
 validation accuracy), final_face_model.pth (the last epoch), label_map.pkl, training_history.pkl
 with .csv and .png, and settings.json. Ctrl-C stops with a usable final_face_model.pth;
 continue_training.py goes on from any of them.

@@ -4,14 +4,14 @@
     python -m benchmarks.audit --identities 40 --work /tmp/audit
 
 Takes the shared `celeba_pack` apart into two halves of its identities and damages each by the same
-rules, drawn by a seed: 5 % of the pictures change places with one of another identity, 5 % are
+rules, drawn by a seed: 5 % of the images change places with one of another identity, 5 % are
 copied as they are and 5 % changed a little (compressed again, mirrored, cut, brighter or darker),
-half of the copies into another identity; 2 % more pictures show no face (corners of LFW's
-photographs); of 5 % of the identities half the pictures get a new name, and 5 % take in another
+half of the copies into another identity; 2 % more images show no face (corners of LFW's
+photographs); of 5 % of the identities half the images get a new name, and 5 % take in another
 one. The thresholds of `facesync.evaluation` were chosen by the first half, with the same kinds of
 damage drawn otherwise; the second half was in view meanwhile (docs/audit.md says what that means).
 The half without the damage is looked at, too: a finding that is there already is a fault of the set
-itself (or the audit's mistake), is counted apart, and is no part of the precision. A picture that
+itself (or the audit's mistake), is counted apart, and is no part of the precision. An image that
 changed places is found when it is reported, under whatever name.
 
 The embeddings, kept in --work, take some minutes the first time.
@@ -49,7 +49,7 @@ NOBODY = -1
 
 @dataclass(frozen=True)
 class Item:
-    """A picture of the damaged set: `source` is equal for copies of one picture."""
+    """An image of the damaged set: `source` is equal for copies of one image."""
 
     identity: int
     data: bytes
@@ -67,30 +67,30 @@ class Damaged:
     merged: set[int]
 
 
-def jpeg(picture: Image.Image, quality: int = 95) -> bytes:
+def jpeg(image: Image.Image, quality: int = 95) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=quality)
+    image.save(buffer, format="JPEG", quality=quality)
     return buffer.getvalue()
 
 
-def compressed(picture: Image.Image, draw: random.Random) -> bytes:
-    return jpeg(picture, draw.randint(30, 70))
+def compressed(image: Image.Image, draw: random.Random) -> bytes:
+    return jpeg(image, draw.randint(30, 70))
 
 
-def mirrored(picture: Image.Image, draw: random.Random) -> bytes:
-    return jpeg(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+def mirrored(image: Image.Image, draw: random.Random) -> bytes:
+    return jpeg(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
 
 
-def cut(picture: Image.Image, draw: random.Random) -> bytes:
-    width, height = picture.size
+def cut(image: Image.Image, draw: random.Random) -> bytes:
+    width, height = image.size
     left, top, right, bottom = (draw.uniform(0, 0.06) for _ in range(4))
     box = (width * left, height * top, width * (1 - right), height * (1 - bottom))
-    return jpeg(picture.resize(picture.size, Image.Resampling.BILINEAR, box))
+    return jpeg(image.resize(image.size, Image.Resampling.BILINEAR, box))
 
 
-def relit(picture: Image.Image, draw: random.Random) -> bytes:
+def relit(image: Image.Image, draw: random.Random) -> bytes:
     factor = draw.choice([draw.uniform(0.6, 0.8), draw.uniform(1.2, 1.5)])
-    return jpeg(ImageEnhance.Brightness(picture).enhance(factor))
+    return jpeg(ImageEnhance.Brightness(image).enhance(factor))
 
 
 CHANGES: tuple[Callable[[Image.Image, random.Random], bytes], ...] = (
@@ -105,17 +105,17 @@ def corners(folder: Path, count: int, draw: random.Random) -> list[bytes]:
     """Corners of LFW's photographs, enlarged to the size of a crop: no face in them."""
     result = []
     for file in draw.sample(sorted(folder.glob("*/*.jpg")), count):
-        with Image.open(file) as picture:
-            x, y = (draw.choice([0, side - 65]) for side in picture.size)
-            corner = picture.convert("RGB").crop((x, y, x + 65, y + 65))
+        with Image.open(file) as image:
+            x, y = (draw.choice([0, side - 65]) for side in image.size)
+            corner = image.convert("RGB").crop((x, y, x + 65, y + 65))
             result.append(jpeg(corner.resize((112, 112), Image.Resampling.BILINEAR)))
     return result
 
 
-def damage(pictures: Sequence[tuple[int, bytes]], photographs: Path, seed: int) -> Damaged:
+def damage(images: Sequence[tuple[int, bytes]], photographs: Path, seed: int) -> Damaged:
     """Put the faults that the docstring above names into a set."""
     draw = random.Random(seed)
-    items = [Item(who, data, who, number) for number, (who, data) in enumerate(pictures)]
+    items = [Item(who, data, who, number) for number, (who, data) in enumerate(images)]
     identities = sorted({item.identity for item in items})
     share = round(len(items) * SHARE)
     order = draw.sample(range(len(items)), len(items))
@@ -135,11 +135,11 @@ def damage(pictures: Sequence[tuple[int, bytes]], photographs: Path, seed: int) 
         items.append(replace(original, identity=place(original.identity), fault="copied"))
     for turn, number in enumerate(changed):
         original, change = items[number], CHANGES[turn % len(CHANGES)]
-        with Image.open(io.BytesIO(original.data)) as picture:
-            data = change(picture.convert("RGB"), draw)
+        with Image.open(io.BytesIO(original.data)) as image:
+            data = change(image.convert("RGB"), draw)
         identity = place(original.identity)
         items.append(replace(original, data=data, identity=identity, fault=change.__name__))
-    for data in corners(photographs, round(len(pictures) * FACELESS), draw):
+    for data in corners(photographs, round(len(images) * FACELESS), draw):
         items.append(Item(draw.choice(identities), data, NOBODY, len(items), "no face"))
 
     few = max(1, round(len(identities) * SHARE))
@@ -201,7 +201,7 @@ def scores(
         damaged: the set.
         dataset: the same, as the audit read it.
         found: what the audit found.
-        before: sources of pictures that it finds in the set without the damage.
+        before: sources of images that it finds in the set without the damage.
     """
     items = damaged.items  # keys of the pack count from 1 in this order
     at = {name: number for number, name in enumerate(dataset.names)}
@@ -215,36 +215,36 @@ def scores(
         by_kind[finding.kind].append(finding)
 
     def copies(kind: str, faults: set[str]) -> Score:
-        pairs = [(item_of[f.picture], item_of[at[f.other]]) for f in by_kind[kind]]
+        pairs = [(item_of[f.image], item_of[at[f.other]]) for f in by_kind[kind]]
         right = {one.source for one, other in pairs if one.source == other.source}
         planted = {item.source for item in items if item.fault in faults}
         old = sum(a.source != b.source and bool({a.source, b.source} & before) for a, b in pairs)
         hits = sum(a.source == b.source for a, b in pairs)
         return Score(len(planted), len(planted & right), len(pairs), hits, old)
 
-    def pictures(kind: str, fault: str, is_right: Callable[[Item], bool]) -> Score:
-        reported = [item_of[f.picture] for f in by_kind[kind]]
+    def images(kind: str, fault: str, is_right: Callable[[Item], bool]) -> Score:
+        reported = [item_of[f.image] for f in by_kind[kind]]
         planted = sum(item.fault == fault for item in items)
         hits = sum(is_right(item) for item in reported)
         old = sum(not is_right(item) and item.source in before for item in reported)
-        every = [item_of[f.picture] for f in found]
+        every = [item_of[f.image] for f in found]
         return Score(planted, sum(i.fault == fault for i in every), len(reported), hits, old)
 
-    two = {item_of[f.picture].identity for f in by_kind[kinds.TWO_PEOPLE]}
+    two = {item_of[f.image].identity for f in by_kind[kinds.TWO_PEOPLE]}
     two_before = {
-        item_of[f.picture].identity
+        item_of[f.image].identity
         for f in by_kind[kinds.TWO_PEOPLE]
-        if item_of[f.picture].source in before
+        if item_of[f.image].source in before
     }
     same = {
-        frozenset((item_of[f.picture].identity, int(f.other))): item_of[f.picture].source
+        frozenset((item_of[f.image].identity, int(f.other))): item_of[f.image].source
         for f in by_kind[kinds.SAME_PERSON]
     }
     return {
         kinds.EXACT_COPY: copies(kinds.EXACT_COPY, {"copied"}),
         kinds.NEAR_COPY: copies(kinds.NEAR_COPY, {change.__name__ for change in CHANGES}),
-        kinds.NO_FACE: pictures(kinds.NO_FACE, "no face", lambda item: item.person == NOBODY),
-        kinds.WRONG_IDENTITY: pictures(
+        kinds.NO_FACE: images(kinds.NO_FACE, "no face", lambda item: item.person == NOBODY),
+        kinds.WRONG_IDENTITY: images(
             kinds.WRONG_IDENTITY, "swapped", lambda item: item.person != owner[item.identity]
         ),
         kinds.TWO_PEOPLE: Score(
@@ -292,13 +292,13 @@ def main() -> None:
         ("Second half of the identities", chosen[middle:]),
     ):
         indices = np.flatnonzero(np.isin(labels, half)).tolist()
-        pictures = [(int(labels[index]), whole.encoded(index)) for index in indices]
-        untouched = [Item(who, data, who, n) for n, (who, data) in enumerate(pictures)]
+        images = [(int(labels[index]), whole.encoded(index)) for index in indices]
+        untouched = [Item(who, data, who, n) for n, (who, data) in enumerate(images)]
         _, old = audit_items(untouched, args.work, model, detector)
-        damaged = damage(pictures, data / "lfw", args.seed)
+        damaged = damage(images, data / "lfw", args.seed)
         dataset, found = audit_items(damaged.items, args.work, model, detector)
-        result = scores(damaged, dataset, found, {finding.picture for finding in old})
-        print(f"\n{title}: {len(pictures):,} pictures of {len(half)} people, then damaged")
+        result = scores(damaged, dataset, found, {finding.image for finding in old})
+        print(f"\n{title}: {len(images):,} images of {len(half)} people, then damaged")
         print(f"{'':16}{HEADINGS}")
         for kind, score in result.items():
             print(f"{kind:16}{score}")

@@ -1,9 +1,9 @@
 """Conversion of a pack: ours, decoding and encoding with OpenCV, and plain writing, in one run.
 
     python -m benchmarks.conversion
-    python -m benchmarks.conversion --pictures 2000 --rounds 2
+    python -m benchmarks.conversion --images 2000 --rounds 2
 
-Makes a pack of drawn 112 x 112 pictures and converts it each way into a fresh folder, in turns.
+Makes a pack of drawn 112 x 112 images and converts it each way into a fresh folder, in turns.
 OpenCV's way is the obvious one: a loop over the pack with imdecode and imwrite. Plain writing is
 open, write, close of the same bytes, read beforehand, into the same folders by one process: the
 least that anybody could do. It all happens in memory where there is a folder for that, to compare
@@ -38,46 +38,46 @@ DISTINCT = 400
 PER_IDENTITY = 40
 
 
-def draw_pictures() -> list[bytes]:
+def draw_images() -> list[bytes]:
     """JPEGs of 3 to 7 KB, as those of face sets are: smooth shapes with some noise."""
     generator = random.Random(7)
     noise = np.random.default_rng(7)
-    pictures = []
+    images = []
     for _ in range(DISTINCT):
-        picture = Image.new("RGB", (112, 112), tuple(generator.randrange(256) for _ in range(3)))
-        draw = ImageDraw.Draw(picture)
+        image = Image.new("RGB", (112, 112), tuple(generator.randrange(256) for _ in range(3)))
+        draw = ImageDraw.Draw(image)
         for _ in range(12):
             x, y, w, h = (generator.randrange(8, 90) for _ in range(4))
             colour = tuple(generator.randrange(256) for _ in range(3))
             draw.ellipse((x - w / 2, y - h / 2, x + w / 2, y + h / 2), fill=colour)
         grain = noise.normal(0, generator.uniform(4, 12), (112, 112, 3))
-        pixels = np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8)
+        pixels = np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, format="JPEG", quality=90)
-        pictures.append(buffer.getvalue())
-    return pictures
+        images.append(buffer.getvalue())
+    return images
 
 
-def numbered(pictures: list[bytes], count: int) -> Iterator[tuple[int, bytes]]:
-    """`count` pictures, no two alike: each carries its number in a comment segment."""
+def numbered(images: list[bytes], count: int) -> Iterator[tuple[int, bytes]]:
+    """`count` images, no two alike: each carries its number in a comment segment."""
     for number in range(count):
         comment = b"\xff\xfe" + (10).to_bytes(2, "big") + number.to_bytes(8, "big")
-        picture = pictures[number % len(pictures)]
-        yield number // PER_IDENTITY, picture[:2] + comment + picture[2:]
+        image = images[number % len(images)]
+        yield number // PER_IDENTITY, image[:2] + comment + image[2:]
 
 
-Pictures = Iterable[tuple[str, int, bytes]]
+Images = Iterable[tuple[str, int, bytes]]
 
 
-def pictures_of(pack: Path) -> Pictures:
+def image_refs_of(pack: Path) -> Images:
     for record in Pack(pack).records():
-        if isinstance(record, Record) and record.kind == "picture":
+        if isinstance(record, Record) and record.kind == "image":
             yield record.identity, record.key, record.data
 
 
-def plain_writing(pictures: Pictures, output: Path) -> None:
+def plain_writing(images: Images, output: Path) -> None:
     made = set()
-    for identity, key, data in pictures:
+    for identity, key, data in images:
         if identity not in made:
             os.makedirs(output / identity)
             made.add(identity)
@@ -87,7 +87,7 @@ def plain_writing(pictures: Pictures, output: Path) -> None:
 
 def opencv(pack: Path, output: Path) -> None:
     made = set()
-    for identity, key, data in pictures_of(pack):
+    for identity, key, data in image_refs_of(pack):
         if identity not in made:
             os.makedirs(output / identity)
             made.add(identity)
@@ -127,17 +127,17 @@ def peak_memory_mb(pack: Path, output: Path) -> float:
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--pictures", type=cli.positive_int, default=20_000, metavar="N")
+    parser.add_argument("--images", type=cli.positive_int, default=20_000, metavar="N")
     parser.add_argument("--rounds", type=cli.positive_int, default=3, metavar="N")
     parser.add_argument("--folder", type=Path, default=memory_folder(), help="default: %(default)s")
     args = parser.parse_args()
-    drawn = draw_pictures()
+    drawn = draw_images()
     with tempfile.TemporaryDirectory(prefix="facesync-", dir=args.folder) as name:
         work = Path(name)
-        pack = write_pack(work / "pack", numbered(drawn, args.pictures))
-        quarter = write_pack(work / "quarter", numbered(drawn, args.pictures // 4))
+        pack = write_pack(work / "pack", numbered(drawn, args.images))
+        quarter = write_pack(work / "quarter", numbered(drawn, args.images // 4))
         print(
-            f"{args.pictures:,} pictures of {pack.stat().st_size / args.pictures:,.0f} bytes, "
+            f"{args.images:,} images of {pack.stat().st_size / args.images:,.0f} bytes, "
             f"in {args.folder}"
         )
         if sys.platform == "linux":
@@ -147,10 +147,10 @@ def main() -> None:
                 f"memory, with 2 workers: {small:.0f} MB for a quarter of the pack, "
                 f"{large:.0f} MB for all of it: {large / small:.2f} times"
             )
-        pictures = list(pictures_of(pack))
+        images = list(image_refs_of(pack))
         ways: dict[str, Callable[[Path], object]] = {
             "ours": lambda output: convert_pack(pack, output),
-            "plain writing": lambda output: plain_writing(pictures, output),
+            "plain writing": lambda output: plain_writing(images, output),
             "decode and encode (OpenCV)": lambda output: opencv(pack, output),
         }
         times: dict[str, list[float]] = {way: [] for way in ways}
@@ -161,7 +161,7 @@ def main() -> None:
     medians = {way: statistics.median(values) for way, values in times.items()}
     for way, median in medians.items():
         each = ", ".join(f"{value:.2f}" for value in times[way])
-        print(f"{way}: {median:.2f} s, {args.pictures / median:,.0f} pictures/s  ({each})")
+        print(f"{way}: {median:.2f} s, {args.images / median:,.0f} images/s  ({each})")
     own, plain, coded = medians.values()
     print(f"ours against decode and encode: {coded / own:.1f} times as fast (needed: 10)")
     print(f"ours against plain writing: {plain / own:.0%} of its speed (needed: 70 %)")

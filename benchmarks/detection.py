@@ -1,6 +1,6 @@
 """Our MTCNN beside facenet-pytorch's: whether the same faces come out, and how fast.
 
-Run: python -m benchmarks.detection [--pictures 500 --step 1]
+Run: python -m benchmarks.detection [--images 500 --step 1]
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SMALLEST = 40
 class Agreement:
     """How the faces that facenet-pytorch finds are found by ours."""
 
-    pictures: int = 0
+    images: int = 0
     faces: int = 0
     below: int = 0  # IoU of 0.9 or less
     apart: int = 0  # a landmark more than 2 px away
@@ -33,8 +33,8 @@ class Agreement:
     farthest: float = 0.0
 
     def add(self, theirs: list[tuple[np.ndarray, np.ndarray]], ours: list) -> None:
-        """Count a picture: their boxes and landmarks, our faces."""
-        self.pictures += 1
+        """Count an image: their boxes and landmarks, our faces."""
+        self.images += 1
         theirs = [(box, points) for box, points in theirs if min(box[2:] - box[:2]) > SMALLEST]
         ours = [face for face in ours if min(face.box_xyxy[2:] - face.box_xyxy[:2]) > SMALLEST]
         self.extra += max(0, len(ours) - len(theirs))
@@ -54,9 +54,9 @@ def as_floats(array: np.ndarray) -> np.ndarray:
     return np.asarray(array, dtype=np.float32)
 
 
-def sources(data: Path, pictures: int, step: int) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
+def sources(data: Path, images: int, step: int) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
     found = sorted((data / "lfw").glob("*/*.jpg"))
-    chosen = found[:: max(1, len(found) // pictures)][:pictures]
+    chosen = found[:: max(1, len(found) // images)][:images]
     yield "LFW", (read_image_rgb(path) for path in chosen)
     for path in sorted((data / "videos").glob("*.mp4")):
         yield path.name, video_frames(path, step)
@@ -64,7 +64,7 @@ def sources(data: Path, pictures: int, step: int) -> Iterator[tuple[str, Iterato
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--pictures", type=cli.positive_int, default=50, metavar="N")
+    parser.add_argument("--images", type=cli.positive_int, default=50, metavar="N")
     parser.add_argument("--step", type=cli.positive_int, default=50, metavar="N",
                         help="every N-th frame of the videos (default: %(default)s)")  # fmt: skip
     args = parser.parse_args()
@@ -78,7 +78,7 @@ def main() -> None:
     theirs = MTCNN(keep_all=True, min_face_size=SMALLEST)
     ours = FaceDetector(min_face=SMALLEST, max_side=10_000, min_probability=0)
     shown: list[np.ndarray] = []
-    for name, images in sources(data, args.pictures, args.step):
+    for name, images in sources(data, args.images, args.step):
         agreement = Agreement()
         for image_rgb in images:
             boxes, _, points = theirs.detect(image_rgb, landmarks=True)
@@ -89,7 +89,7 @@ def main() -> None:
             last_rgb = image_rgb
         shown.append(last_rgb)
         print(
-            f"{name}: {agreement.pictures} pictures, {agreement.faces} faces over {SMALLEST} px; "
+            f"{name}: {agreement.images} images, {agreement.faces} faces over {SMALLEST} px; "
             f"IoU of 0.9 or less: {agreement.below}, landmarks over 2 px apart: "
             f"{agreement.apart}, only ours: {agreement.extra}; "
             f"least IoU {agreement.least_iou:.4f}, farthest landmark {agreement.farthest:.4f} px",

@@ -42,7 +42,7 @@ class Way:
     embed: Callable[[np.ndarray, Face], np.ndarray]
 
     def embedding(self, image_rgb: np.ndarray) -> np.ndarray | None:
-        """Embedding (512,) of the face that a picture is about, None without a face."""
+        """Embedding (512,) of the face that an image is about, None without a face."""
         faces = self.detect(image_rgb)
         return self.embed(image_rgb, main_face(faces, image_rgb)) if faces else None
 
@@ -138,9 +138,9 @@ def decisions(theirs: Way, way: Way, pairs: PairSet) -> None:
     """Print how many pairs change side between two ways at one false-match rate."""
     both = []
     for each in (theirs, way):
-        vectors = np.full((len(pairs.pictures), 512), np.nan, np.float32)
-        for index, picture in enumerate(pairs.pictures):
-            found = each.embedding(read_image_rgb(picture.read()))
+        vectors = np.full((len(pairs.images), 512), np.nan, np.float32)
+        for index, image in enumerate(pairs.images):
+            found = each.embedding(read_image_rgb(image.read()))
             vectors[index] = np.nan if found is None else found
         both.append(pairs.scores(vectors))
     missed = [int(np.isnan(scores).sum()) for scores in both]

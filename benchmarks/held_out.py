@@ -4,10 +4,10 @@
     python -m benchmarks.held_out --write lists         # what a training must leave out
     python -m benchmarks.held_out --models models/best_face_model.pth --crops
 
-Held out are all pictures of everybody in the last fold of LFW's shared part, and every fifth
+Held out are all images of everybody in the last fold of LFW's shared part, and every fifth
 identity of the CelebA pack. `--write` puts their names into `leave_out.txt`, which
 `distill_model.py --leave-out` reads, the fold's pairs into `pairs.txt`, which
-`evaluate_model.py --pairs` reads, and the pack's pictures into `train.left_out.csv`, which training
+`evaluate_model.py --pairs` reads, and the pack's images into `train.left_out.csv`, which training
 heeds where it lies beside a copy of the pack. `--crops` serves the held-out faces of the pack cut
 in each of three ways, whatever the model was trained on.
 """
@@ -49,20 +49,20 @@ def write_lists(data: Path, folder: Path) -> None:
     fold = last_fold(data / "lfw" / "pairs.txt")
     words = [line.split("\t") for line in fold]
     people = {row[0] for row in words} | {row[2] for row in words if len(row) == 4}
-    pictures = sorted((data / "lfw").rglob("*.jpg"))
-    names = [p.relative_to(data / "lfw").as_posix() for p in pictures if p.parent.name in people]
+    images = sorted((data / "lfw").rglob("*.jpg"))
+    names = [p.relative_to(data / "lfw").as_posix() for p in images if p.parent.name in people]
     packed = [name for name, _ in held_out_celeba(data)]
     names += packed
     folder.mkdir(parents=True, exist_ok=True)
     listed = "".join(f"{name},held out\n" for name in packed)
-    (folder / "train.left_out.csv").write_text(f"picture,reason\n{listed}")
+    (folder / "train.left_out.csv").write_text(f"image,reason\n{listed}")
     (folder / "leave_out.txt").write_text("\n".join(names) + "\n")
     (folder / "pairs.txt").write_text("\n".join([str(len(fold) // 2), *fold]) + "\n")
-    print(f"{len(names)} pictures in {folder / 'leave_out.txt'}, {len(fold)} pairs in pairs.txt")
+    print(f"{len(names)} images in {folder / 'leave_out.txt'}, {len(fold)} pairs in pairs.txt")
 
 
 def held_out_celeba(data: Path) -> list[tuple[str, np.ndarray]]:
-    """Return name and picture, uint8 RGB, of each that is held out of the pack."""
+    """Return name and image, uint8 RGB, of each that is held out of the pack."""
     pack = FaceDataset(data / "celeba_pack", min_images=1, max_images=2**31)
     return [
         (name, np.asarray(pack[index][0]))
@@ -79,8 +79,8 @@ def measure(choice: str, data: Path) -> str:
     pairs = read_lfw_pairs(lists, data / "lfw")
     pairs = pairs.subset(pairs.fold == pairs.folds - 1)
     vectors = []
-    for picture in pairs.pictures:
-        image_rgb = picture.decode()
+    for image in pairs.images:
+        image_rgb = image.decode()
         faces = detector.detect(image_rgb)
         found = [main_face(faces, image_rgb)] if faces else []
         vectors.append(model.embed(image_rgb, found)[0] if found else np.full(512, np.nan))
@@ -97,14 +97,14 @@ def measure(choice: str, data: Path) -> str:
 def on_celeba(model: FaceModel, data: Path) -> str:
     """Measure a model on the pack's held-out identities: TAR at FAR 1e-2 and 1e-3, EER."""
     aligned = held_out_celeba(data)
-    crops = [model.crop.cut(picture, aligned_face(112)) for _, picture in aligned]
+    crops = [model.crop.cut(image, aligned_face(112)) for _, image in aligned]
     curve = curve_of(model.embed_crops(crops), [name.split("/")[0] for name, _ in aligned])
     rates = "   ".join(f"{np.interp(far, curve.far, curve.tar):.4f}" for far in (1e-2, 1e-3))
     return f"{rates}   {curve.eer:.4f}"
 
 
 def curve_of(vectors: np.ndarray, identities: Sequence[str]) -> Roc:
-    """Return the ROC over all pairs of some pictures."""
+    """Return the ROC over all pairs of some images."""
     found = all_pairs(vectors, identities)
     return roc(
         np.concatenate([found.genuine, found.impostor]),

@@ -1,11 +1,11 @@
-"""Pictures ready to train on: from a pack, from folders, and the obvious way, in one run.
+"""Images ready to train on: from a pack, from folders, and the obvious way, in one run.
 
     python -m benchmarks.loader
     python -m benchmarks.loader --workers 0 --rounds 5
 
-The obvious way lists the folders, opens one picture at a time with Pillow, enlarges it, mirrors
+The obvious way lists the folders, opens one image at a time with Pillow, enlarges it, mirrors
 half of them and makes floats of it with torchvision's transforms. All three give the same batches
-of 160 x 160 faces; ours are bytes, which the device turns into floats. The pictures are the CelebA
+of 160 x 160 faces; ours are bytes, which the device turns into floats. The images are the CelebA
 pack of the shared data, or drawn ones where it is not there.
 """
 
@@ -25,7 +25,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from benchmarks.conversion import draw_pictures, numbered
+from benchmarks.conversion import draw_images, numbered
 from benchmarks.material import shared_data
 from facesync import cli
 from facesync.data.conversion import convert_pack
@@ -39,10 +39,10 @@ EPOCHS = 3
 
 
 class PlainFolder(Dataset[tuple[torch.Tensor, int]]):
-    """Pictures the obvious way: list the folders, open with Pillow, transform one by one."""
+    """Images the obvious way: list the folders, open with Pillow, transform one by one."""
 
     def __init__(self, folder: Path) -> None:
-        self.pictures = [
+        self.images = [
             (str(file), label)
             for label, identity in enumerate(sorted(os.listdir(folder)))
             if (folder / identity).is_dir()
@@ -58,12 +58,12 @@ class PlainFolder(Dataset[tuple[torch.Tensor, int]]):
         )
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        path, label = self.pictures[index]
-        with Image.open(path) as picture:
-            return self.transform(picture.convert("RGB")), label
+        path, label = self.images[index]
+        with Image.open(path) as image:
+            return self.transform(image.convert("RGB")), label
 
 
 def plain_loader(folder: Path, batch_size: int, workers: int) -> DataLoader[Any]:
@@ -72,7 +72,7 @@ def plain_loader(folder: Path, batch_size: int, workers: int) -> DataLoader[Any]
 
 
 def our_loader(data: Path, batch_size: int, workers: int) -> DataLoader[Any]:
-    """Return the loader that train_model.py uses, over all pictures."""
+    """Return the loader that train_model.py uses, over all images."""
     split = load_split(data, 42, 1, 2**31)
     indices = [*split.train, *split.validation]
     order = EpochOrder(indices, 42, batch_size, shuffle=True)
@@ -81,12 +81,12 @@ def our_loader(data: Path, batch_size: int, workers: int) -> DataLoader[Any]:
 
 
 def drawn_pack(folder: Path) -> Path:
-    """Write a pack of drawn pictures."""
-    return write_pack(folder / "drawn", numbered(draw_pictures(), DRAWN)).parent
+    """Write a pack of drawn images."""
+    return write_pack(folder / "drawn", numbered(draw_images(), DRAWN)).parent
 
 
 def speed(loader: DataLoader[Any]) -> float:
-    """Pictures a second over some epochs, the start of the workers included."""
+    """Images a second over some epochs, the start of the workers included."""
     started = time.perf_counter()
     count = sum(len(batch[1]) for _ in range(EPOCHS) for batch in loader)
     return count / (time.perf_counter() - started)
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = shared_data()
     with tempfile.TemporaryDirectory() as temporary:
         pack = drawn_pack(Path(temporary)) if data is None else data / "celeba_pack"
-        folder = Path(temporary) / "pictures"
+        folder = Path(temporary) / "images"
         convert_pack(pack, folder)
         loaders: dict[str, Callable[[], DataLoader[Any]]] = {
             "the obvious way": lambda: plain_loader(folder, BATCH_SIZE, args.workers),
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{args.workers} workers, batches of {BATCH_SIZE}, {EPOCHS} epochs; {args.rounds} rounds")
     for way, found in speeds.items():
         median = statistics.median(found)
-        print(f"{way:<16} {median:8.0f} pictures/s   {median / plain:.1f} x")
+        print(f"{way:<16} {median:8.0f} images/s   {median / plain:.1f} x")
     return cli.DONE
 
 

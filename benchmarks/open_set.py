@@ -3,9 +3,9 @@
     nice python -m benchmarks.open_set
     python -m benchmarks.open_set --people 20 --strangers 50
 
-Of the shared LFW pictures, 100 people are registered with two pictures each by the app's own
-`register --images`; 300 other pictures of them (three each where there are so many) and 500 people
-who are not registered, a picture each, are then verified as `verify --image` does. Counted are
+Of the shared LFW images, 100 people are registered with two images each by the app's own
+`register --images`; 300 other images of them (three each where there are so many) and 500 people
+who are not registered, an image each, are then verified as `verify --image` does. Counted are
 false accepts (a stranger gets a name), wrong identities (somebody registered gets another's name)
 and false rejects (somebody registered is denied), for:
 
@@ -14,7 +14,7 @@ and false rejects (somebody registered is denied), for:
 - the plain rule: the average of the embeddings, the best cosine, 0.6, on the same embeddings;
 - the ingredients, at the app's own threshold: without the margin, mean only, best sample only.
 
-People are drawn with a fixed seed. LFW's pictures of one person are taken years apart, and some
+People are drawn with a fixed seed. LFW's images of one person are taken years apart, and some
 carry the wrong name: what fails is listed with --failures.
 """
 
@@ -50,16 +50,16 @@ Rule = Callable[[np.ndarray], str | None]
 def draw_people(lfw: Path, people: int, probes: int, strangers: int) -> tuple[
     dict[str, list[Path]], list[tuple[str, Path]], list[Path]
 ]:  # fmt: skip
-    """Choose whom to register with which two pictures, the genuine probes and the strangers."""
+    """Choose whom to register with which two images, the genuine probes and the strangers."""
     chance = random.Random(7)
-    pictures = {f.name: sorted(f.glob("*.jpg")) for f in sorted(lfw.iterdir()) if f.is_dir()}
-    names = [name for name, paths in pictures.items() if len(paths) >= 3]
+    images = {f.name: sorted(f.glob("*.jpg")) for f in sorted(lfw.iterdir()) if f.is_dir()}
+    names = [name for name, paths in images.items() if len(paths) >= 3]
     chance.shuffle(names)
-    # Those with the most other pictures first, so that there are probes enough.
-    chosen = sorted(names, key=lambda name: -min(len(pictures[name]), 5))[:people]
-    registered = {name: pictures[name][:2] for name in chosen}
-    rest = [(name, path) for name in chosen for path in pictures[name][2:5]]
-    unknown = [paths[0] for name, paths in pictures.items() if name not in registered]
+    # Those with the most other images first, so that there are probes enough.
+    chosen = sorted(names, key=lambda name: -min(len(images[name]), 5))[:people]
+    registered = {name: images[name][:2] for name in chosen}
+    rest = [(name, path) for name in chosen for path in images[name][2:5]]
+    unknown = [paths[0] for name, paths in images.items() if name not in registered]
     chance.shuffle(rest)
     chance.shuffle(unknown)
     return registered, rest[:probes], unknown[:strangers]
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--probes", type=cli.positive_int, default=300, metavar="N")
     parser.add_argument("--strangers", type=cli.positive_int, default=500, metavar="N")
     parser.add_argument("--model", default="vggface2", help="default: %(default)s")
-    parser.add_argument("--failures", action="store_true", help="name the pictures that fail")
+    parser.add_argument("--failures", action="store_true", help="name the images that fail")
     args = parser.parse_args()
     data = shared_data()
     if data is None:
@@ -113,7 +113,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(prefix="facesync-") as folder:
         people = enrol(recognizer, registered, Path(folder))
-    print(f"{len(people)} of {len(registered)} people registered with two pictures each")
+    print(f"{len(people)} of {len(registered)} people registered with two images each")
 
     lenient.load()
     looser = lenient.threshold_for(len(people))

@@ -1,9 +1,9 @@
-"""The limits of a sample: what the gate refuses of good pictures, and of the same ones spoilt.
+"""The limits of a sample: what the gate refuses of good images, and of the same ones spoilt.
 
     nice python -m benchmarks.quality
-    python -m benchmarks.quality --pictures 100
+    python -m benchmarks.quality --images 100
 
-On pictures of the shared LFW set and frames of the shared live video: the share that is refused by
+On images of the shared LFW set and frames of the shared live video: the share that is refused by
 the limits of a camera and of photographs, as they are and blurred or darkened by rising amounts,
 beside what the spoiling does to the embedding (median cosine to the unspoilt one). A good limit
 lets the first rows pass and begins to refuse where the cosine falls.
@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.material import shared_data
 from facesync import cli
 from facesync.app.cameras import VideoFile
-from facesync.app.enrolment import CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT, SAME_PICTURE
+from facesync.app.enrolment import CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT, SAME_IMAGE
 from facesync.app.recognizer import Recognizer
 from facesync.app.settings import AppSettings
 from facesync.faces.detection import Face, main_face
@@ -70,7 +70,7 @@ Found = list[tuple[np.ndarray, Face]]
 
 
 def faces_of_lfw(recognizer: Recognizer, lfw: Path, count: int) -> tuple[Found, list[str]]:
-    """Return the main faces of the first pictures of people with several, and their names."""
+    """Return the main faces of the first images of people with several, and their names."""
     paths = [p for f in sorted(lfw.iterdir()) for p in sorted(f.glob("*.jpg"))[:3]
              if f.is_dir() and len(list(f.glob("*.jpg"))) >= 2][:count]  # fmt: skip
     found, names = [], []
@@ -80,7 +80,7 @@ def faces_of_lfw(recognizer: Recognizer, lfw: Path, count: int) -> tuple[Found, 
         if faces:
             found.append((image_rgb, main_face(faces, image_rgb)))
             names.append(path.parent.name)
-    print(f"LFW: a face was found in {len(found)} of {len(paths)} pictures")
+    print(f"LFW: a face was found in {len(found)} of {len(paths)} images")
     return found, names
 
 
@@ -142,19 +142,19 @@ def copies(found: Found) -> None:
         encoded = cv2.imencode(".jpg", image_rgb, [cv2.IMWRITE_JPEG_QUALITY, 50])[1]
         copy = darkened(0.8)(cv2.imdecode(encoded, cv2.IMREAD_COLOR), face)
         again.append(float(look @ appearance(copy, face)))
-    print(f"\nappearance over {SAME_PICTURE} counts as a copy")
+    print(f"\nappearance over {SAME_IMAGE} counts as a copy")
     for what, products in (
         ("copies, compressed, darker, noisy", again),
         ("half a second apart", np.diag(looks @ looks.T, 1)),
         ("a second apart", np.diag(looks @ looks.T, 2)),
     ):
-        share = float((np.asarray(products) > SAME_PICTURE).mean())
+        share = float((np.asarray(products) > SAME_IMAGE).mean())
         print(f"  {what:36} least {min(products):.3f}, taken for a copy {share:6.1%}")
 
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--pictures", type=cli.positive_int, default=300, metavar="N")
+    parser.add_argument("--images", type=cli.positive_int, default=300, metavar="N")
     parser.add_argument("--model", default="vggface2", help="default: %(default)s")
     args = parser.parse_args()
     data = shared_data()
@@ -162,7 +162,7 @@ def main() -> None:
         return
     os.environ.setdefault("TORCH_HOME", str(data.parent / "torch_home"))
     recognizer = Recognizer(AppSettings(model=args.model, offline=True))
-    found, names = faces_of_lfw(recognizer, data / "lfw", args.pictures)
+    found, names = faces_of_lfw(recognizer, data / "lfw", args.images)
     lfw = gate(recognizer, "LFW", found)
     frames = faces_of_video(recognizer, data / "videos" / "one_face_head_turns_live.mp4")
     live = gate(recognizer, "frames of the live video", frames)

@@ -57,7 +57,7 @@ def forever(loader: Any) -> Iterator[Any]:
 def images_per_second(
     step: Callable[[], int], steps: int, device: torch.device, rounds: int = 3
 ) -> float:
-    """Median speed of some rounds of steps, each of which returns how many pictures it used.
+    """Median speed of some rounds of steps, each of which returns how many images it used.
 
     On the CPU by the processor's time: what else the machine does stays out of it.
     """
@@ -82,7 +82,7 @@ def _wait(device: torch.device) -> None:
 def plain_step(folder: Path, device: torch.device) -> Callable[[], int]:
     """Return a step of the plain loop."""
     faces = PlainFolder(folder)
-    classes = 1 + max(label for _, label in faces.pictures)
+    classes = 1 + max(label for _, label in faces.images)
     network = new_network(classes).to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     loader = torch.utils.data.DataLoader(
@@ -116,7 +116,7 @@ def our_step(
     """Return a step of ours, from the pack."""
     order = EpochOrder(split.train, 42, batch_size, shuffle=True)
     batches = forever(make_loader(split, ALIGNED_112, order, workers=workers, device=device))
-    return lambda: learner.learn([next(batches)]).pictures
+    return lambda: learner.learn([next(batches)]).images
 
 
 def ceiling_step(
@@ -127,7 +127,7 @@ def ceiling_step(
     order = EpochOrder(split.train, 42, batch_size, shuffle=True)
     batch = next(iter(make_loader(split, ALIGNED_112, order, workers=0, device=device)))
     there = Batch(batch.images.to(device), batch.labels.to(device), batch.draws.to(device), [])
-    return lambda: learner.learn([there]).pictures
+    return lambda: learner.learn([there]).images
 
 
 def sweep(
@@ -215,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shared = shared_data()
     with tempfile.TemporaryDirectory() as temporary:
         pack = drawn_pack(Path(temporary)) if shared is None else shared / "celeba_pack"
-        folder = Path(temporary) / "pictures"
+        folder = Path(temporary) / "images"
         convert_pack(pack, folder)
         split = load_split(pack, 42, 5, 100)
         plain = images_per_second(plain_step(folder, device), args.steps, device)

@@ -54,7 +54,7 @@ class Timed(VideoFile):
 
 
 class CountingWindow(Window):
-    """Notes when something was drawn; takes a picture of the screen in the middle."""
+    """Notes when something was drawn; takes an image of the screen in the middle."""
 
     def __init__(self, screenshot: Path | None, after: float) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ from facesync.faces.crops import ALIGNED_112
 from facesync.faces.detection import FaceDetector, main_face
 from facesync.faces.weights import vggface2_state
 from facesync.images import save_jpeg
-from facesync.sample_pictures import COLLINS, HOPPER, photographs, vary
+from facesync.sample_images import COLLINS, HOPPER, photographs, vary
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +52,10 @@ class StepFailed(FaceSyncError):
 
 
 def make_pack(folder: Path, random: np.random.Generator) -> int:
-    """Write a pack of aligned faces of the two people and return the number of pictures."""
+    """Write a pack of aligned faces of the two people and return the number of images."""
     torch.set_num_threads(1)
     detector = FaceDetector()
-    pictures = []
+    images = []
     for label, photo in enumerate(photographs().values()):
         for _ in range(TRAINING_COPIES):
             copy = vary(photo, random)
@@ -63,9 +63,9 @@ def make_pack(folder: Path, random: np.random.Generator) -> int:
             if faces:
                 crop_bgr = ALIGNED_112.cut(copy, main_face(faces, copy))[:, :, ::-1]
                 encoded = cv2.imencode(".jpg", crop_bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
-                pictures.append((label, encoded.tobytes()))
-    write_pack(folder, pictures)
-    return len(pictures)
+                images.append((label, encoded.tobytes()))
+    write_pack(folder, images)
+    return len(images)
 
 
 def run(script: str, *arguments: object, expect: int = 0) -> str:
@@ -135,14 +135,14 @@ def demo(output: Path) -> None:
 
     print("1. A pack of two people, from photographs that ship with matplotlib and scikit-image")
     count = make_pack(output / "pack", random)
-    check(count >= 2 * TRAINING_COPIES - 2, f"{count} pictures in {output / 'pack' / 'train.rec'}")
+    check(count >= 2 * TRAINING_COPIES - 2, f"{count} images in {output / 'pack' / 'train.rec'}")
 
-    print("\n2. Convert the pack to pictures")
-    faces = output / "pictures"
+    print("\n2. Convert the pack to images")
+    faces = output / "images"
     run("preprocessing_dataset.py", "--input", output / "pack", "--output", faces)
     report = json.loads((faces / "conversion_report.json").read_text())
     found = report["images"], report["identities"], report["bookkeeping"], len(report["corrupt"])
-    check(found == (count, 2, 3, 0), "{} pictures, {} people, {} bookkeeping records, {} corrupt"
+    check(found == (count, 2, 3, 0), "{} images, {} people, {} bookkeeping records, {} corrupt"
           .format(*found))  # fmt: skip
 
     print("\n3. Fine-tune a model on them")
@@ -170,7 +170,7 @@ def demo(output: Path) -> None:
     print(f"\n4. Register {KNOWN}")
     run("faceid_app.py", *app, "register", KNOWN, "--images", *shots)
 
-    print("\n5. Verify her from another picture")
+    print("\n5. Verify her from another image")
     answer = last_object(run("faceid_app.py", *app, "verify", "--image", again, "--json"))
     check(answer["accepted"] and answer["name"] == KNOWN, "recognised: " + summary(answer))
 

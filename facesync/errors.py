@@ -2,8 +2,8 @@
 
     FaceSyncError
     ├── FileError       a file that cannot be read or written
-    ├── PictureError    a picture that cannot be used
-    ├── DataError       a pack, a folder of pictures or a data set that cannot be used
+    ├── ImageError    an image that cannot be used
+    ├── DataError       a pack, a folder of images or a dataset that cannot be used
     ├── DownloadError   a transfer that was refused or broke
     ├── ModelError      weights or a checkpoint that cannot be used
     ├── StoreError      the store of registered faces cannot be used
@@ -23,12 +23,12 @@ class FileError(FaceSyncError):
     """A file that cannot be read or written."""
 
 
-class PictureError(FaceSyncError):
-    """A picture that cannot be used."""
+class ImageError(FaceSyncError):
+    """An image that cannot be used."""
 
 
 class DataError(FaceSyncError):
-    """A pack, a folder of pictures or a data set that cannot be used."""
+    """A pack, a folder of images or a dataset that cannot be used."""
 
 
 class DownloadError(FaceSyncError):

@@ -1,4 +1,4 @@
-"""Pictures: read whatever people have, check what a pack holds, write whole files."""
+"""Images: read whatever people have, check what a pack holds, write whole files."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facesync.errors import PictureError
+from facesync.errors import ImageError
 from facesync.files import replacing
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-"""Suffixes, in lower case, by which a folder is searched for pictures."""
+"""Suffixes, in lower case, by which a folder is searched for images."""
 
 MAX_PIXELS = 100_000_000
-"""Pictures with more pixels than this are refused: no camera makes them, a bomb does."""
+"""Images with more pixels than this are refused: no camera makes them, a bomb does."""
 
 
 def read_image_rgb(source: Path | str | bytes) -> np.ndarray:
-    """Decode a picture to RGB as a person sees it.
+    """Decode an image to RGB as a person sees it.
 
     Takes every common encoding; turns it by its EXIF orientation; grey, 16-bit, palette and CMYK
     become RGB, transparency is laid on white; of an animation the first frame is taken.
@@ -33,33 +33,33 @@ def read_image_rgb(source: Path | str | bytes) -> np.ndarray:
         image_rgb, uint8, shape (height, width, 3).
 
     Raises:
-        PictureError: missing, empty, damaged, not a picture, or over `MAX_PIXELS`.
+        ImageError: missing, empty, damaged, not an image, or over `MAX_PIXELS`.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    name = "the picture" if isinstance(source, bytes) else str(source)
+    name = "the image" if isinstance(source, bytes) else str(source)
     try:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise PictureError(f"{name}: cannot be read ({reason})") from error
+        raise ImageError(f"{name}: cannot be read ({reason})") from error
     if not data:
-        raise PictureError(f"{name}: the file is empty (0 bytes)")
+        raise ImageError(f"{name}: the file is empty (0 bytes)")
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise PictureError(
-                    f"{name}: {picture.width} x {picture.height} is too large; "
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(
+                    f"{name}: {image.width} x {image.height} is too large; "
                     f"save it with fewer than {MAX_PIXELS // 1_000_000} million pixels"
                 )
-            if picture.mode == "RGB" and _is_whole_upright_jpeg(data):
+            if image.mode == "RGB" and _is_whole_upright_jpeg(data):
                 decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
                 if decoded is not None:
                     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
-            turned = ImageOps.exif_transpose(picture)
+            turned = ImageOps.exif_transpose(image)
             return np.asarray(_to_rgb(turned))
     except UnidentifiedImageError as error:
-        raise PictureError(f"{name}: not a picture that can be decoded") from error
+        raise ImageError(f"{name}: not an image that can be decoded") from error
     except (
         OSError,
         ValueError,
@@ -70,14 +70,14 @@ def read_image_rgb(source: Path | str | bytes) -> np.ndarray:
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
     ) as error:
-        raise PictureError(f"{name}: damaged picture ({error})") from error
+        raise ImageError(f"{name}: damaged image ({error})") from error
 
 
 def _is_whole_upright_jpeg(data: bytes) -> bool:
     """Whether the bytes are a JPEG with its end, and say nothing of an orientation.
 
     Such a one OpenCV decodes to the same pixels in half the time, for it copies them less often;
-    of half a picture it would make a whole one.
+    of half an image it would make a whole one.
     """
     return (
         data[:2] == b"\xff\xd8"
@@ -87,20 +87,20 @@ def _is_whole_upright_jpeg(data: bytes) -> bool:
     )
 
 
-def _to_rgb(picture):  # type: ignore[no-untyped-def]
-    """PIL picture of any mode to mode RGB."""
+def _to_rgb(image):  # type: ignore[no-untyped-def]
+    """PIL image of any mode to mode RGB."""
     from PIL import Image
 
-    if picture.mode.startswith("I") or picture.mode == "F":
+    if image.mode.startswith("I") or image.mode == "F":
         # 16 bits and more: keep the eight high ones. PIL's own convert() would clip instead.
-        values = np.asarray(picture, dtype=np.float64)
+        values = np.asarray(image, dtype=np.float64)
         scale = 256.0 if values.max(initial=0) > 255 else 1.0
-        picture = Image.fromarray(np.clip(values / scale, 0, 255).astype(np.uint8))
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
-        picture = Image.new("RGB", layer.size, "white")
-        picture.paste(layer, mask=layer.getchannel("A"))
-    return picture.convert("RGB")
+        image = Image.fromarray(np.clip(values / scale, 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        image = Image.new("RGB", layer.size, "white")
+        image.paste(layer, mask=layer.getchannel("A"))
+    return image.convert("RGB")
 
 
 def encode_jpeg(image_rgb: np.ndarray) -> bytes:
@@ -143,7 +143,7 @@ MARKER_HEAD, MARKER_TAIL = 16, 64
 
 
 def marker_fault(data: bytes) -> str | None:
-    """Say what is wrong with a picture by its start and end alone, or None.
+    """Say what is wrong with an image by its start and end alone, or None.
 
     JPEG (ITU T.81) starts with FF D8 and ends with FF D9, which coded data never holds; PNG starts
     with its signature and ends with IEND. A few bytes behind the end, within `MARKER_TAIL`, are
@@ -153,7 +153,7 @@ def marker_fault(data: bytes) -> str | None:
         return "empty"
     suffix = suffix_of(data)
     if suffix == ".bin":
-        return "start marker missing: not a picture of a known encoding"
+        return "start marker missing: not an image of a known encoding"
     tail = data[-MARKER_TAIL:]
     if suffix == ".jpg" and b"\xff\xd9" not in tail:
         return "end marker missing: truncated JPEG"
@@ -163,11 +163,11 @@ def marker_fault(data: bytes) -> str | None:
 
 
 def decode_fault(data: bytes) -> str | None:
-    """Decode a picture fully and say what is wrong with it, or None."""
+    """Decode an image fully and say what is wrong with it, or None."""
     try:
         read_image_rgb(data)
-    except PictureError as error:
-        return str(error).removeprefix("the picture: ")
+    except ImageError as error:
+        return str(error).removeprefix("the image: ")
     if suffix_of(data) == ".jpg" and _ends_early(data):
         return "end marker in the middle: the rest of the JPEG is lost"
     return None
@@ -179,10 +179,10 @@ _JPEG_SCAN_REST = re.compile(rb"(?:[^\xff]|\xff[\x00\xd0-\xd7\xd9])*\xff\xd9\x00
 
 
 def _ends_early(data: bytes) -> bool:
-    """Whether coded picture data goes on behind the end marker of a JPEG (ITU T.81, B.1).
+    """Whether coded image data goes on behind the end marker of a JPEG (ITU T.81, B.1).
 
     Decoders stop at that marker and fill the rest with grey without a word. Other things that
-    cameras put behind the end (a second picture, say) do not look like coded data.
+    cameras put behind the end (a second image, say) do not look like coded data.
     """
     at = 2
     while segment := _JPEG_SEGMENT.match(data, at):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from facesync import cli
-from facesync.errors import ModelError, PictureError
+from facesync.errors import ImageError, ModelError
 from tests.conftest import ROOT
 
 SCRIPTS = [
@@ -23,7 +23,7 @@ SCRIPTS = [
 @pytest.mark.parametrize(
     "raised, code, line",
     [
-        (PictureError("x.jpg: damaged"), 1, "error: x.jpg: damaged\n"),
+        (ImageError("x.jpg: damaged"), 1, "error: x.jpg: damaged\n"),
         (FileNotFoundError(2, "No such file", "y"), 1, "error: y: No such file\n"),
         (KeyboardInterrupt(), 130, "\nInterrupted.\n"),
     ],

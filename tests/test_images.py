@@ -1,4 +1,4 @@
-"""Whatever picture people have is read as they see it, or refused in one line."""
+"""Whatever image people have is read as they see it, or refused in one line."""
 
 import io
 
@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 from facesync import images
-from facesync.errors import PictureError
+from facesync.errors import ImageError
 from facesync.images import decode_fault, marker_fault, read_image_rgb, save_jpeg, suffix_of
 
 
-def _encoded(picture, format, **options):
+def _encoded(image, format, **options):
     buffer = io.BytesIO()
-    picture.save(buffer, format, **options)
+    image.save(buffer, format, **options)
     return buffer.getvalue()
 
 
@@ -46,8 +46,8 @@ def test_exif_orientation_is_applied(red_left, orientation, where):
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "LA", "RGBA", "I;16", "F"])
 def test_every_mode_becomes_rgb(red_left, mode):
     format = "JPEG" if mode == "CMYK" else "TIFF" if mode == "F" else "PNG"
-    picture = red_left.convert("I").convert("I;16") if mode == "I;16" else red_left.convert(mode)
-    image = read_image_rgb(_encoded(picture, format))
+    converted = red_left.convert("I").convert("I;16") if mode == "I;16" else red_left.convert(mode)
+    image = read_image_rgb(_encoded(converted, format))
     assert image.shape == (40, 60, 3)
     assert image.dtype == np.uint8
     assert image.std() > 5
@@ -68,32 +68,32 @@ def test_transparency_is_laid_on_white():
 
 @pytest.mark.parametrize(
     "content, says",
-    [(b"", "empty"), (b"hello", "not a picture"), (b"\xff\xd8\xff", "not a picture|damaged")],
+    [(b"", "empty"), (b"hello", "not an image"), (b"\xff\xd8\xff", "not an image|damaged")],
 )
-def test_what_is_no_picture_is_one_line(tmp_path, content, says):
+def test_what_is_no_image_is_one_line(tmp_path, content, says):
     file = tmp_path / "x.jpg"
     file.write_bytes(content)
-    with pytest.raises(PictureError, match=rf"x\.jpg.*({says})"):
+    with pytest.raises(ImageError, match=rf"x\.jpg.*({says})"):
         read_image_rgb(file)
 
 
 def test_missing_files_and_folders_are_one_line(tmp_path):
     for path in (tmp_path / "none.jpg", tmp_path, "a\0b"):
-        with pytest.raises(PictureError, match="cannot be read"):
+        with pytest.raises(ImageError, match="cannot be read"):
             read_image_rgb(path)
 
 
-def test_half_a_picture_is_refused(red_left):
+def test_half_a_image_is_refused(red_left):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 80, 3), np.uint8))
     for format in ("JPEG", "PNG", "WEBP"):
         data = _encoded(noise, format)
-        with pytest.raises(PictureError):
+        with pytest.raises(ImageError):
             read_image_rgb(data[: len(data) // 2])
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(red_left, monkeypatch):
     monkeypatch.setattr(images, "MAX_PIXELS", 1000)
-    with pytest.raises(PictureError, match="60 x 40 is too large"):
+    with pytest.raises(ImageError, match="60 x 40 is too large"):
         read_image_rgb(_encoded(red_left, "PNG"))
 
 

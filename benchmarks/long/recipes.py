@@ -1,12 +1,12 @@
-"""The two presets of train_model.py on the same pictures, for several seeds: docs/recipes.md.
+"""The two presets of train_model.py on the same images, for several seeds: docs/recipes.md.
 
     python -m benchmarks.long.recipes    # 2 epochs, 3 seeds: an hour and a half
     python -m benchmarks.long.recipes --epochs 1 --seeds 42 --max-images 5
 
 Each run is train_model.py as a user runs it. A fifth of the identities is never trained on;
-closed-set accuracy is that of the validation pictures, TAR is taken on the identities held out, at
+closed-set accuracy is that of the validation images, TAR is taken on the identities held out, at
 a FAR of 1e-3 over all their pairs, and LFW is evaluate_model.py on the first folds of the shared
-part. "Before" are the VGGFace2 weights that all runs start from, on the same pictures. What is done
+part. "Before" are the VGGFace2 weights that all runs start from, on the same images. What is done
 already is not done again, so the command can be interrupted.
 """
 
@@ -59,7 +59,7 @@ def on_lfw(model: str, data: Path, folds: int, output: Path) -> dict[str, float]
             "--report", output, "--cache", output.parent / "cache",
         )  # fmt: skip
     found = json.loads(report.read_text())
-    # Of all pairs among the pictures: the protocol's own are too few for such a rate.
+    # Of all pairs among the images: the protocol's own are too few for such a rate.
     return {"lfw": found["accuracy_mean"], "lfw_tar": found["all_pairs"]["tar_at_far"]["1e-3"]}
 
 
@@ -98,10 +98,10 @@ def before(seed: int, args: Any, data: Path) -> dict[str, float]:
         args.output.mkdir(parents=True, exist_ok=True)
         model = load_face_model("vggface2", offline=True)
         split = load_split(data / "celeba_pack", seed, 5, args.max_images, HOLDOUT)
-        pictures = [split.faces.image_rgb(index) for index in split.holdout]
+        images = [split.faces.image_rgb(index) for index in split.holdout]
         names = [str(split.labels[index]) for index in split.holdout]
         # Resized as the trained models are served; the crop itself is the pack's.
-        curve = curve_of(model.embed_crops(pictures), names)
+        curve = curve_of(model.embed_crops(images), names)
         kept.write_text(json.dumps(float(np.interp(1e-3, curve.far, curve.tar))))
     lfw = on_lfw("vggface2", data, args.lfw_folds, args.output / "lfw-before")
     return {"tar": json.loads(kept.read_text()), **lfw}

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-_OTHERS = "other cameras are --camera 1, 2, …; a video or a picture can stand in for one"
+_OTHERS = "other cameras are --camera 1, 2, …; a video or an image can stand in for one"
 
 
 def why_not(number: int) -> str:
@@ -40,5 +40,5 @@ def _linux(number: int, devices: Path = Path("/dev")) -> str:
         )
     return (
         f"{device} is there: another program may be using it (fuser {device} says which), or it "
-        "gives no pictures of itself (v4l2-ctl --list-devices names the one that does); " + _OTHERS
+        "gives no images of itself (v4l2-ctl --list-devices names the one that does); " + _OTHERS
     )

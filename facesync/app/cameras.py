@@ -1,4 +1,4 @@
-"""Where frames come from: a camera, a video, a picture, a folder of pictures, a stream."""
+"""Where frames come from: a camera, a video, an image, a folder of images, a stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from facesync.app.camera_hints import why_not
-from facesync.errors import CameraError, PictureError
+from facesync.errors import CameraError, ImageError
 from facesync.images import IMAGE_SUFFIXES, read_image_rgb
 
 log = logging.getLogger(__name__)
@@ -28,18 +28,18 @@ class DeviceError(CameraError):
     """A camera or stream is not there, or not there any more: it may come back."""
 
 
-KINDS = "a number (0 is the first camera), a video, a picture, a folder of pictures or an address"
+KINDS = "a number (0 is the first camera), a video, an image, a folder of images or an address"
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a camera.
+    """One image of a camera.
 
     Attributes:
         number: 0, 1, 2, …
         seconds: its time in the camera's own clock: of a video the video's.
         frame_bgr: uint8, (height, width, 3), OpenCV's colour order.
-        name: the file's name for pictures, else empty.
+        name: the file's name for images, else empty.
     """
 
     number: int
@@ -59,7 +59,7 @@ class Camera(ABC):
     Attributes:
         live: frames come in their own time, and those not read are lost or stale.
         mirrored: people expect to see themselves in it as in a mirror.
-        stills: each frame is a picture of its own, so that none follows from the one before.
+        stills: each frame is an image of its own, so that none follows from the one before.
     """
 
     live = False
@@ -72,7 +72,7 @@ class Camera(ABC):
 
         Raises:
             CameraError: it gives no frames, or no longer.
-            PictureError: a picture cannot be used.
+            ImageError: an image cannot be used.
         """
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close
@@ -85,8 +85,8 @@ class Camera(ABC):
         self.close()
 
 
-class Pictures(Camera):
-    """Pictures, each once; of several the unreadable ones are reported and left out."""
+class ImageFiles(Camera):
+    """Images, each once; of several the unreadable ones are reported and left out."""
 
     stills = True
 
@@ -95,12 +95,12 @@ class Pictures(Camera):
         self._number = 0
 
     def read(self) -> Frame | None:
-        """Return the next picture that can be read; see `Camera.read`."""
+        """Return the next image that can be read; see `Camera.read`."""
         while self._paths:
             path = self._paths.popleft()
             try:
                 frame = Frame(self._number, float(self._number), _read_bgr(path), path.name)
-            except PictureError as error:
+            except ImageError as error:
                 if not self._paths and self._number == 0:
                     raise
                 log.warning("%s; left out", error)
@@ -111,7 +111,7 @@ class Pictures(Camera):
 
 
 class Slideshow(Camera):
-    """Pictures that stand in for a camera: each is shown for a second, round and round."""
+    """Images that stand in for a camera: each is shown for a second, round and round."""
 
     RATE = 10
     """Frames a second: as with a camera, the next one is never far."""
@@ -134,7 +134,7 @@ class Slideshow(Camera):
             path = self._paths.popleft()
             try:
                 slide_bgr = _read_bgr(path)
-            except PictureError as error:
+            except ImageError as error:
                 if not self._paths:
                     raise
                 log.warning("%s; left out", error)
@@ -159,7 +159,7 @@ class VideoFile(Camera):
         good, frame_bgr = self._capture.read()
         if not good:
             if self._number == 0:
-                raise CameraError(f"{self._path} is no video or picture that can be decoded")
+                raise CameraError(f"{self._path} is no video or image that can be decoded")
             return None
         frame = Frame(self._number, self._number / self._rate, frame_bgr)
         self._number += 1
@@ -229,11 +229,11 @@ class Device(Camera):
 
 
 def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) -> Camera:
-    """Open what `--camera` names: a number, video, picture, folder of pictures or stream address.
+    """Open what `--camera` names: a number, video, image, folder of images or stream address.
 
     Args:
         source: as typed.
-        slideshow: pictures stand in for a camera and are shown round and round; else each once.
+        slideshow: images stand in for a camera and are shown round and round; else each once.
         offline: open no connection; a stream is refused.
 
     Raises:
@@ -251,12 +251,12 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
     if path.is_dir():
         paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if not paths:
-            raise CameraError(f"the folder {path} holds no pictures")
-        return Slideshow(paths) if slideshow else Pictures(paths)
+            raise CameraError(f"the folder {path} holds no images")
+        return Slideshow(paths) if slideshow else ImageFiles(paths)
     if not path.is_file():
         raise CameraError(f"there is no {source}; --camera takes {KINDS}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return Slideshow([path]) if slideshow else Pictures([path])
+        return Slideshow([path]) if slideshow else ImageFiles([path])
     return VideoFile(path)
 
 

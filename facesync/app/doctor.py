@@ -1,6 +1,6 @@
 """`doctor`: what works on this machine, and which model, threshold and store are in force.
 
-Nothing personal is in it: no names, no pictures, no folder of the user's own by name.
+Nothing personal is in it: no names, no images, no folder of the user's own by name.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _packages() -> dict[str, str]:
 
 
 def _camera(source: str, settings: AppSettings) -> dict[str, Any]:
-    """Open a camera, take pictures for a moment and say what they are like."""
+    """Open a camera, take images for a moment and say what they are like."""
     facts: dict[str, Any] = {"camera": _shown(source), "opens": False}
     try:
         with open_camera(source, offline=settings.offline) as camera:
@@ -101,7 +101,7 @@ def _camera(source: str, settings: AppSettings) -> dict[str, Any]:
                 frame, count = following, count + 1
             passed = time.monotonic() - begun
             if frame is None:
-                raise CameraError("it gives no picture")
+                raise CameraError("it gives no image")
     except FaceSyncError as error:
         return {**facts, "problem": _without_home(str(error).replace(source, _shown(source)))}
     live_rate = count / passed if passed > 0 else 0.0

@@ -1,4 +1,4 @@
-"""What the window shows: the picture with frames around faces, and a strip of words below it.
+"""What the window shows: the image with frames around faces, and a strip of words below it.
 
 Text is drawn with PIL, so that every name that DejaVu Sans can write appears as it is written.
 Everything that stays the same from frame to frame is drawn once and kept.
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 MAX_WIDTH, MAX_HEIGHT = 1280, 720
-"""Largest picture that is drawn, strip included: it fits the screen of a small laptop."""
+"""Largest image that is drawn, strip included: it fits the screen of a small laptop."""
 
 MIN_WIDTH = 640
 """Smallest width, so that the words have room beside each other."""
@@ -53,7 +53,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class View:
-    """What a window shows besides the camera's picture.
+    """What a window shows besides the camera's image.
 
     Attributes:
         status: one line of what is the matter.
@@ -78,7 +78,7 @@ def draw(frame_bgr: np.ndarray | None, view: View, *, mirrored: bool = False) ->
     Args:
         frame_bgr: uint8, (height, width, 3), of any size; None while there is none.
         view: frames and words; boxes are in the pixels of `frame_bgr`.
-        mirrored: show the picture, not the words, as in a mirror.
+        mirrored: show the image, not the words, as in a mirror.
 
     Returns:
         canvas_bgr, uint8, at least 640 pixels wide and at most 1280 x 720.
@@ -88,43 +88,41 @@ def draw(frame_bgr: np.ndarray | None, view: View, *, mirrored: bool = False) ->
     height, width = frame_bgr.shape[:2]
     zoom = min(MAX_WIDTH / width, (MAX_HEIGHT - _STRIP_HEIGHT) / height, max(1, MIN_WIDTH / width))
     size_wh = max(1, round(width * zoom)), max(1, round(height * zoom))
-    picture = cv2.resize(frame_bgr, size_wh)  # averaging would cost 10 ms more of a large frame
+    image = cv2.resize(frame_bgr, size_wh)  # averaging would cost 10 ms more of a large frame
     if mirrored:
-        picture = cv2.flip(picture, 1)
+        image = cv2.flip(image, 1)
     for mark in view.marks:
         left, top, right, bottom = (round(value * zoom) for value in mark.box_xyxy)
         if mirrored:
             left, right = size_wh[0] - right, size_wh[0] - left
-        _draw_mark(picture, (left, top, right, bottom), mark)
+        _draw_mark(image, (left, top, right, bottom), mark)
     if size_wh[0] < MIN_WIDTH:
         side = MIN_WIDTH - size_wh[0]
         sides = side // 2, side - side // 2
-        picture = cv2.copyMakeBorder(
-            picture, 0, 0, *sides, cv2.BORDER_CONSTANT, value=_GROUND[::-1]
-        )
+        image = cv2.copyMakeBorder(image, 0, 0, *sides, cv2.BORDER_CONSTANT, value=_GROUND[::-1])
     words = replace(view, marks=())
-    return np.vstack([picture, _strip(picture.shape[1], words)])
+    return np.vstack([image, _strip(image.shape[1], words)])
 
 
-def _draw_mark(picture: np.ndarray, box: tuple[int, int, int, int], mark: Mark) -> None:
+def _draw_mark(image: np.ndarray, box: tuple[int, int, int, int], mark: Mark) -> None:
     """Draw a thin frame with round corners, and its label where there is room."""
     left, top, right, bottom = box
     radius = max(2, min(16, (right - left) // 5, (bottom - top) // 5))
     # A darker line underneath keeps it visible on white.
     for colour, thickness in ((_GROUND, 4), (mark.tone, 2)):
-        _rounded_frame(picture, box, radius, colour[::-1], thickness)
+        _rounded_frame(image, box, radius, colour[::-1], thickness)
     if mark.label:
         label, opacity = _label(mark.label, mark.tone)
         height, width = label.shape[:2]
-        x = min(max(0, left), picture.shape[1] - width)
+        x = min(max(0, left), image.shape[1] - width)
         y = top - height - 6 if top >= height + 6 else bottom + 6
-        if x >= 0 and 0 <= y <= picture.shape[0] - height:
-            under = picture[y : y + height, x : x + width]
+        if x >= 0 and 0 <= y <= image.shape[0] - height:
+            under = image[y : y + height, x : x + width]
             under[:] = under + (label - under.astype(np.float32)) * opacity
 
 
 def _rounded_frame(
-    picture: np.ndarray, box: tuple[int, int, int, int], radius: int, bgr: Rgb, thickness: int
+    image: np.ndarray, box: tuple[int, int, int, int], radius: int, bgr: Rgb, thickness: int
 ) -> None:
     left, top, right, bottom = box
     corners = (
@@ -137,7 +135,7 @@ def _rounded_frame(
         cv2.ellipse2Poly((x, y), (radius, radius), 0, start, start + 90, 6)
         for x, y, start in corners
     ]
-    cv2.polylines(picture, [np.concatenate(arcs)], True, bgr, thickness, cv2.LINE_AA)
+    cv2.polylines(image, [np.concatenate(arcs)], True, bgr, thickness, cv2.LINE_AA)
 
 
 @lru_cache(maxsize=64)
@@ -159,7 +157,7 @@ def _label(text: str, tone: Rgb) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=16)
 def _strip(width: int, view: View) -> np.ndarray:
-    """Draw the strip below the picture: status and progress, then the keys or a hint. BGR."""
+    """Draw the strip below the image: status and progress, then the keys or a hint. BGR."""
     s = _SMOOTH
     image = Image.new("RGB", (width * s, _STRIP_HEIGHT * s), _GROUND)
     draw = ImageDraw.Draw(image)

@@ -1,6 +1,6 @@
 """Samples of one person that nothing can poison, and the template that is made of them.
 
-Whatever comes from, camera or pictures, goes through the same gate (`Enrolment.offer`): one face,
+Whatever comes from, camera or images, goes through the same gate (`Enrolment.offer`): one face,
 good enough, not a copy of one taken before. Samples must agree with each other; one that does not
 is dropped and taken anew, and two people in one enrolment are refused.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facesync.app.recognizer import Seen
-from facesync.errors import PictureError
+from facesync.errors import ImageError
 from facesync.faces.crops import cut_square, resize
 from facesync.faces.quality import CAMERA, PHOTOGRAPH, Pose, Quality, appearance, complaint
 from facesync.gallery.store import Person, now
@@ -21,8 +21,8 @@ from facesync.gallery.store import Person, now
 SAMPLES = 5
 """Samples that are taken from a camera."""
 
-SAME_PICTURE = 0.97
-"""Product of two appearances from which one picture is a copy of the other."""
+SAME_IMAGE = 0.97
+"""Product of two appearances from which one image is a copy of the other."""
 
 CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT = 0.75, 0.5
 """Least similarity between samples as a share of the threshold. Photographs of one person differ by
@@ -32,12 +32,12 @@ of two; frames of one session are more alike than that by far (`python -m benchm
 DROPPED_LIMIT = 3
 """With so many samples dropped, somebody else is before the camera."""
 
-_PICTURE_SCALE, _PICTURE_SIDE = 2.0, 640
+_IMAGE_SCALE, _IMAGE_SIDE = 2.0, 640
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a picture that was offered.
+    """What came of an image that was offered.
 
     Attributes:
         taken: it is a sample now.
@@ -50,14 +50,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Sample:
-    picture_rgb: np.ndarray
+    image_rgb: np.ndarray
     embedding: np.ndarray
     quality: Quality
     appearance: np.ndarray
     pose: str
 
 
-class TwoPeople(PictureError):
+class TwoPeople(ImageError):
     """The samples show different people; nothing may be stored."""
 
 
@@ -66,7 +66,7 @@ class Enrolment:
 
     Args:
         threshold: cosine similarity that accepts, of which agreement is a share.
-        photographs: samples are pictures as people have them, not frames of a camera.
+        photographs: samples are images as people have them, not frames of a camera.
     """
 
     def __init__(self, threshold: float, *, photographs: bool = False) -> None:
@@ -80,12 +80,12 @@ class Enrolment:
         return len(self._samples)
 
     @property
-    def pictures_rgb(self) -> list[np.ndarray]:
-        """Pictures of the samples, uint8 RGB, with room around the face."""
-        return [sample.picture_rgb for sample in self._samples]
+    def images_rgb(self) -> list[np.ndarray]:
+        """Images of the samples, uint8 RGB, with room around the face."""
+        return [sample.image_rgb for sample in self._samples]
 
     def fault(self, seen: Seen) -> str | None:
-        """Say why a picture is no sample, whatever the other samples are; None where it is one."""
+        """Say why an image is no sample, whatever the other samples are; None where it is one."""
         if not seen.faces:
             return "no face" if self._photographs else "no face: look into the camera"
         if len(seen.faces) > 1 and not self._photographs:
@@ -109,7 +109,7 @@ class Enrolment:
         """Take a sample if it is one.
 
         Args:
-            seen: what is in the picture.
+            seen: what is in the image.
             pose: a name for the pose that the face is in.
 
         Raises:
@@ -119,9 +119,9 @@ class Enrolment:
         if fault:
             return Verdict(False, fault)
         sample = _sample(seen, pose)
-        if any(sample.appearance @ old.appearance > SAME_PICTURE for old in self._samples):
+        if any(sample.appearance @ old.appearance > SAME_IMAGE for old in self._samples):
             hint = "" if self._photographs else ": move your head a little"
-            return Verdict(False, f"the same picture as one taken before{hint}")
+            return Verdict(False, f"the same image as one taken before{hint}")
         self._samples.append(sample)
         if not self._photographs and self._drop_outlier():
             if self._dropped >= DROPPED_LIMIT:
@@ -136,7 +136,7 @@ class Enrolment:
         """Drop photographs that do not agree with the others, once all are there.
 
         Returns:
-            places, among the pictures that were taken, of those dropped.
+            places, among the images that were taken, of those dropped.
 
         Raises:
             TwoPeople: it cannot be told which of them belong together.
@@ -147,13 +147,13 @@ class Enrolment:
             if len(self._samples) < 3:
                 alike = float(self._samples[0].embedding @ self._samples[1].embedding)
                 raise TwoPeople(
-                    f"the pictures show two different people (similarity {alike:.3f}, at least "
+                    f"the images show two different people (similarity {alike:.3f}, at least "
                     f"{self._agreement:.3f} needed); nothing is stored"
                 )
             dropped.append(places.pop(outlier))
             del self._samples[outlier]
         if len(dropped) > 1 and len(dropped) >= len(self._samples):
-            raise TwoPeople("the pictures show different people; nothing is stored")
+            raise TwoPeople("the images show different people; nothing is stored")
         return dropped
 
     def person(self, name: str, fingerprint: str) -> Person:
@@ -207,12 +207,12 @@ class Enrolment:
 def _sample(seen: Seen, pose: str) -> _Sample:
     assert seen.embedding is not None and seen.quality is not None
     # Twice the face's box holds every crop that a model wants, so that the person can be
-    # registered again from these pictures when the model changes.
-    picture_rgb = cut_square(seen.image_rgb, seen.faces[0].box_xyxy, _PICTURE_SCALE)
-    if len(picture_rgb) > _PICTURE_SIDE:
-        picture_rgb = resize(picture_rgb, _PICTURE_SIDE)
+    # registered again from these images when the model changes.
+    image_rgb = cut_square(seen.image_rgb, seen.faces[0].box_xyxy, _IMAGE_SCALE)
+    if len(image_rgb) > _IMAGE_SIDE:
+        image_rgb = resize(image_rgb, _IMAGE_SIDE)
     looks = appearance(seen.image_rgb, seen.faces[0])
-    return _Sample(picture_rgb, seen.embedding, seen.quality, looks, pose)
+    return _Sample(image_rgb, seen.embedding, seen.quality, looks, pose)
 
 
 def _number(count: int) -> str:

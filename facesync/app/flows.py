@@ -90,10 +90,10 @@ def known(gallery: Gallery, recognizer: Recognizer) -> list[Person]:
 def verify_image(
     recognizer: Recognizer, people: Sequence[Person], path: Path, margin: float
 ) -> Decision:
-    """Compare the main face of a picture with the people given.
+    """Compare the main face of an image with the people given.
 
     Raises:
-        PictureError: the picture cannot be read.
+        ImageError: the image cannot be read.
     """
     threshold = recognizer.threshold_for(len(people))
     seen = recognizer.look(read_image_rgb(path), photograph=True)
@@ -201,6 +201,6 @@ def delete(gallery: Gallery, name: str) -> None:
     if deleted is None:
         raise StoreError(f"nobody is registered as {clean_name(name)}; `list` shows who is")
     print(
-        f"{deleted} is deleted: template, sample pictures and the backup's copy; searched, and "
+        f"{deleted} is deleted: template, sample images and the backup's copy; searched, and "
         "nothing of them is left in what the app keeps here"
     )

@@ -211,7 +211,7 @@ class Analysis:
 
 
 def frames(camera: Camera, open_camera: OpenCamera) -> Generator[Frame, None, None]:
-    """Yield every frame of a recording or of pictures, of a live camera always the newest.
+    """Yield every frame of a recording or of images, of a live camera always the newest.
 
     Takes the camera over: it is closed when this is (`contextlib.closing`) or comes to its end.
 
@@ -221,7 +221,7 @@ def frames(camera: Camera, open_camera: OpenCamera) -> Generator[Frame, None, No
 
     Raises:
         CameraError: it gives no frames, or no longer.
-        PictureError: the only picture cannot be used.
+        ImageError: the only image cannot be used.
     """
     if not camera.live:
         with camera:

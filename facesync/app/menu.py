@@ -142,7 +142,7 @@ class Menu:
         return open_camera(self._settings.camera, offline=self._settings.offline)
 
     def _open_slideshow(self) -> Camera:
-        """Open the camera for a window: pictures in its place are shown round and round."""
+        """Open the camera for a window: images in its place are shown round and round."""
         return open_camera(self._settings.camera, slideshow=True, offline=self._settings.offline)
 
     def _show(self, screen: Screen) -> bool:
@@ -160,4 +160,4 @@ def confirm(question: str) -> bool:
 def confirm_delete(gallery: Gallery, name: str) -> bool:
     """Ask whether a person is to be forgotten; of somebody unknown there is nothing to ask."""
     person = gallery.find(name)
-    return not person or confirm(f"Delete {person.name}, template and pictures, for good?")
+    return not person or confirm(f"Delete {person.name}, template and images, for good?")

@@ -54,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--faces",
         type=Path,
         metavar="DIR",
-        help=f"folder of their sample pictures (default: {AppSettings.faces})",
+        help=f"folder of their sample images (default: {AppSettings.faces})",
     )
     add(
         "--threshold",
@@ -80,7 +80,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--camera",
         metavar="SOURCE",
-        help="a number, a video, a picture, a folder of pictures or a stream address "
+        help="a number, a video, an image, a folder of images or a stream address "
         f"(default: {AppSettings.camera}, the first camera)",
     )
     add("--offline", action="store_true", help="open no connection")
@@ -100,7 +100,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--audit-log",
         type=Path,
         metavar="FILE",
-        help="add a line of JSON for every verification, without pictures (default: none)",
+        help="add a line of JSON for every verification, without images (default: none)",
     )
 
 
@@ -118,7 +118,7 @@ def _register(commands: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser("register", help="register a person")
     parser.add_argument("name", metavar="NAME", help="the person's name")
     parser.add_argument(
-        "--images", nargs="+", type=Path, metavar="FILE", help="pictures of them; else the camera"
+        "--images", nargs="+", type=Path, metavar="FILE", help="images of them; else the camera"
     )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument(
@@ -137,9 +137,9 @@ def _register(commands: Any) -> argparse.ArgumentParser:
 
 def _verify(commands: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
-        "verify", help="say who is in a picture or before the camera"
+        "verify", help="say who is in an image or before the camera"
     )
-    parser.add_argument("--image", type=Path, metavar="FILE", help="a picture; else the camera")
+    parser.add_argument("--image", type=Path, metavar="FILE", help="an image; else the camera")
     parser.add_argument("--name", help="accept this person only")
     parser.add_argument(
         "--frames",
@@ -172,7 +172,7 @@ def _list(commands: Any) -> argparse.ArgumentParser:
 
 def _delete(commands: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
-        "delete", help="forget a person: template and pictures"
+        "delete", help="forget a person: template and images"
     )
     whom = parser.add_mutually_exclusive_group(required=True)
     whom.add_argument("name", metavar="NAME", nargs="?", help="the person's name")

@@ -1,4 +1,4 @@
-"""The models of the app: loaded once, when first needed, and asked what is in a picture."""
+"""The models of the app: loaded once, when first needed, and asked what is in an image."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Seen:
-    """What was found in one picture.
+    """What was found in one image.
 
     Attributes:
-        image_rgb: the picture, uint8 (height, width, 3).
+        image_rgb: the image, uint8 (height, width, 3).
         faces: all faces; the first is the one that counts.
         embedding: of the first face, float32 (512,) of unit length; None without a face.
         quality: of the first face; None without a face.
@@ -134,7 +134,7 @@ class Recognizer:
         }
 
     def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:
-        """Find the faces in a picture and embed the one that counts.
+        """Find the faces in an image and embed the one that counts.
 
         Args:
             image_rgb: uint8, (height, width, 3).
@@ -151,7 +151,7 @@ class Recognizer:
         return Seen(image_rgb, faces, embedding, measure(image_rgb, faces[0]))
 
     def find(self, image_rgb: np.ndarray) -> list[Face]:
-        """Find all faces in a picture, uint8 RGB (height, width, 3), largest first."""
+        """Find all faces in an image, uint8 RGB (height, width, 3), largest first."""
         self.load()
         assert self._detector is not None
         return self._detector.detect(relit(image_rgb))
@@ -164,7 +164,7 @@ class Recognizer:
         return [face for face in found if face is not None]
 
     def embed(self, image_rgb: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
-        """Embed faces found in a picture: float32 (faces, 512), each of unit length."""
+        """Embed faces found in an image: float32 (faces, 512), each of unit length."""
         self.load()
         assert self._model is not None
         return self._model.embed(relit(image_rgb), faces)

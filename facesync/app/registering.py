@@ -1,4 +1,4 @@
-"""Registering a person, from pictures or a camera, without a window; and what may be stored."""
+"""Registering a person, from images or a camera, without a window; and what may be stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from facesync.app.flows import announce
 from facesync.app.live import OpenCamera, frames
 from facesync.app.recognizer import Recognizer, Seen
 from facesync.app.sitting import SAMPLE_SECONDS, Sitting
-from facesync.errors import CameraError, PictureError, StoreError
+from facesync.errors import CameraError, ImageError, StoreError
 from facesync.files import same_name_key
 from facesync.gallery.matching import Matcher, comparable
 from facesync.gallery.store import Gallery, Person, clean_name
@@ -82,10 +82,10 @@ def check_name(gallery: Gallery, wish: Registration) -> str:
 def register_images(
     gallery: Gallery, recognizer: Recognizer, wish: Registration, paths: Sequence[Path]
 ) -> None:
-    """Register a person from pictures, saying of each what came of it.
+    """Register a person from images, saying of each what came of it.
 
     Raises:
-        PictureError: no picture shows a face that can be used, or they show several people;
+        ImageError: no image shows a face that can be used, or they show several people;
             nothing is stored.
         StoreError: the name or the store does not allow it.
     """
@@ -94,10 +94,10 @@ def register_images(
     enrolment = Enrolment(recognizer.threshold, photographs=True)
     taken = []
     for path in paths:
-        if _offer_picture(enrolment, recognizer, path):
+        if _offer_image(enrolment, recognizer, path):
             taken.append(path)
     if not len(enrolment):
-        raise PictureError(f"no picture shows a face that can be used; {name} is not registered")
+        raise ImageError(f"no image shows a face that can be used; {name} is not registered")
     settle(enrolment, [str(path) for path in taken], recognizer.threshold)
     store(gallery, recognizer, wish, enrolment)
 
@@ -105,11 +105,11 @@ def register_images(
 def register_camera(
     gallery: Gallery, recognizer: Recognizer, wish: Registration, open_camera: OpenCamera
 ) -> None:
-    """Register a person from a camera, video or pictures, without a window.
+    """Register a person from a camera, video or images, without a window.
 
     Raises:
         CameraError: it gives no frames, or too few good ones; nothing is stored.
-        PictureError: the samples show several people; nothing is stored.
+        ImageError: the samples show several people; nothing is stored.
         StoreError: the name or the store does not allow it.
     """
     name = check_name(gallery, wish)
@@ -149,16 +149,16 @@ def register_camera(
 
 
 def settle(enrolment: Enrolment, names: Sequence[str], threshold: float) -> None:
-    """Drop the pictures that do not agree with the others, say which, and where there is doubt.
+    """Drop the images that do not agree with the others, say which, and where there is doubt.
 
     Raises:
-        PictureError: it cannot be told which of them belong together.
+        ImageError: it cannot be told which of them belong together.
     """
     for place in enrolment.settle():
         print(f"{names[place]}: another person than the others: left out")
     if enrolment.agreement < threshold:
         print(
-            f"note: the pictures are not very alike (similarity {enrolment.agreement:.3f}); see "
+            f"note: the images are not very alike (similarity {enrolment.agreement:.3f}); see "
             "that all of them show one person"
         )
 
@@ -188,11 +188,11 @@ def store(
             raise StoreError(f"{doubt.what}; nothing is stored")
     if wish.add:
         rows, qualities = person.sample_embeddings, person.sample_qualities
-        person = gallery.add(name, rows, qualities, enrolment.pictures_rgb)
+        person = gallery.add(name, rows, qualities, enrolment.images_rgb)
         added = cli.count(len(enrolment), "sample", "samples")
         print(f"{name} has {added} more ({person.samples} in all)")
     else:
-        gallery.register(person, enrolment.pictures_rgb, replace=wish.replace)
+        gallery.register(person, enrolment.images_rgb, replace=wish.replace)
         print(f"{name} is registered ({cli.count(person.samples, 'sample', 'samples')})")
 
 
@@ -234,11 +234,11 @@ def _similarity(known: Person, embedding: np.ndarray) -> float:
     return float(Matcher([known]).similarities(embedding)[0])
 
 
-def _offer_picture(enrolment: Enrolment, recognizer: Recognizer, path: Path) -> bool:
-    """Offer a picture as a sample and print what came of it."""
+def _offer_image(enrolment: Enrolment, recognizer: Recognizer, path: Path) -> bool:
+    """Offer an image as a sample and print what came of it."""
     try:
         seen = recognizer.look(read_image_rgb(path), photograph=True)
-    except PictureError as error:
+    except ImageError as error:
         print(f"{error}: left out")
         return False
     return _offer(enrolment, seen, str(path))

@@ -115,7 +115,7 @@ class RegisterScreen(Screen):
         return self._sitting.progress
 
     def ready(self, result: Result) -> tuple[str, Rgb]:
-        """Say what is wrong with the picture, else which pose is wanted."""
+        """Say what is wrong with the image, else which pose is wanted."""
         fault = self._sitting.enrolment.fault(result.seen) or self._fault
         if fault:
             return _sentence(fault), ATTENTION
@@ -183,7 +183,7 @@ class VerifyScreen(Screen):
         self._last = -1
 
     def ready(self, result: Result) -> tuple[str, Rgb]:
-        """Say that V may be pressed, which face counts, and what is wrong with the picture."""
+        """Say that V may be pressed, which face counts, and what is wrong with the image."""
         if self._looks is not None:
             return f"Looking … {len(self._looks)} of {VERIFY_FRAMES} frames", NEUTRAL
         if len(result.seen.faces) > 1:

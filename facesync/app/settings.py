@@ -19,14 +19,14 @@ class AppSettings:
         model: `vggface2`, `embedded` or a checkpoint's path; None for the usual order
             (`facesync.faces.weights.load_face_model`).
         embeddings: the store of registered faces.
-        faces: folder of their sample pictures.
+        faces: folder of their sample images.
         threshold: cosine similarity in (-1, 1] that accepts; None for the model's own.
         fmr: how often a stranger may be taken for somebody registered, by the model's calibration.
         margin: how much more similar the best must be than the second.
-        camera: number, video, picture, folder of pictures or stream address.
+        camera: number, video, image, folder of images or stream address.
         offline: open no connection.
         device: auto, cpu or cuda.
-        encrypt: encrypt the store and the pictures by the next save.
+        encrypt: encrypt the store and the images by the next save.
         audit_log: a file to which every verification is added; None for none.
     """
 

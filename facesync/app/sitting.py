@@ -15,7 +15,7 @@ PROMPTS = {
 }
 
 SAMPLE_SECONDS, REFUSED_SECONDS = 0.5, 0.2
-"""Least time after a sample, and after a picture that was refused as one."""
+"""Least time after a sample, and after an image that was refused as one."""
 
 POSE_SECONDS = 6.0
 """After so long without the pose that is wanted, any that differs will do: not everybody can turn

@@ -22,7 +22,7 @@ def add_store_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     """Add the parsers of `store` and its actions; all of them take the app's options too."""
     parser = commands.add_parser("store", help="encrypt, check or back up the store of faces")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    encrypt = actions.add_parser("encrypt", help="encrypt the store, its backup and the pictures")
+    encrypt = actions.add_parser("encrypt", help="encrypt the store, its backup and the images")
     change = actions.add_parser("change-key", help="encrypt everything with a new key")
     for keyed in (encrypt, change):
         keyed.add_argument(
@@ -65,8 +65,8 @@ def export(gallery: Gallery, args: argparse.Namespace) -> int:
 
     file = args.output or Path(f"{folder_name(clean_name(args.name))}.zip")
     _is_new(file)
-    pictures = exports.export(gallery, args.name, file)
-    print(f"{file}: all that is stored, with {pictures} pictures; it is not encrypted")
+    images = exports.export(gallery, args.name, file)
+    print(f"{file}: all that is stored, with {images} images; it is not encrypted")
     return cli.DONE
 
 
@@ -75,7 +75,7 @@ def delete_all(gallery: Gallery, args: argparse.Namespace, confirm: Callable[[st
     if not args.yes:
         if not sys.stdin.isatty():
             raise UsageError("delete: no terminal to ask on; --yes deletes without asking")
-        if not confirm(f"Delete everybody in {gallery.path}, templates and pictures, for good?"):
+        if not confirm(f"Delete everybody in {gallery.path}, templates and images, for good?"):
             return cli.FAILED
     names = gallery.delete_all()
     gone = cli.count(len(names), "person is", "people are")

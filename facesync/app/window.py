@@ -87,7 +87,7 @@ class Window:
         cv2.waitKey(1)  # lets it go now rather than at the next window
 
     def show(self, canvas_bgr: np.ndarray) -> None:
-        """Show a picture, uint8 BGR; the window takes its size."""
+        """Show an image, uint8 BGR; the window takes its size."""
         cv2.imshow(TITLE, canvas_bgr)
 
     def key(self) -> str | None:
@@ -98,7 +98,7 @@ class Window:
         return chr(code & 0xFF).lower() if code >= 0 else None
 
     def linger(self, canvas_bgr: np.ndarray) -> None:
-        """Show a last picture for two seconds, or until a key."""
+        """Show a last image for two seconds, or until a key."""
         self.show(canvas_bgr)
         end = time.monotonic() + _LINGER_SECONDS
         while time.monotonic() < end and self.key() is None:
@@ -160,7 +160,7 @@ def run(
         canvas_bgr = None
         while True:
             frame, result = capture.newest, analysis.newest
-            picture = frame.frame_bgr if frame else None
+            image = frame.frame_bgr if frame else None
             try:
                 capture.check()
                 analysis.check()
@@ -171,14 +171,14 @@ def run(
                     raise CameraError("the video has come to its end")
                 view = _view(capture, screen, frame, result)
                 if (now := (frame.number if frame else -1, view)) != shown:
-                    canvas_bgr = draw(picture, view, mirrored=capture.mirrored)
+                    canvas_bgr = draw(image, view, mirrored=capture.mirrored)
                     window.show(canvas_bgr)
                     shown = now
                     if drawn and frame and frame.number != number:
                         number = frame.number
                         drawn(canvas_bgr, frame)
                 if screen.done:
-                    window.linger(draw(picture, view, mirrored=capture.mirrored))
+                    window.linger(draw(image, view, mirrored=capture.mirrored))
                     return True
                 key = window.key()
                 if key == "q":
@@ -188,7 +188,7 @@ def run(
             except FaceSyncError as error:
                 what, hint = _in_two(error)
                 last_words = View(what, BAD, hint, progress=screen.progress)
-                window.linger(draw(picture, last_words, mirrored=capture.mirrored))
+                window.linger(draw(image, last_words, mirrored=capture.mirrored))
                 raise
 
 

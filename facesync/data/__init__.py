@@ -1,1 +1,1 @@
-"""Packs, pictures and datasets: everything before a face is looked at."""
+"""Packs, images and datasets: everything before a face is looked at."""

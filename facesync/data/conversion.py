@@ -1,4 +1,4 @@
-"""From a pack to a folder of pictures: the encoded bytes as they are, in several processes."""
+"""From a pack to a folder of images: the encoded bytes as they are, in several processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from facesync.data.pack import Fault, Pack
 from facesync.data.progress import Progress
-from facesync.data.writing import PictureWriter, temporary_folder
+from facesync.data.writing import ImageWriter, temporary_folder
 from facesync.errors import DataError, FileError
 from facesync.files import replacing
 from facesync.images import decode_fault, marker_fault, suffix_of
@@ -35,13 +35,13 @@ class Report:
     """What a conversion did; `conversion_report.json` holds these fields.
 
     Attributes:
-        images: pictures of the pack now in the folder: `written` by this run or `already_there`.
+        images: images of the pack now in the folder: `written` by this run or `already_there`.
         identities: how many people they are of.
-        bookkeeping: records that hold no picture by design; `explanation` says more.
-        corrupt: `{"key", "reason"}` of each record that gave no picture, by key; the key is None
+        bookkeeping: records that hold no image by design; `explanation` says more.
+        corrupt: `{"key", "reason"}` of each record that gave no image, by key; the key is None
             where nothing tells it.
         source: the `.rec` file.
-        decode_check: whether each picture was decoded, too.
+        decode_check: whether each image was decoded, too.
         seconds: time this run took.
     """
 
@@ -59,9 +59,9 @@ class Report:
     def summary(self) -> str:
         """Return a few lines for the terminal."""
         lines = [
-            f"{self.images:,} pictures of {self.identities:,} identities: {self.written:,} written,"
+            f"{self.images:,} images of {self.identities:,} identities: {self.written:,} written,"
             f" {self.already_there:,} already there, {len(self.corrupt):,} corrupt"
-            f" ({self.seconds:.1f} s, {self.images / max(self.seconds, 1e-3):,.0f} pictures/s)",
+            f" ({self.seconds:.1f} s, {self.images / max(self.seconds, 1e-3):,.0f} images/s)",
             self.explanation,
         ]
         for entry in self.corrupt[:10]:
@@ -86,21 +86,21 @@ def convert_pack(
     workers: int | None = None,
     decode_check: bool = False,
 ) -> Report:
-    """Write each picture of a pack to `output/<identity>/<key>.jpg`, and a report beside them.
+    """Write each image of a pack to `output/<identity>/<key>.jpg`, and a report beside them.
 
     JPEG bytes are copied verbatim; other encodings keep their own suffix. What is there with the
     right size is not written again, so that an interrupted run goes on where it stopped. Records
-    that cannot be read and pictures whose start or end is missing are reported and left out. One
+    that cannot be read and images whose start or end is missing are reported and left out. One
     conversion at a time into one folder.
 
     Args:
         source: the `.rec` file, or a folder that holds the pack, itself or up to two levels down.
-        output: folder for the pictures; made if missing.
+        output: folder for the images; made if missing.
         workers: processes that write; None means one for each processor, at most 8.
-        decode_check: decode each picture, too, and leave out those that cannot be decoded.
+        decode_check: decode each image, too, and leave out those that cannot be decoded.
 
     Raises:
-        DataError: no pack is there, or no picture in it.
+        DataError: no pack is there, or no image in it.
         FileError: the output cannot be written.
     """
     started = time.monotonic()
@@ -111,7 +111,7 @@ def convert_pack(
         (output / REPORT_NAME).unlink(missing_ok=True)
         with (
             temporary_folder(output) as temporary,
-            Progress(total=_expected_pictures(pack), unit=" pictures", desc="Converting") as bar,
+            Progress(total=_expected_images(pack), unit=" images", desc="Converting") as bar,
         ):
             workers = workers or min(os.cpu_count() or 1, 8)
             for part in _in_processes(workers, pack, output, temporary, decode_check):
@@ -142,7 +142,7 @@ def convert_pack(
     with replacing(output / REPORT_NAME) as file:
         file.write(json.dumps(asdict(report), indent=1, ensure_ascii=False).encode())
     if not report.images:
-        raise DataError(f"{pack.path}: no picture in it could be read; see {output / REPORT_NAME}")
+        raise DataError(f"{pack.path}: no image in it could be read; see {output / REPORT_NAME}")
     return report
 
 
@@ -167,7 +167,7 @@ class _Tally:
 class _Worker:
     """Converts stretches of a pack; each process has its own."""
 
-    def __init__(self, pack: Pack, writer: PictureWriter, decode_check: bool) -> None:
+    def __init__(self, pack: Pack, writer: ImageWriter, decode_check: bool) -> None:
         self._pack = pack
         self._writer = writer
         self._decode_check = decode_check
@@ -178,7 +178,7 @@ class _Worker:
         for record in self._pack.records(start, stop):
             if isinstance(record, Fault):
                 done.faults.append(record)
-            elif record.kind != "picture":
+            elif record.kind != "image":
                 done.bookkeeping += 1
             elif reason := self._fault_of(record.data):
                 done.faults.append(Fault(record.key, record.offset, reason))
@@ -203,7 +203,7 @@ _worker: _Worker  # of this process, when it is one of the pool
 def _start_process(pack: Pack, output: Path, temporary: Path, decode_check: bool) -> None:
     """Prepare a process of the pool: Ctrl-C is the parent's affair, and it dies with the parent."""
     global _worker
-    _worker = _Worker(pack, PictureWriter(output, temporary), decode_check)
+    _worker = _Worker(pack, ImageWriter(output, temporary), decode_check)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
@@ -239,19 +239,19 @@ def _in_processes(
         executor.shutdown(cancel_futures=True)
 
 
-def _expected_pictures(pack: Pack) -> int:
+def _expected_images(pack: Pack) -> int:
     return pack.key_range[0] - 1 if pack.key_range else len(pack)
 
 
 def _explain(pack: Pack, done: _Tally) -> str:
     if not done.bookkeeping:
         return (
-            "Every record of this pack is meant to be a picture; there are no bookkeeping records."
+            "Every record of this pack is meant to be an image; there are no bookkeeping records."
         )
     people = done.bookkeeping - bool(pack.key_range)
     header = "one header (key 0) and " if pack.key_range else ""
     return (
         f"{done.bookkeeping:,} bookkeeping records: {header}{people:,} that say which keys belong"
-        " to which identity. They hold no picture, so none is lost. (CASIA-WebFace has 10,573 of"
+        " to which identity. They hold no image, so none is lost. (CASIA-WebFace has 10,573 of"
         " them: the 10,573 errors of converters that try to decode every record.)"
     )

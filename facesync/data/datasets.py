@@ -1,8 +1,8 @@
-"""Pictures with the identities they show, from a folder of pictures or straight from a pack.
+"""Images with the identities they show, from a folder of images or straight from a pack.
 
 A folder is what `preprocessing_dataset.py` writes: `<folder>/<identity>/<key>.jpg`; any names and
 encodings will do. A pack is a RecordIO file (see `facesync.data.pack`). A pack and the folder that
-it was converted to give the same pictures, labels, order and split.
+it was converted to give the same images, labels, order and split.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image
 
 from facesync.data.left_out import list_path, read_list
-from facesync.data.listing import files_in_folder, files_in_pack, is_picture_folder
+from facesync.data.listing import files_in_folder, files_in_pack, is_image_folder
 from facesync.data.pack import Pack, packs_in
-from facesync.errors import DataError, PictureError
+from facesync.errors import DataError, ImageError
 from facesync.images import read_image_rgb
 
 if TYPE_CHECKING:
@@ -41,35 +41,35 @@ _ENCODING = ("utf-8", "surrogateescape")  # file names on Linux need not be text
 
 
 class FaceDataset(_Base):
-    """Pictures and labels, for a DataLoader; the pictures are read when they are asked for.
+    """Images and labels, for a DataLoader; the images are read when they are asked for.
 
-    Identities, and the pictures of each, are sorted in natural order (2 before 10). Then, identity
-    by identity: unreadable pictures and those on the list of `facesync.data.left_out` are left
+    Identities, and the images of each, are sorted in natural order (2 before 10). Then, identity
+    by identity: unreadable images and those on the list of `facesync.data.left_out` are left
     out, identities with fewer than `min_images` are left out, and of more than `max_images` the
     first are kept. Unreadable means here that the
     start or the end of the file is not what its encoding demands; one that turns out damaged when
-    it is decoded raises `PictureError` then.
+    it is decoded raises `ImageError` then.
 
     It can be pickled, so that DataLoader's workers can be started in any way.
 
     Args:
         data_dir: folder of identity folders, folder of a pack, or `.rec` file.
-        transform: from a PIL picture (RGB) to whatever a sample shall be; None leaves the picture.
-        min_images: identities with fewer pictures that can be used are left out.
-        max_images: pictures of an identity beyond this number are left out.
+        transform: from a PIL image (RGB) to whatever a sample shall be; None leaves the image.
+        min_images: identities with fewer images that can be used are left out.
+        max_images: images of an identity beyond this number are left out.
 
     Attributes:
-        names: `identity/key` of each picture, without suffix: the same from either source.
-        image_paths: where each picture is. For a pack `<file>.rec/<identity>/<key>`, which says
+        names: `identity/key` of each image, without suffix: the same from either source.
+        image_paths: where each image is. For a pack `<file>.rec/<identity>/<key>`, which says
             where it comes from and cannot be opened.
-        labels: label of each picture, 0 … number of identities - 1.
+        labels: label of each image, 0 … number of identities - 1.
         label_map: from an identity's name to its label.
         class_names: names of the identities, by label.
-        list_path: where the list of pictures to leave out lies, or would lie.
-        left_out: (name, reason) of each picture that is unreadable or on the list.
+        list_path: where the list of images to leave out lies, or would lie.
+        left_out: (name, reason) of each image that is unreadable or on the list.
 
     Raises:
-        DataError: no such folder or pack, no identity with enough readable pictures in it, or a
+        DataError: no such folder or pack, no identity with enough readable images in it, or a
             list that cannot be read.
     """
 
@@ -97,20 +97,20 @@ class FaceDataset(_Base):
         else:
             files = files_in_pack(self._pack, self.left_out)
         for identity in sorted(files, key=natural_key):
-            pictures = self._without_doubles(identity, files.pop(identity))
-            pictures = self._without_listed(identity, pictures, listed)
-            if len(pictures) < min_images:
+            images = self._without_doubles(identity, files.pop(identity))
+            images = self._without_listed(identity, images, listed)
+            if len(images) < min_images:
                 continue
             label = self.label_map[identity] = len(self.label_map)
-            for key in sorted(pictures, key=natural_key)[:max_images]:
+            for key in sorted(images, key=natural_key)[:max_images]:
                 self.names.append(f"{identity}/{key}")
-                self.image_paths.append(f"{source}/{identity}/{pictures[key]}")
+                self.image_paths.append(f"{source}/{identity}/{images[key]}")
                 self.labels.append(label)
         self.class_names = list(self.label_map)
         if not self.names:
             raise DataError(
-                f"{data_dir}: no identity with at least {min_images} readable pictures "
-                f"({self._count_left_out(listed)}); expected {data_dir}/<identity>/<picture>.jpg"
+                f"{data_dir}: no identity with at least {min_images} readable images "
+                f"({self._count_left_out(listed)}); expected {data_dir}/<identity>/<image>.jpg"
             )
         self.left_out.sort(key=lambda entry: natural_key(entry[0]))
         self._report(data_dir, listed)
@@ -125,11 +125,11 @@ class FaceDataset(_Base):
         return by_key
 
     def _without_listed(
-        self, identity: str, pictures: dict[str, str], listed: dict[str, str]
+        self, identity: str, images: dict[str, str], listed: dict[str, str]
     ) -> dict[str, str]:
         """File of each key that is not on the list; the others go to `left_out`."""
         kept: dict[str, str] = {}
-        for key, file in pictures.items():
+        for key, file in images.items():
             name = f"{identity}/{key}"
             if name in listed:
                 self.left_out.append((name, listed[name]))
@@ -138,11 +138,11 @@ class FaceDataset(_Base):
         return kept
 
     def _report(self, data_dir: Path, listed: dict[str, str]) -> None:
-        """Say how many pictures are left out, because they are unreadable or listed."""
+        """Say how many images are left out, because they are unreadable or listed."""
         unusable = [entry for entry in self.left_out if entry[0] not in listed]
         if unusable:
             logger.warning(
-                "%s: %d pictures cannot be used and are left out (the first: %s: %s)",
+                "%s: %d images cannot be used and are left out (the first: %s: %s)",
                 data_dir,
                 len(unusable),
                 *unusable[0],
@@ -152,7 +152,7 @@ class FaceDataset(_Base):
         unknown = listed.keys() - {name for name, _ in self.left_out}
         if unknown:
             logger.warning(
-                "%s: %d pictures of this list are not in %s (one of them: %s)",
+                "%s: %d images of this list are not in %s (one of them: %s)",
                 self.list_path,
                 len(unknown),
                 data_dir,
@@ -168,41 +168,41 @@ class FaceDataset(_Base):
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        """Return (picture, label): the transformed picture, or the PIL picture in RGB.
+        """Return (image, label): the transformed image, or the PIL image in RGB.
 
         Raises:
-            PictureError: it cannot be decoded; the line names it.
+            ImageError: it cannot be decoded; the line names it.
         """
         image_rgb = self.image_rgb(index)
-        picture = Image.fromarray(image_rgb)
-        sample = picture if self.transform is None else self.transform(picture)
+        image = Image.fromarray(image_rgb)
+        sample = image if self.transform is None else self.transform(image)
         return sample, self.labels[index]
 
     def image_rgb(self, index: int) -> np.ndarray:
-        """Return a picture, uint8 RGB (height, width, 3).
+        """Return an image, uint8 RGB (height, width, 3).
 
         Raises:
-            PictureError: it cannot be decoded; the line names it.
+            ImageError: it cannot be decoded; the line names it.
         """
         try:
             return read_image_rgb(self.encoded(index))
-        except PictureError as error:
-            raise PictureError(f"{self.image_paths[index]}: {error}") from error
+        except ImageError as error:
+            raise ImageError(f"{self.image_paths[index]}: {error}") from error
 
     def encoded(self, index: int) -> bytes:
-        """Return a picture's bytes as they are in the file or the pack.
+        """Return an image's bytes as they are in the file or the pack.
 
         Raises:
-            PictureError: they cannot be read.
+            ImageError: they cannot be read.
         """
         try:
             if self._pack is None:
                 return Path(self.image_paths[index]).read_bytes()
             return self._pack.read(int(self.names[index].rpartition("/")[2])).data
         except OSError as error:
-            raise PictureError(f"cannot be read ({error.strerror})") from error
+            raise ImageError(f"cannot be read ({error.strerror})") from error
         except DataError as error:
-            raise PictureError(str(error)) from error
+            raise ImageError(str(error)) from error
 
 
 def split_indices(
@@ -210,9 +210,9 @@ def split_indices(
 ) -> tuple[list[int], list[int]]:
     """Draw the validation part; return (train, validation) as ascending indices into `names`.
 
-    Each picture draws its own lot, the SHA-256 of `seed/name`, and the lowest lots are the
+    Each image draws its own lot, the SHA-256 of `seed/name`, and the lowest lots are the
     validation part. So the split depends on the names and the seed alone, not on their order,
-    and a picture more or less moves at most one other across. The size of the training part is
+    and an image more or less moves at most one other across. The size of the training part is
     exactly `n * (1 - validation_fraction)`, rounded down.
     """
     if not 0 <= validation_fraction < 1:
@@ -244,12 +244,12 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def _pack_in(data_dir: Path) -> Pack | None:
-    """Open the pack that is meant; None if it is a folder of pictures."""
-    if is_picture_folder(data_dir):
+    """Open the pack that is meant; None if it is a folder of images."""
+    if is_image_folder(data_dir):
         return None
     if data_dir.is_dir() and not packs_in(data_dir):
         raise DataError(
-            f"{data_dir}: neither pictures in it, as <identity>/<picture>.jpg, "
+            f"{data_dir}: neither images in it, as <identity>/<image>.jpg, "
             "nor a RecordIO pack (train.rec)"
         )
     return Pack(data_dir)

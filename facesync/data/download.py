@@ -1,4 +1,4 @@
-"""A Kaggle data set on the disk: asked for, transferred, unpacked and verified.
+"""A Kaggle dataset on the disk: asked for, transferred, unpacked and verified.
 
 What lies in the output folder says how far it is, so that running again goes on from there:
 
@@ -44,31 +44,31 @@ _log = logging.getLogger(__name__)
 
 
 def default_output() -> Path:
-    """Folder for data sets: `/content/datasets` in Colab, `datasets` elsewhere."""
+    """Folder for datasets: `/content/datasets` in Colab, `datasets` elsewhere."""
     in_colab = "COLAB_RELEASE_TAG" in os.environ or "COLAB_BACKEND_VERSION" in os.environ
     return Path("/content/datasets" if in_colab else "datasets")
 
 
 def dataset_slug(text: str) -> str:
-    """Argparse type: a data set's name on Kaggle, `owner/name`."""
+    """Argparse type: a dataset's name on Kaggle, `owner/name`."""
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", text, re.ASCII):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not owner/name, the end of the data set's address on Kaggle"
+            f"{text!r} is not owner/name, the end of the dataset's address on Kaggle"
         )
     return text
 
 
 def dataset_folder(dataset: str, output: Path) -> Path:
-    """Where `download` puts a data set: `output/name`."""
+    """Where `download` puts a dataset: `output/name`."""
     return output / dataset.split("/")[1]
 
 
 def download(dataset: str, output: Path) -> Verified:
-    """Bring a Kaggle data set to `output/name`; nothing is asked of Kaggle when it is there.
+    """Bring a Kaggle dataset to `output/name`; nothing is asked of Kaggle when it is there.
 
     Args:
         dataset: `owner/name`, as `dataset_slug` admits it.
-        output: folder of data sets; made where it is missing.
+        output: folder of datasets; made where it is missing.
 
     Raises:
         DownloadError: no credentials, Kaggle's refusal, no network, a damaged zip.
@@ -111,8 +111,8 @@ def describe(found: Verified) -> str:
         return f"{found.folder}: {found.files:,} files; no RecordIO pack is among them"
     lines = []
     for pack in found.packs:
-        pictures = pack.folder.with_name(f"{pack.folder.name}-images")
-        command = ["--input", str(pack.folder), "--output", str(pictures)]
+        images = pack.folder.with_name(f"{pack.folder.name}-images")
+        command = ["--input", str(pack.folder), "--output", str(images)]
         lines += [
             f"Pack: {pack.folder} ({pack.rows:,} index rows, {_readable(pack.size)})",
             f"Next: python preprocessing_dataset.py {shlex.join(command)}",
@@ -155,7 +155,7 @@ def _transfer(kaggle: Kaggle, dataset: str, part: Path, unpacked: int) -> None:
         kaggle: the signed-in client.
         dataset: `owner/name`.
         part: the file that grows; what it holds of the same zip already is not asked for again.
-        unpacked: bytes of the data set as Kaggle states them, 0 for unknown.
+        unpacked: bytes of the dataset as Kaggle states them, 0 for unknown.
     """
     import requests
 
@@ -244,7 +244,7 @@ def _unpack(archive: Path, folder: Path, dataset: str) -> None:
 
 
 def _targets(packed: zipfile.ZipFile, folder: Path, name: str) -> dict[zipfile.ZipInfo, Path]:
-    """Where each file of the zip goes. A top folder called like the data set is left out."""
+    """Where each file of the zip goes. A top folder called like the dataset is left out."""
     base = os.path.abspath(folder)
     inside = {}
     for entry in packed.infolist():
@@ -252,7 +252,7 @@ def _targets(packed: zipfile.ZipFile, folder: Path, name: str) -> dict[zipfile.Z
         if not path.startswith(base + os.sep):
             raise DataError(
                 f"{packed.filename} would write outside its folder ({entry.filename!r}): nothing "
-                "was unpacked, do not trust this data set"
+                "was unpacked, do not trust this dataset"
             )
         if not entry.is_dir():
             inside[entry] = Path(path).relative_to(base)

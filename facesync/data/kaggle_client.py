@@ -41,13 +41,13 @@ class Kaggle:
         self._session = session
 
     def total_bytes(self, dataset: str) -> int:
-        """Size of the data set in bytes as Kaggle states it; 0 when it does not."""
+        """Size of the dataset in bytes as Kaggle states it; 0 when it does not."""
         from kagglesdk.datasets.types.dataset_api_service import ApiGetDatasetRequest
 
         return int(self._api.get_dataset(_request(ApiGetDatasetRequest, dataset)).total_bytes)
 
     def open_zip(self, dataset: str) -> requests.Response:
-        """Ask for the data set as one zip; the body is still to be read, and to be closed."""
+        """Ask for the dataset as one zip; the body is still to be read, and to be closed."""
         from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
 
         response: requests.Response = self._api.download_dataset(
@@ -193,10 +193,10 @@ def _refusal(response: requests.Response, dataset: str) -> str:
     if status == 403:
         return (
             f"Kaggle refuses {dataset} (403): open {page} signed in, accept its terms and verify "
-            "your phone if asked; a private data set or a wrong name looks the same"
+            "your phone if asked; a private dataset or a wrong name looks the same"
         )
     if status == 404:
-        return f"Kaggle has no data set {dataset} (404): check the name, owner/name as in {page}"
+        return f"Kaggle has no dataset {dataset} (404): check the name, owner/name as in {page}"
     if status == 429:
         pause = response.headers.get("Retry-After", "")
         wait = f"{pause} seconds" if pause.isdigit() else "some minutes"

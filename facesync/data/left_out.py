@@ -1,9 +1,9 @@
-"""The list of pictures that are left out of a set, though they can be read.
+"""The list of images that are left out of a set, though they can be read.
 
 `preprocessing_dataset.py --audit --apply` writes it, a person may edit it: a CSV (UTF-8) with the
-columns `picture` (`identity/key`, without suffix) and `reason`. It lies in a folder of pictures as
+columns `image` (`identity/key`, without suffix) and `reason`. It lies in a folder of images as
 `left_out.csv`, beside a pack `train.rec` as `train.left_out.csv`. Nothing is deleted: without a
-line its picture is back, without the file all are.
+line its image is back, without the file all are.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _ENCODING = ("utf-8", "surrogateescape")  # file names on Linux need not be text
 
 
 def list_path(source: Path) -> Path:
-    """Return where the list of a folder of pictures, or of a `.rec` file, lies."""
+    """Return where the list of a folder of images, or of a `.rec` file, lies."""
     return source / "left_out.csv" if source.is_dir() else source.with_suffix(".left_out.csv")
 
 
 def read_list(path: Path) -> dict[str, str]:
-    """Return the reason of each picture on a list; empty where there is no list.
+    """Return the reason of each image on a list; empty where there is no list.
 
     Raises:
         DataError: it cannot be read, or is something else. To go on without it would be to train

@@ -1,4 +1,4 @@
-"""Which pictures a folder or a pack holds, and which of them cannot be read."""
+"""Which images a folder or a pack holds, and which of them cannot be read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from facesync.images import IMAGE_SUFFIXES, MARKER_HEAD, MARKER_TAIL, marker_fau
 _READERS = 16
 
 
-def is_picture_folder(folder: Path) -> bool:
-    """Whether this is a folder of identity folders with pictures, and no pack lies in it."""
+def is_image_folder(folder: Path) -> bool:
+    """Whether this is a folder of identity folders with images, and no pack lies in it."""
     if not folder.is_dir() or any(folder.glob("*.rec")):
         return False
     return any(
-        any(_is_picture(entry) for entry in _entries(identity.path))
+        any(_is_image(entry) for entry in _entries(identity.path))
         for identity in _entries(folder)
         if _is_identity(identity)
     )
@@ -34,7 +34,7 @@ def _is_identity(entry: os.DirEntry[str]) -> bool:
     return not entry.name.startswith(".") and entry.is_dir()
 
 
-def _is_picture(entry: os.DirEntry[str]) -> bool:
+def _is_image(entry: os.DirEntry[str]) -> bool:
     suffix = os.path.splitext(entry.name)[1].lower()
     return suffix in IMAGE_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
 
@@ -62,10 +62,10 @@ def files_in_folder(folder: Path, left_out: list[tuple[str, str]]) -> dict[str, 
 
 
 def _readable_in(folder: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """Names of the readable pictures in one folder, and (key, reason) of the others."""
+    """Names of the readable images in one folder, and (key, reason) of the others."""
     readable, faults = [], []
     for entry in _entries(folder):
-        if _is_picture(entry):
+        if _is_image(entry):
             fault = _fault_of_file(entry.path)
             if fault is None:
                 readable.append(entry.name)
@@ -96,7 +96,7 @@ def files_in_pack(pack: Pack, left_out: list[tuple[str, str]]) -> dict[str, list
             bar.update()
             if isinstance(record, Fault):
                 faults.append(record)
-            elif record.kind == "picture":
+            elif record.kind == "image":
                 fault = marker_fault(record.data)
                 if fault is None:
                     files[record.identity].append(str(record.key))

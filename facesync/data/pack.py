@@ -1,8 +1,8 @@
 """A pack: a RecordIO file with an index, and what its records mean (InsightFace, im2rec).
 
-InsightFace's packs hold records without a picture: key 0 carries two labels (a, b); keys 1 … a-1
-are pictures; keys a … b-1 are bookkeeping, one for each identity, whose two labels are the range
-[first, end) of that identity's keys. im2rec's packs have none of them, and key 0 is a picture.
+InsightFace's packs hold records without an image: key 0 carries two labels (a, b); keys 1 … a-1
+are images; keys a … b-1 are bookkeeping, one for each identity, whose two labels are the range
+[first, end) of that identity's keys. im2rec's packs have none of them, and key 0 is an image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from facesync.data.recordio import BrokenRecord, RecordFile, split_header
 from facesync.errors import DataError
 
-Kind = Literal["picture", "bookkeeping", "header"]
+Kind = Literal["image", "bookkeeping", "header"]
 
 _SEARCH_DEPTH = 2
 _HEAD = 64  # enough for a header with a few labels
@@ -32,9 +32,9 @@ class Record:
     Attributes:
         key: its number in the index; without an index its own id.
         offset: where it starts in the file, in bytes.
-        kind: `picture`; `bookkeeping` (the keys of one identity) or `header` (key 0).
-        labels: the first label of a picture is its identity, a whole number.
-        data: the encoded picture, or nothing.
+        kind: `image`; `bookkeeping` (the keys of one identity) or `header` (key 0).
+        labels: the first label of an image is its identity, a whole number.
+        data: the encoded image, or nothing.
     """
 
     key: int
@@ -147,22 +147,22 @@ class Pack:
         except BrokenRecord as broken:
             return Fault(key, offset, broken.reason)
         kind = self._kind(key, labels, data)
-        if kind == "picture" and labels[0] % 1 != 0:
+        if kind == "image" and labels[0] % 1 != 0:
             return Fault(key, offset, f"label {labels[0]} is not a whole number")
         return Record(key, offset, kind, labels, data)
 
     def _kind(self, key: int, labels: tuple[float, ...], data: bytes) -> Kind:
         """Tell by the header's range of keys where there is one, else by the content.
 
-        A record with content is a picture whatever a header says, so that none is lost to it.
+        A record with content is an image whatever a header says, so that none is lost to it.
         """
         if data:
-            return "picture"
+            return "image"
         if self.key_range is None:
-            return "bookkeeping" if len(labels) == 2 else "picture"
+            return "bookkeeping" if len(labels) == 2 else "image"
         if key == 0:
             return "header"
-        return "picture" if key < self.key_range[0] else "bookkeeping"
+        return "image" if key < self.key_range[0] else "bookkeeping"
 
     def _read_key_range(self) -> tuple[int, int] | None:
         self.key_range = None

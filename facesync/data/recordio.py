@@ -5,7 +5,7 @@ record this is (0 whole, 1 first, 2 middle, 3 last) and whose low 29 bits give t
 data, and zeros up to a multiple of 4. A writer splits a record where the magic itself stands in
 the data at a multiple of 4 and drops it there; the reader puts it back (dmlc-core, recordio.h).
 
-The data of a picture opens with the 24 bytes `<IfQQ` flag, label, id, id2; a `flag` above 0 says
+The data of an image opens with the 24 bytes `<IfQQ` flag, label, id, id2; a `flag` above 0 says
 how many float32 labels follow and replace `label` (mxnet.recordio.IRHeader). What the records of
 a pack mean is told in `facesync.data.pack`.
 """
@@ -211,12 +211,12 @@ def write_record(file: BinaryIO, data: bytes) -> None:
         file.write(piece + bytes(-len(piece) % 4))
 
 
-def write_pack(folder: Path | str, pictures: Iterable[tuple[int, bytes]]) -> Path:
+def write_pack(folder: Path | str, images: Iterable[tuple[int, bytes]]) -> Path:
     """Write `train.rec`, `train.idx` and `property` in InsightFace's layout.
 
     Args:
         folder: made if missing.
-        pictures: identity and encoded picture, the pictures of one identity together.
+        images: identity and encoded image, the images of one identity together.
 
     Returns:
         Path of `train.rec`.
@@ -236,15 +236,15 @@ def write_pack(folder: Path | str, pictures: Iterable[tuple[int, bytes]]) -> Pat
             idx.write(b"%d\t%d\n" % (key, rec.tell()))
             write_record(rec, data)
 
-        for key, (label, picture) in enumerate(pictures, 1):
+        for key, (label, image) in enumerate(images, 1):
             if label != last and label in ranges:
-                raise ValueError(f"the pictures of identity {label} do not come together")
+                raise ValueError(f"the images of identity {label} do not come together")
             if key == 1:
-                with Image.open(io.BytesIO(picture)) as first:
+                with Image.open(io.BytesIO(image)) as first:
                     size_wh = first.size
             ranges[label] = (ranges.get(label, (key,))[0], key + 1)
             last = label
-            write(key, join_header((label,), key, picture))
+            write(key, join_header((label,), key, image))
         for number, (first_key, end_key) in enumerate(ranges.values(), key + 1):
             write(number, join_header((first_key, end_key), number, b""))
         write(0, join_header((key + 1, key + 1 + len(ranges)), 0, b""))

@@ -1,4 +1,4 @@
-"""Is a downloaded data set whole: its files, their checksums, and its RecordIO packs.
+"""Is a downloaded dataset whole: its files, their checksums, and its RecordIO packs.
 
 A RecordIO pack is `train.rec` with `train.idx`. The index has one `key<TAB>byte offset` a row; at
 each offset the record file has a little-endian magic number and a word whose low 29 bits are the
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LENGTH_MASK = (1 << 29) - 1
 HEAD_BYTES = 8
 LIST_FILE = ".facesync-download.json"
-"""In a data set's folder: which data set it is, and the size and CRC-32 of each of its files."""
+"""In a dataset's folder: which dataset it is, and the size and CRC-32 of each of its files."""
 
 _ROWS_AT_ONCE = 1 << 16
 
@@ -35,18 +35,18 @@ class Pack:
 
     folder: Path
     rows: int
-    """Rows of the index: pictures and bookkeeping records."""
+    """Rows of the index: images and bookkeeping records."""
     size: int
     """Bytes of the record file."""
 
 
 @dataclass(frozen=True)
 class Verified:
-    """A data set's folder that was verified."""
+    """A dataset's folder that was verified."""
 
     folder: Path
     packs: tuple[Pack, ...]
-    """Packs in the folder and below it; a data set of another kind has none."""
+    """Packs in the folder and below it; a dataset of another kind has none."""
     files: int
     """Files compared with the list that the download left; 0 where there is no such list."""
 
@@ -58,13 +58,13 @@ def write_list(folder: Path, dataset: str, files: dict[str, tuple[int, int]]) ->
 
 
 def verify_folder(folder: Path, dataset: str, *, checksums: bool = False) -> Verified:
-    """Verify a data set's folder without network.
+    """Verify a dataset's folder without network.
 
     Every listed file must be there with its size; every pack must have an index whose rows
     point at records. A folder that was filled by hand has no list: then only its packs count.
 
     Args:
-        folder: where the data set lies.
+        folder: where the dataset lies.
         dataset: `owner/name` that it must be.
         checksums: also read every listed file and compare its CRC-32 (minutes on a slow disk).
 
@@ -121,7 +121,7 @@ def _crc32(path: Path, bar: Any) -> int:
 def verify_pack(folder: Path) -> Pack:
     """Verify that each row of `folder/train.idx` points at a whole record in `folder/train.rec`.
 
-    Half a million rows take seconds once the record file is in memory; its pictures are not read.
+    Half a million rows take seconds once the record file is in memory; its images are not read.
 
     Raises:
         DataError: a file is missing or empty, or rows do not point at records.

@@ -1,7 +1,7 @@
-"""Many pictures into folders of identities, each of them whole or not at all.
+"""Many images into folders of identities, each of them whole or not at all.
 
-A picture is written in a temporary folder and renamed into its place, so that a killed run leaves
-no half picture. They are not flushed to the disk one by one: `kill -9` cannot take back what the
+An image is written in a temporary folder and renamed into its place, so that a killed run leaves
+no half image. They are not flushed to the disk one by one: `kill -9` cannot take back what the
 system has been given, flushing 490,000 files takes hours, and what a power cut may leave behind
 (short or empty files) is found by its size and written again by the next run.
 """
@@ -20,7 +20,7 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
 
 @contextmanager
 def temporary_folder(output: Path) -> Iterator[Path]:
-    """Make an empty folder in `output` for half-written pictures; one left behind goes first."""
+    """Make an empty folder in `output` for half-written images; one left behind goes first."""
     folder = output / _TEMPORARY
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -30,11 +30,11 @@ def temporary_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class PictureWriter:
-    """Writes pictures for one process of several that share an output folder.
+class ImageWriter:
+    """Writes images for one process of several that share an output folder.
 
-    The pictures of an identity that has no folder yet are gathered in a temporary one, which
-    `publish` renames as a whole: a rename for each picture costs a quarter of the time.
+    The images of an identity that has no folder yet are gathered in a temporary one, which
+    `publish` renames as a whole: a rename for each image costs a quarter of the time.
 
     Args:
         output: holds a folder for each identity.
@@ -49,7 +49,7 @@ class PictureWriter:
         self._present: set[str] = set()
 
     def write(self, identity: str, name: str, data: bytes) -> bool:
-        """Write one picture to `<identity>/<name>`; False if one of that size is there already.
+        """Write one image to `<identity>/<name>`; False if one of that size is there already.
 
         Raises:
             OSError: it cannot be written.
@@ -77,7 +77,7 @@ class PictureWriter:
         self._gathered.clear()
 
     def _gather(self, identity: str) -> bool:
-        """Whether the pictures of this identity are being gathered; begins it where it can."""
+        """Whether the images of this identity are being gathered; begins it where it can."""
         if identity in self._gathered:
             return True
         if identity in self._present or os.path.lexists(f"{self._output}/{identity}"):
@@ -89,7 +89,7 @@ class PictureWriter:
 
 
 def _write(path: str, data: bytes) -> None:
-    # Python's file object would take a third of the time of a picture.
+    # Python's file object would take a third of the time of an image.
     handle = os.open(path, _WRITE, 0o666)
     try:
         while data := data[os.write(handle, data) :]:

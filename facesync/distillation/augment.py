@@ -1,6 +1,6 @@
 """What the student is shown of a face: the canvas turned, shifted, lit, blurred, hidden in part.
 
-The teacher saw the picture as it is. So the student learns that none of this changes who it is.
+The teacher saw the image as it is. So the student learns that none of this changes who it is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def plain(canvas_rgb: np.ndarray) -> np.ndarray:
 
 
 def varied(canvas_rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Return a face as another picture of it might be, uint8 RGB (112, 112, 3).
+    """Return a face as another image of it might be, uint8 RGB (112, 112, 3).
 
     Landmarks are found a few pixels off, light changes, cameras are cheap, hands and glasses hide
     parts. Each happens now and then, none always.

@@ -1,6 +1,6 @@
 """The faces a student learns from, and what the teacher says of them, computed once.
 
-Every face is kept as a canvas: the picture turned and scaled so that its five landmarks meet
+Every face is kept as a canvas: the image turned and scaled so that its five landmarks meet
 `TEMPLATE_112`, with a border around it, so that the student can be shown the face a little turned,
 nearer or aside. The teacher sees the same face cut as the teacher's own crop demands. Both are
 written in blocks of `BLOCK` faces that appear whole, so an interrupted run goes on where it was.
@@ -20,7 +20,7 @@ import numpy as np
 from facesync.data.datasets import FaceDataset, natural_key
 from facesync.data.pack import packs_in
 from facesync.data.progress import Progress
-from facesync.errors import DataError, FileError, PictureError
+from facesync.errors import DataError, FileError, ImageError
 from facesync.faces.crops import TEMPLATE_112, similarity_transform
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import FaceModel
@@ -41,12 +41,12 @@ _ALIGNED_BOX = np.array([15.5, 12.5, 94.5, 115.6], dtype=np.float32)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of a source.
+class ImageRef:
+    """An image of a source.
 
     Attributes:
         name: relative to its source, `/` between folders; what `--leave-out` names.
-        read: decodes it to RGB, or raises PictureError.
+        read: decodes it to RGB, or raises ImageError.
         aligned: it is cut on five points; else faces are to be found in it.
     """
 
@@ -55,8 +55,8 @@ class Picture:
     aligned: bool
 
 
-def pictures_in(source: Path, *, aligned: bool) -> list[Picture]:
-    """List the pictures of a folder (searched whole) or a pack, sorted.
+def images_in(source: Path, *, aligned: bool) -> list[ImageRef]:
+    """List the images of a folder (searched whole) or a pack, sorted.
 
     Raises:
         DataError: there are none.
@@ -64,44 +64,44 @@ def pictures_in(source: Path, *, aligned: bool) -> list[Picture]:
     if source.suffix == ".rec" or (source.is_dir() and packs_in(source)):
         pack = FaceDataset(source, min_images=1, max_images=2**31)
         return [
-            Picture(name, lambda i=i: np.asarray(pack[i][0]), aligned)  # type: ignore[misc]
+            ImageRef(name, lambda i=i: np.asarray(pack[i][0]), aligned)  # type: ignore[misc]
             for i, name in enumerate(pack.names)
         ]
     files = [p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
     if not files:
-        raise DataError(f"{source}: no pictures in it, and no pack (train.rec)")
+        raise DataError(f"{source}: no images in it, and no pack (train.rec)")
     named = sorted(
         ((path.relative_to(source).as_posix(), path) for path in files),
         key=lambda pair: natural_key(pair[0]),
     )
     return [
-        Picture(name, lambda path=path: read_image_rgb(path), aligned)  # type: ignore[misc]
+        ImageRef(name, lambda path=path: read_image_rgb(path), aligned)  # type: ignore[misc]
         for name, path in named
     ]
 
 
-def all_pictures(
+def all_images(
     data: Sequence[Path], aligned: Sequence[Path], leave_out: Path | None
-) -> list[Picture]:
-    """List the pictures of all sources, without those that a file names.
+) -> list[ImageRef]:
+    """List the images of all sources, without those that a file names.
 
     Raises:
-        DataError: a source holds no pictures, or nothing is left.
+        DataError: a source holds no images, or nothing is left.
         FileError: the file cannot be read.
     """
-    pictures = [p for source in data for p in pictures_in(source, aligned=False)]
-    pictures += [p for source in aligned for p in pictures_in(source, aligned=True)]
+    images = [p for source in data for p in images_in(source, aligned=False)]
+    images += [p for source in aligned for p in images_in(source, aligned=True)]
     if leave_out is not None:
         try:
             names = set(leave_out.read_text(encoding="utf-8").split("\n"))
         except (OSError, UnicodeDecodeError) as error:
             raise FileError(f"cannot read {leave_out}: {error}") from error
-        kept = [picture for picture in pictures if picture.name not in names]
-        log.info("%d pictures are left out by %s", len(pictures) - len(kept), leave_out)
-        pictures = kept
-    if not pictures:
-        raise DataError("no pictures are left to learn from")
-    return pictures
+        kept = [image for image in images if image.name not in names]
+        log.info("%d images are left out by %s", len(images) - len(kept), leave_out)
+        images = kept
+    if not images:
+        raise DataError("no images are left to learn from")
+    return images
 
 
 def canvas_of(image_rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -123,14 +123,14 @@ def canvas_of(image_rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 
 def aligned_face(side: int) -> Face:
-    """Say where the face is in a picture of `side` pixels that was cut on five points."""
+    """Say where the face is in an image of `side` pixels that was cut on five points."""
     scale = side / 112
     return Face(_ALIGNED_BOX * scale, (TEMPLATE_112 * scale).astype(np.float32), 1.0)
 
 
-def face_of(picture: Picture, image_rgb: np.ndarray, detector: FaceDetector) -> Face | None:
+def face_of(image: ImageRef, image_rgb: np.ndarray, detector: FaceDetector) -> Face | None:
     """Say where the face is: as the alignment says, or where it is found."""
-    if picture.aligned:
+    if image.aligned:
         return aligned_face(max(image_rgb.shape[:2]))
     faces = detector.detect(image_rgb)
     return main_face(faces, image_rgb) if faces else None
@@ -164,42 +164,42 @@ class Faces:
         return np.asarray(self.canvases[block][index - start])
 
 
-def collect(pictures: Sequence[Picture], teacher: FaceModel, cache: Path) -> Faces:
+def collect(images: Sequence[ImageRef], teacher: FaceModel, cache: Path) -> Faces:
     """Find the faces and ask the teacher about each, or read both from the cache.
 
-    Pictures that cannot be read, or show no face, are counted and left out.
+    Images that cannot be read, or show no face, are counted and left out.
     """
-    names = "\n".join(f"{picture.name}\t{picture.aligned}" for picture in pictures)
+    names = "\n".join(f"{image.name}\t{image.aligned}" for image in images)
     key = hashlib.sha256(f"{teacher.fingerprint}\n{CANVAS}\n{names}".encode()).hexdigest()[:16]
     folder = cache / key
     detector = FaceDetector()
     blocks = []
-    with Progress(total=len(pictures), desc="Teacher", unit=" pictures") as bar:
-        for start in range(0, len(pictures), BLOCK):
-            part = pictures[start : start + BLOCK]
+    with Progress(total=len(images), desc="Teacher", unit=" images") as bar:
+        for start in range(0, len(images), BLOCK):
+            part = images[start : start + BLOCK]
             files = folder / f"{start:07d}.faces.npy", folder / f"{start:07d}.teacher.npy"
             if not files[1].exists():
                 _write_block(files, _found(part, detector, teacher), teacher)
             blocks.append(files)
             bar.update(len(part))
     faces = Faces(blocks)
-    log.info("%d faces of %d pictures, in %s", len(faces), len(pictures), folder)
+    log.info("%d faces of %d images, in %s", len(faces), len(images), folder)
     if not len(faces):
-        raise DataError("not one face was found in the pictures")
+        raise DataError("not one face was found in the images")
     return faces
 
 
 def _found(
-    pictures: Sequence[Picture], detector: FaceDetector, teacher: FaceModel
+    images: Sequence[ImageRef], detector: FaceDetector, teacher: FaceModel
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield canvas and teacher's crop of each face."""
-    for picture in pictures:
+    for image in images:
         try:
-            image_rgb = picture.read()
-        except PictureError as error:
-            log.warning("%s: %s; left out", picture.name, error)
+            image_rgb = image.read()
+        except ImageError as error:
+            log.warning("%s: %s; left out", image.name, error)
             continue
-        face = face_of(picture, image_rgb, detector)
+        face = face_of(image, image_rgb, detector)
         if face is not None:
             yield canvas_of(image_rgb, face.landmarks), teacher.crop.cut(image_rgb, face)
 

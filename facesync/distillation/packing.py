@@ -2,7 +2,7 @@
 
 Convolutions and linear layers keep their weights as eight-bit whole numbers, with one scale for
 each output channel, and a DequantizeLinear before each; ONNX Runtime unpacks them once when it
-opens the file and computes in float32. That quarters the file, needs no pictures to calibrate on,
+opens the file and computes in float32. That quarters the file, needs no images to calibrate on,
 and gives the same answers on every CPU.
 """
 

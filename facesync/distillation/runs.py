@@ -8,7 +8,7 @@ import torch
 
 from facesync.cli import pick_device
 from facesync.devices import ranks
-from facesync.distillation.faces import all_pictures, collect
+from facesync.distillation.faces import all_images, collect
 from facesync.distillation.fit import CHECKPOINT_NAME, distill
 from facesync.distillation.packing import load_student, pack
 from facesync.distillation.settings import DistillSettings
@@ -26,7 +26,7 @@ def run(settings: DistillSettings) -> None:
         FaceSyncError: one line on what is wrong with the settings, the data or the teacher.
     """
     if not (settings.data or settings.aligned):
-        raise UsageError("name pictures of faces with --data or --aligned")
+        raise UsageError("name images of faces with --data or --aligned")
     if settings.workers < 0:
         raise UsageError(f"--workers {settings.workers} is not 0 or more")
     checkpoint = settings.output / CHECKPOINT_NAME
@@ -37,13 +37,13 @@ def run(settings: DistillSettings) -> None:
     with ranks(pick_device(settings.device)) as (group, device):
         if settings.batch_size < 2 * group.size:  # BatchNorm has nothing to normalise in one face
             raise UsageError(f"--batch-size {settings.batch_size} is under 2 faces a process")
-        pictures = all_pictures(settings.data, settings.aligned, settings.leave_out)
+        images = all_images(settings.data, settings.aligned, settings.leave_out)
         if group.first:
             teacher = load_face_model(settings.teacher, device, offline=settings.offline)
-            collect(pictures, teacher, settings.cache)
+            collect(images, teacher, settings.cache)
         group.wait()
         teacher = load_face_model(settings.teacher, device, offline=settings.offline)
-        faces = collect(pictures, teacher, settings.cache)
+        faces = collect(images, teacher, settings.cache)
         torch.manual_seed(settings.seed)
         network = load_torch_model(settings.teacher, offline=True).network
         student = from_teacher(network, settings.blocks)

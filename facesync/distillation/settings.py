@@ -12,8 +12,8 @@ class DistillSettings:
 
     Attributes:
         data: photographs to find faces in: folders (searched whole) or packs.
-        aligned: face pictures cut on five points, as CASIA-WebFace's pack: folders or packs.
-        leave_out: file that names pictures, one a line, which are not trained on.
+        aligned: face images cut on five points, as CASIA-WebFace's pack: folders or packs.
+        leave_out: file that names images, one a line, which are not trained on.
         output: folder for the student, its checkpoint and the history.
         cache: folder for the faces and the teacher's embeddings, computed once.
         teacher: `vggface2`, or a file.

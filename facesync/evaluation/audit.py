@@ -1,7 +1,7 @@
-"""What is wrong with a set of pictures: copies, no face, wrong identities.
+"""What is wrong with a set of images: copies, no face, wrong identities.
 
 Similarities differ from model to model, so the thresholds here are shares of the way from a
-stranger's similarity to that of a person's own pictures, both measured in the set at hand. They
+stranger's similarity to that of a person's own images, both measured in the set at hand. They
 were chosen on one half of the identities of a damaged set; `python -m benchmarks.audit` shows what
 they find in that half and in the other.
 """
@@ -36,10 +36,10 @@ from facesync.faces.detection import Face
 from facesync.images import read_image_rgb
 
 NO_FACE_BELOW = 0.6
-"""A picture is asked for a face only when it is less similar to its identity than this."""
+"""An image is asked for a face only when it is less similar to its identity than this."""
 
 WRONG_BELOW = 0.15
-"""A picture less similar to its identity than this is of somebody else."""
+"""An image less similar to its identity than this is of somebody else."""
 
 WRONG_MARGIN = 0.3
 """So is one that is by so much more similar to another identity than to its own."""
@@ -51,15 +51,15 @@ TWO_PEOPLE_BELOW = 0.4
 """Two parts of an identity less similar than this are two people, if each is one person: …"""
 
 ONE_PERSON_FROM = 0.3
-"""… its pictures are on average at least so similar to each other, …"""
+"""… its images are on average at least so similar to each other, …"""
 
-TWO_PEOPLE_PICTURES = 3
+TWO_PEOPLE_IMAGES = 3
 """… and there are at least so many of them."""
 
 SAME_PERSON_FROM = 1.0
 """Two identities whose means are at least so similar are one person."""
 
-_BORDER = 0.25  # of a picture's side, repeated around it: the detector wants room around a face
+_BORDER = 0.25  # of an image's side, repeated around it: the detector wants room around a face
 _LEAST_SIDE = 112
 _SHOWN = 3
 
@@ -68,17 +68,17 @@ class Detector(Protocol):
     """Finds faces; see `facesync.faces.detection.FaceDetector`."""
 
     def detect(self, image_rgb: np.ndarray) -> list[Face]:
-        """Find all faces in a picture, uint8 RGB."""
+        """Find all faces in an image, uint8 RGB."""
         ...
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How similar strangers, and pictures of one person, are to a model in one set.
+    """How similar strangers, and images of one person, are to a model in one set.
 
     Attributes:
-        stranger: median similarity of a picture to the mean of another identity.
-        own: median similarity of a picture to the mean of the others of its identity.
+        stranger: median similarity of an image to the mean of another identity.
+        own: median similarity of an image to the mean of the others of its identity.
     """
 
     stranger: float
@@ -94,12 +94,12 @@ class Scale:
 
 
 def find_faults(dataset: FaceDataset, embedded: SetEmbeddings, detector: Detector) -> list[Finding]:
-    """Find the pictures of a set that should be left out: at most one finding each.
+    """Find the images of a set that should be left out: at most one finding each.
 
     Args:
         dataset: the set.
         embedded: its embeddings, in its order.
-        detector: asked about the pictures that do not look like their identity.
+        detector: asked about the images that do not look like their identity.
 
     Returns:
         By kind in the order of `findings.KINDS`, then the strongest first.
@@ -108,7 +108,7 @@ def find_faults(dataset: FaceDataset, embedded: SetEmbeddings, detector: Detecto
 
 
 class _Audit:
-    """The state of one audit: what is known of each picture so far."""
+    """The state of one audit: what is known of each image so far."""
 
     def __init__(self, dataset: FaceDataset, embedded: SetEmbeddings, detector: Detector) -> None:
         self._dataset = dataset
@@ -133,7 +133,7 @@ class _Audit:
         self._own = own_similarity(self._vectors, self._labels, means)
 
     def _first_of_each(self) -> np.ndarray:
-        """Bool (pictures,): decodable, and no copy by its bytes of one of the same identity."""
+        """Bool (images,): decodable, and no copy by its bytes of one of the same identity."""
         counting = np.ones(len(self._labels), dtype=bool)
         for group in same_bytes(self._embedded.ids):
             _, first = np.unique(self._labels[group], return_index=True)
@@ -153,13 +153,11 @@ class _Audit:
         person = self._find_same_person()
         self._find_wrong_identity(person)
         order = {kind: number for number, kind in enumerate(kinds.KINDS)}
-        ordered = sorted(
-            self._found.values(), key=lambda f: (order[f.kind], -f.strength, f.picture)
-        )
-        return [replace(found, compare=self._pictures_beside(found)) for found in ordered]
+        ordered = sorted(self._found.values(), key=lambda f: (order[f.kind], -f.strength, f.image))
+        return [replace(found, compare=self._images_beside(found)) for found in ordered]
 
     def _add(self, found: Finding) -> None:
-        self._found.setdefault(found.picture, found)
+        self._found.setdefault(found.image, found)
 
     def _find_two_people(self) -> list[Finding]:
         """Part identities that are several people; all parts but the largest count no more."""
@@ -172,7 +170,7 @@ class _Audit:
             for part in parts:
                 similarity = float(self._mean(part) @ self._mean(largest))
                 evidence = (
-                    f"{len(part)} of {len(counting)} pictures; "
+                    f"{len(part)} of {len(counting)} images; "
                     f"similarity of the two parts {similarity:.2f}"
                 )
                 action = "leave out, or make the part an identity of its own"
@@ -184,14 +182,14 @@ class _Audit:
         return result
 
     def _people_in(self, members: np.ndarray) -> list[np.ndarray]:
-        """Part pictures in two, and the parts again, as long as both are one person each."""
-        if len(members) < 2 * TWO_PEOPLE_PICTURES:
+        """Part images in two, and the parts again, as long as both are one person each."""
+        if len(members) < 2 * TWO_PEOPLE_IMAGES:
             return [members]
         group, similarity = split_in_two(self._vectors[members])
         parts = members[group], members[~group]
         one_person = self._scale.at(ONE_PERSON_FROM)
         if similarity > self._scale.at(TWO_PEOPLE_BELOW) or any(
-            len(part) < TWO_PEOPLE_PICTURES or coherence(self._vectors[part]) < one_person
+            len(part) < TWO_PEOPLE_IMAGES or coherence(self._vectors[part]) < one_person
             for part in parts
         ):
             return [members]
@@ -213,7 +211,7 @@ class _Audit:
         candidate = np.ones(len(self._labels), dtype=bool)
         candidate[list(self._found)] = False
         for one, other, similarity, correlation in changed_copies(
-            self._vectors, candidate, self._picture
+            self._vectors, candidate, self._image
         ):
             kept = self._better_copy(one, other)
             copy = other if kept == one else one
@@ -227,7 +225,7 @@ class _Audit:
         return one if same or self._loyalty(one) >= self._loyalty(other) else other
 
     def _loyalty(self, index: int) -> float:
-        """How much a picture looks like its identity, -1 where it has no other picture."""
+        """How much an image looks like its identity, -1 where it has no other image."""
         return float(np.nan_to_num(self._own[index], nan=-1.0))
 
     def _add_copy(self, copy: int, kept: int, kind: str, evidence: str, strength: float) -> None:
@@ -236,13 +234,13 @@ class _Audit:
         )
 
     def _find_faceless(self) -> None:
-        """Ask the detector about the pictures that do not look like their identity."""
+        """Ask the detector about the images that do not look like their identity."""
         least = self._scale.at(NO_FACE_BELOW)
         doubtful = np.flatnonzero(~(self._own >= least))
         for index in Progress(
-            doubtful.tolist(), unit=" pictures", desc="Looking for faces", delay=BAR_AFTER_SECONDS
+            doubtful.tolist(), unit=" images", desc="Looking for faces", delay=BAR_AFTER_SECONDS
         ):
-            if index in self._found or self._detector.detect(_with_border(self._picture(index))):
+            if index in self._found or self._detector.detect(_with_border(self._image(index))):
                 continue
             own = self._loyalty(index)
             evidence = f"no face found; similarity to its identity {own:.2f}"
@@ -286,25 +284,25 @@ class _Audit:
                 Finding(index, kinds.WRONG_IDENTITY, evidence, other, action, float(beyond[index]))
             )
 
-    def _picture(self, index: int) -> np.ndarray:
+    def _image(self, index: int) -> np.ndarray:
         return read_image_rgb(self._dataset.encoded(index))
 
-    def _pictures_beside(self, found: Finding) -> tuple[tuple[int, ...], ...]:
-        """Choose the pictures to show beside a finding: its other one, or typical ones."""
+    def _images_beside(self, found: Finding) -> tuple[tuple[int, ...], ...]:
+        """Choose the images to show beside a finding: its other one, or typical ones."""
         if found.compare:
             return found.compare
-        own = self._typical(int(self._labels[found.picture]))
+        own = self._typical(int(self._labels[found.image]))
         other = self._typical(self._dataset.label_map[found.other]) if found.other else ()
         return (other,) if found.kind == kinds.SAME_PERSON else (own, other)
 
     def _typical(self, label: int) -> tuple[int, ...]:
-        """Return the pictures most like their identity that nothing was found about."""
+        """Return the images most like their identity that nothing was found about."""
         members = [i for i in self._members[label].tolist() if i not in self._found]
         return tuple(sorted(members, key=lambda index: -self._loyalty(index))[:_SHOWN])
 
 
 def _with_border(image_rgb: np.ndarray) -> np.ndarray:
-    """Enlarge a picture by a border that repeats its edge, and small ones to the usual size."""
+    """Enlarge an image by a border that repeats its edge, and small ones to the usual size."""
     least = min(image_rgb.shape[:2])
     if least < _LEAST_SIDE:
         factor = _LEAST_SIDE / least

@@ -1,6 +1,6 @@
 """The embeddings of a whole set in one array, and on disk so that no run computes them twice.
 
-A picture is known by its content, so a renamed picture, or the pack instead of the folder, costs
+An image is known by its content, so a renamed image, or the pack instead of the folder, costs
 nothing. The files (`.npz`, opened without pickles) hold some hundred embeddings each and appear
 whole: an interrupted run loses what came after the last one.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from facesync.data.datasets import FaceDataset
 from facesync.data.progress import BAR_AFTER_SECONDS, Progress
-from facesync.errors import PictureError
+from facesync.errors import ImageError
 from facesync.faces.embedding import EMBEDDING_SIZE, FaceModel
 from facesync.files import replacing
 from facesync.images import read_image_rgb
@@ -36,9 +36,9 @@ class SetEmbeddings:
     """The embeddings of a set, in its order.
 
     Attributes:
-        vectors: float32 (pictures, 512), unit length; zeros where a picture cannot be decoded.
-        ids: (pictures,), what names each picture's content: equal where the bytes are.
-        undecodable: why, for the index of each picture that cannot be decoded.
+        vectors: float32 (images, 512), unit length; zeros where an image cannot be decoded.
+        ids: (images,), what names each image's content: equal where the bytes are.
+        undecodable: why, for the index of each image that cannot be decoded.
         computed: how many were computed in this run.
     """
 
@@ -49,7 +49,7 @@ class SetEmbeddings:
 
 
 def embed_set(dataset: FaceDataset, model: FaceModel, folder: Path) -> SetEmbeddings:
-    """Embed all pictures of a set as training sees them: as they are, without a detector.
+    """Embed all images of a set as training sees them: as they are, without a detector.
 
     Args:
         dataset: the set.
@@ -62,11 +62,11 @@ def embed_set(dataset: FaceDataset, model: FaceModel, folder: Path) -> SetEmbedd
     ids = np.zeros(len(dataset), dtype="S32")
     done = SetEmbeddings(np.zeros((len(dataset), EMBEDDING_SIZE), dtype=np.float32), ids)
     for index in Progress(
-        range(len(dataset)), unit=" pictures", desc="Reading", delay=BAR_AFTER_SECONDS
+        range(len(dataset)), unit=" images", desc="Reading", delay=BAR_AFTER_SECONDS
     ):
         try:
             ids[index] = _content_id(dataset.encoded(index))
-        except PictureError as error:
+        except ImageError as error:
             done.undecodable[index] = str(error)
     different, first, same_as = np.unique(ids, return_index=True, return_inverse=True)
     files = _Files(folder / model.fingerprint)
@@ -90,11 +90,11 @@ def _content_id(data: bytes) -> bytes:
 def _embed(
     dataset: FaceDataset, missing: np.ndarray, model: FaceModel, files: _Files, done: SetEmbeddings
 ) -> None:
-    """Embed the pictures of these indices into `done`, and save them."""
+    """Embed the images of these indices into `done`, and save them."""
     unsaved: list[int] = []
     try:
         with Progress(
-            total=len(missing), unit=" pictures", desc="Embedding", disable=not len(missing)
+            total=len(missing), unit=" images", desc="Embedding", disable=not len(missing)
         ) as bar:
             for start in range(0, len(missing), _BATCH):
                 indices, crops = [], []
@@ -102,8 +102,8 @@ def _embed(
                     try:
                         crops.append(read_image_rgb(dataset.encoded(index)))
                         indices.append(index)
-                    except PictureError as error:
-                        done.undecodable[index] = str(error).removeprefix("the picture: ")
+                    except ImageError as error:
+                        done.undecodable[index] = str(error).removeprefix("the image: ")
                 done.vectors[indices] = model.embed_crops(crops, _BATCH)
                 done.computed += len(indices)
                 unsaved += indices

@@ -14,7 +14,7 @@ import numpy as np
 
 from facesync.data.datasets import FaceDataset
 from facesync.data.left_out import read_list, write_list
-from facesync.errors import DataError, PictureError, UsageError
+from facesync.errors import DataError, ImageError, UsageError
 from facesync.evaluation.audit import Detector, find_faults
 from facesync.evaluation.audit_cache import embed_set
 from facesync.evaluation.contact_sheet import Entry, write_sheets
@@ -45,9 +45,9 @@ class Audit:
 
     Attributes:
         dataset: the set, without what was on its list before.
-        findings: at most one for each picture.
+        findings: at most one for each image.
         csv: where they are written.
-        sheets: the pages of pictures.
+        sheets: the pages of images.
         applied: whether the findings are on the set's list now.
     """
 
@@ -62,17 +62,17 @@ class Audit:
         total = len(self.dataset)
         counts = Counter(found.kind for found in self.findings)
         lines = [
-            f"{total:,} pictures of {len(self.dataset.class_names):,} identities: "
+            f"{total:,} images of {len(self.dataset.class_names):,} identities: "
             f"{len(self.findings):,} should be left out ({len(self.findings) / total:.1%})"
         ]
         lines += [f"  {kind:15} {counts[kind]:8,}" for kind in KINDS if counts[kind]]
         lines.append(f"Findings: {self.csv}")
         if self.sheets:
-            lines.append(f"Pictures: {self.sheets[0].parent} ({len(self.sheets)} pages)")
+            lines.append(f"Images: {self.sheets[0].parent} ({len(self.sheets)} pages)")
         if self.applied:
             lines.append(
                 f"Left out by {self.dataset.list_path}; remove a line, or the file, to take "
-                "pictures back"
+                "images back"
             )
         elif self.findings:
             lines.append("Nothing is left out yet: look at them, then add --apply")
@@ -87,7 +87,7 @@ def check_paths(source: Path, output: Path | None) -> Path:
 
     Raises:
         DataError: there is no such set.
-        UsageError: the output lies among the pictures, where it would be taken for an identity.
+        UsageError: the output lies among the images, where it would be taken for an identity.
     """
     if not source.exists():
         raise DataError(f"{source}: no such folder or pack")
@@ -95,22 +95,22 @@ def check_paths(source: Path, output: Path | None) -> Path:
         beside = source.with_suffix("") if source.is_file() else source.resolve()
         return beside.with_name(f"{beside.name}_audit")
     if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
-        raise UsageError(f"--output {output} lies in {source}, among the pictures; name another")
+        raise UsageError(f"--output {output} lies in {source}, among the images; name another")
     return output
 
 
 def audit(
     source: Path, output: Path, model: FaceModel, detector: Detector, *, apply: bool = False
 ) -> Audit:
-    """Find what is wrong with a folder of pictures or a pack, and say so in files.
+    """Find what is wrong with a folder of images or a pack, and say so in files.
 
-    Writes `findings.csv`, pages of pictures in `sheets/`, and embeddings, which the next run
-    takes up. Pictures on the set's list are left out already and not looked at.
+    Writes `findings.csv`, pages of images in `sheets/`, and embeddings, which the next run
+    takes up. Images on the set's list are left out already and not looked at.
 
     Args:
         source: folder of identity folders, folder of a pack, or `.rec` file.
         output: folder for it all; made if missing.
-        model: what embeds the pictures.
+        model: what embeds the images.
         detector: tells whether there is a face.
         apply: add what was found to the list that `FaceDataset` reads.
 
@@ -131,7 +131,7 @@ def audit(
     sheets = _write_all_sheets(output / _SHEETS, dataset, findings)
     if apply and findings:
         reasons = read_list(dataset.list_path)
-        reasons.update((dataset.names[found.picture], found.reason()) for found in findings)
+        reasons.update((dataset.names[found.image], found.reason()) for found in findings)
         write_list(dataset.list_path, reasons)
     return Audit(dataset, findings, csv, sheets, applied=apply and bool(findings))
 
@@ -140,35 +140,35 @@ def _write_all_sheets(
     folder: Path, dataset: FaceDataset, findings: Sequence[Finding]
 ) -> list[Path]:
     @lru_cache(_KEPT)
-    def picture(index: int) -> np.ndarray | None:
+    def image(index: int) -> np.ndarray | None:
         try:
             return read_image_rgb(dataset.encoded(index))
-        except PictureError:
+        except ImageError:
             return None
 
     sheets = []
     for kind in KINDS:
         entries = _entries([found for found in findings if found.kind == kind], dataset)
-        sheets += write_sheets(folder, kind, entries, picture)
+        sheets += write_sheets(folder, kind, entries, image)
     return sheets
 
 
 def _entries(findings: Sequence[Finding], dataset: FaceDataset) -> list[Entry]:
-    """Make one entry of each finding, but one of all pictures of a part or an identity."""
+    """Make one entry of each finding, but one of all images of a part or an identity."""
     groups: dict[tuple[object, ...], list[Finding]] = {}
     for found in findings:
         whole = found.kind in (TWO_PEOPLE, SAME_PERSON)
-        label = dataset.labels[found.picture]
-        key = (label, found.evidence) if whole else (found.picture,)
+        label = dataset.labels[found.image]
+        key = (label, found.evidence) if whole else (found.image,)
         groups.setdefault(key, []).append(found)
     entries = []
     for group in groups.values():
         first = group[0]
-        title = dataset.names[first.picture]
+        title = dataset.names[first.image]
         if len(group) > 1:
             title += f" and {len(group) - 1} more of this identity"
         if first.kind in (EXACT_COPY, NEAR_COPY):
             title += f", copy of {first.other}"
-        flagged = tuple(found.picture for found in group[:_FLAGGED])
+        flagged = tuple(found.image for found in group[:_FLAGGED])
         entries.append(Entry(flagged, first.compare, title, f"{first.evidence}: {first.action}"))
     return entries

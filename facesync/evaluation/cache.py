@@ -24,7 +24,7 @@ _ROWS_PER_FILE = 64
 
 
 def content_id(data: bytes) -> str:
-    """Name a picture by its bytes: 32 hexadecimal digits of their SHA-256."""
+    """Name an image by its bytes: 32 hexadecimal digits of their SHA-256."""
     return hashlib.sha256(data).hexdigest()[:32]
 
 

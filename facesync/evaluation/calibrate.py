@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from facesync.errors import DataError, FileError, ModelError
+from facesync.evaluation.images import ImageRef
 from facesync.evaluation.metrics import supports, threshold_at
-from facesync.evaluation.pictures import Picture
 from facesync.evaluation.similarities import AllPairs
 from facesync.faces.calibration import Calibration
 from facesync.faces.embedding import FaceModel
@@ -49,7 +49,7 @@ def calibrate(
         )
     rates = [float(fmr) for fmr in supported]
     tail_fmr = next((r for r in reversed(rates) if r * len(impostor) >= _TAIL_PAIRS), rates[0])
-    # Two identities with one picture in common would put a threshold above 1.
+    # Two identities with one image in common would put a threshold above 1.
     thresholds = {fmr: min(1.0, threshold_at(impostor, float(fmr))) for fmr in supported}
     start = threshold_at(impostor, tail_fmr)
     tail = impostor[: int(tail_fmr * len(impostor))].astype(np.float64) - start
@@ -70,7 +70,7 @@ def calibrate(
         model_fingerprint=model.fingerprint,
         data=data,
         data_fingerprint=data_fingerprint,
-        pictures=pairs.pictures,
+        images=pairs.images,
         identities=pairs.identities,
         genuine_pairs=len(pairs.genuine),
         impostor_pairs=len(pairs.impostor),
@@ -132,13 +132,13 @@ def _loss(logit: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
     return float(weight @ (np.logaddexp(0, logit) - target * logit))
 
 
-def fingerprint_of(pictures: Sequence[Picture]) -> str:
-    """Name pictures and who is on them: 16 hexadecimal digits of a SHA-256, in any order.
+def fingerprint_of(images: Sequence[ImageRef]) -> str:
+    """Name images and who is on them: 16 hexadecimal digits of a SHA-256, in any order.
 
     By their names, not their bytes: it tells sets apart, it does not prove that a file is intact.
     """
     digest = hashlib.sha256()
-    for line in sorted(f"{picture.identity}\0{picture.name}" for picture in pictures):
+    for line in sorted(f"{image.identity}\0{image.name}" for image in images):
         digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
     return digest.hexdigest()[:16]
 

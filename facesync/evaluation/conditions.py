@@ -1,6 +1,6 @@
 """How much bad conditions cost, and how much of it the app's remedies win back.
 
-The first picture of a pair is the one somebody registered with and stays as it is; the second is
+The first image of a pair is the one somebody registered with and stays as it is; the second is
 the one before the camera and suffers. The threshold stays the one of the untouched pairs, whatever
 the condition and the remedy: the app has one only, and does not know the condition. A remedy is
 said to help where it turns significantly more wrong answers into right ones than the other way
@@ -20,7 +20,7 @@ import numpy as np
 from facesync.evaluation.crop_variants import mirrored
 from facesync.evaluation.degradations import DEGRADATIONS, Degradation
 from facesync.evaluation.embeddings import Detector, Embedder, detector_label, unit
-from facesync.evaluation.pictures import Picture
+from facesync.evaluation.images import ImageRef
 from facesync.evaluation.protocols import PairSet
 from facesync.evaluation.settings import EvaluateSettings
 from facesync.faces.detection import Face, FaceDetector
@@ -39,7 +39,7 @@ _SIGNIFICANCE = 0.05
 
 @dataclass(frozen=True)
 class _Subset:
-    """The pairs that are tried, and the embeddings of their pictures as they are."""
+    """The pairs that are tried, and the embeddings of their images as they are."""
 
     pairs: PairSet
     registered: np.ndarray
@@ -151,30 +151,30 @@ class _Runner:
         )
 
     def prepare(self, pairs: PairSet, threshold: float) -> _Subset:
-        vectors = self._clean.embed(pairs.pictures, "Registered").vectors
-        other = self._embedder("", None, mirror=True).embed(pairs.pictures, "Mirrored").vectors
+        vectors = self._clean.embed(pairs.images, "Registered").vectors
+        other = self._embedder("", None, mirror=True).embed(pairs.images, "Mirrored").vectors
         return _Subset(pairs, vectors, unit(vectors + other), threshold)
 
     def answers(self, condition: str, subset: _Subset) -> tuple[dict[str, np.ndarray], int]:
         """Right or wrong for each pair, by remedy; and how many probes show no face untreated."""
         degrade = self._degrade(DEGRADATIONS[condition]) if condition in DEGRADATIONS else None
         suffix = f"-{condition}".replace(" ", "-") if degrade else ""
-        probes = [subset.pairs.pictures[index] for index in subset.pairs.right]
+        probes = [subset.pairs.images[index] for index in subset.pairs.right]
 
         def embed(name: str, remedy: Callable[[np.ndarray], np.ndarray] | None = None,
-                  pictures: Sequence[Picture] = probes, **options: bool) -> np.ndarray:  # fmt: skip
+                  images: Sequence[ImageRef] = probes, **options: bool) -> np.ndarray:  # fmt: skip
             def change(image_rgb: np.ndarray, key: str) -> np.ndarray:
                 changed = image_rgb if degrade is None else degrade(image_rgb, key)
                 return changed if remedy is None else remedy(changed)
 
             embedder = self._embedder(suffix + name, change, **options)
-            return embedder.embed(pictures, f"{condition}{name}").vectors
+            return embedder.embed(images, f"{condition}{name}").vectors
 
         nothing = embed("")
         missed = np.flatnonzero(np.isnan(nothing[:, 0]))
         larger = nothing.copy()
         larger[missed] = embed(
-            "-larger", pictures=[probes[index] for index in missed], enlarging=True
+            "-larger", images=[probes[index] for index in missed], enlarging=True
         )
         right = {
             "nothing": _right(subset, nothing),

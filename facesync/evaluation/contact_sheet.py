@@ -1,4 +1,4 @@
-"""Pages of pictures with what was found about them, to be looked through by a person."""
+"""Pages of images with what was found about them, to be looked through by a person."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from facesync.files import replacing
 SHOWN_OF_A_KIND = 100
 """So many entries of a kind are shown, evenly spread from the clearest to the most doubtful."""
 
-_PICTURE = 112
+_IMAGE = 112
 _GAP = 8
 _AROUND = 24
 _COLUMNS, _ROWS = 2, 8
-_PICTURES = 7  # widest entry: one flagged, three of its identity, three of another
-_ENTRY_WIDTH = _PICTURES * (_PICTURE + _GAP) + 4 * _GAP
+_IMAGES = 7  # widest entry: one flagged, three of its identity, three of another
+_ENTRY_WIDTH = _IMAGES * (_IMAGE + _GAP) + 4 * _GAP
 _LINE = 17
-_ENTRY_HEIGHT = _PICTURE + 2 * _LINE + 3 * _GAP
+_ENTRY_HEIGHT = _IMAGE + 2 * _LINE + 3 * _GAP
 _TITLE_HEIGHT = 52
 _GROUND, _INK, _QUIET, _FLAGGED = "white", "#1b1f24", "#5b6672", "#d0342c"
 
@@ -33,9 +33,9 @@ class Entry:
     """One thing found.
 
     Attributes:
-        flagged: indices of the pictures it is about, at most 3.
+        flagged: indices of the images it is about, at most 3.
         beside: indices of those to compare with, in groups; with `flagged` at most 7.
-        title: which picture or identity it is.
+        title: which image or identity it is.
         evidence: what was measured.
     """
 
@@ -49,7 +49,7 @@ def write_sheets(
     folder: Path,
     kind: str,
     entries: Sequence[Entry],
-    picture: Callable[[int], np.ndarray | None],
+    image: Callable[[int], np.ndarray | None],
 ) -> list[Path]:
     """Write the entries of one kind, 16 a page, to `folder/<kind>_<page>.png`.
 
@@ -57,7 +57,7 @@ def write_sheets(
         folder: made if missing; pages of the same kind that lie there go.
         kind: the page's title.
         entries: in their order; of more than `SHOWN_OF_A_KIND` some are passed over.
-        picture: returns the picture (uint8 RGB) of an index, or None where it cannot be shown.
+        image: returns the image (uint8 RGB) of an index, or None where it cannot be shown.
 
     Returns:
         The pages.
@@ -76,7 +76,7 @@ def write_sheets(
         title = f"{kind}: {len(entries):,}"
         if len(shown) < len(entries):
             title += f", {len(shown)} of them shown"
-        sheet = _draw(f"{title} (page {number} of {len(pages)})", page, picture)
+        sheet = _draw(f"{title} (page {number} of {len(pages)})", page, image)
         paths.append(folder / f"{stem}_{number:02}.png")
         with replacing(paths[-1]) as file:
             sheet.save(file, format="PNG")
@@ -90,7 +90,7 @@ def _evenly(entries: Sequence[Entry], most: int) -> list[Entry]:
 
 
 def _draw(
-    title: str, entries: Sequence[Entry], picture: Callable[[int], np.ndarray | None]
+    title: str, entries: Sequence[Entry], image: Callable[[int], np.ndarray | None]
 ) -> Image.Image:
     columns = min(_COLUMNS, len(entries))
     rows = -(-len(entries) // columns)
@@ -105,22 +105,22 @@ def _draw(
             draw.text((x, y + line * _LINE), _fitting(text), fill=tone, font=_font(13))
         for left, index, flagged in _places(entry):
             box = (x + left, y + 2 * _LINE + _GAP)
-            image_rgb = picture(index)
+            image_rgb = image(index)
             if image_rgb is not None:
-                page.paste(Image.fromarray(resize(image_rgb, _PICTURE)), box)
+                page.paste(Image.fromarray(resize(image_rgb, _IMAGE)), box)
             tone = _FLAGGED if flagged else _QUIET
-            corner = (box[0] + _PICTURE - 1, box[1] + _PICTURE - 1)
+            corner = (box[0] + _IMAGE - 1, box[1] + _IMAGE - 1)
             draw.rectangle((box, corner), outline=tone, width=3 if flagged else 1)
     return page
 
 
 def _places(entry: Entry) -> Iterator[tuple[int, int, bool]]:
-    """Yield x in pixels, index and whether it is flagged, of each picture of an entry."""
+    """Yield x in pixels, index and whether it is flagged, of each image of an entry."""
     x = 0
     for group in (entry.flagged, *entry.beside):
         for index in group:
             yield x, index, group is entry.flagged
-            x += _PICTURE + _GAP
+            x += _IMAGE + _GAP
         x += _GAP
 
 

@@ -3,7 +3,7 @@
     python -m facesync.evaluation.crop_study --pairs pairs.txt --images lfw --folds 2 --report out
 
 Prints one row for each crop: LFW's accuracy, and TAR at small FARs over all pairs among the
-pictures, which tells crops apart that a few hundred pairs cannot. Writes `crops.md` and
+images, which tells crops apart that a few hundred pairs cannot. Writes `crops.md` and
 `crops.json`; docs/crops.md says what was found. Embeddings are kept: a run that was interrupted, or
 is asked for more folds, computes what is missing.
 """
@@ -37,7 +37,7 @@ FARS = ("1e-3", "1e-4")
 
 @dataclass(frozen=True)
 class Row:
-    """One crop's result; `tar_at_far` is over all pairs among the pictures with a face."""
+    """One crop's result; `tar_at_far` is over all pairs among the images with a face."""
 
     crop: str
     treatment: str
@@ -102,7 +102,7 @@ class Study:
         self._detector = detector
         self._pairs = pairs
         self._cache = cache
-        self._identities = [str(picture.identity) for picture in pairs.pictures]
+        self._identities = [str(image.identity) for image in pairs.images]
 
     def rows(self, way: Way) -> list[Row]:
         """Measure one way: as it is, and with mirror images and the mean where asked for."""
@@ -110,7 +110,7 @@ class Study:
         rows = [self._row(way, "", plain)]
         if way.mirror:
             other = self._embed(way, f"{way.label}-mirrored", cuts.mirrored(way.cut))
-            rows.append(self._row(way, "mean of picture and mirror", unit(plain + other)))
+            rows.append(self._row(way, "mean of image and mirror", unit(plain + other)))
             both = np.concatenate([plain, other], axis=1)
             rows.append(self._row(way, "mirror appended, mean subtracted", both, subtract=True))
         return rows
@@ -123,12 +123,12 @@ class Study:
         embedder = Embedder(
             self._model, detector, self._cache, detection_label=found_by, label=label, cut=cut
         )
-        return embedder.embed(self._pairs.pictures, f"{label:24}").vectors
+        return embedder.embed(self._pairs.images, f"{label:24}").vectors
 
     def _row(self, way: Way, how: str, vectors: np.ndarray, *, subtract: bool = False) -> Row:
         if subtract:
             accuracy = subtracted_accuracy(self._pairs, vectors)
-            # For the rate over all pairs: the mean of all pictures, which labels no pair.
+            # For the rate over all pairs: the mean of all images, which labels no pair.
             vectors = unit(vectors - np.nanmean(vectors, axis=0))
         else:
             scores = np.nan_to_num(self._pairs.scores(vectors), nan=-np.inf)
@@ -184,7 +184,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--model", default="vggface2", help="default: %(default)s")
     parser.add_argument("--pairs", type=Path, required=True, help="LFW's pairs.txt")
-    parser.add_argument("--images", type=Path, required=True, help="the pictures it lists")
+    parser.add_argument("--images", type=Path, required=True, help="the images it lists")
     parser.add_argument("--report", type=Path, required=True, help="folder for table and cache")
     parser.add_argument("--cache", type=Path, help="where embeddings are kept (in --report)")
     parser.add_argument("--folds", type=cli.positive_int, help="the first so many (default: all)")

@@ -1,4 +1,4 @@
-"""Pictures under bad conditions, made from good ones: the same each time for the same picture.
+"""Images under bad conditions, made from good ones: the same each time for the same image.
 
 Each takes image_rgb (uint8), the face in it and a random generator, and returns image_rgb.
 """

@@ -2,7 +2,7 @@
 
 Two photographs of one person can be as similar to a model as two copies of one photograph, so the
 embeddings only propose pairs, and the pixels decide: fine detail (what is left when blurred away)
-of one picture is looked for in the other, also mirrored, and at several sizes.
+of one image is looked for in the other, also mirrored, and at several sizes.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 from facesync.evaluation.identities import similar_rows
 
 PROPOSED = 0.86
-"""Cosine similarity of embeddings from which on the pixels of two pictures are compared."""
+"""Cosine similarity of embeddings from which on the pixels of two images are compared."""
 
 SAME_PIXELS = 0.88
-"""Correlation of fine detail from which on two pictures are copies of one photograph."""
+"""Correlation of fine detail from which on two images are copies of one photograph."""
 
 _SIDE = 64
-_PART = 44  # of the other picture; room for shifts of up to a tenth each way
+_PART = 44  # of the other image; room for shifts of up to a tenth each way
 _SIZES = (0.88, 0.92, 0.96, 1.0, 1.04, 1.08, 1.12)
 _BLUR = 4.0
 _LEAST_DETAIL = 1.0  # standard deviation, of 255 grey levels
@@ -30,26 +30,26 @@ _KEPT = 4096
 
 
 def fine_detail(image_rgb: np.ndarray) -> np.ndarray:
-    """Return what a picture, uint8 RGB, has of detail: float32 (64, 64), grey minus its blur."""
+    """Return what an image, uint8 RGB, has of detail: float32 (64, 64), grey minus its blur."""
     grey = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     return small - cv2.GaussianBlur(small, (0, 0), _BLUR)
 
 
 def detail_correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Correlation, -1…1, of two pictures' fine detail where they fit best.
+    """Correlation, -1…1, of two images' fine detail where they fit best.
 
     The middle of one is looked for in the other (normalised cross-correlation), as it is and
-    mirrored, a little smaller and larger. 0 where one of them has no detail: in even pictures
+    mirrored, a little smaller and larger. 0 where one of them has no detail: in even images
     there is nothing to compare, and rounding errors would fit perfectly.
     """
     middle = slice((_SIDE - _PART) // 2, (_SIDE + _PART) // 2)
     if min(one[middle, middle].std(), other[middle, middle].std()) < _LEAST_DETAIL:
         return 0.0
     best = -1.0
-    for picture in (one, one[:, ::-1]):
+    for image in (one, one[:, ::-1]):
         for size in _SIZES:
-            sized = cv2.resize(picture, None, fx=size, fy=size, interpolation=cv2.INTER_LINEAR)
+            sized = cv2.resize(image, None, fx=size, fy=size, interpolation=cv2.INTER_LINEAR)
             edge = (len(sized) - _PART) // 2
             part = np.ascontiguousarray(sized[edge : edge + _PART, edge : edge + _PART])
             found = cv2.matchTemplate(other, part, cv2.TM_CCOEFF_NORMED)
@@ -66,15 +66,15 @@ def same_bytes(ids: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def changed_copies(
-    vectors: np.ndarray, candidate: np.ndarray, picture: Callable[[int], np.ndarray]
+    vectors: np.ndarray, candidate: np.ndarray, image: Callable[[int], np.ndarray]
 ) -> Iterator[tuple[int, int, float, float]]:
-    """Find pairs of pictures that are copies of one photograph, changed a little.
+    """Find pairs of images that are copies of one photograph, changed a little.
 
     Args:
-        vectors: float32 (pictures, 512), unit length.
-        candidate: bool (pictures,), which of them to compare; one that is cleared on the way is
+        vectors: float32 (images, 512), unit length.
+        candidate: bool (images,), which of them to compare; one that is cleared on the way is
             not compared any more.
-        picture: returns the picture (uint8 RGB) of an index.
+        image: returns the image (uint8 RGB) of an index.
 
     Yields:
         Both indices, ascending, their similarity and the correlation of their detail.
@@ -82,7 +82,7 @@ def changed_copies(
 
     @lru_cache(_KEPT)
     def detail(index: int) -> np.ndarray:
-        return fine_detail(picture(index))
+        return fine_detail(image(index))
 
     for first, second, similarity in similar_rows(vectors, PROPOSED):
         for one, other, value in zip(

@@ -1,4 +1,4 @@
-"""From pictures to embeddings as the app makes them, each step cached on disk.
+"""From images to embeddings as the app makes them, each step cached on disk.
 
 Whole photographs are searched for their main face and cut as the model wants; ready crops are
 taken as they are. What was found (`detections`) does not depend on the model and is kept apart
@@ -17,9 +17,9 @@ from typing import Protocol
 import numpy as np
 
 from facesync.data.progress import Progress
-from facesync.errors import DataError, FileError, PictureError
+from facesync.errors import DataError, FileError, ImageError
 from facesync.evaluation.cache import VectorCache, content_id
-from facesync.evaluation.pictures import Picture
+from facesync.evaluation.images import ImageRef
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import EMBEDDING_SIZE, FaceModel
 from facesync.images import read_image_rgb
@@ -31,7 +31,7 @@ _FACE_NUMBERS = 15  # box, landmarks, probability
 _NO_FACE = np.full(_FACE_NUMBERS, np.nan, dtype=np.float32)
 
 Change = Callable[[np.ndarray, str], np.ndarray]
-"""Changes a picture before anything else sees it: (image_rgb, its content id) -> image_rgb."""
+"""Changes an image before anything else sees it: (image_rgb, its content id) -> image_rgb."""
 
 Cut = Callable[[np.ndarray, Face], "np.ndarray | None"]
 """Cuts a face: (image_rgb, face) -> crop_rgb, or None where that cannot be done."""
@@ -47,11 +47,11 @@ class Detector(Protocol):
 
 @dataclass
 class Embedded:
-    """Embeddings of pictures, in their order.
+    """Embeddings of images, in their order.
 
     Attributes:
-        vectors: float32 (pictures, 512), unit length; rows of NaN where there is none.
-        failures: (name, reason) of each picture without an embedding.
+        vectors: float32 (images, 512), unit length; rows of NaN where there is none.
+        failures: (name, reason) of each image without an embedding.
         computed: how many were computed in this run; the others came from the cache.
         seconds: time this run took.
     """
@@ -63,16 +63,16 @@ class Embedded:
 
     @property
     def enrolled(self) -> np.ndarray:
-        """Bool (pictures,): which of them have an embedding."""
+        """Bool (images,): which of them have an embedding."""
         return ~np.isnan(self.vectors[:, 0])
 
 
 class Embedder:
-    """Embeds pictures with one model, by way of the cache.
+    """Embeds images with one model, by way of the cache.
 
     Args:
         model: what embeds.
-        detector: finds the face in whole photographs; None where pictures are ready crops.
+        detector: finds the face in whole photographs; None where images are ready crops.
         cache: folder of all caches.
         detection_label: names the detector and what `change` does: faces found are cached by it.
         label: names what `change` and `cut` do differently: embeddings are cached by both.
@@ -101,35 +101,33 @@ class Embedder:
             cache / f"embeddings-{model.fingerprint}-{kind}-{label}", EMBEDDING_SIZE
         )
 
-    def embed(self, pictures: Sequence[Picture], description: str = "Embedding") -> Embedded:
-        """Embed pictures; those that cannot be read or show no face are failures.
+    def embed(self, images: Sequence[ImageRef], description: str = "Embedding") -> Embedded:
+        """Embed images; those that cannot be read or show no face are failures.
 
         Raises:
             FileError: the cache cannot be written.
         """
         started = time.monotonic()
-        done = Embedded(np.full((len(pictures), EMBEDDING_SIZE), np.nan, dtype=np.float32))
+        done = Embedded(np.full((len(images), EMBEDDING_SIZE), np.nan, dtype=np.float32))
         waiting: list[tuple[int, str, np.ndarray]] = []
         try:
-            # miniters: after many pictures from the cache, tqdm would wait for as many more.
-            with Progress(
-                total=len(pictures), unit=" pictures", desc=description, miniters=1
-            ) as bar:
-                for index, picture in enumerate(pictures):
+            # miniters: after many images from the cache, tqdm would wait for as many more.
+            with Progress(total=len(images), unit=" images", desc=description, miniters=1) as bar:
+                for index, image in enumerate(images):
                     bar.update()
                     try:
-                        data = picture.read()
+                        data = image.read()
                         key = content_id(data)
                         vector = self._embeddings.get(key)
                         if vector is None:
                             crop = self._crop(data, key)
-                    except (PictureError, FileError, DataError) as error:
-                        done.failures.append((picture.name, str(error)))
+                    except (ImageError, FileError, DataError) as error:
+                        done.failures.append((image.name, str(error)))
                         continue
                     if vector is not None:
                         done.vectors[index] = vector
                     elif crop is None:
-                        done.failures.append((picture.name, "no face found"))
+                        done.failures.append((image.name, "no face found"))
                     else:
                         waiting.append((index, key, crop))
                         if len(waiting) == _BATCH:
@@ -141,20 +139,20 @@ class Embedder:
         done.seconds = time.monotonic() - started
         return done
 
-    def crop(self, picture: Picture) -> np.ndarray | None:
-        """Return what the model sees of a picture, uint8 RGB; None where no face is found.
+    def crop(self, image: ImageRef) -> np.ndarray | None:
+        """Return what the model sees of an image, uint8 RGB; None where no face is found.
 
         Raises:
-            PictureError, FileError, DataError: it cannot be read.
+            ImageError, FileError, DataError: it cannot be read.
         """
-        data = picture.read()
+        data = image.read()
         return self._crop(data, content_id(data))
 
     def face(self, image_rgb: np.ndarray, key: str) -> Face | None:
-        """Find the main face in a picture, by way of the cache.
+        """Find the main face in an image, by way of the cache.
 
         Args:
-            image_rgb: the picture, changed already where it is to be.
+            image_rgb: the image, changed already where it is to be.
             key: its content id.
         """
         if self._detector is None:

@@ -24,20 +24,20 @@ _COLUMNS = ("picture", "identity", "finding", "evidence", "other", "action")
 
 @dataclass(frozen=True)
 class Finding:
-    """One picture that should be left out, and why.
+    """One image that should be left out, and why.
 
     Attributes:
-        picture: its index in the set.
+        image: its index in the set.
         kind: one of `KINDS`.
         evidence: what was measured, in words.
-        other: the picture it copies (`identity/key`), the identity it looks like, or nothing.
+        other: the image it copies (`identity/key`), the identity it looks like, or nothing.
         action: what a person may do about it.
         strength: how far the measurement is beyond its threshold; orders findings of one kind.
-        compare: indices of the pictures to show beside it, in groups: of its identity, of the
+        compare: indices of the images to show beside it, in groups: of its identity, of the
             other one.
     """
 
-    picture: int
+    image: int
     kind: str
     evidence: str
     other: str
@@ -46,18 +46,18 @@ class Finding:
     compare: tuple[tuple[int, ...], ...] = ()
 
     def reason(self) -> str:
-        """Return why the picture is left out, in words for the list."""
+        """Return why the image is left out, in words for the list."""
         about = f" ({self.other})" if self.other else ""
         return f"{self.kind}{about}: {self.evidence}"
 
 
 def write_findings(path: Path, findings: Iterable[Finding], names: Sequence[str]) -> None:
-    """Write `picture,identity,finding,evidence,other,action`, one finding a line.
+    """Write `image,identity,finding,evidence,other,action`, one finding a line.
 
     Args:
         path: the CSV, UTF-8.
         findings: in the order of the lines.
-        names: `identity/key` of each picture of the set.
+        names: `identity/key` of each image of the set.
 
     Raises:
         FileError: it cannot be written.
@@ -66,7 +66,7 @@ def write_findings(path: Path, findings: Iterable[Finding], names: Sequence[str]
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
     for found in findings:
-        name = names[found.picture]
+        name = names[found.image]
         identity = name.rpartition("/")[0]
         writer.writerow((name, identity, found.kind, found.evidence, found.other, found.action))
     with replacing(path) as file:

@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 
 from facesync.errors import DataError, FileError
+from facesync.evaluation.images import ImageRef
 from facesync.evaluation.metrics import wilson
-from facesync.evaluation.pictures import Picture
 from facesync.evaluation.similarities import all_pairs
 
 
-def read_groups(path: Path, pictures: Sequence[Picture]) -> dict[str, list[int]]:
-    """Read a CSV of picture and group; return the indices of the pictures of each group.
+def read_groups(path: Path, images: Sequence[ImageRef]) -> dict[str, list[int]]:
+    """Read a CSV of image and group; return the indices of the images of each group.
 
-    A picture goes by its name in the report (`Ada/Ada_0001`), with or without its suffix, or by
-    the person alone, for all pictures of them. A first line that names no picture is a heading.
+    An image goes by its name in the report (`Ada/Ada_0001`), with or without its suffix, or by
+    the person alone, for all images of them. A first line that names no image is a heading.
 
     Raises:
         FileError: it cannot be read.
-        DataError: it is no such list, or names pictures that are not there.
+        DataError: it is no such list, or names images that are not there.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -33,14 +33,14 @@ def read_groups(path: Path, pictures: Sequence[Picture]) -> dict[str, list[int]]
         reason = getattr(error, "strerror", None) or error
         raise FileError(f"cannot read {path}: {reason}") from error
     known: dict[str, list[int]] = defaultdict(list)
-    for index, picture in enumerate(pictures):
-        known[picture.name].append(index)
-        known[str(picture.identity)].append(index)
+    for index, image in enumerate(images):
+        known[image.name].append(index)
+        known[str(image.identity)].append(index)
     groups: dict[str, list[int]] = defaultdict(list)
     unknown = []
     for number, row in enumerate(rows):
         if len(row) < 2:
-            raise DataError(f"{path}: line {number + 1} is not `picture,group`")
+            raise DataError(f"{path}: line {number + 1} is not `image,group`")
         name, group = row[0].strip(), row[1].strip()
         found = known.get(name) or known.get(name.rpartition(".")[0])
         if found:
@@ -48,9 +48,9 @@ def read_groups(path: Path, pictures: Sequence[Picture]) -> dict[str, list[int]]
         elif number:
             unknown.append(name)
     if not groups:
-        raise DataError(f"{path} names none of the pictures, such as {pictures[0].name}")
+        raise DataError(f"{path} names none of the images, such as {images[0].name}")
     if unknown:
-        raise DataError(f"{path}: {len(unknown)} pictures are not there, the first: {unknown[0]}")
+        raise DataError(f"{path}: {len(unknown)} images are not there, the first: {unknown[0]}")
     return dict(groups)
 
 
@@ -62,7 +62,7 @@ def group_rates(
 ) -> dict[str, dict[str, Any]]:
     """Error rates within each group at one threshold, with 95 % intervals (Wilson's).
 
-    All pairs among a group's pictures are compared: two people of one group are harder to tell
+    All pairs among a group's images are compared: two people of one group are harder to tell
     apart than two of any, so these false-match rates lie above the overall one.
     """
     found = {}

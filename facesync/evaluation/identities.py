@@ -1,4 +1,4 @@
-"""Which pictures do not belong to their identity, and which identities are not one person.
+"""Which images do not belong to their identity, and which identities are not one person.
 
 All of it by embeddings (unit vectors) alone. Similarities are cosines.
 """
@@ -18,11 +18,11 @@ _ROUNDS = 10
 
 @dataclass(frozen=True)
 class Means:
-    """The mean direction of each identity, by the pictures that look like each other.
+    """The mean direction of each identity, by the images that look like each other.
 
     Attributes:
         sums: float32 (identities, 512), of the embeddings that count; zeros where there is none.
-        counts: bool (pictures,), which embeddings do.
+        counts: bool (images,), which embeddings do.
     """
 
     sums: np.ndarray
@@ -50,9 +50,9 @@ def members_of(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def mean_directions(vectors: np.ndarray, labels: np.ndarray, usable: np.ndarray) -> Means:
-    """Average the usable pictures of each identity (labels from 0), without its strangers.
+    """Average the usable images of each identity (labels from 0), without its strangers.
 
-    Twice, the pictures less than half as similar to the mean as is usual in the identity are set
+    Twice, the images less than half as similar to the mean as is usual in the identity are set
     aside, so that a few strangers do not move it.
     """
     sums = np.zeros((int(labels.max()) + 1, vectors.shape[1]), dtype=np.float32)
@@ -69,7 +69,7 @@ def mean_directions(vectors: np.ndarray, labels: np.ndarray, usable: np.ndarray)
 
 
 def own_similarity(vectors: np.ndarray, labels: np.ndarray, means: Means) -> np.ndarray:
-    """Similarity of each picture to the mean of the others of its identity; NaN without others."""
+    """Similarity of each image to the mean of the others of its identity; NaN without others."""
     result = np.full(len(labels), np.nan, dtype=np.float32)
     for label, members in members_of(labels):
         own = vectors[members]
@@ -82,16 +82,16 @@ def own_similarity(vectors: np.ndarray, labels: np.ndarray, means: Means) -> np.
 def rivals(
     vectors: np.ndarray, labels: np.ndarray, directions: np.ndarray, person: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest mean of another person for each picture.
+    """Find the nearest mean of another person for each image.
 
     Args:
-        vectors: (pictures, 512).
-        labels: (pictures,), the identity of each.
+        vectors: (images, 512).
+        labels: (images,), the identity of each.
         directions: (identities, 512).
         person: (identities,), equal for identities that are taken for one person.
 
     Returns:
-        The identity (-1 where there is none) and the similarity to it, (pictures,) each.
+        The identity (-1 where there is none) and the similarity to it, (images,) each.
     """
     nearest = np.full(len(labels), -1)
     best = np.full(len(labels), -1, dtype=np.float32)
@@ -106,7 +106,7 @@ def rivals(
 
 
 def stranger_similarity(vectors: np.ndarray, labels: np.ndarray, directions: np.ndarray) -> float:
-    """Return the median similarity of a picture to the mean of another identity (a sample)."""
+    """Return the median similarity of an image to the mean of another identity (a sample)."""
     rows = np.linspace(0, len(labels) - 1, min(len(labels), _ROWS)).astype(int)
     similarity = vectors[rows] @ directions.T
     others = labels[rows, None] != np.arange(len(directions))[None, :]

@@ -161,7 +161,7 @@ def tar_at_far(
     Pairs are drawn again, with replacement, genuine and impostor ones each among themselves. The
     k-th largest of n such draws is the one at place floor(n U), U ~ Beta(k, n - k + 1), and the
     number accepted of m genuine draws is binomial: both are drawn directly, which is the same
-    bootstrap without sorting millions of pairs two thousand times. Pairs that share pictures are
+    bootstrap without sorting millions of pairs two thousand times. Pairs that share images are
     not independent, so the interval is rather too narrow.
     """
     if not supports(far, len(impostor)) or not len(genuine):
@@ -197,9 +197,9 @@ class Identification:
     """Open-set identification: who of the gallery is it, or nobody (Grother and Ngan, 2014).
 
     Attributes:
-        gallery: people enrolled, with one picture each.
-        probes: other pictures of them.
-        strangers: pictures of people who are not enrolled.
+        gallery: people enrolled, with one image each.
+        probes: other images of them.
+        strangers: images of people who are not enrolled.
         fpir: share of the strangers taken for somebody (at most).
         dir: share of the probes whose most similar template is their own and is accepted; None
             where the strangers do not support the rate.
@@ -219,12 +219,12 @@ class Identification:
 def identification(
     vectors: np.ndarray, identities: Sequence[str], seed: int = 42, fpir: float = 0.01
 ) -> Identification | None:
-    """Enrol half of those who have two pictures or more; everybody else is a stranger.
+    """Enrol half of those who have two images or more; everybody else is a stranger.
 
     Args:
-        vectors: float32 (pictures, 512), unit length; rows of NaN count as refused.
-        identities: who is on each picture.
-        seed: draws who is enrolled, and with which picture.
+        vectors: float32 (images, 512), unit length; rows of NaN count as refused.
+        identities: who is on each image.
+        seed: draws who is enrolled, and with which image.
         fpir: the false-positive identification rate to hold.
 
     Returns:
@@ -238,11 +238,11 @@ def identification(
     usable = ~np.isnan(vectors[:, 0])
     templates, probes = [], []
     for person in enrolled:
-        pictures = generator.permutation(np.flatnonzero(names == person))
-        first = next((p for p in pictures if usable[p]), None)
+        images = generator.permutation(np.flatnonzero(names == person))
+        first = next((p for p in images if usable[p]), None)
         if first is not None:
             templates.append(first)
-            probes += [p for p in pictures if p != first]
+            probes += [p for p in images if p != first]
     if not templates:
         return None
     strangers = np.flatnonzero(~np.isin(names, enrolled))

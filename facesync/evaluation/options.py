@@ -20,7 +20,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     )
     what = parser.add_argument_group("what it is evaluated on (one of the three)")
     what.add_argument("--pairs", type=Path, metavar="FILE", help="LFW's pairs.txt; needs --images")
-    what.add_argument("--images", type=Path, metavar="DIR", help="the pictures it lists")
+    what.add_argument("--images", type=Path, metavar="DIR", help="the images it lists")
     what.add_argument(
         "--bin", type=Path, nargs="+", default=(), metavar="FILE", help="InsightFace's .bin sets"
     )
@@ -36,7 +36,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     )
     how = parser.add_argument_group("how")
     how.add_argument(
-        "--crops", action="store_true", help="pictures are ready crops: look for no face in them"
+        "--crops", action="store_true", help="images are ready crops: look for no face in them"
     )
     how.add_argument(
         "--mirror", action="store_true", help="embed the mean of each face and its mirror image"
@@ -56,7 +56,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     more.add_argument(
         "--conditions",
         action="store_true",
-        help="measure again with pictures made dark, blurred, turned and so on, each with the "
+        help="measure again with images made dark, blurred, turned and so on, each with the "
         "app's remedies",
     )
     more.add_argument(
@@ -70,7 +70,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
         "--by-group",
         type=Path,
         metavar="FILE",
-        help="CSV with a picture (its name in the report) and a group in each line: error rates "
+        help="CSV with an image (its name in the report) and a group in each line: error rates "
         "by group",
     )
     more.add_argument(
@@ -97,7 +97,7 @@ def settings_from(args: argparse.Namespace) -> EvaluateSettings:
     for name in ("conditions", "by_group", "calibrate"):
         if settings.bin and getattr(settings, name):
             flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag} needs to know who is on each picture; a .bin does not say")
+            raise UsageError(f"{flag} needs to know who is on each image; a .bin does not say")
     if settings.calibrate and settings.mirror:
         raise UsageError("--calibrate measures what the app does, which is without --mirror")
     if settings.conditions and settings.crops:

@@ -28,7 +28,7 @@ figcaption { font-size: .75rem; overflow-wrap: anywhere }
 """
 
 Look = Callable[[int], "np.ndarray | None"]
-"""Returns the crop of a picture, by its index in the set; None where there is none."""
+"""Returns the crop of an image, by its index in the set; None where there is none."""
 
 
 def page(report: dict[str, Any], pairs: PairSet, scores: np.ndarray, look: Look) -> str:
@@ -37,7 +37,7 @@ def page(report: dict[str, Any], pairs: PairSet, scores: np.ndarray, look: Look)
     Args:
         report: what `report.json` holds.
         pairs: the pairs compared.
-        scores: their similarities; NaN where a picture has no embedding.
+        scores: their similarities; NaN where an image has no embedding.
         look: gives the faces to show.
     """
     title = html.escape(f"{report['model']['source']} on {report['set']}")
@@ -79,7 +79,7 @@ def _worst(title: str, pairs: PairSet, scores: np.ndarray, look: Look, *, genuin
     figures = []
     for pair in members[order[:_WORST]]:
         left, right = int(pairs.left[pair]), int(pairs.right[pair])
-        names = f"{pairs.pictures[left].name}, {pairs.pictures[right].name}"
+        names = f"{pairs.images[left].name}, {pairs.images[right].name}"
         figures.append(
             f"<figure>{_image(look(left))}{_image(look(right))}"
             f"<figcaption>{scores[pair]:.3f}: {html.escape(names)}</figcaption></figure>"
@@ -93,9 +93,9 @@ def _image(crop_rgb: np.ndarray | None) -> str:
     if crop_rgb is None:
         return ""
     buffer = io.BytesIO()
-    picture = Image.fromarray(crop_rgb)
-    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    picture.save(buffer, format="JPEG", quality=85)
+    image = Image.fromarray(crop_rgb)
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    image.save(buffer, format="JPEG", quality=85)
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<img alt="" src="data:image/jpeg;base64,{data}">'
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from facesync.errors import DataError, FileError
-from facesync.evaluation.pictures import Picture, file_picture, pictures_of
+from facesync.evaluation.images import ImageRef, file_image_ref, image_refs_of
 from facesync.images import IMAGE_SUFFIXES
 from facesync.pickles import load_plain
 
@@ -27,12 +27,12 @@ PARTS = 10
 
 @dataclass(frozen=True)
 class PairSet:
-    """Pairs of pictures to compare.
+    """Pairs of images to compare.
 
     Attributes:
         source: where they come from, in words for the report.
-        pictures: each once.
-        left: int (pairs,), index of each pair's first picture.
+        images: each once.
+        left: int (pairs,), index of each pair's first image.
         right: int (pairs,), of its second.
         same: bool (pairs,), whether both show one person.
         fold: int (pairs,), 0 … `folds` - 1.
@@ -40,7 +40,7 @@ class PairSet:
     """
 
     source: str
-    pictures: Sequence[Picture]
+    images: Sequence[ImageRef]
     left: np.ndarray
     right: np.ndarray
     same: np.ndarray
@@ -53,14 +53,14 @@ class PairSet:
         return int(self.fold.max()) + 1
 
     def subset(self, kept: np.ndarray) -> PairSet:
-        """Keep some pairs, bool (pairs,), and the pictures in them."""
+        """Keep some pairs, bool (pairs,), and the images in them."""
         used, places = np.unique(
             np.concatenate([self.left[kept], self.right[kept]]), return_inverse=True
         )
         left, right = np.split(places, 2)
         return replace(
             self,
-            pictures=[self.pictures[index] for index in used],
+            images=[self.images[index] for index in used],
             left=left,
             right=right,
             same=self.same[kept],
@@ -68,13 +68,13 @@ class PairSet:
         )
 
     def scores(self, vectors: np.ndarray) -> np.ndarray:
-        """Cosine similarity of each pair, float64 (pairs,); NaN where a picture has no vector."""
+        """Cosine similarity of each pair, float64 (pairs,); NaN where an image has no vector."""
         left, right = vectors[self.left], vectors[self.right]
         return np.einsum("ij,ij->i", left, right, dtype=np.float64)
 
 
 def read_lfw_pairs(path: Path, images: Path) -> PairSet:
-    """Read a pairs list of LFW's form and find its pictures, `<Name>/<Name>_0001.jpg`.
+    """Read a pairs list of LFW's form and find its images, `<Name>/<Name>_0001.jpg`.
 
     The first line holds the number of folds and of pairs of each kind in a fold (`10 300`), or
     that number alone for a single fold (`1100`). A fold lists its genuine pairs (`Name 1 4`), then
@@ -82,7 +82,7 @@ def read_lfw_pairs(path: Path, images: Path) -> PairSet:
 
     Raises:
         FileError: the list cannot be read.
-        DataError: it is of another form, or pictures are missing.
+        DataError: it is of another form, or images are missing.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -92,7 +92,7 @@ def read_lfw_pairs(path: Path, images: Path) -> PairSet:
         ) from error
     rows = [line.split("\t") if "\t" in line else line.split() for line in lines if line.strip()]
     folds, count = _header_of(path, rows)
-    pictures = _PictureFinder(images)
+    finder = _ImageFinder(images)
     left, right, same = [], [], []
     for number, row in enumerate(rows[1:]):
         genuine = number % (2 * count) < count
@@ -100,19 +100,19 @@ def read_lfw_pairs(path: Path, images: Path) -> PairSet:
             kind = "a genuine pair (name, number, number)" if genuine else "an impostor pair"
             raise DataError(f"{path}: line {number + 2} should be {kind}: {' '.join(row)!r:.60}")
         one, other = (row[0], row[1]), (row[0] if genuine else row[2], row[-1])
-        left.append(pictures.index(*one))
-        right.append(pictures.index(*other))
+        left.append(finder.index(*one))
+        right.append(finder.index(*other))
         same.append(genuine)
-    if pictures.missing:
+    if finder.missing:
         raise DataError(
-            f"{len(pictures.missing)} of the pictures that {path} lists are not in {images} "
-            f"(the first: {pictures.missing[0]})"
+            f"{len(finder.missing)} of the images that {path} lists are not in {images} "
+            f"(the first: {finder.missing[0]})"
         )
     truth = np.array(same)
     fold = np.arange(len(truth)) // (2 * count) if folds > 1 else deal(truth, PARTS)
     return PairSet(
         f"{path.name}, {folds} folds",
-        pictures.found,
+        finder.found,
         np.array(left),
         np.array(right),
         truth,
@@ -122,7 +122,7 @@ def read_lfw_pairs(path: Path, images: Path) -> PairSet:
 
 
 def first_folds(pairs: PairSet, count: int) -> PairSet:
-    """Keep the first folds, and the pictures in them; the pairs of a single one are dealt anew."""
+    """Keep the first folds, and the images in them; the pairs of a single one are dealt anew."""
     kept = pairs.subset(pairs.fold < count)
     if kept.folds == 1:
         kept = replace(kept, fold=deal(kept.same, PARTS), folds_given=False)
@@ -147,19 +147,19 @@ def _header_of(path: Path, rows: list[list[str]]) -> tuple[int, int]:
     return folds, count
 
 
-class _PictureFinder:
-    """Finds LFW's pictures by name and number."""
+class _ImageFinder:
+    """Finds LFW's images by name and number."""
 
     def __init__(self, images: Path) -> None:
         if not images.is_dir():
             raise DataError(f"there is no folder {images}")
         self._images = images
         self._index: dict[str, int] = {}
-        self.found: list[Picture] = []
+        self.found: list[ImageRef] = []
         self.missing: list[str] = []
 
     def index(self, name: str, number: str) -> int:
-        """Return a picture's index in `found`; -1 and an entry in `missing` where it is not."""
+        """Return an image's index in `found`; -1 and an entry in `missing` where it is not."""
         stem = f"{name}_{int(number):04d}" if number.isdecimal() else f"{name}_{number}"
         if stem not in self._index:
             path = self._path(name, stem)
@@ -168,11 +168,11 @@ class _PictureFinder:
                 self._index[stem] = -1
             else:
                 self._index[stem] = len(self.found)
-                self.found.append(file_picture(path, f"{name}/{stem}", name))
+                self.found.append(file_image_ref(path, f"{name}/{stem}", name))
         return self._index[stem]
 
     def _path(self, name: str, stem: str) -> Path | None:
-        # The usual suffix first: with thousands of pictures each look-up counts.
+        # The usual suffix first: with thousands of images each look-up counts.
         for suffix in (".jpg", *sorted(IMAGE_SUFFIXES - {".jpg"})):
             path = self._images / name / (stem + suffix)
             if path.is_file():
@@ -181,9 +181,9 @@ class _PictureFinder:
 
 
 def read_bin(path: Path) -> PairSet:
-    """Read one of InsightFace's verification sets: a pickle of (pictures, whether pairs match).
+    """Read one of InsightFace's verification sets: a pickle of (images, whether pairs match).
 
-    Pictures 2i and 2i + 1 are pair i; they are encoded, and cut and aligned already. Pickles of
+    Images 2i and 2i + 1 are pair i; they are encoded, and cut and aligned already. Pickles of
     Python 2 open too; anything but plain data in them is refused. Folds are ten consecutive parts,
     as InsightFace counts.
 
@@ -194,12 +194,12 @@ def read_bin(path: Path) -> PairSet:
     content = load_plain(path, encoding="bytes")
     try:
         encoded, answers = content
-        pictures = [_encoded(item) for item in encoded]
+        images = [_encoded(item) for item in encoded]
         truth = np.array([bool(answer) for answer in answers])
     except (TypeError, ValueError) as error:
         raise DataError(f"{path} is no verification set: {error}") from error
-    if len(truth) < 2 or len(pictures) != 2 * len(truth):
-        raise DataError(f"{path}: {len(pictures)} pictures for {len(truth)} pairs")
+    if len(truth) < 2 or len(images) != 2 * len(truth):
+        raise DataError(f"{path}: {len(images)} images for {len(truth)} pairs")
     at = np.arange(len(truth))
     fold = np.concatenate(
         [np.full(len(part), n) for n, part in enumerate(np.array_split(at, min(PARTS, len(at))))]
@@ -207,8 +207,8 @@ def read_bin(path: Path) -> PairSet:
     return PairSet(
         path.name,
         [
-            Picture(f"pair {n // 2}, picture {n % 2 + 1}", lambda data=data: data)  # type: ignore[misc]
-            for n, data in enumerate(pictures)
+            ImageRef(f"pair {n // 2}, image {n % 2 + 1}", lambda data=data: data)  # type: ignore[misc]
+            for n, data in enumerate(images)
         ],
         2 * at,
         2 * at + 1,
@@ -222,12 +222,12 @@ def _encoded(item: Any) -> bytes:
     if isinstance(item, np.ndarray) and item.dtype == np.uint8:
         return item.tobytes()
     if not isinstance(item, bytes | bytearray):
-        raise TypeError(f"a picture is {type(item).__name__}")
+        raise TypeError(f"an image is {type(item).__name__}")
     return bytes(item)
 
 
 def draw_pairs(source: Path, impostors: int, seed: int) -> PairSet:
-    """Compare the pictures of identity folders or a pack: all genuine pairs, some impostor pairs.
+    """Compare the images of identity folders or a pack: all genuine pairs, some impostor pairs.
 
     Args:
         source: identity folders or a pack.
@@ -235,22 +235,22 @@ def draw_pairs(source: Path, impostors: int, seed: int) -> PairSet:
         seed: of the draw, and of how the pairs are dealt into ten folds.
 
     Raises:
-        DataError: no pictures, or not two people and two pictures of one.
+        DataError: no images, or not two people and two images of one.
     """
-    pictures = pictures_of(source)
+    images = image_refs_of(source)
     members: dict[str | None, list[int]] = defaultdict(list)
-    for index, picture in enumerate(pictures):
-        members[picture.identity].append(index)
+    for index, image in enumerate(images):
+        members[image.identity].append(index)
     genuine = [pair for group in members.values() for pair in combinations(group, 2)]
     if not genuine or len(members) < 2:
-        raise DataError(f"{source}: no pair of one person's pictures, or only one person")
-    pairs = np.array(genuine + _draw_impostors(pictures, len(genuine), impostors, seed))
+        raise DataError(f"{source}: no pair of one person's images, or only one person")
+    pairs = np.array(genuine + _draw_impostors(images, len(genuine), impostors, seed))
     truth = np.arange(len(pairs)) < len(genuine)
     order = np.random.default_rng(seed).permutation(len(pairs))
     pairs, truth = pairs[order], truth[order]
     return PairSet(
         f"pairs drawn from {source.name} with seed {seed}",
-        pictures,
+        images,
         pairs[:, 0],
         pairs[:, 1],
         truth,
@@ -260,18 +260,18 @@ def draw_pairs(source: Path, impostors: int, seed: int) -> PairSet:
 
 
 def _draw_impostors(
-    pictures: Sequence[Picture], genuine: int, wanted: int, seed: int
+    images: Sequence[ImageRef], genuine: int, wanted: int, seed: int
 ) -> list[tuple[int, int]]:
-    total = len(pictures) * (len(pictures) - 1) // 2 - genuine
+    total = len(images) * (len(images) - 1) // 2 - genuine
     if wanted >= total // 2:  # nearly all: drawing would meet the same ones over and over
-        everyone = combinations(range(len(pictures)), 2)
-        pairs = [p for p in everyone if pictures[p[0]].identity != pictures[p[1]].identity]
+        everyone = combinations(range(len(images)), 2)
+        pairs = [p for p in everyone if images[p[0]].identity != images[p[1]].identity]
         return random.Random(seed).sample(pairs, min(wanted, total))
     lots = random.Random(seed)
     drawn: set[tuple[int, int]] = set()
     while len(drawn) < wanted:
-        one, other = sorted(lots.sample(range(len(pictures)), 2))
-        if pictures[one].identity != pictures[other].identity:
+        one, other = sorted(lots.sample(range(len(images)), 2))
+        if images[one].identity != images[other].identity:
             drawn.add((one, other))
     return sorted(drawn)
 

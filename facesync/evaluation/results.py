@@ -85,9 +85,9 @@ def rates(genuine: np.ndarray, impostor: np.ndarray, seed: int) -> dict[str, Any
 
 
 def of_all_pairs(pairs: AllPairs, seed: int) -> dict[str, Any]:
-    """Figures over all pairs among the pictures (of those that were embedded)."""
+    """Figures over all pairs among the images (of those that were embedded)."""
     return {
-        "pictures": pairs.pictures,
+        "pictures": pairs.images,
         "identities": pairs.identities,
         "genuine_pairs": len(pairs.genuine),
         "impostor_pairs": len(pairs.impostor),

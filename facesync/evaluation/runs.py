@@ -47,7 +47,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
             raise FileError(f"there is no file {path}")
     pairs = _pairs(settings)
     if settings.by_group:
-        groups.read_groups(settings.by_group, pairs.pictures)
+        groups.read_groups(settings.by_group, pairs.images)
     device = cli.pick_device(settings.device)
     model = load_face_model(settings.model, device, offline=settings.offline)
     if len(settings.bin) < 2:
@@ -81,15 +81,15 @@ def _evaluate_one(
     started = time.monotonic()
     cache = settings.cache or settings.report / "cache"
     embedder = _embedder(model, detector, cache)
-    embedded = embedder.embed(pairs.pictures)
+    embedded = embedder.embed(pairs.images)
     vectors = embedded.vectors
     if settings.mirror:
-        other = _embedder(model, detector, cache, mirror=True).embed(pairs.pictures, "Mirrored")
+        other = _embedder(model, detector, cache, mirror=True).embed(pairs.images, "Mirrored")
         embedded.computed += other.computed
         vectors = unit(vectors + other.vectors)
     scores = pairs.scores(vectors)
     report = _report(settings, model, pairs, embedded, scores)
-    identities = [picture.identity for picture in pairs.pictures]
+    identities = [image.identity for image in pairs.images]
     named = [identity for identity in identities if identity is not None]
     report |= {"all_pairs": None, "identification": None}
     if len(named) == len(identities):
@@ -139,7 +139,7 @@ def _report(
 ) -> dict[str, Any]:
     said = []
     if settings.crops or settings.bin:
-        said.append(f"Pictures were taken as ready crops; the model was made for {model.crop}.")
+        said.append(f"Images were taken as ready crops; the model was made for {model.crop}.")
     if settings.mirror:
         said.append("Each embedding is the mean of a face and its mirror image.")
     return {
@@ -147,7 +147,7 @@ def _report(
         "set": pairs.source,
         "folds": pairs.folds,
         "folds_given": pairs.folds_given,
-        "pictures": len(pairs.pictures),
+        "pictures": len(pairs.images),
         "failed_to_enrol": len(embedded.failures),
         "failures": [{"picture": name, "reason": reason} for name, reason in embedded.failures],
         "embedded_now": embedded.computed,
@@ -170,8 +170,8 @@ def _by_group(
     vectors: np.ndarray,
     identities: list[str],
 ) -> dict[str, Any]:
-    members = groups.read_groups(path, pairs.pictures)
-    # Where the app would set it, if the pictures support that rate.
+    members = groups.read_groups(path, pairs.images)
+    # Where the app would set it, if the images support that rate.
     threshold = report["all_pairs"]["threshold_at_far"].get("1e-3", report["threshold"])
     return {
         "threshold": threshold,
@@ -186,8 +186,8 @@ def _calibrate(
     measured = calibration.calibrate(
         model,
         every,
-        f"{pairs.source}: all pairs among the pictures",
-        calibration.fingerprint_of(pairs.pictures),
+        f"{pairs.source}: all pairs among the images",
+        calibration.fingerprint_of(pairs.images),
         settings.seed,
     )
     home = calibration.calibration_home(settings.model)
@@ -211,7 +211,7 @@ def _calibrate(
 def _looker(embedder: Embedder, pairs: PairSet) -> Any:
     def look(index: int) -> np.ndarray | None:
         try:
-            return embedder.crop(pairs.pictures[index])
+            return embedder.crop(pairs.images[index])
         except FaceSyncError:
             return None
 

@@ -14,15 +14,15 @@ class EvaluateSettings:
         model: `vggface2`, `embedded` or a model's file.
         report: folder that gets `report.json` and `report.html`.
         pairs: pairs list of LFW's form; needs `images`.
-        images: folder of the pictures that `pairs` lists.
+        images: folder of the images that `pairs` lists.
         bin: InsightFace's verification sets.
         data: identity folders or a pack, to draw pairs from.
         impostors: how many impostor pairs are drawn from `data`.
-        crops: the pictures are ready crops; nothing is looked for in them.
-        mirror: embed each face as the mean of its picture and its mirror image.
+        crops: the images are ready crops; nothing is looked for in them.
+        mirror: embed each face as the mean of its image and its mirror image.
         conditions: also measure under bad conditions, with and without remedies.
         condition_pairs: how many pairs of each kind that takes.
-        by_group: CSV of picture and group; error rates for each group.
+        by_group: CSV of image and group; error rates for each group.
         calibrate: write the model's calibration, and show its thresholds for this false-match rate.
         cache: folder for embeddings and faces found; in `report` when None.
         seed: of every draw.

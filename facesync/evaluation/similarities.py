@@ -1,8 +1,8 @@
-"""All pairs among some pictures: far more impostor pairs than a protocol lists.
+"""All pairs among some images: far more impostor pairs than a protocol lists.
 
 LFW's ten folds hold 3,000 impostor pairs and so support a false-match rate of 1e-2, hardly one of
-1e-3. The same pictures make millions of pairs of different people. They are not independent, since
-each picture is in thousands of them: rates measured on them vary more than their number says.
+1e-3. The same images make millions of pairs of different people. They are not independent, since
+each image is in thousands of them: rates measured on them vary more than their number says.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MAX_PICTURES = 8000
-"""At most so many pictures are compared with each other: 32 million pairs, 130 MB."""
+MAX_IMAGES = 8000
+"""At most so many images are compared with each other: 32 million pairs, 130 MB."""
 
 _BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class AllPairs:
-    """Similarities of all pairs among some pictures.
+    """Similarities of all pairs among some images.
 
     Attributes:
-        genuine: float32, of pairs of one person's pictures.
-        impostor: float32, of pairs of two people's pictures.
-        pictures: how many were compared.
+        genuine: float32, of pairs of one person's images.
+        impostor: float32, of pairs of two people's images.
+        images: how many were compared.
         identities: of how many people.
     """
 
     genuine: np.ndarray
     impostor: np.ndarray
-    pictures: int
+    images: int
     identities: int
 
 
 def all_pairs(vectors: np.ndarray, identities: Sequence[str], seed: int = 42) -> AllPairs:
-    """Compare each picture with each other; of more than `MAX_PICTURES`, people drawn by seed.
+    """Compare each image with each other; of more than `MAX_IMAGES`, people drawn by seed.
 
     Args:
-        vectors: float32 (pictures, 512), unit length; rows of NaN are left out.
-        identities: who is on each picture.
+        vectors: float32 (images, 512), unit length; rows of NaN are left out.
+        identities: who is on each image.
         seed: of the draw.
     """
     names = np.unique(np.asarray(identities), return_inverse=True)[1]
@@ -65,11 +65,11 @@ def all_pairs(vectors: np.ndarray, identities: Sequence[str], seed: int = 42) ->
 
 
 def _kept(names: np.ndarray, usable: np.ndarray, seed: int) -> np.ndarray:
-    if usable.sum() <= MAX_PICTURES:
+    if usable.sum() <= MAX_IMAGES:
         return usable
     order = np.random.default_rng(seed).permutation(names.max() + 1)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    pictures = np.bincount(names[usable], minlength=len(order))[order]
-    people = int(np.searchsorted(np.cumsum(pictures), MAX_PICTURES, side="right"))
+    images = np.bincount(names[usable], minlength=len(order))[order]
+    people = int(np.searchsorted(np.cumsum(images), MAX_IMAGES, side="right"))
     return usable & (place[names] < max(people, 2))

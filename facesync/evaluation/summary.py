@@ -39,7 +39,7 @@ def notes(report: dict[str, Any]) -> list[str]:
     """Say what has to be said beside the figures."""
     seconds = report["seconds"]
     said = [
-        f"{report['pictures']:,} pictures, {report['failed_to_enrol']} failed to enrol; "
+        f"{report['pictures']:,} images, {report['failed_to_enrol']} failed to enrol; "
         f"{report['embedded_now']:,} embedded in this run, the others were in the cache; "
         f"{seconds:.0f} s.",
         f"Rule: {report['rule']}.",
@@ -94,9 +94,9 @@ def _identification(found: dict[str, Any]) -> list[Row]:
         result = f"{percent(found['dir'])} at threshold {found['threshold']:.4f}"
     return [
         ("", ""),
-        ("gallery", f"{found['gallery']:,} people, one picture each"),
-        ("probes", f"{found['probes']:,} other pictures of them"),
-        ("strangers", f"{found['strangers']:,} pictures of others"),
+        ("gallery", f"{found['gallery']:,} people, one image each"),
+        ("probes", f"{found['probes']:,} other images of them"),
+        ("strangers", f"{found['strangers']:,} images of others"),
         ("rank 1", percent(found["rank1"])),
         (f"DIR at FPIR {rate}", result),
     ]

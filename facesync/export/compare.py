@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from facesync.evaluation.metrics import fold_accuracy
-from facesync.export.pictures import Trial
+from facesync.export.images import Trial
 from facesync.faces.crops import CropSpec
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -26,7 +26,7 @@ def compare(ours: Run, theirs: Run, crop: CropSpec, trial: Trial) -> dict[str, A
         `torch_accuracy` (the mean over the folds) and whether there are strangers in them to
         measure it on; `cpu_ms`, `torch_cpu_ms` (processor time for one face, in one run).
     """
-    inputs = [crop.array(picture)[None] for picture in trial.crops_rgb]
+    inputs = [crop.array(image)[None] for image in trial.crops_rgb]
     exported = np.concatenate([ours(batch) for batch in inputs])
     original = np.concatenate([theirs(batch) for batch in inputs])
     cosines = np.einsum("ij,ij->i", exported, original)

@@ -1,4 +1,4 @@
-"""Static quantisation of an ONNX model: 8-bit weights and activations, calibrated on pictures.
+"""Static quantisation of an ONNX model: 8-bit weights and activations, calibrated on images.
 
 QDQ form, unsigned activations, signed weights with a scale for each channel. Weights keep to seven
 bits (`reduce_range`): x86 processors without VNNI add pairs of 8-bit products in 16 bits, which

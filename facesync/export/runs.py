@@ -12,7 +12,7 @@ from typing import Any
 from facesync.errors import ModelError
 from facesync.export.compare import compare, table
 from facesync.export.formats import FORMATS, Format
-from facesync.export.pictures import calibration_crops, trial_of_copies, trial_of_pairs
+from facesync.export.images import calibration_crops, trial_of_copies, trial_of_pairs
 from facesync.faces.onnx_files import read_description, write
 from facesync.faces.torch_model import TorchModel, on_arrays, open_torch_model
 from facesync.faces.weights import find_weights
@@ -32,9 +32,9 @@ class ExportSettings:
         format: a key of `FORMATS`.
         output: folder for the file and the JSON beside it.
         allow_loss: keep it whatever accuracy it loses.
-        calibration_images: folder of pictures for int8; varied photographs when None.
+        calibration_images: folder of images for int8; varied photographs when None.
         pairs: LFW's list of pairs; varied photographs when None.
-        images: the pictures that `pairs` names.
+        images: the images that `pairs` names.
         offline: open no connection.
     """
 
@@ -55,7 +55,7 @@ def export(settings: ExportSettings) -> Path:
 
     Raises:
         ModelError: the model cannot be had or exported, or loses too much accuracy.
-        DataError: pairs or pictures cannot be used.
+        DataError: pairs or images cannot be used.
         FileError: the files cannot be written.
     """
     weights = find_weights(settings.model, offline=settings.offline)

@@ -44,11 +44,11 @@ class Calibration:
         crop: how the faces were cut.
         model_fingerprint: of the model and crop that were measured.
         data: what was measured on, in words.
-        data_fingerprint: names the pictures and who is on them.
-        pictures: how many embeddings were compared.
+        data_fingerprint: names the images and who is on them.
+        images: how many embeddings were compared.
         identities: of how many people.
-        genuine_pairs: pairs of pictures of one person.
-        impostor_pairs: pairs of pictures of two people. Each picture is in many of them, so they
+        genuine_pairs: pairs of images of one person.
+        impostor_pairs: pairs of images of two people. Each image is in many of them, so they
             count for less than as many independent ones.
     """
 
@@ -62,7 +62,7 @@ class Calibration:
     model_fingerprint: str
     data: str
     data_fingerprint: str
-    pictures: int
+    images: int
     identities: int
     genuine_pairs: int
     impostor_pairs: int
@@ -117,7 +117,9 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for a checkpoint or a JSON file."""
-        return {**asdict(self), "thresholds": dict(self.thresholds), "crop": self.crop.to_dict()}
+        plain = {**asdict(self), "thresholds": dict(self.thresholds), "crop": self.crop.to_dict()}
+        plain["pictures"] = plain.pop("images")  # what files have called them from the first
+        return plain
 
     @staticmethod
     def from_dict(data: Any) -> Calibration:
@@ -131,7 +133,9 @@ class Calibration:
         try:
             if not isinstance(data, dict):
                 raise TypeError("it is not a mapping")
-            read = Calibration(**{**data, "crop": CropSpec.from_dict(data["crop"])})
+            fields = {**data, "crop": CropSpec.from_dict(data["crop"]), "images": data["pictures"]}
+            del fields["pictures"]
+            read = Calibration(**fields)
             _check(read)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise ModelError(f"the model's calibration cannot be read ({error})") from error
@@ -152,7 +156,7 @@ def _check(read: Calibration) -> None:
     for name in ("model_fingerprint", "data", "data_fingerprint"):
         if not isinstance(getattr(read, name), str):
             raise TypeError(f"{name} is no text")
-    for name in ("pictures", "identities", "genuine_pairs", "impostor_pairs"):
+    for name in ("images", "identities", "genuine_pairs", "impostor_pairs"):
         if type(getattr(read, name)) is not int:
             raise TypeError(f"{name} is no whole number")
 

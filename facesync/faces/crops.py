@@ -1,4 +1,4 @@
-"""The one definition of a face crop: training and serving see the same picture.
+"""The one definition of a face crop: training and serving see the same image.
 
 A model is as much its crop as its weights. A `CropSpec` says how a face is cut from a photograph
 and turned into the model's input; it is saved in every checkpoint, and whoever loads the model
@@ -46,7 +46,7 @@ class CropSpec:
             scales the face so that its landmarks meet `TEMPLATE_112`.
         scale: side of the square as a multiple of the box's longer side (`square`), or each side
             of what is cut as a multiple of the box's (`box`).
-        crop_size: side in pixels of the picture that is cut, and of the pictures trained on.
+        crop_size: side in pixels of the image that is cut, and of the images trained on.
         input_size: side in pixels of the model's input.
         mean: subtracted from the 0…255 values, which are then divided by `std`.
         std: see `mean`.
@@ -119,7 +119,7 @@ BOX = CropSpec("box", crop_size=160, scale=1.25)
 The same as facenet-pytorch's at 160 pixels with a margin of 32."""
 
 SQUARE = CropSpec("square", crop_size=160)
-"""For data sets of upright squares around the face."""
+"""For datasets of upright squares around the face."""
 
 ALIGNED_112 = CropSpec("five_points", crop_size=112)
 """What CASIA-WebFace's pack and its like contain, so what a model trained on them is served."""

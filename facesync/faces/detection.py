@@ -1,4 +1,4 @@
-"""Find faces: MTCNN (Zhang et al., 2016), guarded against odd pictures."""
+"""Find faces: MTCNN (Zhang et al., 2016), guarded against odd images."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _distinct(before: Sequence[Face], after: list[Face | None]) -> list[Face | N
 
 
 def main_face(faces: list[Face], image_rgb: np.ndarray) -> Face:
-    """Pick the face a picture is about: large and near the middle.
+    """Pick the face an image is about: large and near the middle.
 
     Area minus twice the squared distance from the centre, the rule of facenet's own alignment
     (Schroff et al.'s reimplementation by D. Sandberg): between faces at about the same distance the

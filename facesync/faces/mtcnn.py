@@ -1,7 +1,7 @@
 """MTCNN's cascade (Zhang et al., 2016, arXiv:1604.02878) in NumPy and OpenCV around three nets.
 
 The same steps and constants as facenet-pytorch's `detect_face`, so that the same faces come out;
-whoever runs the nets (ONNX Runtime, torch on CUDA) hands them in as functions. All pictures that
+whoever runs the nets (ONNX Runtime, torch on CUDA) hands them in as functions. All images that
 the nets see are averages over the windows that `torch.nn.functional.interpolate(mode="area")` and
 facenet-pytorch use; they are read off one integral image, whatever their number and size.
 """

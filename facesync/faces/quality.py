@@ -1,4 +1,4 @@
-"""How good a picture of a face is: size, sharpness, light and pose, and one number for all of it.
+"""How good an image of a face is: size, sharpness, light and pose, and one number for all of it.
 
 The limits were chosen by measuring (`python -m benchmarks.quality`): of ordinary photographs nearly
 all pass, of the same ones blurred or darkened until their embeddings suffer few do.
@@ -26,7 +26,7 @@ class Pose:
     """Where a face looks, in degrees, from its five landmarks.
 
     Attributes:
-        yaw: to the image's right; of a picture that is not mirrored, the person's own left.
+        yaw: to the image's right; of an image that is not mirrored, the person's own left.
         pitch: upwards.
         roll: the head's tilt, clockwise in the image.
     """
@@ -81,7 +81,7 @@ class Limits:
 
 
 CAMERA = Limits(size=70, sharpness=0.10, darkest=45, brightest=215, contrast=15, turn=50)
-"""Before a camera a better picture is a moment away."""
+"""Before a camera a better image is a moment away."""
 
 PHOTOGRAPH = Limits(size=36, sharpness=0.055, darkest=25, brightest=240, contrast=8, turn=65)
 """A photograph is what it is: refused is only what would harm the template."""
@@ -138,11 +138,11 @@ def complaint(quality: Quality, limits: Limits) -> str | None:
 
 
 def appearance(image_rgb: np.ndarray, face: Face) -> np.ndarray:
-    """Describe how a face looks in a picture, so that the product of two tells copies.
+    """Describe how a face looks in an image, so that the product of two tells copies.
 
     Returns:
         float32 (1024,): its grey values at 32 x 32 without their mean, of unit length; zeros of a
-        flat picture. Copies of a frame, darkened, compressed and cut anew, have a product over
+        flat image. Copies of a frame, darkened, compressed and cut anew, have a product over
         0.97; of video frames a second apart three quarters are below 0.94.
     """
     grey = _grey(image_rgb, face, 32).astype(np.float32).ravel()

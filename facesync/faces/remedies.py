@@ -1,4 +1,4 @@
-"""What can be done about a bad picture before it is given up: light and size.
+"""What can be done about a bad image before it is given up: light and size.
 
 None of them is free of harm: each changes what the model sees. Which of them helps against what is
 measured by `evaluate_model.py --conditions`, and only what helps there belongs into the app.
@@ -17,7 +17,7 @@ MIDDLE_GREY = 0.45
 """Mean brightness, 0…1, that `correct_gamma` aims at."""
 
 DARK = 0.10
-"""Mean brightness under which `relit` evens out the light: none of 3,811 pictures of LFW lies
+"""Mean brightness under which `relit` evens out the light: none of 3,811 images of LFW lies
 there, all of them at an eighth of the light do."""
 
 _ENLARGE = 2.0
@@ -28,7 +28,7 @@ class _Detector(Protocol):
 
 
 def brightness(image_rgb: np.ndarray) -> float:
-    """Mean brightness of a picture, 0…1 (luma of Rec. 601)."""
+    """Mean brightness of an image, 0…1 (luma of Rec. 601)."""
     return float(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY).mean()) / 255
 
 
@@ -43,16 +43,16 @@ def equalize(image_rgb: np.ndarray) -> np.ndarray:
 
 
 def relit(image_rgb: np.ndarray) -> np.ndarray:
-    """Even out the light of a dark picture, and leave any other as it is.
+    """Even out the light of a dark image, and leave any other as it is.
 
     The one remedy that the app has turned on: `evaluate_model.py --conditions` shows what it wins
-    in the dark, and what it costs in blurred, noisy and covered pictures.
+    in the dark, and what it costs in blurred, noisy and covered images.
     """
     return equalize(image_rgb) if brightness(image_rgb) < DARK else image_rgb
 
 
 def correct_gamma(image_rgb: np.ndarray) -> np.ndarray:
-    """Bring a picture's mean brightness to `MIDDLE_GREY` by a power of its values.
+    """Bring an image's mean brightness to `MIDDLE_GREY` by a power of its values.
 
     Takes and returns uint8 RGB (height, width, 3). The power stays between 1/4 and 4: what is
     black or white altogether cannot be brought back.
@@ -64,10 +64,10 @@ def correct_gamma(image_rgb: np.ndarray) -> np.ndarray:
 
 
 def detect_enlarged(detector: _Detector, image_rgb: np.ndarray) -> list[Face]:
-    """Find faces; where there are none, look once more in the picture at twice its size.
+    """Find faces; where there are none, look once more in the image at twice its size.
 
     Finds faces half as large as the smallest that the detector looks for, at the price of a second
-    and longer search of pictures without any. Faces are given in the picture's own pixels.
+    and longer search of images without any. Faces are given in the image's own pixels.
     """
     faces = detector.detect(image_rgb)
     if faces:

@@ -150,7 +150,7 @@ def checkpoint_crop(checkpoint: dict[str, Any]) -> CropSpec:
     """Return the crop a checkpoint's model was trained on.
 
     Checkpoints of the plain older form say nothing of it; they were trained on CASIA-WebFace's
-    aligned pictures. A bare state dict is taken for facenet-pytorch's own weights.
+    aligned images. A bare state dict is taken for facenet-pytorch's own weights.
     """
     if "crop" in checkpoint:
         return CropSpec.from_dict(checkpoint["crop"])

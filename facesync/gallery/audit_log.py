@@ -1,4 +1,4 @@
-"""A log of every verification: a line of JSON each, no pictures and no embeddings.
+"""A log of every verification: a line of JSON each, no images and no embeddings.
 
     {"time": "2026-11-05T14:03:00+01:00", "accepted": true, "name": "Ada", "asked": null,
      "similarity": 0.81, "threshold": 0.6, "reason": "…"}

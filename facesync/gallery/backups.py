@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from facesync.errors import FileError, PictureError, StoreError
+from facesync.errors import FileError, ImageError, StoreError
 from facesync.files import replacing
 from facesync.gallery import samples, sealing
 from facesync.gallery.people import FORMAT, Person, decode, encode
@@ -34,12 +34,12 @@ def backup(gallery: Gallery, file: Path) -> int:
         content = gallery.content()
         if content.plain is None:
             raise StoreError(f"there is no store {gallery.path}")
-        pictures = {
+        images = {
             person.name: samples.read_encoded(gallery.folder(person.name), gallery.keys)
             for person in content.people
         }
     store = encode(content.people, content.created)
-    plain = dumps_plain({"format": FORMAT, "backup": {"store": store, "pictures": pictures}})
+    plain = dumps_plain({"format": FORMAT, "backup": {"store": store, "pictures": images}})
     with replacing(file, private=True) as opened:
         opened.write(sealing.seal(plain, content.key, sealing.BACKUP))
     return len(content.people)
@@ -48,7 +48,7 @@ def backup(gallery: Gallery, file: Path) -> int:
 def restore(gallery: Gallery, file: Path) -> int:
     """Put a backup in the place of the store, which stays as the version before.
 
-    The whole file is checked before anything is changed. Pictures of people who are not in the
+    The whole file is checked before anything is changed. Images of people who are not in the
     backup stay where they are.
 
     Returns:
@@ -57,7 +57,7 @@ def restore(gallery: Gallery, file: Path) -> int:
     Raises:
         StoreError: the file cannot be opened or holds something else; nothing is changed.
     """
-    created, people, pictures = read(gallery, file)
+    created, people, images = read(gallery, file)
     with gallery.locked():
         content = gallery.content()
         content = replace(content, key=gallery.key_for_saving(content))
@@ -66,7 +66,7 @@ def restore(gallery: Gallery, file: Path) -> int:
             for person in people:
                 folder = gallery.folder(person.name)
                 staged.append(folder)
-                samples.stage_encoded(folder, pictures.get(person.name, {}), content.key)
+                samples.stage_encoded(folder, images.get(person.name, {}), content.key)
             gallery.put(replace(content, created=created), people)
         except BaseException:
             for folder in staged:
@@ -74,7 +74,7 @@ def restore(gallery: Gallery, file: Path) -> int:
             raise
         for folder in staged:
             samples.commit(folder)
-            samples.discard(folder)  # the folder itself, where there are no pictures
+            samples.discard(folder)  # the folder itself, where there are no images
     return len(people)
 
 
@@ -82,7 +82,7 @@ def read(gallery: Gallery, file: Path) -> tuple[Any, list[Person], dict[str, dic
     """Open a backup and check all that is in it.
 
     Returns:
-        Time of creation of the store, the people, and their pictures by name.
+        Time of creation of the store, the people, and their images by name.
 
     Raises:
         StoreError: it cannot be opened, is damaged or holds something else.
@@ -96,16 +96,16 @@ def read(gallery: Gallery, file: Path) -> tuple[Any, list[Person], dict[str, dic
     if not isinstance(inner, dict) or data.get("format") != FORMAT:
         raise StoreError(f"{file} is no backup of a store")
     created, people = decode(inner.get("store"), file)
-    pictures = inner.get("pictures")
+    images = inner.get("pictures")
     names = {person.name for person in people}
-    if not isinstance(pictures, dict) or not set(pictures) <= names:
-        raise StoreError(f"{file} is damaged: its pictures are not those of its people")
-    for name, files in pictures.items():
-        for picture, content in files.items() if isinstance(files, dict) else [(None, None)]:
-            if not samples.is_name(picture) or not isinstance(content, bytes):
-                raise StoreError(f"{file} is damaged: a picture of {name} has no name or content")
+    if not isinstance(images, dict) or not set(images) <= names:
+        raise StoreError(f"{file} is damaged: its images are not those of its people")
+    for name, files in images.items():
+        for image, content in files.items() if isinstance(files, dict) else [(None, None)]:
+            if not samples.is_name(image) or not isinstance(content, bytes):
+                raise StoreError(f"{file} is damaged: an image of {name} has no name or content")
             try:
                 read_image_rgb(content)
-            except PictureError as error:
-                raise StoreError(f"{file} is damaged: a picture of {name}: {error}") from error
-    return created, people, pictures
+            except ImageError as error:
+                raise StoreError(f"{file} is damaged: an image of {name}: {error}") from error
+    return created, people, images

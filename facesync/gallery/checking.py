@@ -16,7 +16,7 @@ from facesync.images import decode_fault
 
 
 def check(gallery: Gallery) -> tuple[list[str], list[str]]:
-    """Open the store, the version before it and every picture.
+    """Open the store, the version before it and every image.
 
     Returns:
         What is there, and what is wrong with it, a line each.
@@ -37,8 +37,8 @@ def check(gallery: Gallery) -> tuple[list[str], list[str]]:
         facts.append(f"{path}: whole, {len(content.people)} people, {_sealed(content.key)}")
         if path == gallery.path:
             people = content.people
-    good = sum(_pictures(gallery, person, faults) for person in people)
-    facts.append(f"{gallery.faces}: {good} pictures of {len(people)} people are whole")
+    good = sum(_images(gallery, person, faults) for person in people)
+    facts.append(f"{gallery.faces}: {good} images of {len(people)} people are whole")
     faults += [f"{path}: others may read it" for path in managed_files(gallery) if _open(path)]
     return facts, faults
 
@@ -47,8 +47,8 @@ def _sealed(key: Key | None) -> str:
     return "not encrypted" if key is None else f"encrypted with {place_in_words(key.header)}"
 
 
-def _pictures(gallery: Gallery, person: Person, faults: list[str]) -> int:
-    """Look at a person's pictures; return how many are whole."""
+def _images(gallery: Gallery, person: Person, faults: list[str]) -> int:
+    """Look at a person's images; return how many are whole."""
     folder = gallery.folder(person.name)
     good = 0
     for path in samples.in_use(folder):

@@ -1,4 +1,4 @@
-"""What is stored about one person, for that person: a zip of JSON and their pictures."""
+"""What is stored about one person, for that person: a zip of JSON and their images."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def export(gallery: Gallery, name: str, file: Path) -> int:
     """Write all that is stored about a person into a zip file, mode 0600, not encrypted.
 
     `person.json` has the template, each sample's embedding and quality and the times;
-    `pictures/` the sample pictures as they were taken.
+    `pictures/` the sample images as they were taken.
 
     Returns:
-        How many pictures are in it.
+        How many images are in it.
 
     Raises:
         StoreError: nobody has this name, or something cannot be opened.
@@ -29,7 +29,7 @@ def export(gallery: Gallery, name: str, file: Path) -> int:
     person = gallery.find(name)
     if person is None:
         raise StoreError(f"nobody is registered as {clean_name(name)}")
-    pictures = samples.read_encoded(gallery.folder(person.name), gallery.keys)
+    images = samples.read_encoded(gallery.folder(person.name), gallery.keys)
     facts = {
         "name": person.name,
         "registered": person.registered and person.registered.isoformat(),
@@ -39,12 +39,12 @@ def export(gallery: Gallery, name: str, file: Path) -> int:
         "embedding": person.embedding.tolist(),
         "sample_embeddings": person.sample_embeddings.tolist(),
         "sample_qualities": person.sample_qualities.tolist(),
-        "pictures": list(pictures),
+        "pictures": list(images),
     }
     with replacing(file, private=True) as opened, zipfile.ZipFile(opened, "w") as archive:
         archive.writestr(
             "person.json", json.dumps(facts, ensure_ascii=False, indent=1), zipfile.ZIP_DEFLATED
         )
-        for picture, data in pictures.items():
-            archive.writestr(f"pictures/{picture}", data)
-    return len(pictures)
+        for image, data in images.items():
+            archive.writestr(f"pictures/{image}", data)
+    return len(images)

@@ -56,7 +56,7 @@ class Matcher:
 
     A person is as similar as the mean of their samples or as the best sample, whichever is more: a
     face in a pose or light that only one sample has is found too. A sample's similarity counts
-    less, the worse the picture was.
+    less, the worse the image was.
 
     Args:
         people: whom faces are compared with, at least one.

@@ -5,7 +5,7 @@ The store holds plain containers and arrays (see `facesync.pickles`), format 2:
     {"format": 2, "created": time, "changed": time,
      "people": {name: {"embedding": float32 (512,) of unit length, "model": fingerprint or None,
                        "registered": time or None, "changed": time or None,
-                       "samples": number of pictures averaged,
+                       "samples": number of images averaged,
                        "sample_embeddings": float32 (n, 512), each row of unit length,
                        "sample_qualities": float32 (n,), 0 to 1}}}
 
@@ -46,7 +46,7 @@ class Person:
         embedding: float32 (512,), of unit length: the template.
         fingerprint: of the model and crop that made the template; None in the older form.
         registered: when, with the zone; None in the older form.
-        samples: number of pictures the template is the average of; 0 in the older form.
+        samples: number of images the template is the average of; 0 in the older form.
         changed: when samples were added last, with the zone; None where none were.
         sample_embeddings: float32 (n, 512), each row of unit length; n is 0 where none are kept.
         sample_qualities: float32 (n,), 0…1.

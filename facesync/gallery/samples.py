@@ -1,4 +1,4 @@
-"""The sample pictures of each person: `<faces>/<name>/sample_N.jpg`, for their owner's eyes only.
+"""The sample images of each person: `<faces>/<name>/sample_N.jpg`, for their owner's eyes only.
 
 Sealed ones are `sample_N.jpg.enc` (see `facesync.gallery.sealing`). Only files that this module
 wrote are ever removed, and no link is followed: a folder of faces that someone points at their
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facesync.errors import FileError, PictureError, StoreError
+from facesync.errors import FileError, ImageError, StoreError
 from facesync.files import make_private_folder, replacing
 from facesync.gallery.keys import Key, KeyChain
 from facesync.gallery.sealing import is_sealed, seal, unseal
@@ -29,11 +29,11 @@ _OURS = re.compile(r"sample_([0-9]{1,9})\.jpg(\.enc)?|\.sample_[0-9]{1,9}\.jpg(\
 def stage(
     folder: Path, samples_rgb: Sequence[np.ndarray], key: Key | None, *, add: bool = False
 ) -> None:
-    """Write pictures (each uint8 RGB) beside the ones in use; `commit` puts them in their place.
+    """Write images (each uint8 RGB) beside the ones in use; `commit` puts them in their place.
 
     Args:
         folder: the person's.
-        samples_rgb: the pictures.
+        samples_rgb: the images.
         key: what seals them; None leaves them plain.
         add: those in use stay; the numbers go on behind them.
 
@@ -45,15 +45,15 @@ def stage(
     stage_encoded(folder, {f"sample_{number}.jpg": data for number, data in encoded}, key)
 
 
-def stage_encoded(folder: Path, pictures: dict[str, bytes], key: Key | None) -> None:
-    """Write pictures that are JPEG already, by name, as `stage` does."""
+def stage_encoded(folder: Path, images: dict[str, bytes], key: Key | None) -> None:
+    """Write images that are JPEG already, by name, as `stage` does."""
     staged = folder / _STAGE
     if folder.is_symlink() or staged.is_symlink():
-        raise FileError(f"{folder} is a link; sample pictures are kept in {folder.parent} only")
+        raise FileError(f"{folder} is a link; sample images are kept in {folder.parent} only")
     discard(folder)  # what a killed process may have left
     try:
         make_private_folder(staged)
-        for name, data in pictures.items():
+        for name, data in images.items():
             _write(staged / name, data, key, folder)
     except OSError as error:
         discard(folder)
@@ -64,7 +64,7 @@ def stage_encoded(folder: Path, pictures: dict[str, bytes], key: Key | None) -> 
 
 
 def commit(folder: Path, *, add: bool = False) -> None:
-    """Put the staged pictures in the place of those in use, or beside them."""
+    """Put the staged images in the place of those in use, or beside them."""
     if not add:
         for old in _files(folder):
             old.unlink()
@@ -74,7 +74,7 @@ def commit(folder: Path, *, add: bool = False) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove the staged pictures, and the folder where nothing else is in it."""
+    """Remove the staged images, and the folder where nothing else is in it."""
     for staged in _files(folder / _STAGE):
         staged.unlink()
     for empty in (folder / _STAGE, folder):
@@ -83,20 +83,20 @@ def discard(folder: Path) -> None:
 
 
 def read(folder: Path, keys: KeyChain) -> list[np.ndarray]:
-    """Read the pictures in use, uint8 RGB, in the order they were taken.
+    """Read the images in use, uint8 RGB, in the order they were taken.
 
     Raises:
-        StoreError: one is sealed and cannot be opened; those that are no pictures are left out.
+        StoreError: one is sealed and cannot be opened; those that are no images are left out.
     """
-    pictures = []
+    images = []
     for data in read_encoded(folder, keys).values():
-        with suppress(PictureError):
-            pictures.append(read_image_rgb(data))
-    return pictures
+        with suppress(ImageError):
+            images.append(read_image_rgb(data))
+    return images
 
 
 def read_encoded(folder: Path, keys: KeyChain) -> dict[str, bytes]:
-    """Read the pictures in use as they are encoded, by their plain names.
+    """Read the images in use as they are encoded, by their plain names.
 
     Raises:
         StoreError: one cannot be read or opened.
@@ -105,7 +105,7 @@ def read_encoded(folder: Path, keys: KeyChain) -> dict[str, bytes]:
 
 
 def reseal(folder: Path, key: Key | None, keys: KeyChain) -> None:
-    """Seal the pictures in use with a key, or open them for good; whole pictures only.
+    """Seal the images in use with a key, or open them for good; whole images only.
 
     Raises:
         StoreError: one cannot be opened.
@@ -121,7 +121,7 @@ def reseal(folder: Path, key: Key | None, keys: KeyChain) -> None:
 
 
 def seal_plain(folder: Path, key: Key) -> None:
-    """Seal those pictures that are plain."""
+    """Seal those images that are plain."""
     for path in _files(folder):
         if path.suffix == ".jpg":
             _write(path, path.read_bytes(), key, folder)
@@ -129,7 +129,7 @@ def seal_plain(folder: Path, key: Key) -> None:
 
 
 def in_use(folder: Path) -> list[Path]:
-    """List the pictures in use, in the order they were taken; one of each number."""
+    """List the images in use, in the order they were taken; one of each number."""
     found = {}
     for path in sorted(_files(folder)):  # a sealed one comes behind its plain one, and wins
         if not path.name.startswith("."):
@@ -138,33 +138,33 @@ def in_use(folder: Path) -> list[Path]:
 
 
 def is_name(name: object) -> bool:
-    """Whether something is the plain name of a picture in use."""
+    """Whether something is the plain name of an image in use."""
     return isinstance(name, str) and re.fullmatch(r"sample_[0-9]{1,9}\.jpg", name) is not None
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """List what a killed save left: staged pictures, temporary files."""
+    """List what a killed save left: staged images, temporary files."""
     return [*_files(folder / _STAGE), *(p for p in _files(folder) if p.name.startswith("."))]
 
 
 def remove(folder: Path) -> int:
-    """Remove a person's sample pictures, and the folder where nothing else is in it.
+    """Remove a person's sample images, and the folder where nothing else is in it.
 
     Returns:
-        How many pictures there were.
+        How many images there were.
     """
     if folder.is_symlink():
         folder.unlink()
         return 1
-    pictures = [*_files(folder), *_files(folder / _STAGE)]
-    for picture in pictures:
-        picture.unlink()
+    images = [*_files(folder), *_files(folder / _STAGE)]
+    for image in images:
+        image.unlink()
     discard(folder)
-    return len(pictures)
+    return len(images)
 
 
 def _files(folder: Path) -> list[Path]:
-    """List a person's pictures, and what a killed save left of one."""
+    """List a person's images, and what a killed save left of one."""
     if folder.is_symlink() or not folder.is_dir():
         return []
     return [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]
@@ -176,11 +176,11 @@ def _number(path: Path) -> int:
 
 
 def _what(folder: Path, name: str) -> str:
-    return f"picture {folder.name}/{name}"
+    return f"image {folder.name}/{name}"
 
 
 def _write(path: Path, data: bytes, key: Key | None, folder: Path) -> Path:
-    """Write a picture, sealed where there is a key, and return where it is."""
+    """Write an image, sealed where there is a key, and return where it is."""
     target = path.with_name(path.name + _SEALED) if key else path
     with replacing(target, private=True) as file:
         file.write(seal(data, key, _what(folder, path.name)))
@@ -188,7 +188,7 @@ def _write(path: Path, data: bytes, key: Key | None, folder: Path) -> Path:
 
 
 def read_one(path: Path, keys: KeyChain) -> bytes:
-    """Read one of the pictures in use as it is encoded.
+    """Read one of the images in use as it is encoded.
 
     Raises:
         StoreError: it cannot be read or opened.

@@ -1,11 +1,11 @@
-"""Sealed data: AES-256-GCM (NIST SP 800-38D) around a pickle or a picture.
+"""Sealed data: AES-256-GCM (NIST SP 800-38D) around a pickle or an image.
 
 A sealed file is a pickle of plain containers, opened by the restricted reader like every other:
 
     {"format": 2, "encryption": {"cipher": "AES-256-GCM", "key": header of `facesync.gallery.keys`},
      "nonce": 12 bytes, "data": ciphertext and tag}
 
-Format, encryption and what the data is (the store, or which picture of whom) are authenticated
+Format, encryption and what the data is (the store, or which image of whom) are authenticated
 with it: neither can be changed, nor one file be put in the place of another, without being noticed.
 """
 
@@ -23,7 +23,7 @@ from facesync.pickles import dumps_plain, loads_plain
 FORMAT = 2
 CIPHER = "AES-256-GCM"
 STORE, BACKUP = "store", "backup"
-"""What sealed data is, besides `picture …`."""
+"""What sealed data is, besides `image …`."""
 
 
 def seal(plain: bytes, key: Key | None, what: str) -> bytes:

@@ -3,7 +3,7 @@
 What the file holds is in `facesync.gallery.people`, how it is sealed in `facesync.gallery.sealing`.
 A file that cannot be read is an error and is never overwritten.
 
-When is it sealed? By every save, the version before (`.bak`) and the pictures too, unless the
+When is it sealed? By every save, the version before (`.bak`) and the images too, unless the
 gallery was told not to. Reading changes nothing. What is sealed stays sealed, also by a save that
 was told not to: `reseal` opens it for good.
 """
@@ -65,11 +65,11 @@ class Content:
 
 
 class Gallery:
-    """The store of templates and the folder of sample pictures, which change together.
+    """The store of templates and the folder of sample images, which change together.
 
     Args:
         path: the store; need not exist yet. The version before the last save is `<path>.bak`.
-        faces: folder of the sample pictures, `<faces>/<name>/sample_N.jpg`, `.jpg.enc` if sealed.
+        faces: folder of the sample images, `<faces>/<name>/sample_N.jpg`, `.jpg.enc` if sealed.
         encrypt: seal by the next save what is not sealed.
         keys: finds the keys.
     """
@@ -100,23 +100,23 @@ class Gallery:
         same, _ = _split(self.people(), name)
         return same[0] if same else None
 
-    def pictures(self, name: str) -> list[np.ndarray]:
-        """Read a person's sample pictures, uint8 RGB; those that are no pictures are left out.
+    def images(self, name: str) -> list[np.ndarray]:
+        """Read a person's sample images, uint8 RGB; those that are no images are left out.
 
         Raises:
-            StoreError: the store or a picture cannot be opened.
+            StoreError: the store or an image cannot be opened.
         """
         person = self.find(name)
         return [] if person is None else samples.read(self.folder(person.name), self.keys)
 
     def folder(self, name: str) -> Path:
-        """Folder of a person's sample pictures."""
+        """Folder of a person's sample images."""
         return self.faces / folder_name(name)
 
     def register(
         self, person: Person, samples_rgb: Sequence[np.ndarray], *, replace: bool = False
     ) -> None:
-        """Store a person and their sample pictures (each uint8 RGB, any size).
+        """Store a person and their sample images (each uint8 RGB, any size).
 
         Raises:
             StoreError: the name is taken and `replace` is not set, or the store cannot be read,
@@ -155,7 +155,7 @@ class Gallery:
             sample_embeddings: float32 (n, 512), n at least 1, each row of unit length, of the
                 model that made the template.
             sample_qualities: float32 (n,), 0…1.
-            samples_rgb: the pictures, each uint8 RGB; those stored already stay as they are.
+            samples_rgb: the images, each uint8 RGB; those stored already stay as they are.
 
         Returns:
             The person as stored.
@@ -176,13 +176,13 @@ class Gallery:
         return person
 
     def delete(self, name: str) -> str | None:
-        """Forget a person: template, samples, pictures, attempts and the backup's copy.
+        """Forget a person: template, samples, images, attempts and the backup's copy.
 
         Then everything that the app manages here is searched for what was known of them. Whoever
         is still listed after an error has still something stored; asking again goes on.
 
         Returns:
-            The name as it was stored, or None where nobody had it and no pictures were left.
+            The name as it was stored, or None where nobody had it and no images were left.
 
         Raises:
             StoreError: the store cannot be read, locked or written, or something is left.
@@ -203,7 +203,7 @@ class Gallery:
             removed = sum(samples.remove(folder) for folder in {self.folder(n) for n in names})
             if same:
                 self._write(self.path, encode(others, content.created), content.key)
-                self._seal_plain_pictures(others, content.key)
+                self._seal_plain_images(others, content.key)
             attempts.forget(self.path, names)
             self._remove_temporary()
             left = traces.find(self, names, gone)
@@ -315,7 +315,7 @@ class Gallery:
         *,
         add: bool = False,
     ) -> None:
-        """Write pictures, the version before and the store, in an order that loses none."""
+        """Write images, the version before and the store, in an order that loses none."""
         content = replace(content, key=self.key_for_saving(content))
         folder = self.folder(name)
         samples.stage(folder, samples_rgb, content.key, add=add)
@@ -325,9 +325,9 @@ class Gallery:
             samples.discard(folder)
             raise
         samples.commit(folder, add=add)
-        self._seal_plain_pictures(people, content.key)
+        self._seal_plain_images(people, content.key)
 
-    def _seal_plain_pictures(self, people: Sequence[Person], key: Key | None) -> None:
+    def _seal_plain_images(self, people: Sequence[Person], key: Key | None) -> None:
         if key:
             for person in people:
                 samples.seal_plain(self.folder(person.name), key)

@@ -2,7 +2,7 @@
 
 Everything that the app manages beside a store is read, and opened where it is sealed: the store,
 the version before it, what a killed save may have left, the count of attempts and the person's
-folder of pictures. Copies that somebody made elsewhere (`store backup`, `export`), a log of
+folder of images. Copies that somebody made elsewhere (`store backup`, `export`), a log of
 attempts, and what a disk keeps of files that were removed, are out of its reach.
 """
 

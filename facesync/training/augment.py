@@ -1,7 +1,7 @@
 """What training shows of a face: mirrored, turned, badly lit, blurred, far away, recompressed.
 
 A whole batch is varied at once, on the CPU or a GPU by the same code. All chance comes from
-outside, as one row of uniform numbers per picture, so that a picture is varied alike whatever
+outside, as one row of uniform numbers per image, so that an image is varied alike whatever
 stands beside it in the batch and however many processes load it.
 """
 
@@ -18,7 +18,7 @@ PRESETS = ("none", "basic", "strong")
 GREY = 127
 """What is left empty is filled with the middle of the range, not with black."""
 
-# How often (chance, 0 to 1) and how much. Less than half of the pictures are neither blurred, nor
+# How often (chance, 0 to 1) and how much. Less than half of the images are neither blurred, nor
 # coarse, nor recompressed nor covered: faces in use are mostly good ones too.
 MIRROR_CHANCE = 0.5  # a face and its mirror image are one person
 PLACE_CHANCE = 0.8
@@ -45,7 +45,7 @@ JPEG_CHANCE = 0.4
 JPEG_QUALITY = (30, 95)  # messengers and cheap webcams to cameras
 
 CHUNK = 64
-"""Pictures worked on at a time, to keep what lies between small: about 0.2 GB at 160 pixels."""
+"""Images worked on at a time, to keep what lies between small: about 0.2 GB at 160 pixels."""
 
 DRAWN = (
     *("mirror", "place", "turn", "zoom", "stretch", "shift_x", "shift_y"),
@@ -57,7 +57,7 @@ DRAWN = (
 """What each number of a row decides. Those named like a chance above are compared with it."""
 
 DRAWS = len(DRAWN)
-"""How many uniform numbers one picture takes."""
+"""How many uniform numbers one image takes."""
 
 _Drawn = dict[str, torch.Tensor]  # by the names of DRAWN, each (N,)
 
@@ -86,19 +86,19 @@ _CHROMA = (
 
 
 def draws(*entropy: int) -> np.ndarray:
-    """Draw one picture's numbers, float32 (DRAWS,) in [0, 1), from whole numbers alone.
+    """Draw one image's numbers, float32 (DRAWS,) in [0, 1), from whole numbers alone.
 
     Args:
-        entropy: such as the seed, the epoch and the picture's index; none below 0.
+        entropy: such as the seed, the epoch and the image's index; none below 0.
     """
     return np.random.default_rng(entropy).random(DRAWS, dtype=np.float32)
 
 
 class Augmentation:
-    """A preset: `none`, `basic` (mirror every second picture) or `strong` (all of the above).
+    """A preset: `none`, `basic` (mirror every second image) or `strong` (all of the above).
 
     Raises:
-        ValueError: there is no such preset, or not one row of draws for each picture.
+        ValueError: there is no such preset, or not one row of draws for each image.
     """
 
     def __init__(self, preset: str) -> None:
@@ -108,7 +108,7 @@ class Augmentation:
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """Vary pictures.
+        """Vary images.
 
         Args:
             images: uint8 RGB, (N, 3, S, S); not written to.
@@ -118,7 +118,7 @@ class Augmentation:
             uint8 RGB, (N, 3, S, S), on the same device.
         """
         if draws.shape != (len(images), DRAWS):
-            raise ValueError(f"{len(images)} pictures want {DRAWS} draws each: {draws.shape}")
+            raise ValueError(f"{len(images)} images want {DRAWS} draws each: {draws.shape}")
         if self.preset == "none":
             return images
         if self.preset == "basic":
@@ -152,7 +152,7 @@ def _placed(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
     shift_x, shift_y = (placed * 2 * SHIFT * _signed(drawn[f"shift_{axis}"]) for axis in "xy")
     mirror = torch.where(drawn["mirror"] < MIRROR_CHANCE, -1.0, 1.0)
 
-    # From a pixel of the result back to the picture, both from -1 to 1.
+    # From a pixel of the result back to the image, both from -1 to 1.
     side = images.shape[-1]
     at = (2 * torch.arange(side, device=images.device) + 1) / side - 1
     x, y = at * mirror[:, None, None], at[:, None]
@@ -188,7 +188,7 @@ def _covered(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
 
 
 def _lit(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
-    """Change brightness, contrast, saturation, hue and tint: one matrix and offset a picture."""
+    """Change brightness, contrast, saturation, hue and tint: one matrix and offset an image."""
     lit = drawn["light"] < LIGHT_CHANCE
     grey = drawn["grey"] < GREY_CHANCE
     brightness = torch.where(lit, _log_between(BRIGHTNESS, drawn["brightness"]), 1)
@@ -203,7 +203,7 @@ def _lit(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
     chroma = torch.stack([1 + none, none, none, none, cos, -sin, none, sin, cos], dim=1)
     gain = torch.stack([1 + tint, 1 + none, 1 - tint], dim=1) * (brightness * contrast)[:, None]
     matrix = gain[:, :, None] * (from_ycc @ chroma.view(-1, 3, 3) @ to_ycc)
-    # About mid-grey and not the picture's mean, so that a pixel depends on itself alone.
+    # About mid-grey and not the image's mean, so that a pixel depends on itself alone.
     offset = GREY * (1 - contrast)
     return (
         torch.baddbmm(offset[:, None, None], matrix, images.flatten(2))
@@ -215,7 +215,7 @@ def _lit(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
 def _softened(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
     """Blur, then shrink by area averaging and enlarge bilinearly.
 
-    All of it is linear and works on rows and columns separately, so for each picture one
+    All of it is linear and works on rows and columns separately, so for each image one
     S x S matrix acts on its columns and one on its rows; it is the unit matrix where nothing is
     to be done.
     """
@@ -244,7 +244,7 @@ def _softened(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
 
 
 def jpeg(images: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
-    """Do to pictures what saving them as JPEG and reading them again does.
+    """Do to images what saving them as JPEG and reading them again does.
 
     Baseline with the tables of ITU-T T.81's Annex K scaled as libjpeg scales them, chroma halved
     both ways (4:2:0) by averaging and enlarged again bilinearly.
@@ -320,11 +320,11 @@ def _signed(uniform: torch.Tensor) -> torch.Tensor:
     return 2 * uniform - 1
 
 
-def _each(per_picture: torch.Tensor) -> torch.Tensor:
-    """From (N,) to (N, 1, 1, 1), beside pictures."""
-    return per_picture[:, None, None, None]
+def _each(per_image: torch.Tensor) -> torch.Tensor:
+    """From (N,) to (N, 1, 1, 1), beside images."""
+    return per_image[:, None, None, None]
 
 
-def _row(per_picture: torch.Tensor) -> torch.Tensor:
+def _row(per_image: torch.Tensor) -> torch.Tensor:
     """From (N,) to (N, 1, 1), beside matrices."""
-    return per_picture[:, None, None]
+    return per_image[:, None, None]

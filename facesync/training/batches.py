@@ -1,4 +1,4 @@
-"""From a data set to batches: the split, the order, the seeds, the worker processes."""
+"""From a dataset to batches: the split, the order, the seeds, the worker processes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from facesync.data.datasets import FaceDataset, split_fingerprint, split_indices
 from facesync.devices import Ranks
-from facesync.errors import DataError, PictureError
+from facesync.errors import DataError, ImageError
 from facesync.faces.crops import CropSpec
 from facesync.training.augment import draws
 from facesync.training.settings import VALIDATION_FRACTION
 from facesync.training.transforms import sized
 
 Key = tuple[int, int]
-"""A picture of an epoch: its index in the data set, and the epoch."""
+"""An image of an epoch: its index in the dataset, and the epoch."""
 
 Sample = tuple[torch.Tensor, int, np.ndarray] | str
 
@@ -36,8 +36,8 @@ class Batch(NamedTuple):
     Attributes:
         images: uint8, (N, 3, S, S), RGB.
         labels: int64, (N,).
-        draws: float32, (N, DRAWS), the random numbers of each picture's augmentation.
-        undecodable: a line for each picture that could not be decoded and is not among `images`.
+        draws: float32, (N, DRAWS), the random numbers of each image's augmentation.
+        undecodable: a line for each image that could not be decoded and is not among `images`.
     """
 
     images: torch.Tensor
@@ -48,15 +48,15 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class SplitData:
-    """A data set and which of its pictures are trained on.
+    """A dataset and which of its images are trained on.
 
     Attributes:
-        faces: the data set.
-        labels: the class of each picture; of those held out, a number beyond all classes.
+        faces: the dataset.
+        labels: the class of each image; of those held out, a number beyond all classes.
         label_map: identity to class.
-        train: indices of the pictures that are trained on.
-        validation: indices of the pictures that are only measured.
-        holdout: indices of all pictures of the identities that are never trained on.
+        train: indices of the images that are trained on.
+        validation: indices of the images that are only measured.
+        holdout: indices of all images of the identities that are never trained on.
         seed: what the split was drawn with.
         holdout_share: of the identities.
     """
@@ -84,10 +84,10 @@ class SplitData:
 def load_split(
     data: Path, seed: int, min_images: int, max_images: int, holdout_identities: float = 0.0
 ) -> SplitData:
-    """Open a data set and split it 80/20 by its pictures' names and the seed.
+    """Open a dataset and split it 80/20 by its images' names and the seed.
 
     Args:
-        data: a folder of pictures, or a pack.
+        data: a folder of images, or a pack.
         seed: see `split_indices`.
         min_images: see `FaceDataset`.
         max_images: see `FaceDataset`.
@@ -99,7 +99,7 @@ def load_split(
     faces = FaceDataset(data, min_images=min_images, max_images=max_images)
     if len(faces.label_map) < 2:
         raise DataError(
-            f"{data} has one identity with at least {min_images} pictures, "
+            f"{data} has one identity with at least {min_images} images, "
             f"{faces.class_names[0]!r}; telling faces apart takes two or more (see --min-images)"
         )
     trained, aside = _set_aside(faces.class_names, seed, holdout_identities)
@@ -116,8 +116,8 @@ def load_split(
     )
     if len(train) < 2 or not validation:
         raise DataError(
-            f"{data} has {len(kept)} pictures, too few to train on some and measure on others; "
-            "add pictures"
+            f"{data} has {len(kept)} images, too few to train on some and measure on others; "
+            "add images"
         )
     return SplitData(
         faces=faces,
@@ -132,7 +132,7 @@ def load_split(
 
 
 def _set_aside(identities: list[str], seed: int, share: float) -> tuple[list[str], list[str]]:
-    """Draw the identities that are never trained on: each has a lot of its own, as pictures do."""
+    """Draw the identities that are never trained on: each has a lot of its own, as images do."""
     if share == 0:
         return identities, []
     count = max(2, round(share * len(identities)))
@@ -144,11 +144,11 @@ def _set_aside(identities: list[str], seed: int, share: float) -> tuple[list[str
     return [name for name in identities if name not in aside], sorted(aside)
 
 
-class Pictures(Dataset[Sample]):
-    """Pictures of the network's size, their classes and random numbers, by `Key`.
+class TrainingImages(Dataset[Sample]):
+    """Images of the network's size, their classes and random numbers, by `Key`.
 
-    In place of an undecodable picture stands a line about it. The random numbers come from the
-    seed, the epoch and the picture alone, so a run does not depend on the number of workers or
+    In place of an undecodable image stands a line about it. The random numbers come from the
+    seed, the epoch and the image alone, so a run does not depend on the number of workers or
     processes.
     """
 
@@ -160,7 +160,7 @@ class Pictures(Dataset[Sample]):
         index, epoch = key
         try:
             image_rgb = self.data.faces.image_rgb(index)
-        except PictureError as error:
+        except ImageError as error:
             return str(error)
         numbers = draws(self.data.seed, epoch, index)
         return sized(image_rgb, self.crop), self.data.labels[index], numbers
@@ -177,11 +177,11 @@ class EpochOrder(Sampler[list[Key]]):
     Set `epoch`, and `first` to leave out batches that are done, before each pass.
 
     Args:
-        indices: of the pictures.
+        indices: of the images.
         seed: of the order.
-        batch_size: pictures a batch, over all processes.
+        batch_size: images a batch, over all processes.
         shuffle: or leave them in their order.
-        groups: the identity of each picture in `indices`, to keep `group_size` pictures of one
+        groups: the identity of each image in `indices`, to keep `group_size` images of one
             together; None for no such order.
         group_size: see `groups`.
         ranks: the processes; each gets its part of every batch.
@@ -236,10 +236,10 @@ class EpochOrder(Sampler[list[Key]]):
         for index, identity in zip(self.indices, self.groups, strict=True):
             of_one[identity].append(index)
         parts = []
-        for pictures in of_one.values():
-            shuffled.shuffle(pictures)
+        for images in of_one.values():
+            shuffled.shuffle(images)
             step = self.group_size
-            parts += [pictures[start : start + step] for start in range(0, len(pictures), step)]
+            parts += [images[start : start + step] for start in range(0, len(images), step)]
         # Whole groups first, so that no rest shifts them over the edge of a batch.
         shuffled.shuffle(parts)
         parts.sort(key=lambda part: len(part) < self.group_size)
@@ -247,7 +247,7 @@ class EpochOrder(Sampler[list[Key]]):
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Make a batch of the pictures that could be decoded."""
+    """Make a batch of the images that could be decoded."""
     good = [sample for sample in samples if not isinstance(sample, str)]
     return Batch(
         # Colours last, as decoded: the layout that convolutions are fastest in.
@@ -270,9 +270,9 @@ def make_loader(
     workers: int,
     device: torch.device,
 ) -> DataLoader[Batch]:
-    """Make the loader of the pictures that an order says."""
+    """Make the loader of the images that an order says."""
     return DataLoader(
-        Pictures(data, crop),  # type: ignore[arg-type]
+        TrainingImages(data, crop),  # type: ignore[arg-type]
         batch_sampler=order,
         num_workers=workers,
         collate_fn=collate,

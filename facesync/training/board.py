@@ -51,7 +51,7 @@ class Board:
 
     def step(self, run: Run) -> None:
         """Write the mean loss of the epoch so far and the learning rate."""
-        if self._writer is not None and run.totals.pictures:
+        if self._writer is not None and run.totals.images:
             step = run.learner.step
             self._writer.add_scalar("step/loss", run.totals.loss, step)
             self._writer.add_scalar("step/lr", run.learner.optimizer.param_groups[-1]["lr"], step)

@@ -57,7 +57,7 @@ class Checkpoint:
         loss: what it was trained by.
         num_classes: outputs of the classifier.
         label_map: identity to class, or None where nobody kept it.
-        crop: what the pictures are.
+        crop: what the images are.
         split: see `SplitData.split`, or None in the older form.
         settings: of the run that wrote it; empty in the older form.
         history: the epochs that led to it; empty in the older form.

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 SETTINGS_NAME = "settings.json"
 SHOWN = 10
-"""How many undecodable pictures are named; the others are counted."""
+"""How many undecodable images are named; the others are counted."""
 
 
 @dataclass
@@ -51,9 +51,9 @@ class Run:
 
     Attributes:
         learner: what is trained.
-        order: of the training pictures.
+        order: of the training images.
         data: what it is trained and measured on.
-        crop: what the pictures are.
+        crop: what the images are.
         loss: what it is trained by.
         recipe: how.
         script: `train` or `continue`.
@@ -111,7 +111,7 @@ def fit(run: Run) -> bool:
         FaceSyncError: the loss is not finite, memory is full, or a file cannot be written.
     """
     log.info(
-        "%d identities; %d pictures to train on, %d to validate%s; %s, %d workers",
+        "%d identities; %d images to train on, %d to validate%s; %s, %d workers",
         len(run.data.label_map),
         len(run.data.train),
         len(run.data.validation),
@@ -232,7 +232,7 @@ def _renew_batchnorm(run: Run, training: DataLoader[Batch], check_stop: Callable
 
 
 def _measure(run: Run, title: str, check_stop: Callable[[], None]) -> tuple[Totals, float | None]:
-    """Measure the validation pictures and the strangers, if there are any."""
+    """Measure the validation images and the strangers, if there are any."""
     inputs = ToInput(run.crop, "none", run.device)
     # BatchNorm's averages are each process's own; the first one's are what is saved.
     for buffer in run.learner.judged.buffers():
@@ -276,7 +276,7 @@ def save_run(run: Run) -> None:
         "first_epoch": run.first_epoch,
         "epochs_done": run.epochs_done,
         "batch": run.batch,
-        "totals": asdict(run.totals),
+        "totals": run.totals.to_dict(),
         "best": run.best,
         "epochs_without": run.epochs_without,
         "from_scratch": run.from_scratch,
@@ -332,9 +332,9 @@ def _save_descriptions(run: Run) -> None:
         "device": str(run.device),
         "processes": run.ranks.size,
         "identities": len(run.data.label_map),
-        "training_pictures": len(run.data.train),
-        "validation_pictures": len(run.data.validation),
-        "held_out_pictures": len(run.data.holdout),
+        "training_images": len(run.data.train),
+        "validation_images": len(run.data.validation),
+        "held_out_images": len(run.data.holdout),
         "versions": versions(),
     }
     with replacing(run.output / SETTINGS_NAME) as file:
@@ -359,7 +359,7 @@ def _explain(error: Exception, run: Run) -> None:
         ) from error
     if str(error).startswith("DataLoader worker"):
         raise FaceSyncError(
-            f"a process that decodes pictures died ({str(error).splitlines()[0]}); "
+            f"a process that decodes images died ({str(error).splitlines()[0]}); "
             "run again with --workers 0"
         ) from error
 
@@ -382,13 +382,13 @@ def _less_memory(run: Run) -> str:
 
 
 def _report_undecodable(lines: list[str], reported: set[str], run: Run) -> None:
-    """Log each picture that could not be decoded once in a run."""
+    """Log each image that could not be decoded once in a run."""
     new = sorted(set(lines) - reported)
     reported.update(new)
     if new and run.ranks.first:
         more = f"; and {len(new) - SHOWN} more" if len(new) > SHOWN else ""
         log.warning(
-            "%d pictures could not be decoded and were left out: %s%s",
+            "%d images could not be decoded and were left out: %s%s",
             len(new),
             "; ".join(new[:SHOWN]),
             more,

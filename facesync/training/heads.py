@@ -3,7 +3,7 @@
 Softmax is the plain classifier. ArcFace (arXiv:1801.07698), CosFace (arXiv:1801.09414) and AdaFace
 (arXiv:2204.00964) compare directions and ask more of the right one than of the others. The triplet
 loss (arXiv:1503.03832, the hardest of the batch as in arXiv:1703.07737) knows no class weights;
-its head keeps each class's mean direction, so that it too can say who is on a picture.
+its head keeps each class's mean direction, so that it too can say who is on an image.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class CosFace(Head):
 
 
 class AdaFace(Head):
-    """The margin follows the length of the feature, which stands for the picture's quality.
+    """The margin follows the length of the feature, which stands for the image's quality.
 
     Lengths are compared with their running mean and deviation, over all processes.
     """
@@ -166,7 +166,7 @@ class AdaFace(Head):
 class Triplet(Head):
     """The furthest of the same class must be nearer than the nearest of any other.
 
-    Compared are the pictures of one batch in one process; `weight` is no parameter but each
+    Compared are the images of one batch in one process; `weight` is no parameter but each
     class's mean direction, a running average.
     """
 
@@ -178,7 +178,7 @@ class Triplet(Head):
     def forward(
         self, features: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Measure a batch; see `Head.forward`. A picture alone in its class has loss 0."""
+        """Measure a batch; see `Head.forward`. An image alone in its class has loss 0."""
         if not self.training:
             return super().forward(features, labels)
         with torch.autocast(features.device.type, enabled=False):
@@ -222,6 +222,6 @@ def new_head(loss: str, classes: int, features: int = FEATURES, **options: Any) 
 
 
 def _right(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Bool, of the logits' shape: True at each picture's own class."""
+    """Bool, of the logits' shape: True at each image's own class."""
     classes = torch.arange(logits.shape[1], device=logits.device)
     return classes[None, :] == labels[:, None]

@@ -33,7 +33,7 @@ class History:
     accuracies shares between 0 and 1, `val_tar` the TAR at a FAR of 1e-3 on identities never
     trained on, `lr` the head's rate at the end of an epoch, `seconds` its wall time,
     `images_per_second` the speed of training alone, `input_share` the share of its time spent
-    waiting for pictures, `skipped` the steps left out because their loss was not
+    waiting for images, `skipped` the steps left out because their loss was not
     finite. What nobody measured, or a history of an older form does not say, is None.
     """
 

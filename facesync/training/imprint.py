@@ -21,9 +21,9 @@ BATCH_SIZE = 32
 
 @torch.no_grad()
 def imprint(learner: Learner, data: SplitData, crop: CropSpec, workers: int) -> None:
-    """Set the head's weights to the mean direction of each identity's training pictures.
+    """Set the head's weights to the mean direction of each identity's training images.
 
-    Weights keep the mean length that the head gave them; an identity without a usable picture
+    Weights keep the mean length that the head gave them; an identity without a usable image
     keeps its own.
     """
     model, ranks = learner.model, learner.ranks

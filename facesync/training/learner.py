@@ -42,16 +42,16 @@ class LossError(FaceSyncError):
 
 @dataclass
 class Outcome:
-    """What a step measured, over all processes: sums over its pictures.
+    """What a step measured, over all processes: sums over its images.
 
     Attributes:
-        pictures: how many were used.
+        images: how many were used.
         loss: sum of their losses.
         right: how many were told right.
         skipped: whether the step was left out, because its loss was not finite.
     """
 
-    pictures: int = 0
+    images: int = 0
     loss: float = 0.0
     right: int = 0
     skipped: bool = False
@@ -128,7 +128,7 @@ class Learner:
     def learn(self, batches: Sequence[Batch]) -> Outcome:
         """Take one step of the optimizer on some batches, whose gradients are added up.
 
-        Batches in which a process has fewer than two pictures are left out: BatchNorm has nothing
+        Batches in which a process has fewer than two images are left out: BatchNorm has nothing
         to normalise in a batch of one.
 
         Raises:
@@ -140,7 +140,7 @@ class Learner:
         if not used:
             self.step += 1  # the schedule counts it in the epoch's steps
             return Outcome()
-        outcome = Outcome(pictures=sum(count for _, count in used))
+        outcome = Outcome(images=sum(count for _, count in used))
         network = self._ready()
         self._before = _copied(self._buffers, self._before)
         self.optimizer.zero_grad()
@@ -152,7 +152,7 @@ class Learner:
                 with self.autocast():
                     losses, logits = network(images, labels)
                 # DistributedDataParallel takes the mean over the processes, of parts that need not
-                # be of one size: the sum over all pictures, divided by their number.
+                # be of one size: the sum over all images, divided by their number.
                 total = losses.sum()
                 right = (logits.argmax(dim=1) == labels).sum()
                 sums = self.ranks.sum(torch.stack([total.detach(), right.to(total.dtype)]))
@@ -185,7 +185,7 @@ class Learner:
         return outcome
 
     def counts(self, batches: Sequence[Batch]) -> list[int]:
-        """Pictures of each batch over all processes, 0 where one process has fewer than two."""
+        """Images of each batch over all processes, 0 where one process has fewer than two."""
         own = [len(batch.labels) for batch in batches]
         values = torch.tensor([own, [count < 2 for count in own]], device=self.device)
         total, too_few = self.ranks.sum(values).tolist()
@@ -287,7 +287,7 @@ def largest_batch(
 ) -> int:
     """Find the largest batch, over all processes, whose steps fit into memory.
 
-    Tried on a copy of the model, with noise for pictures.
+    Tried on a copy of the model, with noise for images.
 
     Raises:
         FaceSyncError: not even a batch of two for each process fits.

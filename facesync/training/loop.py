@@ -1,4 +1,4 @@
-"""One pass through the pictures, to train or to measure."""
+"""One pass through the images, to train or to measure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 INPUT_BOUND = 0.1
-"""Where waiting for pictures takes more of the time than this, input is said to be the limit."""
+"""Where waiting for images takes more of the time than this, input is said to be the limit."""
 
 
 @dataclass
@@ -37,16 +37,16 @@ class Totals:
     """What a pass measured.
 
     Attributes:
-        pictures: how many went through the network.
+        images: how many went through the network.
         loss_sum: of their losses.
         right: how many were told right.
         seconds: wall time.
-        waited: of it, the time spent waiting for pictures.
+        waited: of it, the time spent waiting for images.
         skipped: steps left out because their loss was not finite.
-        undecodable: a line for each picture that could not be decoded.
+        undecodable: a line for each image that could not be decoded.
     """
 
-    pictures: int = 0
+    images: int = 0
     loss_sum: float = 0.0
     right: int = 0
     seconds: float = 0.0
@@ -57,26 +57,35 @@ class Totals:
     @property
     def loss(self) -> float:
         """Mean loss."""
-        return self.loss_sum / self.pictures
+        return self.loss_sum / self.images
 
     @property
     def accuracy(self) -> float:
         """Share that was told right, 0…1."""
-        return self.right / self.pictures
+        return self.right / self.images
 
     @property
     def images_per_second(self) -> float:
         """Speed of the pass."""
-        return self.pictures / self.seconds if self.seconds else 0.0
+        return self.images / self.seconds if self.seconds else 0.0
 
     @property
     def input_share(self) -> float:
-        """Share of the time that was spent waiting for pictures, 0…1."""
+        """Share of the time that was spent waiting for images, 0…1."""
         return self.waited / self.seconds if self.seconds else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values for a checkpoint."""
-        return asdict(self)
+        plain = asdict(self)
+        plain["pictures"] = plain.pop("images")  # what checkpoints have called them from the first
+        return plain
+
+    @staticmethod
+    def from_dict(plain: dict[str, Any]) -> Totals:
+        """Read what `to_dict` gave."""
+        values = {**plain, "images": plain["pictures"]}
+        del values["pictures"]
+        return Totals(**values)
 
 
 def renew_batchnorm(
@@ -90,7 +99,7 @@ def renew_batchnorm(
     """Measure BatchNorm's means and variances anew, for the weights as they are now.
 
     Training keeps running averages. They lag behind weights that started from random numbers and
-    still change fast, until a network that has learnt its pictures tells all of them alike in use
+    still change fast, until a network that has learnt its images tells all of them alike in use
     (Wu and Johnson, arXiv:2105.07576, who call the remedy precise BN). What `check_stop` raises
     between two batches ends it with the averages of those seen.
     """
@@ -128,7 +137,7 @@ def train_epoch(
     *,
     after_step: Callable[[int], None],
 ) -> None:
-    """Go through the pictures once and train.
+    """Go through the images once and train.
 
     Args:
         learner: what is trained.
@@ -140,7 +149,7 @@ def train_epoch(
 
     Raises:
         LossError: the loss was not finite, three times in a row or in the whole epoch.
-        DataError: not one picture could be used.
+        DataError: not one image could be used.
     """
     used = 0
     with bar(title, len(loader), quiet=not learner.ranks.first) as progress:
@@ -153,7 +162,7 @@ def train_epoch(
                 break
             outcome = learner.learn(step)
             used += len(step)
-            totals.pictures += outcome.pictures
+            totals.images += outcome.images
             totals.loss_sum += outcome.loss
             totals.right += outcome.right
             totals.skipped += outcome.skipped
@@ -161,17 +170,17 @@ def train_epoch(
             totals.seconds += time.perf_counter() - started
             totals.waited += ready - started
             progress.update(len(step))
-            if totals.pictures:
+            if totals.images:
                 progress.set_postfix_str(
                     f"loss {totals.loss:.4f}, accuracy {totals.accuracy:.4f}, {speed(totals)}",
                     refresh=False,
                 )
             after_step(used)
-    if not totals.pictures:
+    if not totals.images:
         if totals.skipped:
             raise LossError(f"the loss was not finite in all {totals.skipped} steps of an epoch")
         reasons = totals.undecodable[:3] or ["no process had two of a batch"]
-        raise DataError("not one picture could be used: " + "; ".join(reasons))
+        raise DataError("not one image could be used: " + "; ".join(reasons))
 
 
 def speed(totals: Totals) -> str:
@@ -197,7 +206,7 @@ def measure(
     Each process measures its part; all get the sum. `check_stop` is called before each batch.
 
     Raises:
-        DataError: not one picture could be used.
+        DataError: not one image could be used.
     """
     model = learner.judged.eval()
     totals = Totals()
@@ -214,11 +223,11 @@ def measure(
         sums += sums.new_tensor([len(labels), losses.double().sum().item(), right.item()])
     totals.seconds = time.perf_counter() - started
     # One process after the other adds up in the same order as one alone nearly would.
-    pictures, totals.loss_sum, right_sum = (sum(part) for part in zip(*learner.ranks.gather(
+    images, totals.loss_sum, right_sum = (sum(part) for part in zip(*learner.ranks.gather(
         sums.tolist()), strict=True))  # fmt: skip
-    totals.pictures, totals.right = round(pictures), round(right_sum)
-    if not totals.pictures:
-        raise DataError("not one picture could be used: " + "; ".join(totals.undecodable[:3]))
+    totals.images, totals.right = round(images), round(right_sum)
+    if not totals.images:
+        raise DataError("not one image could be used: " + "; ".join(totals.undecodable[:3]))
     return totals
 
 
@@ -232,9 +241,9 @@ def tar(
     check_stop: Callable[[], None],
     undecodable: list[str] | None = None,
 ) -> float:
-    """Measure TAR at FAR `TAR_FAR` over all pairs of the pictures, which show strangers.
+    """Measure TAR at FAR `TAR_FAR` over all pairs of the images, which show strangers.
 
-    `undecodable` gets a line for each picture that could not be decoded.
+    `undecodable` gets a line for each image that could not be decoded.
 
     Raises:
         DataError: there are no pairs of both kinds.
@@ -257,7 +266,7 @@ def tar(
         return 0.0
     pairs = all_pairs(np.concatenate(found), names) if found else None
     if pairs is None or not len(pairs.genuine) or not len(pairs.impostor):
-        raise DataError("the identities held out have no two pictures each that can be used")
+        raise DataError("the identities held out have no two images each that can be used")
     same = np.arange(len(pairs.genuine) + len(pairs.impostor)) < len(pairs.genuine)
     curve = roc(np.concatenate([pairs.genuine, pairs.impostor]), same)
     return float(np.interp(TAR_FAR, curve.far, curve.tar))

@@ -1,4 +1,4 @@
-"""What a training step needs of memory, and how many pictures fit in what there is."""
+"""What a training step needs of memory, and how many images fit in what there is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FREE_SHARE = 0.1
 HEADROOM = 3
 """How many times what autograd keeps a step is taken to need at its peak on the CPU.
 
-Measured on InceptionResnetV1, as growth of the process for a picture more: 1.6 times, and 2.2 with
+Measured on InceptionResnetV1, as growth of the process for an image more: 1.6 times, and 2.2 with
 activations computed again; what the allocator cannot use again comes on top.
 """
 
@@ -120,22 +120,22 @@ def _leaf_storages(loss: torch.Tensor) -> set[int]:
 def fitting_batch_size(
     step: Callable[[int], None], device: torch.device, *, most: int = 512
 ) -> int:
-    """Find the largest power of two of pictures whose training step fits in memory.
+    """Find the largest power of two of images whose training step fits in memory.
 
-    On a CUDA device steps are tried, each of twice as many pictures, until memory is full or less
+    On a CUDA device steps are tried, each of twice as many images, until memory is full or less
     than a tenth of the card is left free. Elsewhere nothing fails before the machine swaps: steps
-    of 2 and 4 pictures are measured, and three times what autograd keeps for a picture has to fit
+    of 2 and 4 images are measured, and three times what autograd keeps for an image has to fit
     into half of what is available then.
 
     Args:
-        step: trains with as many random pictures as it is told: forward, backward and optimizer,
+        step: trains with as many random images as it is told: forward, backward and optimizer,
             so that all that a step allocates is there. It changes weights, buffers and the
             optimizer's state; whoever calls puts them back.
         device: where `step` computes.
         most: the largest size to return, at least 2.
 
     Raises:
-        FaceSyncError: not even 2 pictures fit.
+        FaceSyncError: not even 2 images fit.
     """
     if device.type == "cuda":
         found = _largest(lambda size: _fits_card(step, size, device), most)
@@ -143,7 +143,7 @@ def fitting_batch_size(
         found = _largest_by_measure(step, most)
     if not found:
         raise FaceSyncError(
-            f"not even 2 pictures a step fit into the memory of {device}; close other programs "
+            f"not even 2 images a step fit into the memory of {device}; close other programs "
             "that use it, or run again with another --device"
         )
     return found

@@ -52,13 +52,13 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         "--min-images",
         type=cli.positive_int,
         metavar="N",
-        help="leave out identities with fewer pictures",
+        help="leave out identities with fewer images",
     )
     add(
         "--max-images",
         type=cli.positive_int,
         metavar="N",
-        help="take at most so many pictures of an identity",
+        help="take at most so many images of an identity",
     )
     add(
         "--holdout-identities",
@@ -70,7 +70,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--crop",
         choices=CROPS,
-        help="what the pictures are: faces aligned on five points, as CASIA-WebFace's, or upright "
+        help="what the images are: faces aligned on five points, as CASIA-WebFace's, or upright "
         "squares around the face; the app crops faces the same way",
     )
     add("--seed", type=_seed, metavar="N", help="of the split, the shuffling and the augmentation")
@@ -139,8 +139,8 @@ def add_continue_options(parser: argparse.ArgumentParser) -> None:
         help="folder for the model, the history and the plot (default: the model's folder)",
     )
     for name, what in (
-        ("--min-images", "leave out identities with fewer pictures"),
-        ("--max-images", "take at most so many pictures of an identity"),
+        ("--min-images", "leave out identities with fewer images"),
+        ("--max-images", "take at most so many images of an identity"),
     ):
         add(
             name,
@@ -199,13 +199,13 @@ def _add_training(group: Any) -> None:
         "--epochs",
         type=cli.positive_int,
         metavar="N",
-        help="times the training pictures are gone through",
+        help="times the training images are gone through",
     )
     add(
         "--batch-size",
         type=_batch_size,
         metavar="N|auto",
-        help="pictures a step, over all processes, at least 2; auto finds what fits",
+        help="images a step, over all processes, at least 2; auto finds what fits",
     )
     add(
         "--accumulate",
@@ -323,7 +323,7 @@ def _add_machine(group: Any) -> None:
         "--workers",
         type=_whole,
         metavar="N",
-        help="processes that decode pictures; 0 decodes in the main process",
+        help="processes that decode images; 0 decodes in the main process",
     )
     add(
         "--device",

@@ -19,7 +19,7 @@ def checkpoint_activations(network: nn.Module) -> None:
     Gradient checkpointing (Chen et al., arXiv:1604.06174). A block is each child of the network
     that has children of its own, and each element of a Sequential that has: for
     InceptionResnetV1 the stem's convolutions, the 21 residual blocks and the two reductions
-    between them, which then keep 10.7 MB a picture of 160 x 160 instead of 24. A training step
+    between them, which then keep 10.7 MB an image of 160 x 160 instead of 24. A training step
     gives the same loss, gradients and buffers as without, for one more forward pass of time;
     running averages of BatchNorm move once, and dropout draws once. Evaluation, and training
     without gradients, are as before.

@@ -74,7 +74,7 @@ def train(settings: TrainSettings) -> bool:
         group.wait()
         if not settings.data.exists():  # before 107 MB of weights are downloaded for nothing
             raise DataError(f"{settings.data}: no such folder or pack")
-        # The weights first: to look through a large data set takes long, to miss a file does not.
+        # The weights first: to look through a large dataset takes long, to miss a file does not.
         if under_way:
             state, source = under_way.state, str(under_way.path)
         else:
@@ -181,7 +181,7 @@ def _starting_weights(settings: TrainSettings, group: Ranks) -> tuple[dict[str, 
         else:
             log.warning(
                 "WARNING: --weights none: training FROM SCRATCH. Every layer starts from random "
-                "numbers; useful accuracy needs hundreds of thousands of pictures and many epochs."
+                "numbers; useful accuracy needs hundreds of thousands of images and many epochs."
             )
     return state, source
 
@@ -226,12 +226,12 @@ def _new_run(
     if loss["loss"] == "triplet" and order.batch_size % whole:
         raise UsageError(
             f"--loss triplet needs a --batch-size that is a multiple of {whole}: whole groups of "
-            f"{loss['pictures_per_identity']} pictures for each process"
+            f"{loss['pictures_per_identity']} images for each process"
         )
     learner = Learner(model, settings, inputs, device=device, ranks=group)
     if order.batch_size < 2 * group.size:
         raise UsageError(
-            f"--batch-size {order.batch_size} gives {group.size} processes fewer than two pictures "
+            f"--batch-size {order.batch_size} gives {group.size} processes fewer than two images "
             f"each; at least {2 * group.size}"
         )
     learner.schedule.steps_per_epoch = -(-order.batches // settings.accumulate)
@@ -310,7 +310,7 @@ def _go_on(run: Run, start: Checkpoint) -> None:
     try:
         run.first_epoch, run.epochs_done = int(saved["first_epoch"]), int(saved["epochs_done"])
         run.batch, run.best = int(saved["batch"]), saved["best"]
-        run.totals = Totals(**saved["totals"])
+        run.totals = Totals.from_dict(saved["totals"])
         run.epochs_without = int(saved["epochs_without"])
         run.from_scratch = bool(saved["from_scratch"])
     except (KeyError, TypeError, ValueError) as error:
@@ -387,7 +387,7 @@ def _as_before(start: Checkpoint, data: SplitData) -> SplitData:
     """Return the data with the checkpoint's classes, once it is sure to be the same data.
 
     Raises:
-        DataError: its identities, its pictures or its split are others.
+        DataError: its identities, its images or its split are others.
     """
     again = "give the data it was trained on, or train a new model with train_model.py"
     if len(data.label_map) != start.num_classes:
@@ -411,8 +411,8 @@ def _as_before(start: Checkpoint, data: SplitData) -> SplitData:
     now = data.split()
     if start.split is not None and start.split.get("fingerprint") != now["fingerprint"]:
         raise DataError(
-            f"{start.path} was trained on other pictures or another split "
-            f"({start.split.get('pictures')} pictures then, {now['pictures']} now), and would be "
+            f"{start.path} was trained on other images or another split "
+            f"({start.split.get('pictures')} images then, {now['pictures']} now), and would be "
             f"measured on what it was trained on; {again}"
         )
     turned = {label: start.label_map[name] for name, label in data.label_map.items()}

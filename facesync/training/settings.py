@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 VALIDATION_FRACTION = 0.2
-"""Share of the pictures that is kept for validation."""
+"""Share of the images that is kept for validation."""
 
 CROPS = ("five_points", "square")
-"""What the pictures of a data set can be: see `facesync.faces.crops.CropSpec.kind`."""
+"""What the images of a dataset can be: see `facesync.faces.crops.CropSpec.kind`."""
 
 MARGINS = {"softmax": 0.0, "arcface": 0.5, "cosface": 0.35, "adaface": 0.4, "triplet": 0.2}
 """Each loss and its paper's margin; see `facesync.training.heads`."""
@@ -42,8 +42,8 @@ class Recipe:
     """What both scripts can be told about the training itself.
 
     Attributes:
-        epochs: times the training pictures are gone through.
-        batch_size: pictures a step, over all processes, at least 2; None finds what fits.
+        epochs: times the training images are gone through.
+        batch_size: images a step, over all processes, at least 2; None finds what fits.
         accumulate: batches a step of the optimizer.
         lr: the head's highest learning rate.
         backbone_lr: the network's; None is `lr`.
@@ -70,7 +70,7 @@ class Recipe:
         compile: translate the network with torch.compile first.
         sync_batchnorm: BatchNorm over the batches of all processes together.
         checkpoint_activations: compute activations again instead of keeping them: less memory.
-        workers: processes that decode pictures; 0 decodes in the main process.
+        workers: processes that decode images; 0 decodes in the main process.
         device: `auto`, `cpu` or `cuda`.
         save_every: batches between two checkpoints within an epoch.
         keep: how many of these checkpoints are kept.
@@ -136,10 +136,10 @@ class TrainSettings(Recipe):
         holdout_identities: share of the identities that are never trained on, to measure how well
             strangers are told apart.
         seed: of the split, the shuffling, the augmentation and the new layers.
-        min_images: identities with fewer pictures are left out.
-        max_images: of an identity with more pictures, the first so many are taken.
+        min_images: identities with fewer images are left out.
+        max_images: of an identity with more images, the first so many are taken.
         weights: `vggface2`, `none`, or a file.
-        crop: what the pictures are, one of `CROPS`; saved with the model, served the same way.
+        crop: what the images are, one of `CROPS`; saved with the model, served the same way.
         offline: open no socket.
         overwrite: replace the model in `output`.
     """

@@ -1,4 +1,4 @@
-"""BatchNorm over the pictures of all processes that train together."""
+"""BatchNorm over the images of all processes that train together."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def with_synchronised_batchnorm(network: nn.Module) -> nn.Module:
-    """Let every BatchNorm of a network normalise with all processes' pictures of a step.
+    """Let every BatchNorm of a network normalise with all processes' images of a step.
 
-    With few pictures in each process their own means and variances are too noisy (Peng et al.,
+    With few images in each process their own means and variances are too noisy (Peng et al.,
     arXiv:1711.07240). On CUDA this is torch's SyncBatchNorm, which knows no CPU; elsewhere
     `GlobalBatchNorm`. Move the network to its device before. In training every process has to
     make the same number of forward and backward passes, or the others wait for it.
@@ -38,9 +38,9 @@ def with_synchronised_batchnorm(network: nn.Module) -> nn.Module:
 class GlobalBatchNorm(_BatchNorm):
     """BatchNorm of inputs (N, C) or (N, C, …) over the batch of all processes together.
 
-    Processes may hold different numbers of pictures, or none. Running averages are those of
+    Processes may hold different numbers of images, or none. Running averages are those of
     BatchNorm over the whole batch and so the same in all processes. Gradients of its weights are
-    of a process's own pictures, to be summed over the processes as other gradients are. In
+    of a process's own images, to be summed over the processes as other gradients are. In
     evaluation, without processes or with one it is BatchNorm.
 
     Raises:

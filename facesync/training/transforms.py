@@ -1,4 +1,4 @@
-"""From a picture of a data set to the network's input, with what augments it on the way.
+"""From an image of a dataset to the network's input, with what augments it on the way.
 
 A worker process decodes and resizes as serving does; the rest happens to the whole batch on the
 device. Without augmentation the result is what `CropSpec.array` gives, bit for bit.
@@ -14,15 +14,15 @@ from facesync.training.augment import Augmentation
 
 
 def sized(image_rgb: np.ndarray, crop: CropSpec) -> torch.Tensor:
-    """Turn a picture, uint8 RGB (height, width, 3), into uint8 (S, S, 3)."""
+    """Turn an image, uint8 RGB (height, width, 3), into uint8 (S, S, 3)."""
     return torch.from_numpy(np.require(resize(image_rgb, crop.input_size), requirements="W"))
 
 
 class ToInput:
-    """Pictures as they come from the loader to the network's input.
+    """Images as they come from the loader to the network's input.
 
     Args:
-        crop: what the pictures are.
+        crop: what the images are.
         preset: of `facesync.training.augment`.
         device: where the network is.
     """
@@ -36,7 +36,7 @@ class ToInput:
 
         Args:
             images: uint8 (N, 3, S, S), RGB.
-            draws: float32 (N, DRAWS), the random numbers of each picture.
+            draws: float32 (N, DRAWS), the random numbers of each image.
 
         Returns:
             float32 (N, 3, S, S) on the device, in the layout that convolutions are fastest in.

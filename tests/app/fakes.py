@@ -1,6 +1,6 @@
-"""Stand-ins for models and cameras: what is in a picture is written in its colour.
+"""Stand-ins for models and cameras: what is in an image is written in its colour.
 
-Red says how many faces there are, green whose the first one is, blue tells pictures apart.
+Red says how many faces there are, green whose the first one is, blue tells images apart.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from facesync.faces.quality import Pose, Quality
 STEP = 40  # between the values that a colour can have
 
 
-def picture(faces: int = 1, who: int = 1, variant: int = 0) -> np.ndarray:
+def image(faces: int = 1, who: int = 1, variant: int = 0) -> np.ndarray:
     """Image_rgb, (120, 160, 3), that shows so many faces to a `FakeRecognizer`."""
     return np.full((120, 160, 3), (faces * STEP, who * STEP, variant), dtype=np.uint8)
 
 
 def embedding(who: int, variant: int = 0) -> np.ndarray:
-    """Nearly the same for all pictures of one person, nearly orthogonal between people."""
+    """Nearly the same for all images of one person, nearly orthogonal between people."""
     vector = np.zeros(512)
     vector[who] = 1.0
     vector[100 + variant] = 0.3
@@ -33,7 +33,7 @@ def embedding(who: int, variant: int = 0) -> np.ndarray:
 
 
 class FakeRecognizer:
-    """Reads off a picture what the real one would have to find."""
+    """Reads off an image what the real one would have to find."""
 
     def __init__(self, settings: object = None, fingerprint: str = "model-a") -> None:
         given = getattr(settings, "threshold", None)
@@ -73,7 +73,7 @@ class FakeRecognizer:
         return self.find(image_rgb)[: len(faces)]
 
     def embed(self, image_rgb: np.ndarray, faces: list[Face]) -> np.ndarray:
-        """All faces are those of the person whom the picture shows."""
+        """All faces are those of the person whom the image shows."""
         _, green, blue = (int(value) for value in image_rgb[60, 80])
         return np.stack([embedding(round(green / STEP), blue) for _ in faces])
 
@@ -98,30 +98,30 @@ def face(index: int = 0) -> Face:
 
 
 class FakeCamera(Camera):
-    """Gives frames of RGB pictures at 10 a second, without waiting; then ends, fails or hangs.
+    """Gives frames of RGB images at 10 a second, without waiting; then ends, fails or hangs.
 
     Args:
-        pictures_rgb: the frames.
+        images_rgb: the frames.
         live: see `Camera`; the frames then come with a short pause.
         then: `end`, `hang`, or an error that is raised.
     """
 
     def __init__(
         self,
-        pictures_rgb: Iterable[np.ndarray],
+        images_rgb: Iterable[np.ndarray],
         *,
         live: bool = False,
         then: str | Exception = "end",
     ) -> None:
-        self._pictures = iter(pictures_rgb)
+        self._images = iter(images_rgb)
         self.live = live
         self._then = then
         self._number = 0
         self.closed = threading.Event()
 
     def read(self) -> Frame | None:
-        picture_rgb = next(self._pictures, None)
-        if picture_rgb is None:
+        image_rgb = next(self._images, None)
+        if image_rgb is None:
             if isinstance(self._then, Exception):
                 raise self._then
             if self._then == "hang":
@@ -129,7 +129,7 @@ class FakeCamera(Camera):
             return None
         if self.live:
             time.sleep(0.01)
-        frame = Frame(self._number, self._number / 10, picture_rgb[:, :, ::-1].copy())
+        frame = Frame(self._number, self._number / 10, image_rgb[:, :, ::-1].copy())
         self._number += 1
         return frame
 

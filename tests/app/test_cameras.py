@@ -8,7 +8,7 @@ import pytest
 
 from facesync.app import cameras
 from facesync.app.cameras import open_camera
-from facesync.errors import CameraError, PictureError
+from facesync.errors import CameraError, ImageError
 from facesync.images import save_jpeg
 
 RED = np.full((60, 80, 3), (250, 10, 10), dtype=np.uint8)
@@ -21,9 +21,9 @@ def grey(level: int) -> np.ndarray:
 @pytest.fixture
 def folder(tmp_path):
     for number, level in enumerate((10, 90, 200)):
-        save_jpeg(grey(level), tmp_path / "pictures" / f"{number}.jpg")
-    (tmp_path / "pictures" / "notes.txt").write_text("no picture")
-    return tmp_path / "pictures"
+        save_jpeg(grey(level), tmp_path / "images" / f"{number}.jpg")
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    return tmp_path / "images"
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def video(tmp_path):
     return path
 
 
-def test_a_picture_is_one_frame_in_bgr(tmp_path):
+def test_a_image_is_one_frame_in_bgr(tmp_path):
     save_jpeg(RED, tmp_path / "red.JPG")
     with open_camera(str(tmp_path / "red.JPG")) as camera:
         frame = camera.read()
@@ -49,13 +49,13 @@ def test_a_picture_is_one_frame_in_bgr(tmp_path):
     assert camera.stills and not camera.mirrored
 
 
-def test_a_folder_is_each_picture_once(folder):
+def test_a_folder_is_each_image_once(folder):
     with open_camera(str(folder)) as camera:
         levels = [int(frame.frame_bgr[0, 0, 0]) for frame in iter(camera.read, None)]
     assert levels == pytest.approx([10, 90, 200], abs=3)
 
 
-def test_a_slideshow_goes_round_a_second_a_picture(folder):
+def test_a_slideshow_goes_round_a_second_a_image(folder):
     with open_camera(str(folder), slideshow=True) as camera:
         frames = [camera.read() for _ in range(45)]
     levels = [int(frame.frame_bgr[0, 0, 0]) for frame in frames]
@@ -64,7 +64,7 @@ def test_a_slideshow_goes_round_a_second_a_picture(folder):
     assert [frame.number for frame in frames] == list(range(45))
 
 
-def test_one_picture_stands_in_for_a_camera(tmp_path):
+def test_one_image_stands_in_for_a_camera(tmp_path):
     save_jpeg(RED, tmp_path / "red.jpg")
     with open_camera(str(tmp_path / "red.jpg"), slideshow=True) as camera:
         frames = [camera.read() for _ in range(30)]
@@ -72,7 +72,7 @@ def test_one_picture_stands_in_for_a_camera(tmp_path):
 
 
 @pytest.mark.parametrize("slideshow", [False, True])
-def test_unreadable_pictures_of_a_folder_are_left_out(folder, slideshow, caplog):
+def test_unreadable_images_of_a_folder_are_left_out(folder, slideshow, caplog):
     (folder / "1.jpg").write_bytes(b"")
     with open_camera(str(folder), slideshow=slideshow) as camera:
         frames = [camera.read() for _ in range(21 if slideshow else 2)]
@@ -82,10 +82,10 @@ def test_unreadable_pictures_of_a_folder_are_left_out(folder, slideshow, caplog)
 
 
 @pytest.mark.parametrize("slideshow", [False, True])
-def test_a_folder_without_one_readable_picture(folder, slideshow):
+def test_a_folder_without_one_readable_image(folder, slideshow):
     for path in folder.glob("*.jpg"):
         path.write_bytes(b"")
-    with open_camera(str(folder), slideshow=slideshow) as camera, pytest.raises(PictureError):
+    with open_camera(str(folder), slideshow=slideshow) as camera, pytest.raises(ImageError):
         camera.read()
 
 
@@ -101,9 +101,9 @@ def test_a_video_has_its_own_time(video):
     ("source", "line"),
     [
         ("nothing.mp4", "there is no .*nothing.mp4; --camera takes a number"),
-        ("empty_folder", "holds no pictures"),
-        ("text.mp4", "no video or picture that can be decoded"),
-        ("empty.mp4", "no video or picture that can be decoded"),
+        ("empty_folder", "holds no images"),
+        ("text.mp4", "no video or image that can be decoded"),
+        ("empty.mp4", "no video or image that can be decoded"),
     ],
 )
 def test_what_is_no_camera_is_one_line(tmp_path, source, line, capfd):

@@ -11,13 +11,13 @@ import faceid_app
 from facesync.app import camera_hints, commands, doctor
 from facesync.app.settings import AppSettings
 from facesync.images import save_jpeg
-from tests.app.fakes import FakeRecognizer, picture
+from tests.app.fakes import FakeRecognizer, image
 from tests.gallery.conftest import person
 
 
 @pytest.fixture
 def settings(tmp_path) -> AppSettings:
-    save_jpeg(picture(), tmp_path / "camera.jpg")
+    save_jpeg(image(), tmp_path / "camera.jpg")
     return AppSettings(camera=str(tmp_path / "camera.jpg"))
 
 

@@ -33,7 +33,7 @@ def test_the_frame_itself_is_left_alone():
 
 
 def coloured(canvas_bgr: np.ndarray, tone: tuple[int, int, int]) -> np.ndarray:
-    """Columns of the picture in which a tone stands."""
+    """Columns of the image in which a tone stands."""
     return np.flatnonzero((canvas_bgr[:480] == tone[::-1]).all(axis=2).any(axis=0))
 
 
@@ -47,7 +47,7 @@ def test_the_box_stands_around_the_face_and_is_mirrored_with_it():
     assert columns.max() == pytest.approx(540, abs=2)
 
 
-def test_the_picture_is_mirrored_and_the_words_are_not():
+def test_the_image_is_mirrored_and_the_words_are_not():
     frame = black(640, 480)
     frame[:, :10] = 255
     plain, mirrored = (draw(frame, View("Words"), mirrored=m) for m in (False, True))

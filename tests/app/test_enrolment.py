@@ -14,9 +14,9 @@ from facesync.app.enrolment import Enrolment, TwoPeople
 from facesync.app.recognizer import Seen
 from facesync.app.registering import Doubt, Registration
 from facesync.app.sitting import POSE_SECONDS, Sitting
-from facesync.errors import PictureError, StoreError
+from facesync.errors import ImageError, StoreError
 from facesync.faces.quality import Pose
-from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, face, picture, quality
+from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, face, image, quality
 
 
 def seen(number: int, who: int = 1, faces: int = 1, same_frame: bool = False, **measured) -> Seen:
@@ -46,7 +46,7 @@ def enrolment() -> Enrolment:
         (seen(1, pose=Pose(70, 0, 0)), "turned too far: look towards the camera"),
     ],
 )
-def test_a_picture_that_is_no_sample_says_why(enrolment, shown, reason):
+def test_a_image_that_is_no_sample_says_why(enrolment, shown, reason):
     verdict = enrolment.offer(shown)
     assert (verdict.taken, verdict.reason) == (False, reason)
     assert len(enrolment) == 0
@@ -56,7 +56,7 @@ def test_five_copies_of_one_frame_are_one_sample(enrolment):
     taken = [enrolment.offer(seen(number, same_frame=True)).taken for number in range(5)]
     assert taken == [True, False, False, False, False]
     verdict = enrolment.offer(seen(9, same_frame=True))
-    assert verdict.reason == "the same picture as one taken before: move your head a little"
+    assert verdict.reason == "the same image as one taken before: move your head a little"
 
 
 def test_another_persons_photo_among_the_samples_is_dropped_and_taken_anew(enrolment):
@@ -127,14 +127,14 @@ def test_who_cannot_turn_the_head_is_not_stuck():
     assert now < 5 * (POSE_SECONDS + 1)
 
 
-# What may be stored. The pictures of `tests.app.fakes` are flat, so none is a copy of another.
+# What may be stored. The images of `tests.app.fakes` are flat, so none is a copy of another.
 
 
 @pytest.fixture
 def shot(tmp_path):
     def write(name: str, **shown: int):
         path = tmp_path / f"{name}.png"
-        Image.fromarray(picture(**shown)).save(path)
+        Image.fromarray(image(**shown)).save(path)
         return path
 
     return write
@@ -181,7 +181,7 @@ def test_samples_are_added_to_a_person(register, gallery, shot, capsys):
     (ada,) = gallery.people()
     assert (ada.name, ada.samples, len(ada.sample_embeddings)) == ("Ada", 3, 3)
     assert ada.changed is not None
-    assert len(gallery.pictures("Ada")) == 3
+    assert len(gallery.images("Ada")) == 3
     assert capsys.readouterr().out.splitlines()[-1] == "Ada has 1 sample more (3 in all)"
 
 
@@ -194,26 +194,26 @@ def test_a_stranger_is_not_added_to_a_person(register, gallery, shot):
     assert gallery.people()[0].samples == 1
 
 
-def test_pictures_of_two_people_are_refused(register, gallery, shot):
-    with pytest.raises(PictureError, match=r"two different people .*nothing is stored"):
+def test_images_of_two_people_are_refused(register, gallery, shot):
+    with pytest.raises(ImageError, match=r"two different people .*nothing is stored"):
         register("Ada", shot("ada"), shot("bob", who=2))
     four = [shot(f"{who}{v}", who=who, variant=v) for who in (1, 2) for v in (0, 1)]
-    with pytest.raises(PictureError, match="different people"):
+    with pytest.raises(ImageError, match="different people"):
         register("Ada", *four)
     assert gallery.people() == []
 
 
-def test_one_wrong_picture_of_several_is_left_out_by_name(register, gallery, shot, capsys):
+def test_one_wrong_image_of_several_is_left_out_by_name(register, gallery, shot, capsys):
     right = [shot(f"ada{v}", variant=v) for v in range(3)]
     register("Ada", right[0], shot("bob", who=2), *right[1:])
     out = capsys.readouterr().out
     assert "bob.png: another person than the others: left out" in out
     assert gallery.people()[0].samples == 3
-    assert len(gallery.pictures("Ada")) == 3
+    assert len(gallery.images("Ada")) == 3
 
 
 def test_a_second_face_that_enters_stops_the_samples(gallery, recognizer, capsys):
-    alone, two = picture(), picture(faces=2)
+    alone, two = image(), image(faces=2)
     camera = FakeCamera([alone] * 5 + [two] * 100)
     with pytest.raises(Exception, match="only 1 usable sample"):
         registering.register_camera(gallery, recognizer, Registration("Ada"), lambda: camera)
@@ -223,9 +223,7 @@ def test_a_second_face_that_enters_stops_the_samples(gallery, recognizer, capsys
 
 def test_a_stranger_who_takes_over_before_the_camera_is_refused(gallery):
     recognizer = FakeRecognizer()
-    frames = [picture(variant=i) for i in range(13)] + [
-        picture(who=2, variant=i) for i in range(99)
-    ]
+    frames = [image(variant=i) for i in range(13)] + [image(who=2, variant=i) for i in range(99)]
     camera = FakeCamera(frames)
     with pytest.raises(TwoPeople):
         registering.register_camera(gallery, recognizer, Registration("Ada"), lambda: camera)

@@ -12,18 +12,18 @@ from PIL import Image
 
 from facesync.app import flows, registering
 from facesync.app.registering import Doubt, Registration
-from facesync.errors import CameraError, PictureError, StoreError
+from facesync.errors import CameraError, ImageError, StoreError
 from facesync.gallery.store import Gallery, Person
-from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, picture
+from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
 
 
 @pytest.fixture
 def shot(tmp_path):
-    """Write a picture and return its path."""
+    """Write an image and return its path."""
 
     def write(name: str, **shown: int):
         path = tmp_path / f"{name}.png"
-        Image.fromarray(picture(**shown)).save(path)
+        Image.fromarray(image(**shown)).save(path)
         return path
 
     return write
@@ -40,7 +40,7 @@ def ada(gallery, recognizer, shot) -> Gallery:
     return gallery
 
 
-def test_register_says_what_came_of_each_picture(gallery, recognizer, shot, tmp_path, capsys):
+def test_register_says_what_came_of_each_image(gallery, recognizer, shot, tmp_path, capsys):
     paths = [shot("one"), shot("none", faces=0), tmp_path / "missing.jpg", shot("two", faces=2)]
     register(gallery, recognizer, "Ada", paths)
     lines = capsys.readouterr().out.splitlines()
@@ -51,12 +51,12 @@ def test_register_says_what_came_of_each_picture(gallery, recognizer, shot, tmp_
     assert lines[4] == "Ada is registered (2 samples)"
     (person,) = gallery.people()
     assert (person.samples, person.fingerprint) == (2, "model-a")
-    samples = gallery.pictures("Ada")
+    samples = gallery.images("Ada")
     assert [sample.shape for sample in samples] == [(80, 80, 3)] * 2  # twice the box of 40 pixels
 
 
-def test_register_without_one_usable_picture_stores_nothing(gallery, recognizer, shot, tmp_path):
-    with pytest.raises(PictureError, match="Ada is not registered"):
+def test_register_without_one_usable_image_stores_nothing(gallery, recognizer, shot, tmp_path):
+    with pytest.raises(ImageError, match="Ada is not registered"):
         register(gallery, recognizer, "Ada", [shot("none", faces=0), tmp_path / "missing.jpg"])
     assert gallery.people() == []
     assert not gallery.faces.exists()
@@ -81,14 +81,14 @@ def test_an_empty_name_is_refused(gallery, recognizer, name, shot):
         register(gallery, recognizer, name, [shot("x")])
 
 
-def register_video(gallery, recognizer, pictures_rgb, **kwargs) -> FakeCamera:
-    camera = FakeCamera(pictures_rgb, **kwargs)
+def register_video(gallery, recognizer, images_rgb, **kwargs) -> FakeCamera:
+    camera = FakeCamera(images_rgb, **kwargs)
     registering.register_camera(gallery, recognizer, Registration("Ada"), lambda: camera)
     return camera
 
 
 def test_a_video_gives_five_samples_half_a_second_apart(gallery, recognizer, capsys):
-    camera = register_video(gallery, recognizer, [picture(variant=i) for i in range(100)])
+    camera = register_video(gallery, recognizer, [image(variant=i) for i in range(100)])
     assert gallery.people()[0].samples == 5
     assert recognizer.looks == 5
     lines = capsys.readouterr().out.splitlines()
@@ -98,7 +98,7 @@ def test_a_video_gives_five_samples_half_a_second_apart(gallery, recognizer, cap
 
 
 def test_moments_with_no_or_several_faces_are_passed_over(gallery, recognizer, capsys):
-    moments = [picture(faces=0)] * 10 + [picture(faces=2)] * 10 + [picture()] * 40
+    moments = [image(faces=0)] * 10 + [image(faces=2)] * 10 + [image()] * 40
     register_video(gallery, recognizer, moments)
     assert gallery.people()[0].samples == 5
     out = capsys.readouterr().out
@@ -109,25 +109,25 @@ def test_moments_with_no_or_several_faces_are_passed_over(gallery, recognizer, c
 @pytest.mark.parametrize(("frames", "samples"), [(11, 3), (10, 2), (1, 1)])
 def test_a_short_video_is_enough_or_refused(gallery, recognizer, frames, samples):
     if samples >= 3:
-        register_video(gallery, recognizer, [picture()] * frames)
+        register_video(gallery, recognizer, [image()] * frames)
         assert gallery.people()[0].samples == samples
     else:
         with pytest.raises(CameraError, match=rf"only {samples} usable sample.*\(3 needed\)"):
-            register_video(gallery, recognizer, [picture()] * frames)
+            register_video(gallery, recognizer, [image()] * frames)
         assert gallery.people() == []
 
 
 def test_a_live_camera_without_a_face_is_given_up(gallery, recognizer, monkeypatch):
     monkeypatch.setattr(registering, "_LIVE_PATIENCE_SECONDS", 0.5)
     with pytest.raises(CameraError, match="only 0 usable samples"):
-        register_video(gallery, recognizer, repeat(picture(faces=0)), live=True)
+        register_video(gallery, recognizer, repeat(image(faces=0)), live=True)
 
 
 def verify(gallery, recognizer, path, name=None):
     return flows.verify_image(recognizer, flows.candidates(gallery, recognizer, name), path, 0.05)
 
 
-def test_verify_a_picture(ada, recognizer, shot):
+def test_verify_a_image(ada, recognizer, shot):
     decision = verify(ada, recognizer, shot("again", variant=7))
     assert (decision.accepted, decision.name) == (True, "Ada")
     decision = verify(ada, recognizer, shot("other", who=2))
@@ -170,13 +170,13 @@ def test_templates_of_the_older_form_are_compared_with_a_notice(gallery, recogni
 @pytest.mark.parametrize(
     ("moments", "accepted", "looks"),
     [
-        ([picture()] * 20, True, 5),
-        ([picture(faces=0)] * 20 + [picture()] * 20, True, 15),
-        ([picture(who=2)] * 4 + [picture()] * 20, True, 5),
-        ([picture(who=2)] * 6 + [picture()] * 20, False, 5),
-        ([picture()] * 3, True, 2),
-        ([picture(who=2)] * 100, False, 5),
-        ([picture(faces=0)] * 10, False, 5),
+        ([image()] * 20, True, 5),
+        ([image(faces=0)] * 20 + [image()] * 20, True, 15),
+        ([image(who=2)] * 4 + [image()] * 20, True, 5),
+        ([image(who=2)] * 6 + [image()] * 20, False, 5),
+        ([image()] * 3, True, 2),
+        ([image(who=2)] * 100, False, 5),
+        ([image(faces=0)] * 10, False, 5),
     ],
 )
 def test_verify_before_a_camera(ada, moments, accepted, looks):

@@ -13,7 +13,7 @@ from facesync.app import live
 from facesync.app.cameras import DeviceError
 from facesync.app.live import Analysis, Capture, frames
 from facesync.errors import CameraError
-from tests.app.fakes import FakeCamera, FakeRecognizer, picture
+from tests.app.fakes import FakeCamera, FakeRecognizer, image
 
 
 def wait_for(condition, seconds: float = 20) -> None:
@@ -32,7 +32,7 @@ def threads() -> set[str]:
 
 
 def test_capture_keeps_the_newest_and_closes_the_camera():
-    camera = FakeCamera([picture(variant=i) for i in range(5)], live=True)
+    camera = FakeCamera([image(variant=i) for i in range(5)], live=True)
     with Capture(lambda: camera) as capture:
         wait_for(lambda: capture.ended)
         assert capture.newest.number == 4
@@ -43,7 +43,7 @@ def test_capture_keeps_the_newest_and_closes_the_camera():
 
 
 def test_a_recording_plays_at_its_own_speed():
-    camera = FakeCamera([picture()] * 4)
+    camera = FakeCamera([image()] * 4)
     start = time.monotonic()
     with Capture(lambda: camera) as capture:
         wait_for(lambda: capture.ended)
@@ -51,7 +51,7 @@ def test_a_recording_plays_at_its_own_speed():
 
 
 def test_leaving_stops_at_once_and_closes_the_camera():
-    camera = FakeCamera(repeat(picture()), live=True)
+    camera = FakeCamera(repeat(image()), live=True)
     with (
         Capture(lambda: camera) as capture,
         Analysis(capture, look_of(FakeRecognizer())) as analysis,
@@ -64,7 +64,7 @@ def test_leaving_stops_at_once_and_closes_the_camera():
 
 def test_analysis_takes_the_newest_frame():
     """While the first frame is looked at, many pass; the next look is at the last of them."""
-    camera = FakeCamera([picture(variant=i) for i in range(30)], live=True, then="hang")
+    camera = FakeCamera([image(variant=i) for i in range(30)], live=True, then="hang")
     go = threading.Event()
 
     class Slow(FakeRecognizer):
@@ -84,7 +84,7 @@ def test_analysis_takes_the_newest_frame():
 
 @pytest.mark.parametrize("error", [CameraError("unplugged"), RuntimeError("driver\nbroke")])
 def test_an_error_of_the_camera_reaches_the_caller_as_one_line(error):
-    camera = FakeCamera([picture()], live=True, then=error)
+    camera = FakeCamera([image()], live=True, then=error)
     with Capture(lambda: camera) as capture:
         wait_for(lambda: capture.error is not None)
         with pytest.raises(CameraError) as caught:
@@ -96,7 +96,7 @@ def test_an_error_of_the_camera_reaches_the_caller_as_one_line(error):
 def test_an_error_of_the_models_reaches_the_caller_as_one_line():
     recognizer = FakeRecognizer()
     recognizer.failure = RuntimeError("out of memory\nand more")
-    with Capture(lambda: FakeCamera([picture()], live=True)) as capture:
+    with Capture(lambda: FakeCamera([image()], live=True)) as capture:
         with Analysis(capture, look_of(recognizer)) as analysis:
             wait_for(lambda: analysis.error is not None)
             with pytest.raises(CameraError, match="looking for faces failed: RuntimeError: out"):
@@ -126,8 +126,8 @@ def quick(monkeypatch):
 
 def test_a_camera_that_goes_away_is_opened_again(quick):
     """Busy at first, then unplugged after two frames, then busy again, then back."""
-    unplugged = FakeCamera([picture()] * 2, live=True, then=DeviceError("unplugged"))
-    back = FakeCamera([picture()] * 3, live=True, then="hang")
+    unplugged = FakeCamera([image()] * 2, live=True, then=DeviceError("unplugged"))
+    back = FakeCamera([image()] * 3, live=True, then="hang")
     opening = Opening(DeviceError("busy"), unplugged, DeviceError("busy"), back)
     seen = set()
     with Capture(opening) as capture:
@@ -148,8 +148,8 @@ def test_a_camera_that_goes_away_is_opened_again(quick):
 
 
 def test_a_camera_that_hangs_is_said_and_opened_again(quick):
-    hangs = FakeCamera([picture()], live=True, then="hang")
-    again = FakeCamera(repeat(picture()), live=True)
+    hangs = FakeCamera([image()], live=True, then="hang")
+    again = FakeCamera(repeat(image()), live=True)
     with Capture(Opening(hangs, again)) as capture:
 
         def back() -> bool:
@@ -166,7 +166,7 @@ def test_a_camera_that_hangs_is_said_and_opened_again(quick):
 
 
 def test_a_recording_that_hangs_is_given_up(quick):
-    camera = FakeCamera([picture()], then="hang")
+    camera = FakeCamera([image()], then="hang")
     with Capture(lambda: camera) as capture:
         with pytest.raises(CameraError, match="no frames any more"):
             wait_for(lambda: capture.check())
@@ -183,13 +183,13 @@ def test_what_is_no_camera_is_not_tried_again():
 
 
 def test_frames_of_a_recording_are_all_there():
-    camera = FakeCamera([picture(variant=i) for i in range(5)])
+    camera = FakeCamera([image(variant=i) for i in range(5)])
     assert [frame.number for frame in frames(camera, lambda: camera)] == list(range(5))
     assert camera.closed.is_set()
 
 
 def test_frames_of_a_live_camera_are_the_newest():
-    camera = FakeCamera(repeat(picture()), live=True)
+    camera = FakeCamera(repeat(image()), live=True)
     with closing(frames(camera, lambda: camera)) as stream:
         first = next(stream).number
         time.sleep(0.3)
@@ -199,7 +199,7 @@ def test_frames_of_a_live_camera_are_the_newest():
 
 def test_frames_of_a_camera_that_stays_away_end_with_a_line(quick, monkeypatch):
     monkeypatch.setattr(live, "LOST_SECONDS", 0.3)
-    camera = FakeCamera([picture()], live=True, then=DeviceError("unplugged"))
+    camera = FakeCamera([image()], live=True, then=DeviceError("unplugged"))
 
     def gone():
         raise DeviceError("not there")

@@ -42,9 +42,9 @@ def test_more_people_need_a_higher_threshold_where_the_model_is_calibrated():
 
 
 @pytest.mark.parametrize(("level", "changed"), [(12, True), (90, False), (240, False)])
-def test_only_dark_pictures_are_lit_before_faces_are_looked_for(level, changed):
+def test_only_dark_images_are_lit_before_faces_are_looked_for(level, changed):
     random = np.random.default_rng(0)
-    picture = random.integers(level - 10, level + 10, (60, 80, 3)).astype(np.uint8)
+    image = random.integers(level - 10, level + 10, (60, 80, 3)).astype(np.uint8)
 
     class Detector:
         def detect(self, image_rgb):
@@ -53,6 +53,6 @@ def test_only_dark_pictures_are_lit_before_faces_are_looked_for(level, changed):
 
     made = recognizer()
     made._detector = Detector()
-    assert made.look(picture).image_rgb is picture
-    expected = equalize(picture) if changed else picture
+    assert made.look(image).image_rgb is image
+    expected = equalize(image) if changed else image
     np.testing.assert_array_equal(made._detector.seen, expected)

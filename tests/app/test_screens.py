@@ -11,11 +11,11 @@ from facesync.app.enrolment import Enrolment
 from facesync.app.live import Result
 from facesync.app.screens import RegisterScreen, VerifyScreen
 from facesync.gallery.store import Person, now
-from tests.app.fakes import FakeRecognizer, embedding, picture
+from tests.app.fakes import FakeRecognizer, embedding, image
 
 
 def result(number: int, faces: int = 1, who: int = 1) -> Result:
-    image_rgb = picture(faces, who, variant=number)
+    image_rgb = image(faces, who, variant=number)
     frame = Frame(number, number / 10, image_rgb[:, :, ::-1])
     return Result(frame, FakeRecognizer().look(image_rgb))
 

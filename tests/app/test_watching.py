@@ -17,7 +17,7 @@ from facesync.app.watching import LOOKS, REFRESH_SECONDS, Watcher
 from facesync.errors import FileError
 from facesync.faces.detection import Face
 from facesync.gallery.store import Person, now
-from tests.app.fakes import FakeCamera, embedding, picture
+from tests.app.fakes import FakeCamera, embedding, image
 
 BLACK = np.zeros((240, 640, 3), dtype=np.uint8)
 
@@ -176,7 +176,7 @@ def test_a_recording_of_another_kind_is_refused_and_leaves_nothing(tmp_path):
 
 
 def test_watching_a_video_without_a_window(scene, people, tmp_path, capsys):
-    camera = FakeCamera([picture()] * 30)
+    camera = FakeCamera([image()] * 30)
     scene.faces = [(10.0, 1)]
     record, events = tmp_path / "r.mp4", tmp_path / "e.jsonl"
     watch_camera(Watcher(scene, people, 0.05), lambda: camera, record, events)

@@ -16,7 +16,7 @@ from facesync.app.screens import RegisterScreen, VerifyScreen
 from facesync.app.window import run, why_no_window
 from facesync.errors import CameraError, StoreError
 from facesync.gallery.store import Person, now
-from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, picture
+from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
 
 
 class FakeWindow:
@@ -51,7 +51,7 @@ class FakeWindow:
 
 
 def endless() -> FakeCamera:
-    return FakeCamera((picture(variant=i % 5) for i in count()), live=True)
+    return FakeCamera((image(variant=i % 5) for i in count()), live=True)
 
 
 def look(frame):
@@ -106,7 +106,7 @@ def test_verifying_goes_on_until_q(capsys):
     ],
 )
 def test_a_camera_that_stops_is_said_on_screen_and_raised(then, line):
-    camera = FakeCamera([picture()] * 3, live=True, then=then)
+    camera = FakeCamera([image()] * 3, live=True, then=then)
     shown = FakeWindow(repeat(None, 10_000))
     with pytest.raises(CameraError, match=line):
         run(shown, lambda: camera, look, RegisterScreen("Ada", Enrolment(0.6), print))
@@ -122,7 +122,7 @@ def test_a_camera_that_is_away_is_said_and_tried_again_until_q(monkeypatch):
         window, "draw", lambda frame, view, **how: views.append(view) or np.zeros((1, 1, 3))
     )
     opened = []
-    hangs = FakeCamera([picture()], live=True, then="hang")
+    hangs = FakeCamera([image()], live=True, then="hang")
 
     def open_camera():
         opened.append(1)

@@ -16,7 +16,7 @@ PIECE = 1 << 16
 
 
 class KaggleServer:
-    """Serves `zip_bytes` as the data set `DATASET`; use it as a context manager."""
+    """Serves `zip_bytes` as the dataset `DATASET`; use it as a context manager."""
 
     def __init__(self, zip_bytes: bytes = b"") -> None:
         self.zip_bytes = zip_bytes

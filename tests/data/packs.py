@@ -12,17 +12,17 @@ from PIL import Image
 from facesync.data.recordio import join_header, write_record
 
 
-def picture(number: int, encoding: str = "JPEG") -> bytes:
-    """A small encoded picture (24 x 16), different for each number."""
+def image(number: int, encoding: str = "JPEG") -> bytes:
+    """A small encoded image (24 x 16), different for each number."""
     pixels = np.random.default_rng(number).integers(0, 256, (16, 24, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format=encoding)
     return buffer.getvalue()
 
 
-def pictures(identities: int, each: int) -> list[tuple[int, bytes]]:
-    """(identity, picture) as `write_pack` takes them."""
-    return [(who, picture(who * each + i)) for who in range(identities) for i in range(each)]
+def images(identities: int, each: int) -> list[tuple[int, bytes]]:
+    """(identity, image) as `write_pack` takes them."""
+    return [(who, image(who * each + i)) for who in range(identities) for i in range(each)]
 
 
 def write_records(path: Path, records: Iterable[bytes]) -> list[int]:
@@ -41,7 +41,7 @@ def write_index(rec: Path, rows: Iterable[tuple[int, int]]) -> None:
 
 
 def write_im2rec(path: Path, samples: list[tuple[tuple[float, ...], bytes]]) -> list[int]:
-    """Write a pack as plain im2rec does: no header record, key 0 is a picture, with index."""
+    """Write a pack as plain im2rec does: no header record, key 0 is an image, with index."""
     records = [join_header(labels, key, data) for key, (labels, data) in enumerate(samples)]
     offsets = write_records(path, records)
     write_index(path, enumerate(offsets))
@@ -60,9 +60,9 @@ def overwrite(path: Path, offset: int, data: bytes) -> None:
         file.write(data)
 
 
-def many_pictures(identities: int, each: int) -> Iterator[tuple[int, bytes]]:
-    """One picture over and over, told apart by its number in a JPEG comment."""
-    start, rest = picture(0)[:2], picture(0)[2:]
+def many_images(identities: int, each: int) -> Iterator[tuple[int, bytes]]:
+    """One image over and over, told apart by its number in a JPEG comment."""
+    start, rest = image(0)[:2], image(0)[2:]
     for number in range(identities * each):
         comment = b"\xff\xfe\x00\x0a" + number.to_bytes(8, "big")
         yield number // each, start + comment + rest

@@ -19,11 +19,11 @@ from facesync.data.recordio import write_pack
 from facesync.errors import DataError, FileError
 from tests.conftest import ROOT
 from tests.data.packs import (
+    image,
+    images,
     index_of,
-    many_pictures,
+    many_images,
     overwrite,
-    picture,
-    pictures,
     write_im2rec,
     write_index,
 )
@@ -50,13 +50,13 @@ def reasons_of(folder: Path) -> dict[int | None, str]:
 
 @pytest.fixture
 def rec(tmp_path) -> Path:
-    """3 identities with 4 pictures each: keys 1 to 12, bookkeeping 13 to 15."""
-    return write_pack(tmp_path / "pack", pictures(3, 4))
+    """3 identities with 4 images each: keys 1 to 12, bookkeeping 13 to 15."""
+    return write_pack(tmp_path / "pack", images(3, 4))
 
 
 @pytest.fixture
 def expected() -> dict[str, bytes]:
-    return {f"{who}/{key}.jpg": data for key, (who, data) in enumerate(pictures(3, 4), 1)}
+    return {f"{who}/{key}.jpg": data for key, (who, data) in enumerate(images(3, 4), 1)}
 
 
 def test_the_bytes_are_those_of_the_pack(rec, tmp_path, expected, run_script):
@@ -74,9 +74,9 @@ def test_the_bytes_are_those_of_the_pack(rec, tmp_path, expected, run_script):
     }
     assert report["source"] == str(rec) and report["written"] == 12
     assert "one header (key 0) and 3 that say which keys" in report["explanation"]
-    assert "12 pictures of 3 identities: 12 written" in done.stdout
+    assert "12 images of 3 identities: 12 written" in done.stdout
     assert "10,573" in done.stdout
-    assert "pictures/s" in done.stderr
+    assert "images/s" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,14 @@ def test_the_bytes_are_those_of_the_pack(rec, tmp_path, expected, run_script):
     [("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp"), ("BMP", "bmp"), ("GIF", "gif")],
 )
 def test_other_encodings_keep_their_suffix(tmp_path, encoding, suffix):
-    write_im2rec(tmp_path / "a.rec", [((5.0,), picture(1, encoding))])
+    write_im2rec(tmp_path / "a.rec", [((5.0,), image(1, encoding))])
     report = convert_pack(tmp_path / "a.rec", tmp_path / "out", workers=1, decode_check=True)
-    assert tree(tmp_path / "out") == {f"5/0.{suffix}": picture(1, encoding)}
+    assert tree(tmp_path / "out") == {f"5/0.{suffix}": image(1, encoding)}
     assert report.bookkeeping == 0 and "no bookkeeping" in report.explanation
 
 
 def test_a_shuffled_pack_with_several_workers(tmp_path):
-    samples = [((float(who),), data) for who, data in many_pictures(20, 60)]
+    samples = [((float(who),), data) for who, data in many_images(20, 60)]
     random.Random(3).shuffle(samples)
     write_im2rec(tmp_path / "a.rec", samples)
     report = convert_pack(tmp_path / "a.rec", tmp_path / "out", workers=3)
@@ -117,7 +117,7 @@ def test_running_again_writes_only_what_is_missing(rec, tmp_path, expected):
 def test_what_a_killed_run_left_is_removed(rec, tmp_path, expected):
     left = tmp_path / "out" / ".conversion.tmp"
     left.mkdir(parents=True)
-    (left / "4711").write_bytes(b"half a picture")
+    (left / "4711").write_bytes(b"half an image")
     convert_pack(rec, tmp_path / "out")
     assert tree(tmp_path / "out") == expected
     assert not left.exists()
@@ -143,16 +143,14 @@ def wait_for(condition) -> None:
 @pytest.fixture(scope="module")
 def large(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
     """A pack that takes a while, and what it holds."""
-    samples = list(many_pictures(400, 50))
+    samples = list(many_images(400, 50))
     rec = write_pack(tmp_path_factory.mktemp("large"), samples)
     return rec, {f"{who}/{key}.jpg": data for key, (who, data) in enumerate(samples, 1)}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 @pytest.mark.parametrize("whole_group", [True, False], ids=["all processes", "only the parent"])
-def test_kill_9_leaves_only_whole_pictures_and_running_again_completes(
-    large, tmp_path, whole_group
-):
+def test_kill_9_leaves_only_whole_images_and_running_again_completes(large, tmp_path, whole_group):
     rec, expected = large
     out = tmp_path / "out"
     script = start_script("--input", rec, "--output", out, "--workers", 2)
@@ -189,7 +187,7 @@ def test_ctrl_c_says_that_running_again_goes_on(large, tmp_path):
     assert written.items() <= expected.items()
 
 
-def test_corrupt_pictures_by_start_and_end(shared, tmp_path):
+def test_corrupt_images_by_start_and_end(shared, tmp_path):
     convert_pack(shared / "data" / "recordio" / "corrupt.rec", tmp_path)
     report = report_of(tmp_path)
     assert (report["images"], report["identities"], report["bookkeeping"]) == (10, 5, 6)
@@ -197,9 +195,9 @@ def test_corrupt_pictures_by_start_and_end(shared, tmp_path):
         (1, "end marker missing: truncated JPEG"): 5,
         (2, "end marker missing: truncated JPEG"): 5,
         (3, "empty"): 5,
-        (4, "start marker missing: not a picture of a known encoding"): 5,
+        (4, "start marker missing: not an image of a known encoding"): 5,
         (6, "end marker missing: truncated JPEG"): 5,
-        (7, "start marker missing: not a picture of a known encoding"): 5,
+        (7, "start marker missing: not an image of a known encoding"): 5,
     }
     keys = {int(Path(name).stem) for name in tree(tmp_path)}
     assert keys == {key for key in range(1, 41) if (key - 1) % 8 in (0, 5)}
@@ -214,12 +212,12 @@ def test_decoding_finds_the_early_end(shared, tmp_path):
 
 
 def test_decoding_finds_damage_between_sound_ends(tmp_path):
-    damaged = picture(1, "PNG")
+    damaged = image(1, "PNG")
     damaged = damaged[:60] + bytes(40) + damaged[100:]
-    write_im2rec(tmp_path / "a.rec", [((1.0,), damaged), ((1.0,), picture(2, "PNG"))])
+    write_im2rec(tmp_path / "a.rec", [((1.0,), damaged), ((1.0,), image(2, "PNG"))])
     assert convert_pack(tmp_path / "a.rec", tmp_path / "marks").images == 2
     assert convert_pack(tmp_path / "a.rec", tmp_path / "decoded", decode_check=True).images == 1
-    assert "damaged picture" in reasons_of(tmp_path / "decoded")[0]
+    assert "damaged image" in reasons_of(tmp_path / "decoded")[0]
 
 
 @pytest.mark.parametrize("name", ["train", "listlabel", "multipart", "unaligned", "png"])
@@ -284,9 +282,9 @@ def test_an_input_that_is_no_pack_is_one_line(tmp_path, run_script, make, said):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_pack_without_any_picture_is_an_error_with_a_report(tmp_path):
-    write_im2rec(tmp_path / "a.rec", [((1.0,), b"no picture")])
-    with pytest.raises(DataError, match=r"no picture in it could be read; see .*report\.json"):
+def test_a_pack_without_any_image_is_an_error_with_a_report(tmp_path):
+    write_im2rec(tmp_path / "a.rec", [((1.0,), b"no image")])
+    with pytest.raises(DataError, match=r"no image in it could be read; see .*report\.json"):
         convert_pack(tmp_path / "a.rec", tmp_path / "out")
     assert list(reasons_of(tmp_path / "out")) == [0]
 
@@ -319,7 +317,7 @@ def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path):
     """The limit on a file's size stands in for the disk's: a write that ends in the middle."""
     import resource
 
-    small, large_one = picture(1), picture(2) + bytes(60)
+    small, large_one = image(1), image(2) + bytes(60)
     assert len(small) < len(large_one)
     rec = write_pack(tmp_path / "pack", [(0, small), (1, large_one)])
     limit = len(large_one) - 10
@@ -372,7 +370,7 @@ def test_workers_that_are_started_anew(rec, tmp_path, expected):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
-    assert "12 pictures of 3 identities" in done.stdout
+    assert "12 images of 3 identities" in done.stdout
     assert tree(tmp_path / "out") == expected
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 from facesync.data.conversion import convert_pack
 from facesync.data.datasets import FaceDataset, natural_key, split_fingerprint, split_indices
 from facesync.data.recordio import write_pack
-from facesync.errors import DataError, PictureError
-from tests.data.packs import index_of, overwrite, picture, pictures, write_im2rec
+from facesync.errors import DataError, ImageError
+from tests.data.packs import image, images, index_of, overwrite, write_im2rec
 
 NAMES = [f"{who}/{key}" for who in range(50) for key in range(20)]
 
@@ -31,7 +31,7 @@ def test_order_is_natural_and_comes_before_the_cut(tmp_path):
     sizes = {"10": 3, "2": 4, "b": 3, "a10": 3, "a9": 3}
     fill(
         tmp_path,
-        {f"{who}/{key}.jpg": picture(key) for who, n in sizes.items() for key in range(8, 8 + n)},
+        {f"{who}/{key}.jpg": image(key) for who, n in sizes.items() for key in range(8, 8 + n)},
     )
     dataset = FaceDataset(tmp_path, min_images=1, max_images=2)
     assert dataset.class_names == ["2", "10", "a9", "a10", "b"]
@@ -42,7 +42,7 @@ def test_order_is_natural_and_comes_before_the_cut(tmp_path):
     assert len(dataset) == 10 and dataset.left_out == []
 
 
-def test_a_sample_is_the_picture_in_rgb_and_its_label(tmp_path):
+def test_a_sample_is_the_image_in_rgb_and_its_label(tmp_path):
     red = Image.new("RGB", (6, 4), "red")
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -58,16 +58,16 @@ def test_a_sample_is_the_picture_in_rgb_and_its_label(tmp_path):
         _ = dataset[2]
 
 
-def test_identities_with_too_few_readable_pictures_are_left_out(tmp_path):
-    fill(tmp_path, {f"few/{key}.jpg": picture(key) for key in range(4)} | {"few/9.jpg": b""})
-    fill(tmp_path, {f"enough/{key}.jpg": picture(key) for key in range(5)})
+def test_identities_with_too_few_readable_images_are_left_out(tmp_path):
+    fill(tmp_path, {f"few/{key}.jpg": image(key) for key in range(4)} | {"few/9.jpg": b""})
+    fill(tmp_path, {f"enough/{key}.jpg": image(key) for key in range(5)})
     dataset = FaceDataset(tmp_path)
     assert dataset.label_map == {"enough": 0}
     assert dataset.left_out == [("few/9", "empty")]
 
 
-def test_what_is_no_picture_is_not_looked_at(tmp_path):
-    good = {"a/1.jpg": picture(1), "a/2.PNG": picture(2, "PNG"), "a/3.webp": picture(3, "WEBP")}
+def test_what_is_no_image_is_not_looked_at(tmp_path):
+    good = {"a/1.jpg": image(1), "a/2.PNG": image(2, "PNG"), "a/3.webp": image(3, "WEBP")}
     other = dict.fromkeys(
         [".hidden/1.jpg", "a/.2.jpg", "a/.x.jpg.tmp", "a/notes.txt", "top.jpg", "b/deeper/1.jpg"],
         b"",
@@ -78,8 +78,8 @@ def test_what_is_no_picture_is_not_looked_at(tmp_path):
     assert all(sample.size == (24, 16) for sample, _ in (dataset[i] for i in range(3)))
 
 
-def test_unreadable_pictures_are_reported_in_one_line(tmp_path, caplog):
-    jpeg, png = picture(1), picture(1, "PNG")
+def test_unreadable_images_are_reported_in_one_line(tmp_path, caplog):
+    jpeg, png = image(1), image(1, "PNG")
     bad = {
         "a/2.jpg": b"",
         "a/3.jpg": jpeg[:-2],
@@ -94,29 +94,29 @@ def test_unreadable_pictures_are_reported_in_one_line(tmp_path, caplog):
     assert dict(dataset.left_out) == {
         "a/2": "empty",
         "a/3": "end marker missing: truncated JPEG",
-        "a/4": "start marker missing: not a picture of a known encoding",
+        "a/4": "start marker missing: not an image of a known encoding",
         "a/5": "end marker missing: truncated PNG",
-        "a/10": "start marker missing: not a picture of a known encoding",
+        "a/10": "start marker missing: not an image of a known encoding",
     }
     assert [name for name, _ in dataset.left_out] == ["a/2", "a/3", "a/4", "a/5", "a/10"]
     assert [(r.name, r.getMessage()) for r in caplog.records] == [
         (
             "facesync.data.datasets",
-            f"{tmp_path}: 5 pictures cannot be used and are left out (the first: a/2: empty)",
+            f"{tmp_path}: 5 images cannot be used and are left out (the first: a/2: empty)",
         )
     ]
 
 
 def test_two_files_of_one_name(tmp_path):
-    fill(tmp_path, {"a/1.jpg": picture(1), "a/1.png": picture(1, "PNG"), "a/2.jpg": picture(2)})
+    fill(tmp_path, {"a/1.jpg": image(1), "a/1.png": image(1, "PNG"), "a/2.jpg": image(2)})
     dataset = FaceDataset(tmp_path, min_images=1)
     assert dataset.names == ["a/1", "a/2"]
     assert dataset.left_out == [("a/1.png", "has the same name as 1.jpg")]
 
 
 @pytest.mark.parametrize("source", ["folder", "pack"])
-def test_a_picture_that_turns_out_damaged_names_itself(tmp_path, source):
-    damaged = picture(1, "PNG")
+def test_a_image_that_turns_out_damaged_names_itself(tmp_path, source):
+    damaged = image(1, "PNG")
     damaged = damaged[:60] + bytes(40) + damaged[100:]
     if source == "folder":
         data_dir, where = fill(tmp_path / "data", {"7/0.png": damaged}), "data/7/0.png"
@@ -124,20 +124,20 @@ def test_a_picture_that_turns_out_damaged_names_itself(tmp_path, source):
         write_im2rec(tmp_path / "a.rec", [((7.0,), damaged)])
         data_dir, where = tmp_path / "a.rec", "a.rec/7/0"
     dataset = FaceDataset(data_dir, min_images=1)
-    with pytest.raises(PictureError, match=rf"{where}: .*damaged"):
+    with pytest.raises(ImageError, match=rf"{where}: .*damaged"):
         _ = dataset[0]
 
 
 @pytest.mark.parametrize("source", ["folder", "pack"])
 def test_a_file_that_is_gone_later(tmp_path, source):
     if source == "folder":
-        dataset = FaceDataset(fill(tmp_path, {"7/0.jpg": picture(1)}), min_images=1)
+        dataset = FaceDataset(fill(tmp_path, {"7/0.jpg": image(1)}), min_images=1)
         (tmp_path / "7" / "0.jpg").unlink()
     else:
-        rec = write_pack(tmp_path, [(7, picture(1))])
+        rec = write_pack(tmp_path, [(7, image(1))])
         dataset = FaceDataset(rec, min_images=1)
         overwrite(rec, index_of(rec)[1], b"\0")
-    with pytest.raises(PictureError, match="7/"):
+    with pytest.raises(ImageError, match="7/"):
         _ = dataset[0]
 
 
@@ -145,14 +145,14 @@ def test_a_file_that_is_gone_later(tmp_path, source):
     ("files", "said"),
     [
         (None, "no such file or folder"),
-        ({}, "neither pictures in it"),
-        ({"1.jpg": b"pictures", "2.jpg": b"without folders"}, "neither pictures in it"),
-        ({"a/notes.txt": b""}, "neither pictures in it"),
-        ({"a/1.jpg": picture(1)}, "no identity with at least 5 readable pictures"),
+        ({}, "neither images in it"),
+        ({"1.jpg": b"pictures", "2.jpg": b"without folders"}, "neither images in it"),
+        ({"a/notes.txt": b""}, "neither images in it"),
+        ({"a/1.jpg": image(1)}, "no identity with at least 5 readable images"),
         ({"a/1.jpg": b"", "a/2.jpg": b""}, r"\(2 unreadable\)"),
         ({"a.rec": b""}, "the file is empty"),
     ],
-    ids=["missing", "empty", "flat", "no pictures", "too few", "all unreadable", "empty pack"],
+    ids=["missing", "empty", "flat", "no images", "too few", "all unreadable", "empty pack"],
 )
 def test_nothing_to_learn_from(tmp_path, files, said):
     if files is not None:
@@ -175,8 +175,8 @@ def assert_same(one: FaceDataset, other: FaceDataset) -> None:
 
 @pytest.mark.parametrize("layout", ["insightface", "im2rec", "no index", "one level down"])
 def test_a_pack_and_its_folder_are_the_same_data(tmp_path, layout):
-    samples = [(who * 5, data) for who, data in pictures(12, 7)]
-    samples += [(9, picture(i)) for i in range(900, 904)]  # too few
+    samples = [(who * 5, data) for who, data in images(12, 7)]
+    samples += [(9, image(i)) for i in range(900, 904)]  # too few
     source = tmp_path / "pack"
     if layout == "im2rec":
         random.Random(2).shuffle(samples)
@@ -209,7 +209,7 @@ def test_what_cannot_be_read_in_a_pack_is_left_out(shared, tmp_path):
     dataset = FaceDataset(shared / "data" / "recordio" / "corrupt.rec", min_images=1)
     assert len(dataset) == 10 and len(dataset.left_out) == 30
     assert dataset.left_out[0] == ("0/2", "end marker missing: truncated JPEG")
-    rec = write_pack(tmp_path, pictures(2, 3))
+    rec = write_pack(tmp_path, images(2, 3))
     overwrite(rec, index_of(rec)[2], b"\0")
     assert FaceDataset(rec, min_images=1).left_out == [("record 2", "no record starts here")]
 
@@ -220,7 +220,7 @@ def test_what_cannot_be_read_in_a_pack_is_left_out(shared, tmp_path):
 def test_workers_of_a_dataloader(tmp_path, source, start):
     from torch.utils.data import DataLoader, Subset
 
-    data_dir = write_pack(tmp_path / "pack", pictures(4, 6))
+    data_dir = write_pack(tmp_path / "pack", images(4, 6))
     if source == "folder":
         convert_pack(data_dir, tmp_path / "folder", workers=1)
         data_dir = tmp_path / "folder"
@@ -239,7 +239,7 @@ def test_workers_of_a_dataloader(tmp_path, source, start):
 
 
 def test_a_pickled_dataset_is_the_same(tmp_path):
-    dataset = FaceDataset(write_pack(tmp_path, pictures(2, 5)))
+    dataset = FaceDataset(write_pack(tmp_path, images(2, 5)))
     assert_same(pickle.loads(pickle.dumps(dataset)), dataset)
 
 
@@ -281,7 +281,7 @@ def test_the_split_depends_on_names_and_seed_not_on_their_order():
 
 
 @pytest.mark.parametrize("gone", range(0, 1000, 97))
-def test_a_picture_more_or_less_moves_at_most_one_other(gone):
+def test_a_image_more_or_less_moves_at_most_one_other(gone):
     before = validation_names(NAMES)
     after = validation_names(NAMES[:gone] + NAMES[gone + 1 :])
     assert len((before - {NAMES[gone]}) ^ after) <= 1

@@ -250,7 +250,7 @@ def test_a_refusal_of_the_storage_keeps_the_part(run, kaggle, output):
 
 def test_an_unknown_data_set_is_not_found(run, kaggle):
     result = run("--dataset", "someone/else")
-    assert result.code == 1 and "no data set someone/else" in result.error
+    assert result.code == 1 and "no dataset someone/else" in result.error
 
 
 def test_no_network(run, kaggle, monkeypatch):
@@ -366,11 +366,11 @@ def test_a_folder_that_cannot_be_written(run, kaggle, output):
 
 
 def test_a_data_set_of_another_kind_comes_too(run, kaggle, output):
-    kaggle.zip_bytes = zip_of({"a.csv": b"1,2", "pictures/b.jpg": b"jpeg"})
+    kaggle.zip_bytes = zip_of({"a.csv": b"1,2", "images/b.jpg": b"jpeg"})
     for args in ([], [], ["--verify-only"]):
         result = run(*args)
         assert result.code == 0 and "2 files; no RecordIO pack" in result.out
-    assert (output / "tiny-faces/pictures/b.jpg").read_bytes() == b"jpeg"
+    assert (output / "tiny-faces/images/b.jpg").read_bytes() == b"jpeg"
 
 
 def test_a_pack_that_is_broken_at_its_source_is_told_and_kept(run, kaggle, output, pack_files):

@@ -19,7 +19,7 @@ import pytest
 
 from facesync.data.pack import Pack
 from facesync.data.recordio import MAGIC, RecordFile, join_header, split_header, write_pack
-from tests.data.packs import pictures, write_im2rec, write_records
+from tests.data.packs import images, write_im2rec, write_records
 
 pytestmark = [
     pytest.mark.mxnet,
@@ -108,7 +108,7 @@ def test_raw_records_read_the_same(shared):
 
 
 def test_mxnet_reads_the_packs_that_we_write(tmp_path):
-    assert_mxnet_agrees(write_pack(tmp_path / "ours", pictures(3, 4)))
+    assert_mxnet_agrees(write_pack(tmp_path / "ours", images(3, 4)))
     write_im2rec(tmp_path / "a.rec", [((1.0, 0.5), data) for data in AWKWARD])
     assert_mxnet_agrees(tmp_path / "a.rec")
 

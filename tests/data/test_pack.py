@@ -14,10 +14,10 @@ from facesync.data.pack import Fault, Pack, Record, find_pack
 from facesync.data.recordio import RecordFile, join_header, write_pack
 from facesync.errors import DataError
 from tests.data.packs import (
+    image,
+    images,
     index_of,
     overwrite,
-    picture,
-    pictures,
     write_im2rec,
     write_index,
     write_records,
@@ -26,8 +26,8 @@ from tests.data.packs import (
 
 @pytest.fixture
 def rec(tmp_path) -> Path:
-    """3 identities with 4 pictures each: keys 1 to 12, bookkeeping 13 to 15."""
-    return write_pack(tmp_path / "pack", pictures(3, 4))
+    """3 identities with 4 images each: keys 1 to 12, bookkeeping 13 to 15."""
+    return write_pack(tmp_path / "pack", images(3, 4))
 
 
 def kinds(pack: Pack) -> Counter[str]:
@@ -40,16 +40,16 @@ def faults(pack: Pack) -> dict[int | None, str]:
     return {fault.key: fault.reason for fault in found}
 
 
-def read_pictures(pack: Pack) -> dict[int, tuple[str, bytes]]:
+def read_images(pack: Pack) -> dict[int, tuple[str, bytes]]:
     return {
         r.key: (r.identity, r.data)
         for r in pack.records()
-        if isinstance(r, Record) and r.kind == "picture"
+        if isinstance(r, Record) and r.kind == "image"
     }
 
 
 def expected(without: int | None = None) -> dict[int, tuple[str, bytes]]:
-    all_of_them = {key: (str(w), data) for key, (w, data) in enumerate(pictures(3, 4), 1)}
+    all_of_them = {key: (str(w), data) for key, (w, data) in enumerate(images(3, 4), 1)}
     return {key: value for key, value in all_of_them.items() if key != without}
 
 
@@ -69,8 +69,8 @@ def test_any_index_gives_the_same(rec, index):
     assert pack.keys() == list(range(16)) and len(pack) == 16
     assert pack.key_range == (13, 16)
     assert faults(pack) == {}
-    assert kinds(pack) == {"picture": 12, "bookkeeping": 3, "header": 1}
-    assert read_pictures(pack) == expected()
+    assert kinds(pack) == {"image": 12, "bookkeeping": 3, "header": 1}
+    assert read_images(pack) == expected()
     assert [pack.read(key).data for key in range(1, 13)] == [d for _, d in expected().values()]
 
 
@@ -83,27 +83,27 @@ def test_a_stretch_of_records(rec):
 
 def test_a_pickled_pack_reads_the_same(rec):
     again = pickle.loads(pickle.dumps(Pack(rec)))
-    assert read_pictures(again) == expected()
+    assert read_images(again) == expected()
 
 
-def test_pictures_with_two_labels_are_pictures(tmp_path):
-    samples = [((who, 0.5), data) for who, data in pictures(2, 3)]
+def test_images_with_two_labels_are_images(tmp_path):
+    samples = [((who, 0.5), data) for who, data in images(2, 3)]
     write_im2rec(tmp_path / "a.rec", samples)
     pack = Pack(tmp_path / "a.rec")
-    assert kinds(pack) == {"picture": 6}
+    assert kinds(pack) == {"image": 6}
     assert pack.read(5).identity == "1" and pack.read(5).labels == (1.0, 0.5)
 
 
 @pytest.mark.parametrize("index", [True, False], ids=["index", "no index"])
-def test_im2rec_has_no_header_and_key_0_is_a_picture(tmp_path, index):
-    samples = [((float(who),), data) for who, data in pictures(2, 3)]
+def test_im2rec_has_no_header_and_key_0_is_a_image(tmp_path, index):
+    samples = [((float(who),), data) for who, data in images(2, 3)]
     write_im2rec(tmp_path / "a.rec", samples)
     if not index:
         (tmp_path / "a.idx").unlink()
     pack = Pack(tmp_path / "a.rec")
     assert pack.key_range is None
-    assert kinds(pack) == {"picture": 6}
-    assert pack.read(0).data == picture(0)
+    assert kinds(pack) == {"image": 6}
+    assert pack.read(0).data == image(0)
 
 
 @pytest.mark.parametrize("own_ids", ["all the same", "too large", "none"])
@@ -112,22 +112,22 @@ def test_without_usable_ids_the_position_is_the_key(tmp_path, own_ids):
         records = [b"raw", b"", b"payload"]
     else:
         own_id = 0 if own_ids == "all the same" else (1 << 64) - 1
-        records = [join_header((1.0,), own_id, picture(i)) for i in range(3)]
+        records = [join_header((1.0,), own_id, image(i)) for i in range(3)]
     write_records(tmp_path / "a.rec", records)
     pack = Pack(tmp_path / "a.rec")
     assert pack.keys() == [0, 1, 2]
-    assert kinds(pack) == {"fault" if own_ids == "none" else "picture": 3}
+    assert kinds(pack) == {"fault" if own_ids == "none" else "image": 3}
 
 
-def test_an_empty_record_among_the_pictures_is_a_picture_without_content(tmp_path):
-    rec = write_pack(tmp_path, [(0, picture(0)), (0, b""), (1, picture(1))])
-    assert kinds(Pack(rec)) == {"picture": 3, "bookkeeping": 2, "header": 1}
+def test_an_empty_record_among_the_images_is_a_image_without_content(tmp_path):
+    rec = write_pack(tmp_path, [(0, image(0)), (0, b""), (1, image(1))])
+    assert kinds(Pack(rec)) == {"image": 3, "bookkeeping": 2, "header": 1}
 
 
-def test_a_header_that_is_wrong_loses_no_picture(rec):
+def test_a_header_that_is_wrong_loses_no_image(rec):
     content = join_header((3.0, 16.0), 0, b"")
     overwrite(rec, index_of(rec)[0] + 8, content)
-    assert read_pictures(Pack(rec)) == expected()
+    assert read_images(Pack(rec)) == expected()
 
 
 @pytest.mark.parametrize("labels", [(1.0, math.inf), (math.nan, 5.0), (0.0, 5.0), (9.0, 5.0)])
@@ -135,13 +135,13 @@ def test_a_header_that_makes_no_sense_is_none(rec, labels):
     overwrite(rec, index_of(rec)[0] + 8, join_header(labels, 0, b""))
     pack = Pack(rec)
     assert pack.key_range is None
-    assert read_pictures(pack) == expected()
+    assert read_images(pack) == expected()
     assert kinds(pack)["bookkeeping"] == 4
 
 
 @pytest.mark.parametrize("label", [0.5, math.nan, -math.inf])
 def test_a_label_that_is_no_identity(tmp_path, label):
-    write_im2rec(tmp_path / "a.rec", [((1.0,), picture(0)), ((label,), picture(1))])
+    write_im2rec(tmp_path / "a.rec", [((1.0,), image(0)), ((label,), image(1))])
     assert faults(Pack(tmp_path / "a.rec")) == {1: f"label {label} is not a whole number"}
 
 
@@ -161,7 +161,7 @@ def test_an_index_row_that_points_elsewhere(rec, key, offset, said):
     write_index(rec, (index_of(rec) | {key: offset}).items())
     pack = Pack(rec)
     assert faults(pack) == {key: said}
-    assert read_pictures(pack) == expected(without=key)
+    assert read_images(pack) == expected(without=key)
     with pytest.raises(DataError, match=f"record {key}: {said}"):
         pack.read(key)
 
@@ -169,7 +169,7 @@ def test_an_index_row_that_points_elsewhere(rec, key, offset, said):
 def test_an_index_row_into_the_middle_of_parts(tmp_path):
     from facesync.data.recordio import MAGIC
 
-    write_im2rec(tmp_path / "a.rec", [((1.0,), picture(0)), ((1.0,), b"abcd" + MAGIC + b"ef")])
+    write_im2rec(tmp_path / "a.rec", [((1.0,), image(0)), ((1.0,), b"abcd" + MAGIC + b"ef")])
     rows = index_of(tmp_path / "a.rec")
     write_index(tmp_path / "a.rec", {0: rows[0], 1: rows[1] + 8 + 28}.items())
     assert faults(Pack(tmp_path / "a.rec")) == {1: "the middle of another record"}
@@ -184,7 +184,7 @@ def test_index_lines_that_are_none(rec):
     assert [fault.reason for fault in pack.faults] == [
         f"line {number} of train.idx is no key and offset" for number in (1, 2, 19, 20)
     ]
-    assert read_pictures(pack) == expected()
+    assert read_images(pack) == expected()
 
 
 def test_a_key_that_the_index_has_twice(rec):
@@ -192,29 +192,29 @@ def test_a_key_that_the_index_has_twice(rec):
     write_index(rec, [*rows.items(), (3, rows[4])])
     pack = Pack(rec)
     assert faults(pack) == {3: "the index has this key twice"}
-    assert read_pictures(pack) == expected()
+    assert read_images(pack) == expected()
 
 
 def test_an_index_that_was_cut_short(rec):
     write_index(rec, list(index_of(rec).items())[:6])
     pack = Pack(rec)
     assert faults(pack) == {} and len(pack) == 16
-    assert read_pictures(pack) == expected()
+    assert read_images(pack) == expected()
 
 
 def test_an_index_that_was_cut_short_where_records_have_no_ids(tmp_path):
     rec = tmp_path / "a.rec"
-    offsets = write_records(rec, [join_header((1.0,), 0, picture(i)) for i in range(4)])
+    offsets = write_records(rec, [join_header((1.0,), 0, image(i)) for i in range(4)])
     write_index(rec, enumerate(offsets[:2]))
-    assert {key: data for key, (_, data) in read_pictures(Pack(rec)).items()} == {
-        i: picture(i) for i in range(4)
+    assert {key: data for key, (_, data) in read_images(Pack(rec)).items()} == {
+        i: image(i) for i in range(4)
     }
 
 
 def test_an_empty_index_is_none(rec):
     rec.with_suffix(".idx").write_text("")
     assert Pack(rec).index_path is None
-    assert read_pictures(Pack(rec)) == expected()
+    assert read_images(Pack(rec)) == expected()
 
 
 @pytest.mark.parametrize("index", [True, False], ids=["index", "no index"])
@@ -224,9 +224,9 @@ def test_a_truncated_tail(rec, index):
     if not index:
         rec.with_suffix(".idx").unlink()
     pack = Pack(rec)
-    # The header and the bookkeeping stand behind the pictures here, and are gone too.
+    # The header and the bookkeeping stand behind the images here, and are gone too.
     assert pack.key_range is None
-    assert read_pictures(pack) == expected(without=12)
+    assert read_images(pack) == expected(without=12)
     found = faults(pack)
     assert "truncated" in found.pop(12)
     assert found == ({key: "outside the file" for key in (0, 13, 14, 15)} if index else {})
@@ -239,7 +239,7 @@ def test_a_broken_magic(rec, index):
     if not index:
         rec.with_suffix(".idx").unlink()
     pack = Pack(rec)
-    assert read_pictures(pack) == expected(without=6)
+    assert read_images(pack) == expected(without=6)
     assert faults(pack) == (
         {6: "no record starts here"}
         if index
@@ -253,11 +253,11 @@ def test_garbage_behind_the_last_record(rec):
         file.write(b"garbage at the end")
     pack = Pack(rec)
     assert faults(pack) == {None: f"at byte {size}: no record starts here"}
-    assert read_pictures(pack) == expected()
+    assert read_images(pack) == expected()
 
 
 def test_a_pack_is_found_up_to_two_levels_down(tmp_path):
-    rec = write_pack(tmp_path / "a" / "b" / "c", pictures(1, 1))
+    rec = write_pack(tmp_path / "a" / "b" / "c", images(1, 1))
     assert find_pack(rec) == rec
     assert [find_pack(rec.parents[up]) for up in range(3)] == [rec, rec, rec]
     with pytest.raises(DataError, match="no RecordIO pack"):
@@ -265,7 +265,7 @@ def test_a_pack_is_found_up_to_two_levels_down(tmp_path):
 
 
 def test_the_nearest_train_rec_is_taken(tmp_path):
-    write_pack(tmp_path / "down", pictures(1, 1))
+    write_pack(tmp_path / "down", images(1, 1))
     for name in ("train.rec", "val.rec"):
         write_records(tmp_path / name, [b"x"])
     assert find_pack(tmp_path) == tmp_path / "train.rec"
@@ -282,7 +282,7 @@ def test_nothing_to_find(tmp_path):
     with pytest.raises(DataError, match="no RecordIO pack"):
         find_pack(tmp_path)
     with pytest.raises(DataError, match="no record with key 7"):
-        Pack(write_pack(tmp_path, pictures(1, 1))).read(7)
+        Pack(write_pack(tmp_path, images(1, 1))).read(7)
 
 
 PACKS = ("train", "listlabel", "multipart", "unaligned", "corrupt", "png")
@@ -304,12 +304,12 @@ def test_agrees_with_mxnets_packs(shared, tmp_path, name, index):
     for entry in known["entries"]:
         record = pack.read(entry["key"])
         data = file.read(record.offset)
-        assert record.kind == "picture"
+        assert record.kind == "image"
         assert record.identity == str(entry["label"])
         assert len(data) == entry["record_len"]
         assert hashlib.sha256(data).hexdigest() == entry["record_sha256"]
     assert kinds(pack) == {
-        "picture": len(known["entries"]),
+        "image": len(known["entries"]),
         "bookkeeping": known["identities"],
         "header": 1,
     }
@@ -326,5 +326,5 @@ def test_agrees_with_mxnets_raw_records(shared):
 
 def test_a_real_pack_in_casias_layout(shared):
     pack = Pack(shared / "data" / "celeba_pack")
-    assert kinds(pack) == {"picture": 4936, "bookkeeping": 240, "header": 1}
-    assert len({identity for identity, _ in read_pictures(pack).values()}) == 240
+    assert kinds(pack) == {"image": 4936, "bookkeeping": 240, "header": 1}
+    assert len({identity for identity, _ in read_images(pack).values()}) == 240

@@ -15,7 +15,7 @@ from facesync.data.recordio import (
     write_pack,
 )
 from facesync.errors import DataError
-from tests.data.packs import index_of, overwrite, picture, pictures, write_records
+from tests.data.packs import image, images, index_of, overwrite, write_records
 
 PAYLOADS = {
     "nothing": b"",
@@ -191,7 +191,7 @@ def test_a_header_that_is_too_short(data):
 
 
 def test_write_pack_is_insightfaces_layout(tmp_path):
-    rec = write_pack(tmp_path / "made", pictures(3, 2))
+    rec = write_pack(tmp_path / "made", images(3, 2))
     assert rec == tmp_path / "made" / "train.rec"
     assert (tmp_path / "made" / "property").read_text() == "3,16,24"
     assert sorted(index_of(rec)) == list(range(1 + 6 + 3))
@@ -200,12 +200,12 @@ def test_write_pack_is_insightfaces_layout(tmp_path):
     assert pack.read(0).labels == (7.0, 10.0)
     assert [pack.read(key).labels for key in (7, 8, 9)] == [(1.0, 3.0), (3.0, 5.0), (5.0, 7.0)]
     assert [(pack.read(key).identity, pack.read(key).data) for key in range(1, 7)] == [
-        (str(who), data) for who, data in pictures(3, 2)
+        (str(who), data) for who, data in images(3, 2)
     ]
 
 
 def test_write_pack_wants_identities_together(tmp_path):
-    mixed = [(0, picture(0)), (1, picture(1)), (0, picture(2))]
+    mixed = [(0, image(0)), (1, image(1)), (0, image(2))]
     with pytest.raises(ValueError, match="identity 0"):
         write_pack(tmp_path / "made", mixed)
     assert not (tmp_path / "made" / "train.rec").exists()

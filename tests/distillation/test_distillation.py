@@ -13,7 +13,7 @@ from facesync.data.recordio import write_pack
 from facesync.distillation import faces as faces_module
 from facesync.distillation import runs
 from facesync.distillation.augment import plain, varied
-from facesync.distillation.faces import CANVAS, all_pictures, canvas_of, collect, pictures_in
+from facesync.distillation.faces import CANVAS, all_images, canvas_of, collect, images_in
 from facesync.distillation.fit import loss_of, split
 from facesync.distillation.packing import load_student, pack, with_whole_weights
 from facesync.distillation.student import CROP, Student, from_teacher
@@ -37,7 +37,7 @@ def one_thread():
 
 @pytest.fixture
 def aligned(tmp_path: Path) -> Path:
-    """Folder of ten drawn pictures of 112 x 112, which count as aligned faces."""
+    """Folder of ten drawn images of 112 x 112, which count as aligned faces."""
     folder = tmp_path / "aligned"
     random = np.random.default_rng(0)
     for number in range(10):
@@ -64,48 +64,48 @@ class Teacher:
 def test_faces_are_asked_about_once_and_found_again(aligned, tmp_path, monkeypatch):
     monkeypatch.setattr(faces_module, "BLOCK", 4)
     teacher = Teacher()
-    pictures = all_pictures([], [aligned], None)
-    faces = collect(pictures, teacher.model, tmp_path / "cache")
+    images = all_images([], [aligned], None)
+    faces = collect(images, teacher.model, tmp_path / "cache")
     assert (len(faces), teacher.asked) == (10, 10)
     assert faces.canvas(9).shape == (CANVAS, CANVAS, 3)
     (written,) = (tmp_path / "cache").iterdir()
     (written / "0000004.teacher.npy").unlink()  # as an interruption would leave it
-    again = collect(pictures, teacher.model, tmp_path / "cache")
+    again = collect(images, teacher.model, tmp_path / "cache")
     assert teacher.asked == 14
     np.testing.assert_array_equal(again.targets, faces.targets)
     np.testing.assert_array_equal(again.canvas(5), faces.canvas(5))
 
 
-def test_a_picture_that_cannot_be_read_is_left_out(aligned, tmp_path, caplog):
+def test_a_image_that_cannot_be_read_is_left_out(aligned, tmp_path, caplog):
     (aligned / "0" / "damaged.jpg").write_bytes(b"\xff\xd8\xff\xd9")
-    faces = collect(all_pictures([], [aligned], None), Teacher().model, tmp_path)
+    faces = collect(all_images([], [aligned], None), Teacher().model, tmp_path)
     assert len(faces) == 10
     assert "damaged.jpg" in caplog.text
 
 
-def test_a_picture_without_a_face_teaches_nothing(tmp_path):
+def test_a_image_without_a_face_teaches_nothing(tmp_path):
     save_jpeg(np.full((200, 200, 3), 90, np.uint8), tmp_path / "grey" / "wall.jpg")
     with pytest.raises(DataError, match="not one face"):
-        collect(all_pictures([tmp_path / "grey"], [], None), Teacher().model, tmp_path)
+        collect(all_images([tmp_path / "grey"], [], None), Teacher().model, tmp_path)
 
 
-def test_a_pack_and_its_folder_name_the_same_pictures_but_for_the_suffix(aligned, tmp_path):
+def test_a_pack_and_its_folder_name_the_same_images_but_for_the_suffix(aligned, tmp_path):
     files = sorted(aligned.rglob("*.jpg"))
     write_pack(tmp_path / "pack", [(int(f.parent.name), f.read_bytes()) for f in files])
-    names = [picture.name for picture in pictures_in(tmp_path / "pack", aligned=True)]
+    names = [image.name for image in images_in(tmp_path / "pack", aligned=True)]
     assert len(names) == 10 and names[0] == "0/1"
-    assert pictures_in(aligned, aligned=True)[0].name == "0/0.jpg"
+    assert images_in(aligned, aligned=True)[0].name == "0/0.jpg"
 
 
 def test_what_is_left_out_is_not_learnt_from(aligned, tmp_path):
     listed = tmp_path / "list.txt"
     listed.write_text("0/0.jpg\n1/3.jpg\n")
-    kept = [picture.name for picture in all_pictures([], [aligned], listed)]
+    kept = [image.name for image in all_images([], [aligned], listed)]
     assert len(kept) == 8 and "0/0.jpg" not in kept
     with pytest.raises(FileError, match="no-such"):
-        all_pictures([], [aligned], tmp_path / "no-such")
-    with pytest.raises(DataError, match="no pictures"):
-        pictures_in(tmp_path / "nothing", aligned=True)
+        all_images([], [aligned], tmp_path / "no-such")
+    with pytest.raises(DataError, match="no images"):
+        images_in(tmp_path / "nothing", aligned=True)
 
 
 def test_a_canvas_holds_the_aligned_crop_in_its_middle():

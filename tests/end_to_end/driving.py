@@ -200,7 +200,7 @@ def app_weights(folder: Path) -> tuple[list[str], dict[str, str | None]]:
 
 
 def random_model(path: Path) -> Path:
-    """Write a checkpoint of an untrained model, which tells pictures apart but not people."""
+    """Write a checkpoint of an untrained model, which tells images apart but not people."""
     import torch
 
     from facesync.faces.torch_model import new_network

@@ -16,7 +16,7 @@ import faceid_app
 from facesync.app import commands
 from facesync.gallery.store import Gallery
 from facesync.images import save_jpeg
-from tests.app.fakes import FakeRecognizer, picture
+from tests.app.fakes import FakeRecognizer, image
 from tests.conftest import ROOT
 from tests.gallery.conftest import person
 
@@ -44,7 +44,7 @@ def fake(monkeypatch):
 @pytest.fixture
 def shot(tmp_path):
     def write(name: str, **shown: int) -> str:
-        Image.fromarray(picture(**shown)).save(tmp_path / f"{name}.png")
+        Image.fromarray(image(**shown)).save(tmp_path / f"{name}.png")
         return str(tmp_path / f"{name}.png")
 
     return write
@@ -177,12 +177,12 @@ def test_verify_says_in_json_why_it_could_not(fake, files, shot, gallery, tmp_pa
     assert faceid_app.main([*files, "register", "Ada", "--images", shot("ada")]) == 0
 
     (tmp_path / "empty.jpg").write_bytes(b"")
-    for picture_path, reason in (
+    for image_path, reason in (
         (shot("none", faces=0), "no face found"),
         (str(tmp_path / "missing.jpg"), "cannot be read"),
         (str(tmp_path / "empty.jpg"), "0 bytes"),
     ):
-        code, decision = verify(capsys, *files, "--image", picture_path)
+        code, decision = verify(capsys, *files, "--image", image_path)
         assert code == 1 and reason in decision["reason"]
         assert decision["similarity"] is None
     code, decision = verify(capsys, *files, "--image", shot("x"), "--name", "Bob")
@@ -196,7 +196,7 @@ def test_verify_says_in_json_why_it_could_not(fake, files, shot, gallery, tmp_pa
     assert gallery.path.read_bytes() == b"damaged"
 
 
-def test_a_picture_as_camera(fake, files, shot, capsys):
+def test_a_image_as_camera(fake, files, shot, capsys):
     assert faceid_app.main([*files, "register", "Ada", "--camera", shot("ada")]) == 0
     code, decision = verify(capsys, *files, "--camera", shot("again", variant=9))
     assert code == 0 and decision["name"] == "Ada"
@@ -251,7 +251,7 @@ def test_a_model_that_is_none_is_one_line(run_script, files, tmp_path, kind, gal
     model = tmp_path / "model.pth"
     if kind == "text":
         model.write_text("this is no model\n")
-    save_jpeg(picture(), tmp_path / "x.jpg")
+    save_jpeg(image(), tmp_path / "x.jpg")
     arguments = (*files, "--model", model, "verify", "--image", tmp_path / "x.jpg")
     done = run_script("faceid_app.py", *arguments)
     assert done.returncode == 1
@@ -292,8 +292,8 @@ def astronaut() -> np.ndarray:
     return data.astronaut()
 
 
-def odd_pictures(folder, image_rgb: np.ndarray) -> dict[str, str]:
-    """Write one face in every odd form that people's pictures have."""
+def odd_images(folder, image_rgb: np.ndarray) -> dict[str, str]:
+    """Write one face in every odd form that people's images have."""
     whole = Image.fromarray(image_rgb)
     turned = Image.Exif()
     turned[0x0112] = 6  # shown turned by 90 degrees
@@ -304,14 +304,14 @@ def odd_pictures(folder, image_rgb: np.ndarray) -> dict[str, str]:
         "palette.gif": (whole.convert("P"), {}),
         "turned.jpg": (whole.rotate(90, expand=True), {"exif": turned}),
     }
-    for name, (image, how) in forms.items():
-        image.save(folder / name, **how)
+    for name, (turned_image, how) in forms.items():
+        turned_image.save(folder / name, **how)
     return {name: str(folder / name) for name in forms}
 
 
 @pytest.mark.slow
-def test_odd_pictures_of_one_person_are_recognised(real_app, files, astronaut, tmp_path, capsys):
-    paths = odd_pictures(tmp_path, astronaut)
+def test_odd_images_of_one_person_are_recognised(real_app, files, astronaut, tmp_path, capsys):
+    paths = odd_images(tmp_path, astronaut)
     save_jpeg(astronaut, tmp_path / "plain.jpg")
     plain = str(tmp_path / "plain.jpg")
     assert faceid_app.main([*files, "register", "Eileen", "--images", plain]) == 0
@@ -322,7 +322,7 @@ def test_odd_pictures_of_one_person_are_recognised(real_app, files, astronaut, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size_wh", [(20_000, 10), (10, 20_000), (1, 1), (300, 200)])
-def test_pictures_without_room_for_a_face(real_app, files, gallery, size_wh, tmp_path, capsys):
+def test_images_without_room_for_a_face(real_app, files, gallery, size_wh, tmp_path, capsys):
     gallery.register(person("Ada", fingerprint=None), [])
     Image.new("RGB", size_wh, "gray").save(tmp_path / "x.png")
     code, decision = verify(capsys, *files, "--image", str(tmp_path / "x.png"))
@@ -332,16 +332,16 @@ def test_pictures_without_room_for_a_face(real_app, files, gallery, size_wh, tmp
 @pytest.mark.slow
 def test_people_of_lfw_and_a_stranger(shared, real_app, files, capsys):
     lfw = shared / "data" / "lfw"
-    pictures = {folder.name: sorted(folder.glob("*.jpg")) for folder in sorted(lfw.iterdir())}
-    people = [name for name in pictures if len(pictures[name]) >= 4][:2]
+    images = {folder.name: sorted(folder.glob("*.jpg")) for folder in sorted(lfw.iterdir())}
+    people = [name for name in images if len(images[name]) >= 4][:2]
     for name in people:
-        register = ["register", name, "--images", str(pictures[name][0])]
+        register = ["register", name, "--images", str(images[name][0])]
         assert faceid_app.main([*files, *register]) == 0
     for name in people:
-        code, decision = verify(capsys, *files, "--image", str(pictures[name][1]))
+        code, decision = verify(capsys, *files, "--image", str(images[name][1]))
         assert (code, decision["name"]) == (0, name)
-    stranger = next(name for name in pictures if name not in people)
-    code, decision = verify(capsys, *files, "--image", str(pictures[stranger][0]))
+    stranger = next(name for name in images if name not in people)
+    code, decision = verify(capsys, *files, "--image", str(images[stranger][0]))
     assert (code, decision["name"]) == (1, None)
 
 

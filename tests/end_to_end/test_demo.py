@@ -37,7 +37,7 @@ def test_demo_gives_the_right_answers(tmp_path, weights, request, monkeypatch):
 
 def test_a_wrong_answer_fails_the_demo(capsys):
     with pytest.raises(demo.StepFailed, match="wrong result"):
-        demo.check(False, "0 pictures")
+        demo.check(False, "0 images")
     with pytest.raises(demo.StepFailed, match="exit code 2, not 0"):
         demo.run("train_model.py", "--no-such-option")
 
@@ -49,7 +49,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     assert (tmp_path / "thesis.txt").exists()
 
 
-def test_copies_vary_but_stay_pictures_of_the_face():
+def test_copies_vary_but_stay_images_of_the_face():
     photo = demo.photographs()[demo.KNOWN]
     random = np.random.default_rng(0)
     one, two = demo.vary(photo, random), demo.vary(photo, random)

@@ -55,7 +55,7 @@ def test_list_delete_and_bad_input(menu, gallery):
     app.type("4")
     app.expect("Name .*: ")
     app.type("jose\u0301")
-    app.expect(r"Delete José, template and pictures, for good\? \[y/N\] ")
+    app.expect(r"Delete José, template and images, for good\? \[y/N\] ")
     app.type("")
     app.expect("known      2 people")
     app.expect("Choose 1-6: ")
@@ -172,5 +172,5 @@ def test_without_a_display_the_flows_go_without_a_window(menu, gallery, tmp_path
     assert app.text.count("Loading the models") == 1
     (ada,) = gallery.people()
     assert ada.samples == 1
-    assert len(gallery.pictures("Ada")) == 1
+    assert len(gallery.images("Ada")) == 1
     assert ada.embedding.shape == embedding(1).shape

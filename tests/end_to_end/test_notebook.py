@@ -14,7 +14,7 @@ nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 
 
-def _pictures(people, each):
+def _images(people, each):
     from PIL import Image
 
     random = np.random.default_rng(0)
@@ -30,7 +30,7 @@ def _pictures(people, each):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_notebook_runs_on_a_small_pack(tmp_path, monkeypatch):
-    write_pack(tmp_path / "datasets" / "casia-webface", _pictures(people=3, each=6))
+    write_pack(tmp_path / "datasets" / "casia-webface", _images(people=3, each=6))
     monkeypatch.setenv("FACESYNC_WORK", str(tmp_path))
     monkeypatch.setenv("FACESYNC_WEIGHTS", "none")
     monkeypatch.setenv("PATH", os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"])
@@ -43,7 +43,7 @@ def test_notebook_runs_on_a_small_pack(tmp_path, monkeypatch):
     printed = "".join(
         output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])
     )
-    assert "18 pictures of 3 people" in printed
+    assert "18 images of 3 people" in printed
     for name in ("best_face_model.pth", "label_map.pkl", "training_history.png"):
         assert (tmp_path / "models" / name).exists()
     rows = (tmp_path / "models" / "training_history.csv").read_text().strip().splitlines()

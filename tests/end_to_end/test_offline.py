@@ -39,7 +39,7 @@ def forbidden(monkeypatch):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     from skimage import data
 
     one, again = tmp_path / "one.jpg", tmp_path / "again.jpg"
@@ -48,12 +48,12 @@ def pictures(tmp_path):
     return one, again
 
 
-def test_no_socket_is_opened(forbidden, pictures, tmp_path, monkeypatch, capfd):
+def test_no_socket_is_opened(forbidden, images, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(weights, "ASSETS", tmp_path / "assets")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no_weights"))
     monkeypatch.chdir(tmp_path)
     write_embedded(tmp_path / "assets")
-    one, again = map(str, pictures)
+    one, again = map(str, images)
     assert faceid_app.main(["--offline", "register", "Eileen", "--images", one]) == 0
     assert "the embedded model is used instead" in capfd.readouterr().err
     assert faceid_app.main(["--offline", "list"]) == 0

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, forks, posix]
 
 KILLED = -9
 EPOCHS = 3
-STEPS = 4 * EPOCHS  # 4 classes of 8 pictures: 26 to train on, 7 batches, two of them a step
+STEPS = 4 * EPOCHS  # 4 classes of 8 images: 26 to train on, 7 batches, two of them a step
 
 EVERYTHING = (
     *("--weights", "none", "--device", "cpu", "--epochs", EPOCHS, "--batch-size", 4),
@@ -39,9 +39,9 @@ FURTHER = (
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    """Folder of 6 identities with 8 pictures each."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory) -> Path:
+    """Folder of 6 identities with 8 images each."""
+    folder = tmp_path_factory.mktemp("images")
     for number in range(6):
         draw_identity(folder / str(number), number, 8)
     return folder
@@ -56,25 +56,25 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture
-def train(run, pictures):
+def train(run, images):
     """Train in a process of its own: exit code, output and errors."""
 
     def start(output: Path, *more: object, options=EVERYTHING, **others):
-        given = ("--data", pictures, "--output", output, *options)
+        given = ("--data", images, "--output", output, *options)
         return run("train_model", *given, *more, **others)
 
     return start
 
 
 @pytest.fixture(scope="module")
-def reference(run, pictures, tmp_path_factory):
+def reference(run, images, tmp_path_factory):
     """Return the folder of a training that nothing happened to, by its options."""
     made: dict[tuple, Path] = {}
 
     def get(options=EVERYTHING) -> Path:
         if options not in made:
             made[options] = tmp_path_factory.mktemp("reference") / "m"
-            given = ("--data", pictures, "--output", made[options], *options)
+            given = ("--data", images, "--output", made[options], *options)
             code, _, err = run("train_model", *given, "--workers", 0)
             assert code == 0, err
         return made[options]
@@ -83,12 +83,12 @@ def reference(run, pictures, tmp_path_factory):
 
 
 @pytest.fixture
-def here(pictures, monkeypatch, capsys):
+def here(images, monkeypatch, capsys):
     """Run `train_model.py` in this process: exit code, output and errors."""
     monkeypatch.setattr(model, "new_network", TinyNetwork)
 
     def start(output: Path, *more: object, script=train_model, options=PLAIN):
-        given = ("--data", pictures, "--output", output, "--workers", 0, *options, *more)
+        given = ("--data", images, "--output", output, "--workers", 0, *options, *more)
         try:
             code = script.main([str(each) for each in given])
         except SystemExit as end:
@@ -196,12 +196,12 @@ def test_bf16_goes_on_as_exactly(reference, train, tmp_path, trap):
 
 
 @pytest.fixture(scope="module")
-def further(run, reference, pictures, tmp_path_factory) -> Path:
+def further(run, reference, images, tmp_path_factory) -> Path:
     """Folder of a model that was trained, then continued, and that nothing happened to."""
     folder = tmp_path_factory.mktemp("further") / "m"
     shutil.copytree(reference(), folder)
     model = folder / "final_face_model.pth"
-    given = ("--model", model, "--data", pictures, *FURTHER, "--workers", 0)
+    given = ("--model", model, "--data", images, *FURTHER, "--workers", 0)
     code, _, err = run("continue_training", *given)
     assert code == 0, err
     assert content(folder / "training_history.pkl")["run"] == [1] * EPOCHS + [2] * 3
@@ -211,10 +211,10 @@ def further(run, reference, pictures, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     "trap", ["step 1", "step 7", "step 12", "stop 5", "validation 2", "rename 1", "rename 2"]
 )
-def test_continuing_is_gone_on_with(run, further, reference, pictures, tmp_path, trap):
+def test_continuing_is_gone_on_with(run, further, reference, images, tmp_path, trap):
     shutil.copytree(reference(), tmp_path / "m")
     model = tmp_path / "m" / "final_face_model.pth"
-    given = ("--model", model, "--data", pictures, *FURTHER, "--resume", "--workers", 0)
+    given = ("--model", model, "--data", images, *FURTHER, "--resume", "--workers", 0)
     code, _, err = run("continue_training", *given, trap=trap)
     assert code == (130 if trap == "stop 5" else KILLED), err
     code, _, err = run("continue_training", *given)

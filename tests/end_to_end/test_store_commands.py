@@ -11,7 +11,7 @@ from PIL import Image
 import faceid_app
 from facesync.app import commands
 from facesync.gallery.store import Gallery
-from tests.app.fakes import FakeRecognizer, picture
+from tests.app.fakes import FakeRecognizer, image
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def shot(folder, name: str, who: int) -> None:
-    Image.fromarray(picture(who=who)).save(folder / f"{name}.png")
+    Image.fromarray(image(who=who)).save(folder / f"{name}.png")
 
 
 def run(*arguments: str) -> int:

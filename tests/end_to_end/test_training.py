@@ -41,50 +41,50 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
     for number in range(3):
         draw_identity(folder / str(number), number, 6)
     return folder
 
 
-def options(pictures: Path, output: Path, *more: object) -> list[str]:
-    given = ["--data", pictures, "--output", output, "--weights", "none", "--device", "cpu"]
+def options(images: Path, output: Path, *more: object) -> list[str]:
+    given = ["--data", images, "--output", output, "--weights", "none", "--device", "cpu"]
     return [str(option) for option in (*given, *more)]
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory, pictures) -> Path:
+def models(tmp_path_factory, images) -> Path:
     """Folder of a model trained for one epoch; copy it before changing it."""
     folder = tmp_path_factory.mktemp("run") / "models"
-    assert train_model.main(options(pictures, folder, "--batch-size", 8, "--workers", 2)) == 0
+    assert train_model.main(options(images, folder, "--batch-size", 8, "--workers", 2)) == 0
     return folder
 
 
-def test_the_app_loads_what_was_trained_and_sees_what_training_saw(models, pictures):
+def test_the_app_loads_what_was_trained_and_sees_what_training_saw(models, images):
     served_by = load_face_model(models / "best_face_model.pth")
     assert served_by.crop == ALIGNED_112
     assert "(epoch 1, validation accuracy" in served_by.source
-    with Image.open(pictures / "1" / "7.jpg") as file:
-        picture = file.convert("RGB")
-    served = served_by.crop.tensor(np.asarray(picture))
+    with Image.open(images / "1" / "7.jpg") as file:
+        image = file.convert("RGB")
+    served = served_by.crop.tensor(np.asarray(image))
     inputs = ToInput(ALIGNED_112, "none", torch.device("cpu"))
     validated = inputs(
-        sized(np.asarray(picture), ALIGNED_112).permute(2, 0, 1)[None], torch.zeros(1, DRAWS)
+        sized(np.asarray(image), ALIGNED_112).permute(2, 0, 1)[None], torch.zeros(1, DRAWS)
     )
     assert torch.equal(served, validated[0])
-    embeddings = served_by.embed_crops([np.asarray(picture)])
+    embeddings = served_by.embed_crops([np.asarray(image)])
     assert embeddings.shape == (1, 512)
     assert np.linalg.norm(embeddings) == pytest.approx(1, abs=1e-5)
 
 
-def test_older_form_loads_and_continues_on_the_real_network(models, pictures, tmp_path):
+def test_older_form_loads_and_continues_on_the_real_network(models, images, tmp_path):
     data = torch.load(models / "best_face_model.pth", weights_only=True)
     names = ("epoch", "model_state_dict", "optimizer_state_dict", "accuracy", "num_classes")
     old = tmp_path / "old.pth"
     torch.save({name: data[name] for name in names}, old)
     assert load_face_model(old).crop == ALIGNED_112
-    arguments = ["--model", str(old), "--data", str(pictures), "--workers", "0"]
+    arguments = ["--model", str(old), "--data", str(images), "--workers", "0"]
     assert continue_training.main(arguments) == 0
     assert load_plain(tmp_path / "training_history.pkl")["epoch"] == [2]
     assert load_face_model(tmp_path / "final_face_model.pth").crop == ALIGNED_112
@@ -132,10 +132,10 @@ def wait_for(process: subprocess.Popen[str], text: str) -> str:
 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_to_all_processes_leaves_a_model_to_go_on_from(pictures, tmp_path, number):
+def test_a_signal_to_all_processes_leaves_a_model_to_go_on_from(images, tmp_path, number):
     folder = tmp_path / "m"
     more = ["--epochs", 1000, "--batch-size", 2, "--workers", 2]
-    process = start_tiny(*options(pictures, folder, *more))
+    process = start_tiny(*options(images, folder, *more))
     wait_for(process, "epoch 1/1000")
     os.killpg(process.pid, number)
     out, err = process.communicate(timeout=120)
@@ -150,9 +150,9 @@ def test_a_signal_to_all_processes_leaves_a_model_to_go_on_from(pictures, tmp_pa
 
 @posix
 @pytest.mark.parametrize("seconds", [0, 0.05, 0.2, 0.5])
-def test_a_killed_training_leaves_whole_files(pictures, tmp_path, monkeypatch, seconds):
+def test_a_killed_training_leaves_whole_files(images, tmp_path, monkeypatch, seconds):
     folder = tmp_path / "m"
-    process = start_tiny(*options(pictures, folder, "--epochs", 1000, "--workers", 1))
+    process = start_tiny(*options(images, folder, "--epochs", 1000, "--workers", 1))
     wait_for(process, "epoch 2/1000")
     time.sleep(seconds)  # whatever it is at by then: training, or in the middle of a file
     os.killpg(process.pid, signal.SIGKILL)
@@ -162,15 +162,15 @@ def test_a_killed_training_leaves_whole_files(pictures, tmp_path, monkeypatch, s
     assert load_plain(folder / "label_map.pkl") == {"0": 0, "1": 1, "2": 2}
     final = folder / "final_face_model.pth"
     epoch = load_checkpoint(final).epoch
-    arguments = ["--model", str(final), "--data", str(pictures), "--workers", "0"]
+    arguments = ["--model", str(final), "--data", str(images), "--workers", "0"]
     assert continue_training.main(arguments) == 0
     assert load_plain(folder / "training_history.pkl")["epoch"] == list(range(1, epoch + 2))
 
 
-def test_workers_may_be_spawned_as_on_windows_and_macos(pictures, tmp_path):
+def test_workers_may_be_spawned_as_on_windows_and_macos(images, tmp_path):
     code = "import multiprocessing; multiprocessing.set_start_method('spawn')" + TINY
     done = subprocess.run(
-        [sys.executable, "-c", code, *options(pictures, tmp_path / "m", "--workers", 1)],
+        [sys.executable, "-c", code, *options(images, tmp_path / "m", "--workers", 1)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -179,10 +179,10 @@ def test_workers_may_be_spawned_as_on_windows_and_macos(pictures, tmp_path):
     assert load_checkpoint(tmp_path / "m" / "best_face_model.pth").epoch == 1
 
 
-def test_the_script_itself_trains_and_continues(models, pictures, tmp_path, run_script):
+def test_the_script_itself_trains_and_continues(models, images, tmp_path, run_script):
     folder = tmp_path / "models"
     shutil.copytree(models, folder)
-    arguments = ["--model", folder / "best_face_model.pth", "--data", pictures]
+    arguments = ["--model", folder / "best_face_model.pth", "--data", images]
     done = run_script("continue_training.py", *arguments, env={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     assert "epoch 2/2" in done.stdout and "epoch 1" not in done.stdout

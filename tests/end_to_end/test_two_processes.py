@@ -39,13 +39,13 @@ MORE = {
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    """Folder of 7 identities with 7 pictures each, of which one in each part cannot be decoded.
+def images(tmp_path_factory) -> Path:
+    """Folder of 7 identities with 7 images each, of which one in each part cannot be decoded.
 
     Without the two who are held out, 28 to train on, in batches of 11, 11 and 6, and 7 to measure:
     the parts of two processes are of 5 and 6, 3 and 3, or 4 and 3.
     """
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     for number in range(7):
         draw_identity(folder / str(number), number, 7)
     split = load_split(folder, 42, 5, 100, 0.3)
@@ -58,7 +58,7 @@ def pictures(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory) -> Path:
-    """Weights to start from, with averages that are not those of the pictures."""
+    """Weights to start from, with averages that are not those of the images."""
     torch.manual_seed(3)
     network = TinyNetwork(5)
     network.features[3].running_mean.normal_(std=0.1)
@@ -69,7 +69,7 @@ def start(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def given(pictures, start):
+def given(images, start):
     """Return the options of a training."""
 
     def options(mode: str, loss: str) -> tuple:
@@ -77,7 +77,7 @@ def given(pictures, start):
             "freeze": ("--weights", start, "--freeze-batchnorm"),
             "sync": ("--weights", "none", "--sync-batchnorm"),
         }
-        return ("--data", pictures, *COMMON, *modes[mode], "--loss", loss, *MORE[loss])
+        return ("--data", images, *COMMON, *modes[mode], "--loss", loss, *MORE[loss])
 
     return options
 
@@ -160,19 +160,19 @@ def test_two_train_as_one(two, given, alone, tmp_path, mode, loss):
     assert files(tmp_path / "m") == files(alone(mode, loss))
     assert re.findall(r"^epoch (\d)/3:", out, re.M) == ["1", "2", "3"]
     assert out.count("Best model:") == 1
-    for once in ("28 pictures to train on, 7 to validate, 14 of strangers; 2 processes on cpu",
-                 "3 pictures could not be decoded") + (
+    for once in ("28 images to train on, 7 to validate, 14 of strangers; 2 processes on cpu",
+                 "3 images could not be decoded") + (
                  ("training FROM SCRATCH",) if mode == "sync" else ("Starting from",)):  # fmt: skip
         assert err.count(once) == 1, (once, err)
     described = content(tmp_path / "m" / "settings.json")
     assert described["processes"] == 2
-    # Each picture counts once: 6 of 7 can be decoded, in parts of 4 and 3.
+    # Each image counts once: 6 of 7 can be decoded, in parts of 4 and 3.
     for accuracy in content(tmp_path / "m" / "training_history.pkl")["val_acc"]:
         assert accuracy * 6 == pytest.approx(round(accuracy * 6), abs=1e-9)
 
 
-def test_plain_batchnorm_measures_what_is_saved(two, pictures, start, tmp_path):
-    options = (*("--data", pictures), *COMMON, "--weights", start, "--workers", 0, "--epochs", 1)
+def test_plain_batchnorm_measures_what_is_saved(two, images, start, tmp_path):
+    options = (*("--data", images), *COMMON, "--weights", start, "--workers", 0, "--epochs", 1)
     code, _, err = two(tmp_path / "m", options)
     assert code == 0, err
     measured = content(tmp_path / "m" / "training_history.pkl")

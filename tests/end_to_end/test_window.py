@@ -1,6 +1,6 @@
 """The camera window, driven by a keyboard on a display without a screen.
 
-With FACESYNC_SCREENSHOT=picture.png the window with an accepted face is saved there.
+With FACESYNC_SCREENSHOT=image.png the window with an accepted face is saved there.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def app(tmp_path, display, gallery):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """A folder of public-domain pictures of one person, as a camera would see her move."""
+def images(tmp_path):
+    """A folder of public-domain images of one person, as a camera would see her move."""
     from skimage import data
 
     seen = data.astronaut()[:384]
@@ -89,29 +89,29 @@ def accepted(display: Display) -> Image.Image:
     """Take a screenshot once the verdict stands in the window; the terminal has it first."""
     end = time.monotonic() + PATIENCE
     while True:
-        picture = display.screenshot()
-        if GOOD in {colour for _, colour in picture.getcolors(maxcolors=10_000_000)}:
-            return picture
+        image = display.screenshot()
+        if GOOD in {colour for _, colour in image.getcolors(maxcolors=10_000_000)}:
+            return image
         assert time.monotonic() < end, "nothing green in the window"
 
 
-@pytest.mark.parametrize("camera", ["pictures", "video"])
+@pytest.mark.parametrize("camera", ["images", "video"])
 def test_register_and_verify(app, display, gallery, camera, request):
     if camera == "video":
         shared = request.getfixturevalue("shared")
         source = shared / "data" / "videos" / "one_face_head_turns_live.mp4"
         name = "José Ångström"
     else:
-        source, name = request.getfixturevalue("pictures"), "Eileen Collins"
+        source, name = request.getfixturevalue("images"), "Eileen Collins"
     terminal = app(source)
     start_registering(terminal, name)
-    if camera == "pictures":
+    if camera == "images":
         take_samples(terminal, display, name)
     else:  # the video shows a head that turns as it is asked to: no key is needed
         terminal.expect(rf"{name} is registered \(5 samples\)")
     (person,) = gallery.people()
     assert (person.name, person.samples) == (name, 5)
-    assert len(gallery.pictures(name)) == 5
+    assert len(gallery.images(name)) == 5
 
     choose(terminal, 2)
     terminal.expect("Press V in the window")
@@ -121,10 +121,10 @@ def test_register_and_verify(app, display, gallery, camera, request):
     )
     display.press("v")
     terminal.expect(f"{name}: accepted")
-    picture = accepted(display)
-    assert picture.width >= MIN_WIDTH
-    if camera == "pictures" and os.environ.get("FACESYNC_SCREENSHOT"):
-        picture.save(os.environ["FACESYNC_SCREENSHOT"])
+    image = accepted(display)
+    assert image.width >= MIN_WIDTH
+    if camera == "images" and os.environ.get("FACESYNC_SCREENSHOT"):
+        image.save(os.environ["FACESYNC_SCREENSHOT"])
     display.press("q")
     choose(terminal, 6)
     assert terminal.exit_code() == 0
@@ -132,9 +132,9 @@ def test_register_and_verify(app, display, gallery, camera, request):
         assert noise not in terminal.text
 
 
-def test_giving_up_stores_nothing(app, display, gallery, pictures):
+def test_giving_up_stores_nothing(app, display, gallery, images):
     """By Q, by Esc and by closing the window."""
-    terminal = app(pictures)
+    terminal = app(images)
     leave = (lambda: display.press("q"), lambda: display.press("Escape"), display.close_window)
     for leaves in leave:
         start_registering(terminal, "Ada")
@@ -148,8 +148,8 @@ def test_giving_up_stores_nothing(app, display, gallery, pictures):
     assert not gallery.faces.exists()
 
 
-def test_ctrl_c_with_the_window_open_leaves_cleanly(app, display, gallery, pictures):
-    terminal = app(pictures)
+def test_ctrl_c_with_the_window_open_leaves_cleanly(app, display, gallery, images):
+    terminal = app(images)
     start_registering(terminal, "Ada")
     terminal.expect("Sample 1 of 5 taken")
     terminal.interrupt()
@@ -159,13 +159,13 @@ def test_ctrl_c_with_the_window_open_leaves_cleanly(app, display, gallery, pictu
     assert gallery.people() == []
 
 
-def test_a_video_that_ends_leads_back_to_the_menu(app, display, gallery, tmp_path, pictures):
+def test_a_video_that_ends_leads_back_to_the_menu(app, display, gallery, tmp_path, images):
     path = tmp_path / "short.avi"
-    picture = cv2.imread(str(pictures / "0.jpg"))
-    size_wh = picture.shape[1::-1]
+    image = cv2.imread(str(images / "0.jpg"))
+    size_wh = image.shape[1::-1]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, size_wh)
     for _ in range(10):
-        writer.write(picture)
+        writer.write(image)
     writer.release()
     terminal = app(path)
     start_registering(terminal, "Ada")

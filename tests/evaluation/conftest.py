@@ -1,4 +1,4 @@
-"""A model and a detector that need no weights, and pictures that they tell apart."""
+"""A model and a detector that need no weights, and images that they tell apart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from facesync.faces.embedding import FaceModel
 from facesync.images import save_jpeg
 
 CROP = CropSpec("square", crop_size=32, scale=1.0, input_size=32)
-PEOPLE, PICTURES = 6, 5
+PEOPLE, IMAGES = 6, 5
 
 
 def blocks(batch: np.ndarray) -> np.ndarray:
@@ -25,7 +25,7 @@ def blocks(batch: np.ndarray) -> np.ndarray:
 
 
 class MiddleDetector:
-    """Says that the middle half of a picture is a face, unless the picture is black."""
+    """Says that the middle half of an image is a face, unless the image is black."""
 
     min_face, max_side, min_probability = 40, 1280, 0.9
 
@@ -65,11 +65,11 @@ def detector() -> MiddleDetector:
 def folder(tmp_path: Path) -> Path:
     """`Name_0/Name_0_0001.jpg` and so on."""
     for who in range(PEOPLE):
-        for variant in range(PICTURES):
+        for variant in range(IMAGES):
             name = f"Name_{who}"
-            path = tmp_path / "pictures" / name / f"{name}_{variant + 1:04d}.jpg"
+            path = tmp_path / "images" / name / f"{name}_{variant + 1:04d}.jpg"
             save_jpeg(photograph(who, variant), path)
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
 @pytest.fixture

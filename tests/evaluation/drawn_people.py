@@ -1,4 +1,4 @@
-"""Drawn pictures of drawn people, and what embeds and detects them without a network."""
+"""Drawn images of drawn people, and what embeds and detects them without a network."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def photograph(person: int, number: int) -> bytes:
 
 
 def faceless(number: int) -> bytes:
-    """An almost even picture: `DrawnDetector` finds nothing in it."""
+    """An almost even image: `DrawnDetector` finds nothing in it."""
     colour = np.random.default_rng(number).integers(40, 215, 3)
     noise = np.random.default_rng(number).integers(0, 9, (_SIDE, _SIDE, 3))
     return jpeg((colour + noise).astype(np.uint8))
@@ -68,7 +68,7 @@ def people(count: int, each: int) -> dict[str, bytes]:
 
 
 class DrawnModel:
-    """Stands in for `FaceModel`: embeds coarse colours, the mean of a picture and its mirror."""
+    """Stands in for `FaceModel`: embeds coarse colours, the mean of an image and its mirror."""
 
     source = "drawn"
 

@@ -21,15 +21,15 @@ from tests.evaluation.drawn_people import (
 
 @pytest.fixture
 def look(tmp_path):
-    """Audit files on top of a sound set of 8 people with 6 pictures each."""
+    """Audit files on top of a sound set of 8 people with 6 images each."""
 
     def audit(files: dict[str, bytes], detector: DrawnDetector | None = None):
         folder = fill(tmp_path / "set", people(8, 6) | files)
         dataset = FaceDataset(folder, min_images=1)
         embedded = embed_set(dataset, DrawnModel(), tmp_path / "cache")
         found = find_faults(dataset, embedded, detector or DrawnDetector())
-        assert len({f.picture for f in found}) == len(found)
-        return {dataset.names[f.picture]: f for f in found}, dataset
+        assert len({f.image for f in found}) == len(found)
+        return {dataset.names[f.image]: f for f in found}, dataset
 
     return audit
 
@@ -83,7 +83,7 @@ def test_swapped_labels_name_the_identity_they_belong_to(look):
     assert {dataset.names[index][:2] for index in other} == {"p6"}
 
 
-def test_a_picture_without_a_face(look):
+def test_a_image_without_a_face(look):
     detector = DrawnDetector()
     found, _ = look({"p5/9.jpg": faceless(3)}, detector)
     assert kinds_of(found) == {"p5/9": (kinds.NO_FACE, "")}
@@ -114,15 +114,15 @@ def test_an_identity_under_two_names(look):
     assert kinds_of(found) == {f"again/{n}": (kinds.SAME_PERSON, "p4") for n in range(20, 25)}
 
 
-def test_a_picture_that_cannot_be_decoded(look):
+def test_a_image_that_cannot_be_decoded(look):
     damaged = b"\xff\xd8\xff\xe0" + bytes(range(200)) + b"\xff\xd9"
     found, _ = look({"p5/3.jpg": damaged, "p5/4.jpg": damaged})
     assert {f.kind for f in found.values()} == {kinds.UNDECODABLE}
     assert set(found) == {"p5/3", "p5/4"}
-    assert "not a picture" in found["p5/3"].evidence or "damaged" in found["p5/3"].evidence
+    assert "not an image" in found["p5/3"].evidence or "damaged" in found["p5/3"].evidence
 
 
-def test_single_pictures_are_nobody_to_compare_with(look):
+def test_single_images_are_nobody_to_compare_with(look):
     found, _ = look({"alone/1.jpg": photograph(60, 1), "bare/1.jpg": faceless(9)})
     assert kinds_of(found) == {"bare/1": (kinds.NO_FACE, "")}
 

@@ -29,7 +29,7 @@ def load(folder) -> FaceDataset:
     return FaceDataset(folder, min_images=1)
 
 
-def test_every_picture_is_embedded_as_it_is_and_equal_bytes_once(folder, tmp_path):
+def test_every_image_is_embedded_as_it_is_and_equal_bytes_once(folder, tmp_path):
     model, dataset = DrawnModel(), load(folder)
     done = embed_set(dataset, model, tmp_path / "cache")
     crops = [read_image_rgb(path) for path in dataset.image_paths]
@@ -42,8 +42,8 @@ def test_a_second_run_computes_nothing_nor_does_the_pack(folder, tmp_path):
     first = embed_set(load(folder), DrawnModel(), tmp_path / "cache")
     again, model = embed_set(load(folder), DrawnModel(), tmp_path / "cache"), DrawnModel()
     assert again.computed == 0 and np.array_equal(again.vectors, first.vectors)
-    pictures = [(n, photograph(n, number)) for n in range(2) for number in (2, 0, 1)]
-    pack = write_pack(tmp_path / "pack", pictures)
+    images = [(n, photograph(n, number)) for n in range(2) for number in (2, 0, 1)]
+    pack = write_pack(tmp_path / "pack", images)
     assert embed_set(load(pack), model, tmp_path / "cache").computed == 0
     convert_pack(pack, tmp_path / "renamed", workers=1)
     assert embed_set(load(tmp_path / "renamed"), model, tmp_path / "cache").computed == 0

@@ -43,54 +43,54 @@ def script(monkeypatch, capsys):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    return fill(tmp_path / "pictures", people(5, 6) | FAULTS)
+def images(tmp_path):
+    return fill(tmp_path / "images", people(5, 6) | FAULTS)
 
 
-def test_an_audit_says_what_it_found_and_leaves_nothing_out(script, pictures, tmp_path):
-    code, out, err = script("--audit", "--input", pictures)
-    output = tmp_path / "pictures_audit"
+def test_an_audit_says_what_it_found_and_leaves_nothing_out(script, images, tmp_path):
+    code, out, err = script("--audit", "--input", images)
+    output = tmp_path / "images_audit"
     assert code == DONE and "error" not in err
-    assert "33 pictures of 5 identities: 3 should be left out (9.1%)" in out
+    assert "33 images of 5 identities: 3 should be left out (9.1%)" in out
     assert f"Findings: {output / 'findings.csv'}" in out and "add --apply" in out
     with open(output / "findings.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["picture"]: row["finding"] for row in rows} == LEFT_OUT
-    by_picture = {row["picture"]: row for row in rows}
-    assert by_picture["p1/9"]["other"] == "p1/3" and by_picture["p2/9"]["other"] == "p3"
-    assert by_picture["p2/9"]["identity"] == "p2"
-    assert by_picture["p2/9"]["action"] == "leave out, or move to p3"
+    by_image = {row["picture"]: row for row in rows}
+    assert by_image["p1/9"]["other"] == "p1/3" and by_image["p2/9"]["other"] == "p3"
+    assert by_image["p2/9"]["identity"] == "p2"
+    assert by_image["p2/9"]["action"] == "leave out, or move to p3"
     assert sorted(path.name for path in (output / "sheets").iterdir()) == [
         "exact_copy_01.png",
         "no_face_01.png",
         "wrong_identity_01.png",
     ]
-    assert FaceDataset(pictures).left_out == []
-    assert sorted(path.name for path in pictures.iterdir()) == [f"p{n}" for n in range(5)]
+    assert FaceDataset(images).left_out == []
+    assert sorted(path.name for path in images.iterdir()) == [f"p{n}" for n in range(5)]
 
 
-def test_apply_leaves_them_out_and_is_taken_back(script, pictures, tmp_path):
-    code, out, _ = script("--audit", "--input", pictures, "--apply", "--output", tmp_path / "o")
-    assert code == DONE and str(pictures / "left_out.csv") in out
-    dataset = FaceDataset(pictures)
+def test_apply_leaves_them_out_and_is_taken_back(script, images, tmp_path):
+    code, out, _ = script("--audit", "--input", images, "--apply", "--output", tmp_path / "o")
+    assert code == DONE and str(images / "left_out.csv") in out
+    dataset = FaceDataset(images)
     assert {name: reason.split(":")[0].split(" (")[0] for name, reason in dataset.left_out} == (
         LEFT_OUT
     )
     assert not set(LEFT_OUT) & set(dataset.names) and len(dataset) == 30
     assert dict(dataset.left_out)["p1/9"] == "exact copy (p1/3): the same bytes"
-    (pictures / "left_out.csv").unlink()
-    assert len(FaceDataset(pictures)) == 33
+    (images / "left_out.csv").unlink()
+    assert len(FaceDataset(images)) == 33
 
 
-def test_a_second_apply_adds_to_the_list(script, pictures, tmp_path):
-    script("--audit", "--input", pictures, "--apply")
-    fill(pictures, {"p4/9.jpg": photograph(0, 2)})
-    code, out, _ = script("--audit", "--input", pictures, "--apply")
-    assert code == DONE and "31 pictures of 5 identities: 1 should be left out" in out
-    assert set(read_list(pictures / "left_out.csv")) == {*LEFT_OUT, "p4/9"}
-    code, out, _ = script("--audit", "--input", pictures, "--apply")
+def test_a_second_apply_adds_to_the_list(script, images, tmp_path):
+    script("--audit", "--input", images, "--apply")
+    fill(images, {"p4/9.jpg": photograph(0, 2)})
+    code, out, _ = script("--audit", "--input", images, "--apply")
+    assert code == DONE and "31 images of 5 identities: 1 should be left out" in out
+    assert set(read_list(images / "left_out.csv")) == {*LEFT_OUT, "p4/9"}
+    code, out, _ = script("--audit", "--input", images, "--apply")
     assert "0 should be left out" in out and "Left out by" not in out
-    assert set(read_list(pictures / "left_out.csv")) == {*LEFT_OUT, "p4/9"}
+    assert set(read_list(images / "left_out.csv")) == {*LEFT_OUT, "p4/9"}
 
 
 def test_a_pack_gives_what_its_folder_gives(script, tmp_path):
@@ -128,18 +128,18 @@ def test_the_default_output_lies_beside_the_set(script, tmp_path):
         (["--device", "cpu"], "--device does not go without --audit"),
         (["--audit", "--workers", "2"], "--workers does not go with --audit"),
         (["--audit", "--decode-check"], "--decode-check does not go with --audit"),
-        ([], "name the folder for the pictures with --output DIR"),
+        ([], "name the folder for the images with --output DIR"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_options_that_do_not_go_together(script, pictures, args, line):
-    assert script("--input", pictures, *args) == (USAGE, "", f"error: {line}\n")
+def test_options_that_do_not_go_together(script, images, args, line):
+    assert script("--input", images, *args) == (USAGE, "", f"error: {line}\n")
 
 
 @pytest.mark.parametrize("place", [".", "audit", "p1/audit"])
-def test_an_output_among_the_pictures_is_refused(script, pictures, place):
-    code, _, err = script("--audit", "--input", pictures, "--output", pictures / place)
-    assert code == USAGE and "among the pictures" in err and err.count("\n") == 1
+def test_an_output_among_the_images_is_refused(script, images, place):
+    code, _, err = script("--audit", "--input", images, "--output", images / place)
+    assert code == USAGE and "among the images" in err and err.count("\n") == 1
 
 
 def test_nothing_there(script, tmp_path):
@@ -150,15 +150,15 @@ def test_nothing_there(script, tmp_path):
     assert code == FAILED and err.count("\n") == 1
 
 
-def test_a_list_that_cannot_be_written_loses_nothing(script, pictures, tmp_path):
-    (pictures / ".left_out.csv.tmp" / "in the way").mkdir(parents=True)
-    code, _, err = script("--audit", "--input", pictures, "--apply")
+def test_a_list_that_cannot_be_written_loses_nothing(script, images, tmp_path):
+    (images / ".left_out.csv.tmp" / "in the way").mkdir(parents=True)
+    code, _, err = script("--audit", "--input", images, "--apply")
     assert code == FAILED and "left_out.csv" in err
-    assert (tmp_path / "pictures_audit" / "findings.csv").is_file()
+    assert (tmp_path / "images_audit" / "findings.csv").is_file()
 
 
 @pytest.mark.slow
-def test_planted_faults_in_real_pictures(shared, tmp_path, run_script):
+def test_planted_faults_in_real_images(shared, tmp_path, run_script):
     """Eight people of the shared pack, with the VGGFace2 weights and MTCNN."""
     whole = FaceDataset(shared / "data" / "celeba_pack")
     chosen = [whole.names[i] for i, label in enumerate(whole.labels) if label < 8]
@@ -169,7 +169,7 @@ def test_planted_faults_in_real_pictures(shared, tmp_path, run_script):
     data[first], data[other] = data[other], data[first]
     data[f"{people_of[3]}/9000"] = data[next(n for n in chosen if n.startswith(people_of[3] + "/"))]
     data[f"{people_of[4]}/9001"] = faceless(1)
-    fill(tmp_path / "set", {f"{name}.jpg": picture for name, picture in data.items()})
+    fill(tmp_path / "set", {f"{name}.jpg": image for name, image in data.items()})
     env = {"TORCH_HOME": str(shared / "torch_home")}
     options = ("--model", "vggface2", "--offline", "--device", "cpu", "--apply")
     done = run_script(

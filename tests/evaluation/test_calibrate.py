@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from facesync.errors import DataError, ModelError
 from facesync.evaluation import calibrate as calibration
-from facesync.evaluation.pictures import pictures_of
+from facesync.evaluation.images import image_refs_of
 from facesync.evaluation.similarities import AllPairs, all_pairs
 from facesync.faces import weights
 from facesync.faces.calibration import Calibration
@@ -89,17 +89,17 @@ def test_all_pairs_are_those_of_two_loops():
                 expected[who[a] == who[b]].append(vectors[a] @ vectors[b])
     np.testing.assert_allclose(np.sort(found.genuine), np.sort(expected[True]), rtol=1e-4)
     np.testing.assert_allclose(np.sort(found.impostor), np.sort(expected[False]), rtol=1e-4)
-    assert found.pictures == 38
+    assert found.images == 38
 
 
-def test_of_too_many_pictures_whole_people_are_drawn(monkeypatch):
-    monkeypatch.setattr("facesync.evaluation.similarities.MAX_PICTURES", 20)
+def test_of_too_many_images_whole_people_are_drawn(monkeypatch):
+    monkeypatch.setattr("facesync.evaluation.similarities.MAX_IMAGES", 20)
     vectors = np.eye(60, 512, dtype=np.float32)
     who = [str(n // 4) for n in range(60)]
     found = all_pairs(vectors, who, seed=1)
-    assert (found.pictures, found.identities) == (20, 5)
+    assert (found.images, found.identities) == (20, 5)
     assert len(found.genuine) == 5 * 6
-    assert all_pairs(vectors, who, seed=1).pictures == 20
+    assert all_pairs(vectors, who, seed=1).images == 20
 
 
 def test_a_checkpoint_keeps_everything_else(pairs, model, tmp_path):
@@ -138,10 +138,10 @@ def test_beside_an_exported_model_lies_its_description(pairs, model, tmp_path):
 
 
 def test_the_data_fingerprint_ignores_order_but_not_names(folder):
-    pictures = pictures_of(folder)
-    name = calibration.fingerprint_of(pictures)
-    assert name == calibration.fingerprint_of(pictures[::-1])
-    assert name != calibration.fingerprint_of(pictures[1:])
+    images = image_refs_of(folder)
+    name = calibration.fingerprint_of(images)
+    assert name == calibration.fingerprint_of(images[::-1])
+    assert name != calibration.fingerprint_of(images[1:])
 
 
 def test_the_vggface2_weights_come_calibrated():

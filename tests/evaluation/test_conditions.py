@@ -13,7 +13,7 @@ from tests.evaluation.conftest import MiddleDetector, photograph
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
-def test_each_condition_changes_the_picture_and_always_alike(name):
+def test_each_condition_changes_the_image_and_always_alike(name):
     image_rgb = np.ascontiguousarray(photograph(1, 1).repeat(3, axis=0).repeat(3, axis=1))
     before = image_rgb.copy()
     (face,) = MiddleDetector().detect(image_rgb)
@@ -144,9 +144,9 @@ def test_mean_subtraction_uses_the_other_folds_only(pairs_file, folder, model, d
     from facesync.evaluation.embeddings import Embedder
 
     pairs = read_lfw_pairs(pairs_file, folder)
-    vectors = Embedder(model, detector, tmp_path / "cache").embed(pairs.pictures).vectors
+    vectors = Embedder(model, detector, tmp_path / "cache").embed(pairs.images).vectors
     assert subtracted_accuracy(pairs, vectors).mean == 1
-    # Moving all pictures of fold 0 alike must not move the threshold that judges it.
+    # Moving all images of fold 0 alike must not move the threshold that judges it.
     moved = vectors.copy()
     members = np.unique(np.concatenate([pairs.left[:4], pairs.right[:4]]))
     moved[members] = -moved[members]

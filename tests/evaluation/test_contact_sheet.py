@@ -11,7 +11,7 @@ from facesync.evaluation.contact_sheet import Entry, write_sheets
 RED = (208, 52, 44)
 
 
-def picture(index: int) -> np.ndarray | None:
+def image(index: int) -> np.ndarray | None:
     return None if index == 99 else np.full((40, 60, 3), (index, 200, 250), np.uint8)
 
 
@@ -23,8 +23,8 @@ def colours(page: Image.Image) -> set[tuple[int, ...]]:
     return {colour for _, colour in page.getcolors(1 << 24)}
 
 
-def test_pages_show_all_pictures_and_frame_those_meant(tmp_path):
-    paths = write_sheets(tmp_path, "wrong identity", entries(20), picture)
+def test_pages_show_all_images_and_frame_those_meant(tmp_path):
+    paths = write_sheets(tmp_path, "wrong identity", entries(20), image)
     assert [path.name for path in paths] == ["wrong_identity_01.png", "wrong_identity_02.png"]
     first, second = (Image.open(path) for path in paths)
     assert {(n, 200, 250) for n in range(16)} | {(100, 200, 250), RED} <= colours(first)
@@ -35,14 +35,14 @@ def test_pages_show_all_pictures_and_frame_those_meant(tmp_path):
 
 def test_of_many_some_are_shown_from_first_to_last(tmp_path, monkeypatch):
     monkeypatch.setattr(contact_sheet, "SHOWN_OF_A_KIND", 5)
-    (path,) = write_sheets(tmp_path, "near copy", entries(41), picture)
+    (path,) = write_sheets(tmp_path, "near copy", entries(41), image)
     shown = {n for n in range(41) if (n, 200, 250) in colours(Image.open(path))}
     assert shown == {0, 10, 20, 30, 40}
 
 
 def test_the_widest_entry_stays_in_its_column(tmp_path):
     wide = [Entry((n,), ((1, 2, 3), (4, 5, 6)), "a/1", "") for n in (10, 20)]
-    (path,) = write_sheets(tmp_path, "wide", wide, picture)
+    (path,) = write_sheets(tmp_path, "wide", wide, image)
     page = np.asarray(Image.open(path))
     last = np.flatnonzero((page == (6, 200, 250)).all(axis=2).any(axis=0))
     right = np.flatnonzero((page == (20, 200, 250)).all(axis=2).any(axis=0))
@@ -52,19 +52,19 @@ def test_the_widest_entry_stays_in_its_column(tmp_path):
 
 
 @pytest.mark.parametrize("title", ["x" * 500, "caf\udce9/1", "José/张伟"])
-def test_any_name_and_a_picture_that_cannot_be_shown(tmp_path, title):
-    (path,) = write_sheets(tmp_path, "odd", [Entry((99,), (), title, title)], picture)
+def test_any_name_and_a_image_that_cannot_be_shown(tmp_path, title):
+    (path,) = write_sheets(tmp_path, "odd", [Entry((99,), (), title, title)], image)
     assert RED in colours(Image.open(path))
 
 
 def test_pages_of_the_run_before_go(tmp_path):
-    write_sheets(tmp_path, "near copy", entries(20), picture)
-    write_sheets(tmp_path, "no face", entries(1), picture)
-    assert write_sheets(tmp_path, "near copy", [], picture) == []
+    write_sheets(tmp_path, "near copy", entries(20), image)
+    write_sheets(tmp_path, "no face", entries(1), image)
+    assert write_sheets(tmp_path, "near copy", [], image) == []
     assert [path.name for path in tmp_path.iterdir()] == ["no_face_01.png"]
 
 
 def test_a_page_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FileError, match="cannot write"):
-        write_sheets(tmp_path / "file", "odd", entries(1), picture)
+        write_sheets(tmp_path / "file", "odd", entries(1), image)

@@ -1,4 +1,4 @@
-"""Pictures become embeddings once: what is cached is not computed again, faults are told."""
+"""Images become embeddings once: what is cached is not computed again, faults are told."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from facesync.evaluation.cache import VectorCache, content_id
 from facesync.evaluation.crop_variants import mirrored
 from facesync.evaluation.embeddings import Embedder
-from facesync.evaluation.pictures import Picture, file_picture, pictures_of
+from facesync.evaluation.images import ImageRef, file_image_ref, image_refs_of
 from facesync.files import temporary_beside
 from facesync.images import save_jpeg
 
@@ -37,36 +37,36 @@ def test_vectors_of_another_width_and_pickles_are_not_taken(tmp_path):
 
 
 def test_a_second_run_computes_nothing(folder, model, detector, tmp_path):
-    pictures = pictures_of(folder)
-    first = Embedder(model, detector, tmp_path / "cache").embed(pictures)
-    assert first.computed == detector.looks == len(pictures) == 30
+    images = image_refs_of(folder)
+    first = Embedder(model, detector, tmp_path / "cache").embed(images)
+    assert first.computed == detector.looks == len(images) == 30
     np.testing.assert_allclose(np.linalg.norm(first.vectors, axis=1), 1, atol=1e-5)
     assert first.enrolled.all() and not first.failures
-    second = Embedder(model, detector, tmp_path / "cache").embed(pictures)
+    second = Embedder(model, detector, tmp_path / "cache").embed(images)
     assert second.computed == 0 and detector.looks == 30
     np.testing.assert_array_equal(first.vectors, second.vectors)
 
 
 def test_an_interrupted_run_goes_on(folder, model, detector, tmp_path):
-    pictures = pictures_of(folder)
+    images = image_refs_of(folder)
 
     def interrupt() -> bytes:
         raise KeyboardInterrupt
 
-    stopped = [*pictures[:20], Picture("the one", interrupt), *pictures[20:]]
+    stopped = [*images[:20], ImageRef("the one", interrupt), *images[20:]]
     with pytest.raises(KeyboardInterrupt):
         Embedder(model, detector, tmp_path / "cache").embed(stopped)
-    found = Embedder(model, detector, tmp_path / "cache").embed(pictures)
+    found = Embedder(model, detector, tmp_path / "cache").embed(images)
     assert found.computed == 30 - 16  # whole batches are kept, and all faces found
     assert detector.looks == 30
 
 
 def test_other_cuts_and_models_have_embeddings_of_their_own(folder, model, detector, tmp_path):
-    pictures = pictures_of(folder)
-    plain = Embedder(model, detector, tmp_path / "cache").embed(pictures)
+    images = image_refs_of(folder)
+    plain = Embedder(model, detector, tmp_path / "cache").embed(images)
     turned = Embedder(
         model, detector, tmp_path / "cache", label="mirrored", cut=mirrored(model.crop.cut)
-    ).embed(pictures)
+    ).embed(images)
     assert turned.computed == 30 and detector.looks == 30  # the faces are the same
     assert not np.allclose(plain.vectors, turned.vectors)
 
@@ -74,15 +74,15 @@ def test_other_cuts_and_models_have_embeddings_of_their_own(folder, model, detec
 def test_failures_to_enrol_are_named(folder, model, detector, tmp_path):
     black, broken = tmp_path / "black.jpg", tmp_path / "broken.jpg"
     save_jpeg(np.zeros((64, 64, 3), np.uint8), black)
-    broken.write_bytes(b"no picture")
-    pictures = [
-        file_picture(black, "black"),
-        file_picture(broken, "broken"),
-        file_picture(tmp_path / "gone.jpg", "gone"),
-        *pictures_of(folder)[:1],
+    broken.write_bytes(b"no image")
+    images = [
+        file_image_ref(black, "black"),
+        file_image_ref(broken, "broken"),
+        file_image_ref(tmp_path / "gone.jpg", "gone"),
+        *image_refs_of(folder)[:1],
     ]
     for _ in range(2):  # the second time from the cache
-        found = Embedder(model, detector, tmp_path / "cache").embed(pictures)
+        found = Embedder(model, detector, tmp_path / "cache").embed(images)
         assert found.enrolled.tolist() == [False, False, False, True]
         assert [name for name, _ in found.failures] == ["black", "broken", "gone"]
         assert found.failures[0][1] == "no face found"
@@ -90,14 +90,14 @@ def test_failures_to_enrol_are_named(folder, model, detector, tmp_path):
 
 
 def test_ready_crops_are_taken_as_they_are(folder, model, tmp_path):
-    pictures = pictures_of(folder)
-    found = Embedder(model, None, tmp_path / "cache").embed(pictures)
-    whole = [model.crop.array(picture.decode()) for picture in pictures]
+    images = image_refs_of(folder)
+    found = Embedder(model, None, tmp_path / "cache").embed(images)
+    whole = [model.crop.array(image.decode()) for image in images]
     np.testing.assert_allclose(found.vectors, model.network(np.stack(whole)), atol=1e-6)
 
 
-def test_a_change_sees_the_picture_first(folder, model, detector, tmp_path):
-    pictures, seen = pictures_of(folder)[:2], []
+def test_a_change_sees_the_image_first(folder, model, detector, tmp_path):
+    images, seen = image_refs_of(folder)[:2], []
 
     def blacken(image_rgb, key):
         seen.append(key)
@@ -105,6 +105,6 @@ def test_a_change_sees_the_picture_first(folder, model, detector, tmp_path):
 
     changed = Embedder(
         model, detector, tmp_path / "cache", detection_label="black", change=blacken
-    ).embed(pictures)
+    ).embed(images)
     assert not changed.enrolled.any()
-    assert seen == [content_id(picture.read()) for picture in pictures]
+    assert seen == [content_id(image.read()) for image in images]

@@ -25,7 +25,7 @@ def around(person: int, count: int) -> np.ndarray:
 
 @pytest.fixture
 def three():
-    """Three people of 6, 5 and 7 pictures; the last picture of 0 shows person 2."""
+    """Three people of 6, 5 and 7 images; the last image of 0 shows person 2."""
     vectors = np.concatenate([around(0, 5), around(2, 1), around(1, 5), around(2, 7)])
     labels = np.repeat([0, 1, 2], [6, 5, 7])
     return vectors, labels, np.ones(len(labels), dtype=bool)
@@ -43,7 +43,7 @@ def test_a_stranger_does_not_move_the_mean(three):
     assert (np.sum(means.directions * CENTRES[:3], axis=1) > 0.95).all()
 
 
-def test_a_picture_is_compared_with_the_others_of_its_identity(three):
+def test_a_image_is_compared_with_the_others_of_its_identity(three):
     vectors, labels, usable = three
     own = own_similarity(vectors, labels, mean_directions(vectors, labels, usable))
     by_hand = vectors[6] @ unit(vectors[7:11].sum(axis=0))
@@ -87,7 +87,7 @@ def test_two_people_fall_apart_and_one_does_not():
     assert smaller.sum() <= 4 and similarity > 0.7
 
 
-def test_equal_pictures_are_not_parted():
+def test_equal_images_are_not_parted():
     smaller, similarity = split_in_two(np.repeat(around(0, 1), 5, axis=0))
     assert not smaller.any() and similarity == 1.0
 

@@ -164,7 +164,7 @@ def axis(*places):
 
 
 def test_identification_by_hand():
-    """Two of four people are enrolled; each has another picture, one of them is taken wrongly."""
+    """Two of four people are enrolled; each has another image, one of them is taken wrongly."""
     identities = [name for name in "abcd" for _ in range(2)]
     vectors = np.array([axis((place, 1.0)) for place in (0, 0, 1, 1, 2, 2, 3, 3)])
     strangers = np.array([axis((9, 1.0), (0, 0.01 * n)) for n in range(1000)])

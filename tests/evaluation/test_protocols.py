@@ -15,19 +15,19 @@ def test_lfw_list(pairs_file, folder):
     assert pairs.folds == 3 and pairs.folds_given
     assert pairs.same.tolist() == [True, True, False, False] * 3
     assert pairs.fold.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    first = [pairs.pictures[pairs.left[0]].name, pairs.pictures[pairs.right[0]].name]
+    first = [pairs.images[pairs.left[0]].name, pairs.images[pairs.right[0]].name]
     assert first == ["Name_0/Name_0_0001", "Name_0/Name_0_0002"]
-    # Each picture once, however many pairs it is in.
-    assert len({picture.name for picture in pairs.pictures}) == len(pairs.pictures) == 21
-    identities = [(pairs.pictures[a].identity, pairs.pictures[b].identity)
+    # Each image once, however many pairs it is in.
+    assert len({image.name for image in pairs.images}) == len(pairs.images) == 21
+    identities = [(pairs.images[a].identity, pairs.images[b].identity)
                   for a, b in zip(pairs.left, pairs.right, strict=True)]  # fmt: skip
     assert [a == b for a, b in identities] == pairs.same.tolist()
 
 
 def test_the_first_folds(pairs_file, folder):
     pairs = first_folds(read_lfw_pairs(pairs_file, folder), 2)
-    assert (pairs.folds, len(pairs.same), len(pairs.pictures)) == (2, 8, 14)
-    assert pairs.pictures[pairs.right[7]].name == "Name_3/Name_3_0002"
+    assert (pairs.folds, len(pairs.same), len(pairs.images)) == (2, 8, 14)
+    assert pairs.images[pairs.right[7]].name == "Name_3/Name_3_0002"
     one = first_folds(read_lfw_pairs(pairs_file, folder), 1)
     assert (len(one.same), one.folds, one.folds_given) == (4, 2, False)
 
@@ -52,9 +52,9 @@ def test_a_list_of_one_fold_is_dealt_into_parts(pairs_file, folder):
         ("1\t2\nName_0\t1\t2\nName_1\t1\t2\nName_0\t1\tName_1\t1\nName_0\t1\n", "line 5"),
         ("1\t1\nName_0\t1\t2\nName_0\t1\tName_1\t1\n", "too few"),
         ("1\t2\nName_0\t1\t2\nName_9\t1\t2\nName_0\t1\tName_1\t1\nName_0\t1\tName_2\t1\n",
-         "2 of the pictures"),
+         "2 of the images"),
     ],
-    ids=["empty", "words", "short", "bad line", "one pair", "missing pictures"],
+    ids=["empty", "words", "short", "bad line", "one pair", "missing images"],
 )  # fmt: skip
 def test_other_lists_are_refused(text, says, pairs_file, folder):
     pairs_file.write_text(text)
@@ -73,24 +73,24 @@ def encoded(folder, count):
     return [path.read_bytes() for path in sorted(folder.glob("*/*.jpg"))[:count]]
 
 
-def python2_pickle(pictures, answers):
+def python2_pickle(images, answers):
     """Write what Python 2's pickle.dump(…, protocol=2) gives for (list of str, list of bool)."""
-    items = b"".join(b"T" + len(p).to_bytes(4, "little") + p for p in pictures)
+    items = b"".join(b"T" + len(p).to_bytes(4, "little") + p for p in images)
     flags = b"".join(b"\x88" if answer else b"\x89" for answer in answers)
     return b"\x80\x02](" + items + b"e](" + flags + b"e\x86."
 
 
 @pytest.mark.parametrize("kind", ["python 3", "python 2", "protocol 2", "arrays"])
 def test_bin_sets_of_every_writer(kind, folder, tmp_path):
-    pictures, answers = encoded(folder, 8), [True, False, True, False]
+    images, answers = encoded(folder, 8), [True, False, True, False]
     path = tmp_path / "lfw.bin"
     if kind == "python 2":
-        path.write_bytes(python2_pickle(pictures, answers))
+        path.write_bytes(python2_pickle(images, answers))
     else:
-        held = [np.frombuffer(p, np.uint8) for p in pictures] if kind == "arrays" else pictures
+        held = [np.frombuffer(p, np.uint8) for p in images] if kind == "arrays" else images
         path.write_bytes(pickle.dumps((held, answers), protocol=2 if kind == "protocol 2" else 4))
     pairs = read_bin(path)
-    assert [picture.read() for picture in pairs.pictures] == pictures
+    assert [image.read() for image in pairs.images] == images
     assert pairs.same.tolist() == answers
     assert (pairs.left.tolist(), pairs.right.tolist()) == ([0, 2, 4, 6], [1, 3, 5, 7])
     assert pairs.fold.tolist() == [0, 1, 2, 3]
@@ -122,13 +122,13 @@ def test_other_pickles_are_refused(content, tmp_path, capsys):
 
 def test_the_shared_bin_set_opens(shared):
     pairs = read_bin(shared / "data" / "recordio" / "verify.bin")
-    assert len(pairs.pictures) == 40 and pairs.same.sum() == 10
-    assert pairs.pictures[39].decode().shape[2] == 3
+    assert len(pairs.images) == 40 and pairs.same.sum() == 10
+    assert pairs.images[39].decode().shape[2] == 3
 
 
 def test_drawn_pairs(folder):
     pairs = draw_pairs(folder, 50, seed=1)
-    who = [picture.identity for picture in pairs.pictures]
+    who = [image.identity for image in pairs.images]
     named = [who[a] == who[b] for a, b in zip(pairs.left, pairs.right, strict=True)]
     assert pairs.same.tolist() == named
     assert pairs.same.sum() == 6 * 10 and (~pairs.same).sum() == 50
@@ -145,7 +145,7 @@ def test_pairs_are_drawn_from_a_pack_too(folder, tmp_path):
     files = sorted(folder.glob("*/*.jpg"))
     write_pack(tmp_path / "pack", [(n // 5, file.read_bytes()) for n, file in enumerate(files)])
     pairs = draw_pairs(tmp_path / "pack", 20, seed=1)
-    assert len(pairs.pictures) == 30 and pairs.pictures[0].read() == files[0].read_bytes()
+    assert len(pairs.images) == 30 and pairs.images[0].read() == files[0].read_bytes()
 
 
 def test_one_person_alone_makes_no_pairs(folder, tmp_path):

@@ -40,12 +40,12 @@ def test_lfw_protocol_from_list_to_report(evaluate, pairs_file, folder, tmp_path
     assert report["pairs"] == 12 and report["folds"] == 3
     assert report["failed_to_enrol"] == 1
     assert report["failures"] == [{"picture": "Name_0/Name_0_0001", "reason": "no face found"}]
-    # Of the two pairs with that picture the genuine one is lost, and the impostor one refused.
+    # Of the two pairs with that image the genuine one is lost, and the impostor one refused.
     assert report["accuracy_mean"] == pytest.approx(11 / 12)
     assert report["without_failures"]["accuracy_mean"] == 1
     assert report["without_failures"]["pairs"] == 10
     assert report["tar_at_far"] == {} and "1e-1" in report["tar_at_far_refused"]
-    assert set(report["all_pairs"]["tar_at_far"]) == {"1e-1"}  # 20 pictures: 160 impostor pairs
+    assert set(report["all_pairs"]["tar_at_far"]) == {"1e-1"}  # 20 images: 160 impostor pairs
     assert {"accuracy_std", "threshold", "auc", "eer"} <= set(report)
     printed = capsys.readouterr().out
     assert "0.9167" in printed and "not given" in printed and "1 failed to enrol" in printed
@@ -89,11 +89,11 @@ def test_mirrored(evaluate, folder):
 
 
 def test_bin_sets(evaluate, folder, tmp_path, capsys):
-    pictures = [path.read_bytes() for path in sorted(folder.glob("*/*.jpg"))]
+    images = [path.read_bytes() for path in sorted(folder.glob("*/*.jpg"))]
     sets = []
     for name in ("one", "two"):
-        genuine = [pictures[5 * n + k] for n in range(6) for k in (0, 1)]
-        impostor = [pictures[5 * n % 30] for n in (0, 1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 6)]
+        genuine = [images[5 * n + k] for n in range(6) for k in (0, 1)]
+        impostor = [images[5 * n % 30] for n in (0, 1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 6)]
         sets.append(tmp_path / f"{name}.bin")
         sets[-1].write_bytes(pickle.dumps((genuine + impostor, [True] * 6 + [False] * 6)))
     code, report = evaluate("--bin", sets[0])
@@ -107,7 +107,7 @@ def test_bin_sets(evaluate, folder, tmp_path, capsys):
 
 def test_by_group(evaluate, folder, tmp_path, capsys):
     groups = tmp_path / "groups.csv"
-    lines = ["picture,group", "Name_0,first", "Name_1,first", "Name_2/Name_2_0001.jpg,second"]
+    lines = ["image,group", "Name_0,first", "Name_1,first", "Name_2/Name_2_0001.jpg,second"]
     groups.write_text("\n".join(lines))
     code, report = evaluate("--data", folder, "--by-group", groups)
     assert code == 0
@@ -116,9 +116,9 @@ def test_by_group(evaluate, folder, tmp_path, capsys):
     assert found["first"]["fnmr"] == 0 and 0 < found["first"]["fnmr_interval"][1] < 0.2
     assert found["second"]["pictures"] == 1 and found["second"]["fmr"] is None
     assert "By group" in capsys.readouterr().out
-    groups.write_text("picture,group\nNobody,first\n")
+    groups.write_text("image,group\nNobody,first\n")
     assert evaluate("--data", folder, "--by-group", groups)[0] == 1
-    assert "names none of the pictures" in capsys.readouterr().err
+    assert "names none of the images" in capsys.readouterr().err
 
 
 def test_calibrate(evaluate, folder, model, monkeypatch, tmp_path, capsys):
@@ -128,7 +128,7 @@ def test_calibrate(evaluate, folder, model, monkeypatch, tmp_path, capsys):
     assert code == 0
     found = Calibration.from_dict(json.loads(home.read_text())["calibration"])
     assert found.model_fingerprint == model.fingerprint
-    assert found.pictures == 30 and found.impostor_pairs == 30 * 29 // 2 - 60
+    assert found.images == 30 and found.impostor_pairs == 30 * 29 // 2 - 60
     assert report["calibration"]["written_to"] == str(home)
     assert report["calibration"]["by_gallery"][0][1:] == [found.threshold(1e-2), False]
     assert "extrapolated" in capsys.readouterr().out
@@ -139,12 +139,12 @@ def test_calibrate(evaluate, folder, model, monkeypatch, tmp_path, capsys):
     [
         [],
         ["--pairs", "pairs.txt"],
-        ["--images", "pictures"],
-        ["--data", "pictures", "--bin", "lfw.bin"],
+        ["--images", "images"],
+        ["--data", "images", "--bin", "lfw.bin"],
         ["--bin", "lfw.bin", "--calibrate", "1e-3"],
         ["--bin", "lfw.bin", "--by-group", "groups.csv"],
-        ["--data", "pictures", "--crops", "--conditions"],
-        ["--data", "pictures", "--mirror", "--calibrate", "1e-3"],
+        ["--data", "images", "--crops", "--conditions"],
+        ["--data", "images", "--mirror", "--calibrate", "1e-3"],
     ],
     ids=" ".join,
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import export_model
-from facesync.export import formats, pictures, runs
+from facesync.export import formats, images, runs
 from facesync.export.compare import compare, table
 from facesync.faces import weights
 from facesync.faces.crops import CropSpec
@@ -42,12 +42,12 @@ def small():
 
 @pytest.fixture
 def checkpoint(small, tmp_path, monkeypatch):
-    """A file that opens as the small network; few pictures, so that the tests are short."""
+    """A file that opens as the small network; few images, so that the tests are short."""
     path = tmp_path / "small.pth"
     path.write_bytes(b"weights")
     monkeypatch.setattr(runs, "open_torch_model", lambda _: small)
-    monkeypatch.setattr(pictures, "COPIES", 3)
-    monkeypatch.setattr(pictures, "CALIBRATION_PICTURES", 4)
+    monkeypatch.setattr(images, "COPIES", 3)
+    monkeypatch.setattr(images, "CALIBRATION_IMAGES", 4)
     return path
 
 
@@ -183,29 +183,29 @@ def test_a_damaged_onnx_file_is_not_copied(run, tmp_path, capfd):
 
 @pytest.fixture
 def portraits(tmp_path):
-    """Pictures of two people in LFW's folders, and a list of two folds of two pairs."""
-    for name, photo in pictures.photographs().items():
+    """Images of two people in LFW's folders, and a list of two folds of two pairs."""
+    for name, photo in images.photographs().items():
         for number, shift in enumerate((0, 8), start=1):
             folder = tmp_path / "faces" / name.replace(" ", "_")
             folder.mkdir(parents=True, exist_ok=True)
             save_jpeg(photo[shift:], folder / f"{folder.name}_{number:04d}.jpg")
-    one, other = (name.replace(" ", "_") for name in pictures.photographs())
+    one, other = (name.replace(" ", "_") for name in images.photographs())
     rows = [f"{one}\t1\t2", f"{one}\t1\t{other}\t1", f"{other}\t1\t2", f"{one}\t2\t{other}\t2"]
     (tmp_path / "pairs.txt").write_text("\n".join(["2\t1", *rows]) + "\n")
     return tmp_path / "pairs.txt", tmp_path / "faces"
 
 
-def test_pairs_and_calibration_pictures_of_ones_own(run, tmp_path, portraits):
+def test_pairs_and_calibration_images_of_ones_own(run, tmp_path, portraits):
     pairs, images = portraits
     broken = images / "broken.jpg"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     more = ["--pairs", pairs, "--images", images, "--calibration-images", images, "--allow-loss"]
     assert run(*more, format="onnx-int8") == 0
     comparison = read_description(tmp_path / "out" / "small-int8.onnx")["comparison"]
     assert comparison["pairs"] == "pairs.txt, 2 folds, 4 pairs" and comparison["pictures"] == 4
 
 
-def test_bad_pairs_and_pictures_are_one_line(run, tmp_path, portraits, capfd):
+def test_bad_pairs_and_images_are_one_line(run, tmp_path, portraits, capfd):
     pairs, images = portraits
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -248,7 +248,7 @@ def test_an_output_that_cannot_be_written_is_one_line(run, tmp_path, capfd):
 
 def test_pairs_of_one_person_measure_no_accuracy():
     """With a single photograph at hand there are no strangers in the pairs."""
-    trial = pictures.Trial("one person", np.zeros((2, 32, 32, 3), np.uint8), np.array([0]),
+    trial = images.Trial("one person", np.zeros((2, 32, 32, 3), np.uint8), np.array([0]),
                            np.array([1]), np.array([True]), np.array([0]))  # fmt: skip
     unit = np.eye(1, 512, dtype=np.float32)
     found = compare(lambda batch: unit, lambda batch: unit, SMALL, trial)
@@ -260,7 +260,7 @@ def test_pairs_of_one_person_measure_no_accuracy():
 
 def test_without_scikit_image_one_photograph_serves(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage", None)
-    assert list(pictures.photographs()) == ["Grace Hopper"]
-    monkeypatch.setattr(pictures, "COPIES", 2)
-    trial = pictures.trial_of_copies(SMALL)
+    assert list(images.photographs()) == ["Grace Hopper"]
+    monkeypatch.setattr(images, "COPIES", 2)
+    trial = images.trial_of_copies(SMALL)
     assert trial.same.all() and "1 photographs" in trial.source

@@ -1,4 +1,4 @@
-"""A tiny ONNX model in the place of the embedded one: it knows pictures by their colours."""
+"""A tiny ONNX model in the place of the embedded one: it knows images by their colours."""
 
 from __future__ import annotations
 

@@ -70,9 +70,9 @@ def test_similarity_transform_recovers_a_known_one():
     np.testing.assert_allclose(matrix, np.column_stack([turn, shift]), atol=1e-9)
 
 
-def test_an_aligned_picture_is_its_own_aligned_crop(ramp):
-    picture = ramp[:112, :112]
-    np.testing.assert_array_equal(ALIGNED_112.cut(picture, _face()), picture)
+def test_an_aligned_image_is_its_own_aligned_crop(ramp):
+    image = ramp[:112, :112]
+    np.testing.assert_array_equal(ALIGNED_112.cut(image, _face()), image)
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 2.0, 6.0])

@@ -1,4 +1,4 @@
-"""MTCNN finds the faces and is not upset by odd pictures."""
+"""MTCNN finds the faces and is not upset by odd images."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_several_faces_come_largest_first(detector, astronaut, grace_hopper):
     assert first.box_xyxy[0] > 512 > second.box_xyxy[2]
 
 
-def test_large_pictures_are_searched_small_and_answered_large(detector, astronaut):
+def test_large_images_are_searched_small_and_answered_large(detector, astronaut):
     small = detector.detect(astronaut)[0]
     large = detector.detect(np.kron(astronaut, np.ones((6, 6, 1), np.uint8)))[0]
     np.testing.assert_allclose(large.box_xyxy / 6, small.box_xyxy, atol=8)
@@ -42,7 +42,7 @@ def test_large_pictures_are_searched_small_and_answered_large(detector, astronau
     "shape", [(1, 1), (10, 20000), (20000, 10), (39, 39), (40, 40), (41, 300), (480, 640)]
 )
 @pytest.mark.parametrize("value", [0, 128, 255])
-def test_pictures_without_a_face_give_none(detector, shape, value):
+def test_images_without_a_face_give_none(detector, shape, value):
     assert detector.detect(np.full((*shape, 3), value, np.uint8)) == []
 
 

@@ -58,13 +58,13 @@ def test_the_same_faces_as_facenet_pytorch(detector, theirs, astronaut, grace_ho
     assert _agree(detector, theirs[1], astronaut[:60, :80]) == 0
 
 
-def test_the_same_faces_on_real_pictures(detector, theirs, shared):
+def test_the_same_faces_on_real_images(detector, theirs, shared):
     import cv2
 
     from facesync.images import read_image_rgb
 
-    pictures = sorted((shared / "data" / "lfw").glob("*/*.jpg"))[::150]
-    assert sum(_agree(detector, theirs[1], read_image_rgb(path)) for path in pictures) > 20
+    images = sorted((shared / "data" / "lfw").glob("*/*.jpg"))[::150]
+    assert sum(_agree(detector, theirs[1], read_image_rgb(path)) for path in images) > 20
     video = cv2.VideoCapture(str(shared / "data" / "videos" / "stage_several_faces.mp4"))
     assert _agree(detector, theirs[1], video.read()[1][:, :, ::-1].copy()) > 1
     video.release()
@@ -103,7 +103,7 @@ def test_faces_keep_their_order_and_are_not_confused(detector, astronaut, grace_
     assert sum(face is not None for face in detector.follow(both, [one, one])) == 1
 
 
-def test_following_in_large_pictures_answers_large(detector, astronaut):
+def test_following_in_large_images_answers_large(detector, astronaut):
     large = np.kron(astronaut, np.ones((4, 4, 1), np.uint8))
     before = detector.detect(large)
     (again,) = detector.follow(large, before)

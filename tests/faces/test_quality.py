@@ -76,7 +76,7 @@ def test_a_small_or_turned_face_is_refused(photo):
 
 
 @pytest.mark.parametrize("box", [(-50, -50, 40, 40), (600, 600, 700, 700), (10, 10, 10, 10)])
-def test_a_box_outside_the_picture_does_no_harm(photo, box):
+def test_a_box_outside_the_image_does_no_harm(photo, box):
     measured = measure(photo, Face(np.array(box, dtype=np.float32), head(), 1.0))
     assert 0 <= measured.overall <= 1
 

@@ -1,4 +1,4 @@
-"""Made-up people: templates are unit vectors, pictures are flat colours."""
+"""Made-up people: templates are unit vectors, images are flat colours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def person(name: str, seed: int = 1, fingerprint: str | None = "model-a", sample
     return Person(name, unit(seed), fingerprint, now(), samples)
 
 
-def pictures(number: int = 2, shade: int = 100) -> list[np.ndarray]:
+def images(number: int = 2, shade: int = 100) -> list[np.ndarray]:
     return [np.full((40, 40, 3), shade + i, dtype=np.uint8) for i in range(number)]
 
 

@@ -12,31 +12,31 @@ from facesync.errors import StoreError
 from facesync.gallery.backups import backup, restore
 from facesync.gallery.checking import check
 from facesync.pickles import dumps_plain, load_plain
-from tests.gallery.conftest import enrolled, pictures
+from tests.gallery.conftest import enrolled, images
 
 
 def test_what_was_backed_up_comes_back(either, tmp_path):
-    either.register(enrolled("Ada"), pictures())
+    either.register(enrolled("Ada"), images())
     either.register(enrolled("../x", 2), [])
     file = tmp_path / "away" / "faces.backup"
     assert backup(either, file) == 2
     if os.name == "posix":
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    shown = [p.tolist() for p in either.pictures("Ada")]
-    either.register(enrolled("Ada", 5), pictures(4), replace=True)
-    either.register(enrolled("Bob", 3), pictures())
+    shown = [p.tolist() for p in either.images("Ada")]
+    either.register(enrolled("Ada", 5), images(4), replace=True)
+    either.register(enrolled("Bob", 3), images())
     assert restore(either, file) == 2
     assert [p.name for p in either.people()] == ["../x", "Ada"]
-    assert [p.tolist() for p in either.pictures("Ada")] == shown
+    assert [p.tolist() for p in either.images("Ada")] == shown
     assert {p.name for p in either.content_of(either.backup).people} == {"Ada", "../x", "Bob"}
     either.delete_all()
     assert restore(either, file) == 2
-    assert [p.tolist() for p in either.pictures("Ada")] == shown
+    assert [p.tolist() for p in either.images("Ada")] == shown
 
 
 def test_a_sealed_backup_is_sealed(sealed, tmp_path):
     ada, file = enrolled("Ada"), tmp_path / "x"
-    sealed.register(ada, pictures())
+    sealed.register(ada, images())
     backup(sealed, file)
     assert ada.embedding.tobytes() not in file.read_bytes()
     assert b"JFIF" not in file.read_bytes()
@@ -45,7 +45,7 @@ def test_a_sealed_backup_is_sealed(sealed, tmp_path):
 def test_a_backup_that_is_none_changes_nothing(gallery, tmp_path):
     with pytest.raises(StoreError, match="there is no store"):
         backup(gallery, tmp_path / "x")
-    gallery.register(enrolled("Ada"), pictures())
+    gallery.register(enrolled("Ada"), images())
     file = tmp_path / "x"
     backup(gallery, file)
     whole, before = load_plain(file), gallery.path.read_bytes()
@@ -54,11 +54,11 @@ def test_a_backup_that_is_none_changes_nothing(gallery, tmp_path):
         "a store": before,
         "cut": file.read_bytes()[:-30],
         "code": pickle.dumps(os.system),
-        "no pictures": dumps_plain({**whole, "backup": {"store": inner["store"]}}),
+        "no images": dumps_plain({**whole, "backup": {"store": inner["store"]}}),
         "no people": dumps_plain({**whole, "backup": {**inner, "store": {"format": 2}}}),
         "another's": dumps_plain({**whole, "backup": {**inner, "pictures": {"Bob": {}}}}),
         "a path": dumps_plain({**whole, "backup": {**inner, "pictures": {"Ada": {"../x": b""}}}}),
-        "no picture": dumps_plain(
+        "no image": dumps_plain(
             {**whole, "backup": {**inner, "pictures": {"Ada": {"sample_1.jpg": b"text"}}}}
         ),
         "a list": dumps_plain({**whole, "backup": {**inner, "pictures": {"Ada": [1]}}}),
@@ -71,16 +71,16 @@ def test_a_backup_that_is_none_changes_nothing(gallery, tmp_path):
         assert gallery.path.read_bytes() == before
     with pytest.raises(StoreError, match=r"cannot read .*missing"):
         restore(gallery, tmp_path / "missing")
-    assert len(gallery.pictures("Ada")) == 2
+    assert len(gallery.images("Ada")) == 2
 
 
 def test_checking(either):
     assert check(either)[1] == []
-    either.register(enrolled("Ada"), pictures())
-    either.register(enrolled("Bob", 2), pictures())
+    either.register(enrolled("Ada"), images())
+    either.register(enrolled("Bob", 2), images())
     facts, faults = check(either)
     assert faults == []
-    assert any("4 pictures of 2 people are whole" in line for line in facts)
+    assert any("4 images of 2 people are whole" in line for line in facts)
     first, second = sorted(either.folder("Ada").iterdir())
     first.write_bytes(b"damaged")
     if os.name == "posix":

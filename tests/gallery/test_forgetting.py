@@ -16,7 +16,7 @@ from facesync.files import temporary_beside
 from facesync.gallery import attempts, samples
 from facesync.gallery.exports import export
 from facesync.images import read_image_rgb
-from tests.gallery.conftest import enrolled, pictures
+from tests.gallery.conftest import enrolled, images
 from tests.gallery.test_store import HARD_NAMES
 
 
@@ -32,9 +32,9 @@ def opened(gallery) -> bytes:
 @pytest.mark.parametrize("name", ["Zoë Quist", *HARD_NAMES[2:6]])
 def test_nothing_is_left(either, name):
     gone = enrolled(name)
-    either.register(enrolled("Bob", 2), pictures())
-    either.register(gone, pictures(shade=37))
-    either.register(enrolled("Bob", 4), pictures(), replace=True)
+    either.register(enrolled("Bob", 2), images())
+    either.register(gone, images(shade=37))
+    either.register(enrolled("Bob", 4), images(), replace=True)
     temporary_beside(either.path).write_bytes(either.path.read_bytes())
     attempts.record(either.path, name, False)
     assert either.delete(unicodedata.normalize("NFD", name)) == name
@@ -44,19 +44,19 @@ def test_nothing_is_left(either, name):
     for vector in (gone.embedding, *gone.sample_embeddings):
         assert vector.tobytes() not in left
     assert [p.name for p in either.people()] == ["Bob"]
-    assert len(either.pictures("Bob")) == 2
+    assert len(either.images("Bob")) == 2
 
 
 def test_what_cannot_be_removed_is_told(either, monkeypatch):
-    either.register(enrolled("Ada"), pictures())
+    either.register(enrolled("Ada"), images())
     monkeypatch.setattr(samples, "remove", lambda folder: 0)
     with pytest.raises(StoreError, match=r"something of Ada is left in .*sample_1\.jpg"):
         either.delete("Ada")
 
 
 def test_a_copy_that_is_left_is_found(either, monkeypatch):
-    either.register(enrolled("Ada"), pictures())
-    either.register(enrolled("Bob", 2), pictures())
+    either.register(enrolled("Ada"), images())
+    either.register(enrolled("Bob", 2), images())
     monkeypatch.setattr(type(either), "_remove_temporary", lambda self: None)
     # Beside the count of attempts: a save overwrites those beside the store and its backup.
     copy = temporary_beside(attempts.file_of(either.path))
@@ -66,8 +66,8 @@ def test_a_copy_that_is_left_is_found(either, monkeypatch):
 
 
 def test_a_longer_name_is_no_trace(either):
-    either.register(enrolled("Ada"), pictures())
-    either.register(enrolled("Adam", 2), pictures())
+    either.register(enrolled("Ada"), images())
+    either.register(enrolled("Adam", 2), images())
     assert either.delete("Ada") == "Ada"
 
 
@@ -87,7 +87,7 @@ def test_somebody_in_the_backup_only(either):
 
 
 def test_a_backup_that_cannot_be_read_is_not_the_last_copy_to_go(gallery):
-    gallery.register(enrolled("Ada"), pictures())
+    gallery.register(enrolled("Ada"), images())
     gallery.backup.write_bytes(b"damaged")
     gallery.path.rename(gallery.path.with_suffix(".away"))
     with pytest.raises(StoreError, match=r"left in .*\.bak"):  # it may be: nobody can look
@@ -100,7 +100,7 @@ def test_a_backup_that_cannot_be_read_is_not_the_last_copy_to_go(gallery):
 
 def test_everybody(either):
     for seed, name in enumerate(HARD_NAMES):
-        either.register(enrolled(name, seed + 1), pictures(1))
+        either.register(enrolled(name, seed + 1), images(1))
     attempts.record(either.path, "con", False)
     assert sorted(either.delete_all()) == sorted(HARD_NAMES)
     assert either.people() == []
@@ -112,7 +112,7 @@ def test_everybody(either):
 @pytest.mark.parametrize("name", HARD_NAMES)
 def test_export(either, name, tmp_path):
     ada, file = enrolled(name), tmp_path / "out" / "x.zip"
-    either.register(ada, pictures(3))
+    either.register(ada, images(3))
     assert export(either, name, file) == 3
     if os.name == "posix":
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -123,6 +123,6 @@ def test_export(either, name, tmp_path):
     np.testing.assert_array_equal(np.float32(facts["embedding"]), ada.embedding)
     np.testing.assert_array_equal(np.float32(facts["sample_embeddings"]), ada.sample_embeddings)
     assert (facts["name"], facts["registered"]) == (name, ada.registered.isoformat())
-    assert [p.tolist() for p in shown] == [p.tolist() for p in either.pictures(name)]
+    assert [p.tolist() for p in shown] == [p.tolist() for p in either.images(name)]
     with pytest.raises(StoreError, match="nobody is registered as Bob"):
         export(either, "Bob", file)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from facesync.gallery.store import Gallery
-from tests.gallery.conftest import enrolled, pictures
+from tests.gallery.conftest import enrolled, images
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="fork and SIGKILL are POSIX")
 
@@ -69,11 +69,11 @@ def check(gallery: Gallery, *, may_be_gone: bool = False) -> None:
 @pytest.mark.parametrize("what", ["replace", "add nobody", "delete", "encrypt"])
 def test_killed_at_every_step(gallery, sealed, what, tmp_path):
     first = gallery if what == "encrypt" else sealed
-    first.register(BOB, pictures())
-    first.register(OLD, pictures())
+    first.register(BOB, images())
+    first.register(OLD, images())
     actions: dict[str, Callable[[], object]] = {
-        "replace": lambda: sealed.register(NEW, pictures(shade=30), replace=True),
-        "add nobody": lambda: sealed.register(enrolled("Cid", 4), pictures()),
+        "replace": lambda: sealed.register(NEW, images(shade=30), replace=True),
+        "add nobody": lambda: sealed.register(enrolled("Cid", 4), images()),
         "delete": lambda: sealed.delete("Ada"),
         "encrypt": lambda: sealed.reseal(sealed.keys.new),
     }
@@ -83,8 +83,8 @@ def test_killed_at_every_step(gallery, sealed, what, tmp_path):
     stage = 1
     while killed_at(stage, actions[what]):
         check(sealed, may_be_gone=what == "delete")
-        sealed.register(NEW, pictures(), replace=True)
-        assert len(sealed.pictures("Ada")) == 2
+        sealed.register(NEW, images(), replace=True)
+        assert len(sealed.images("Ada")) == 2
         assert sealed.delete("Ada") == "Ada"
         for folder in (gallery.path.parent, gallery.faces):
             shutil.rmtree(folder)
@@ -95,13 +95,13 @@ def test_killed_at_every_step(gallery, sealed, what, tmp_path):
 
 def test_killed_200_times_at_random(either):
     chance = random.Random(1)
-    either.register(BOB, pictures(1))
-    either.register(OLD, pictures(1))
+    either.register(BOB, images(1))
+    either.register(OLD, images(1))
 
     def save_for_ever() -> None:
         while True:
             for state in (NEW, OLD):
-                either.register(state, pictures(1), replace=True)
+                either.register(state, images(1), replace=True)
 
     killed = 0
     for _ in range(200):
@@ -112,5 +112,5 @@ def test_killed_200_times_at_random(either):
         killed += os.WIFSIGNALED(status)
         check(either)
     assert killed == 200
-    either.register(NEW, pictures(), replace=True)
+    either.register(NEW, images(), replace=True)
     assert either.delete("Ada") == "Ada"

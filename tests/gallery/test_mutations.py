@@ -15,7 +15,7 @@ import pytest
 
 from facesync.errors import StoreError
 from facesync.gallery.store import Gallery
-from tests.gallery.conftest import enrolled, person, pictures
+from tests.gallery.conftest import enrolled, images, person
 
 STORES = 10_000
 CRAFTED = 500
@@ -143,8 +143,8 @@ def test_crafted_pickles(gallery, tmp_path):
 def test_mutated_stores(kind, gallery, sealed, nothing_runs):
     chance = random.Random(kind)
     mine = gallery if kind == "plain" else sealed
-    mine.register(enrolled("Ada", 1, 1), pictures(1))
-    mine.register(enrolled("Bob", 2, 1), pictures(1))
+    mine.register(enrolled("Ada", 1, 1), images(1))
+    mine.register(enrolled("Bob", 2, 1), images(1))
     whole = mine.path.read_bytes()
     pieces = list(crafted("nothing").values())
     mine.people()  # everything that is imported late is imported

@@ -17,7 +17,7 @@ from facesync.gallery import keys
 from facesync.gallery.keys import KeyChain, config_folder, key_file
 from facesync.gallery.store import Gallery
 from facesync.pickles import dumps_plain, load_plain
-from tests.gallery.conftest import enrolled, pictures
+from tests.gallery.conftest import enrolled, images
 
 
 class Ring(KeyringBackend):
@@ -61,30 +61,30 @@ def everything(gallery: Gallery) -> bytes:
 
 def test_nothing_can_be_read_without_the_key(sealed):
     ada = enrolled("Ada Lovelace")
-    sealed.register(ada, pictures())
-    sealed.register(enrolled("Bob", 2), pictures())
+    sealed.register(ada, images())
+    sealed.register(enrolled("Bob", 2), images())
     content = everything(sealed)
     assert b"Ada" not in content.replace(b"Ada Lovelace/", b"")
     assert ada.embedding.tobytes() not in content
     assert b"\xff\xd8\xff" not in content and b"JFIF" not in content
     assert [p.name for p in again(sealed).people()] == ["Ada Lovelace", "Bob"]
-    assert len(again(sealed).pictures("Ada Lovelace")) == 2
+    assert len(again(sealed).images("Ada Lovelace")) == 2
 
 
 def test_the_key_lies_in_the_configuration(sealed):
-    sealed.register(enrolled("Ada"), pictures())
+    sealed.register(enrolled("Ada"), images())
     file = key_file(header(sealed)["id"])
     assert file.is_relative_to(config_folder())
     if os.name == "posix":
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert len(list(file.parent.iterdir())) == 1
-    sealed.register(enrolled("Bob", 2), pictures())
+    sealed.register(enrolled("Bob", 2), images())
     assert len(list(file.parent.iterdir())) == 1  # one key for a store
 
 
 def test_a_keyring_is_used_where_there_is_one(sealed, ring):
-    sealed.register(enrolled("Ada"), pictures())
+    sealed.register(enrolled("Ada"), images())
     assert ("FaceSync", header(sealed)["id"]) in ring.kept
     assert not config_folder().exists()
     assert again(sealed).people()
@@ -96,7 +96,7 @@ def test_a_keyring_is_used_where_there_is_one(sealed, ring):
 def test_a_keyring_that_keeps_keys_in_plain_files_is_not_used(sealed, ring):
     Ring.priority, before = 0.5, Ring.priority
     try:
-        sealed.register(enrolled("Ada"), pictures())
+        sealed.register(enrolled("Ada"), images())
     finally:
         Ring.priority = before
     assert not ring.kept and key_file(header(sealed)["id"]).exists()
@@ -106,7 +106,7 @@ def test_a_keyring_that_hangs_does_not_hang_the_app(sealed, ring, monkeypatch):
     release = threading.Event()
     monkeypatch.setattr(keyring, "set_password", lambda *_: release.wait(60))
     monkeypatch.setattr(keys, "KEYRING_SECONDS", 0.1)
-    sealed.register(enrolled("Ada"), pictures())
+    sealed.register(enrolled("Ada"), images())
     assert key_file(header(sealed)["id"]).exists()
     key_file(header(sealed)["id"]).unlink()
     monkeypatch.setattr(keyring, "get_password", lambda *_: release.wait(60))
@@ -117,9 +117,9 @@ def test_a_keyring_that_hangs_does_not_hang_the_app(sealed, ring, monkeypatch):
 
 def test_a_passphrase(sealed, monkeypatch):
     monkeypatch.setenv("FACESYNC_PASSPHRASE", "correct horse")
-    sealed.register(enrolled("Ada"), pictures())
+    sealed.register(enrolled("Ada"), images())
     assert header(sealed)["kind"] == "passphrase" and not config_folder().exists()
-    assert again(sealed).people() and again(sealed).pictures("Ada")
+    assert again(sealed).people() and again(sealed).images("Ada")
     before = sealed.path.read_bytes()
     for given, reason in (("wrong", "the passphrase is wrong"), ("", "set FACESYNC_PASSPHRASE")):
         monkeypatch.setenv("FACESYNC_PASSPHRASE", given)
@@ -141,20 +141,20 @@ def test_a_passphrase(sealed, monkeypatch):
 
     chain = KeyChain(ask=ask)
     one = Gallery(sealed.path, sealed.faces, keys=chain)
-    assert one.people() and len(one.pictures("Ada")) == 2
-    assert len(asked) == 1  # the pictures have the same key
+    assert one.people() and len(one.images("Ada")) == 2
+    assert len(asked) == 1  # the images have the same key
 
 
 @pytest.mark.parametrize("change", ["missing", "another", "short", "text"])
 def test_a_key_that_is_not_right_is_one_line_and_nothing_is_overwritten(sealed, change):
-    sealed.register(enrolled("Ada"), pictures())
+    sealed.register(enrolled("Ada"), images())
     before = everything(sealed)
     file = key_file(header(sealed)["id"])
     contents = {"another": base64.b64encode(b"x" * 32), "short": b"eHh4", "text": "ü".encode()}
     file.unlink() if change == "missing" else file.write_bytes(contents[change])
     for use in (
         again(sealed).people,
-        lambda: again(sealed).register(enrolled("Bob", 2), pictures()),
+        lambda: again(sealed).register(enrolled("Bob", 2), images()),
         lambda: again(sealed).delete("Ada"),
         lambda: again(sealed).reseal(None),
     ):
@@ -170,7 +170,7 @@ def envelope(gallery: Gallery, **changes: object) -> None:
 
 
 def test_tampering_is_told(sealed):
-    sealed.register(enrolled("Ada"), pictures())
+    sealed.register(enrolled("Ada"), images())
     whole = load_plain(sealed.path)
     encryption = whole["encryption"]
     flipped = bytearray(whole["data"])
@@ -191,7 +191,7 @@ def test_tampering_is_told(sealed):
         sealed.path.write_bytes(dumps_plain({**whole, **changes}))
         before = sealed.path.read_bytes()
         with pytest.raises(StoreError, match=r"damaged|since it was sealed") as caught:
-            again(sealed).register(enrolled("Bob", 2), pictures())
+            again(sealed).register(enrolled("Bob", 2), images())
         assert "\n" not in str(caught.value)
         assert sealed.path.read_bytes() == before
 
@@ -209,12 +209,12 @@ def test_a_header_does_not_make_this_machine_work_without_end(sealed, monkeypatc
 
 
 def test_one_sealed_file_in_the_place_of_another_is_told(sealed):
-    sealed.register(enrolled("Ada"), pictures())
-    sealed.register(enrolled("Bob", 2), pictures())
+    sealed.register(enrolled("Ada"), images())
+    sealed.register(enrolled("Bob", 2), images())
     ada, bob = (sealed.folder(name) / "sample_1.jpg.enc" for name in ("Ada", "Bob"))
     bob.write_bytes(ada.read_bytes())
     with pytest.raises(StoreError, match="since it was sealed"):
-        sealed.pictures("Bob")
+        sealed.images("Bob")
     sealed.path.write_bytes(ada.read_bytes())
     with pytest.raises(StoreError, match="since it was sealed"):
         sealed.people()
@@ -222,35 +222,35 @@ def test_one_sealed_file_in_the_place_of_another_is_told(sealed):
 
 def test_a_plain_store_is_sealed_by_the_next_save_and_not_by_reading(gallery, sealed):
     ada = enrolled("Ada")
-    gallery.register(ada, pictures())
+    gallery.register(ada, images())
     before = everything(gallery)
-    assert sealed.people() and sealed.pictures("Ada") and sealed.find("Ada")
+    assert sealed.people() and sealed.images("Ada") and sealed.find("Ada")
     assert everything(gallery) == before
-    gallery.register(enrolled("Bob", 2), pictures())
+    gallery.register(enrolled("Bob", 2), images())
     assert not load_plain(gallery.path).get("encryption")
-    sealed.register(enrolled("Cid", 3), pictures())
+    sealed.register(enrolled("Cid", 3), images())
     content = everything(sealed)
     assert ada.embedding.tobytes() not in content and b"JFIF" not in content
     assert {p.name for p in again(sealed).people()} == {"Ada", "Bob", "Cid"}
     assert [p.name for p in sealed.content_of(sealed.backup).people] == ["Ada", "Bob"]
-    gallery.register(enrolled("Dan", 4), pictures())  # what is sealed stays sealed
+    gallery.register(enrolled("Dan", 4), images())  # what is sealed stays sealed
     assert b"JFIF" not in everything(gallery) and load_plain(gallery.path)["encryption"]
 
 
 def test_resealing(gallery, sealed):
-    gallery.register(enrolled("Ada"), pictures())
-    gallery.register(enrolled("Bob", 2), pictures())
+    gallery.register(enrolled("Ada"), images())
+    gallery.register(enrolled("Bob", 2), images())
     with pytest.raises(StoreError, match="is not encrypted"):
         gallery.reseal(None)
-    seen = [p.tolist() for p in gallery.pictures("Ada")]
+    seen = [p.tolist() for p in gallery.images("Ada")]
     for _ in range(2):
         before = load_plain(gallery.path).get("encryption")
         assert gallery.reseal(gallery.keys.new) == 2
         assert load_plain(gallery.path)["encryption"] != before
         assert b"JFIF" not in everything(gallery)
-        assert [p.tolist() for p in again(gallery).pictures("Ada")] == seen
+        assert [p.tolist() for p in again(gallery).images("Ada")] == seen
         assert len(again(gallery).content_of(gallery.backup).people) == 1
     assert gallery.reseal(None) == 2
-    assert [p.tolist() for p in gallery.pictures("Ada")] == seen
+    assert [p.tolist() for p in gallery.images("Ada")] == seen
     assert not list(gallery.faces.rglob("*.enc"))
     np.testing.assert_array_equal(gallery.find("Ada").embedding, enrolled("Ada").embedding)

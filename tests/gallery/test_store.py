@@ -19,7 +19,7 @@ from facesync.gallery import store
 from facesync.gallery.store import Gallery, clean_name
 from facesync.pickles import load_plain
 from tests.conftest import ROOT
-from tests.gallery.conftest import enrolled, person, pictures, unit
+from tests.gallery.conftest import enrolled, images, person, unit
 
 HARD_NAMES = [
     "../../x",
@@ -59,7 +59,7 @@ def form(**people: object) -> dict[str, object]:
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 def test_a_folder_that_was_there_keeps_its_mode(tmp_path):
     tmp_path.chmod(0o755)
-    Gallery(tmp_path / "e.pkl", tmp_path / "faces").register(person("Ada"), pictures())
+    Gallery(tmp_path / "e.pkl", tmp_path / "faces").register(person("Ada"), images())
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
     assert stat.S_IMODE((tmp_path / "e.pkl").stat().st_mode) == 0o600
 
@@ -67,7 +67,7 @@ def test_a_folder_that_was_there_keeps_its_mode(tmp_path):
 def test_a_person_comes_back_as_stored(either):
     gallery = either
     ada = enrolled("Ada Lovelace")
-    gallery.register(ada, pictures())
+    gallery.register(ada, images())
     (back,) = Gallery(gallery.path, gallery.faces).people()
     assert (back.name, back.fingerprint, back.registered, back.samples) == (
         ada.name,
@@ -79,15 +79,15 @@ def test_a_person_comes_back_as_stored(either):
     np.testing.assert_array_equal(back.sample_embeddings, ada.sample_embeddings)
     np.testing.assert_array_equal(back.sample_qualities, ada.sample_qualities)
     assert back.embedding.dtype == back.sample_embeddings.dtype == np.float32
-    assert [p.shape for p in gallery.pictures("ada lovelace")] == [(40, 40, 3)] * 2
+    assert [p.shape for p in gallery.images("ada lovelace")] == [(40, 40, 3)] * 2
 
 
 def test_samples_are_added(either):
     gallery = either
     ada, more = enrolled("Ada", 1, 3), enrolled("Ada", 2, 2)
-    gallery.register(ada, pictures(3))
+    gallery.register(ada, images(3))
     kept = {p.name: p.read_bytes() for p in gallery.folder("Ada").iterdir()}
-    gallery.add("ADA", more.sample_embeddings, more.sample_qualities, pictures(2, shade=50))
+    gallery.add("ADA", more.sample_embeddings, more.sample_qualities, images(2, shade=50))
     back = gallery.find("Ada")
     rows = np.concatenate([ada.sample_embeddings, more.sample_embeddings])
     np.testing.assert_array_equal(back.sample_embeddings, rows)
@@ -95,7 +95,7 @@ def test_samples_are_added(either):
     np.testing.assert_allclose(back.embedding, mean / np.linalg.norm(mean), atol=1e-6)
     assert (back.samples, back.registered) == (5, ada.registered)
     assert back.changed is not None
-    assert len(gallery.pictures("Ada")) == 5
+    assert len(gallery.images("Ada")) == 5
     for name, content in kept.items():
         assert (gallery.folder("Ada") / name).read_bytes() == content
     with pytest.raises(StoreError, match="nobody is registered as Bob"):
@@ -108,7 +108,7 @@ def test_format_1_is_upgraded(gallery):
     original = write(gallery, form(Ada=entry()))
     (ada,) = gallery.people()
     assert (ada.samples, ada.changed, len(ada.sample_embeddings)) == (5, None, 0)
-    gallery.add("Ada", unit(9)[None], np.ones(1, np.float32), pictures(1))
+    gallery.add("Ada", unit(9)[None], np.ones(1, np.float32), images(1))
     total = 5 * unit(1) + unit(9)
     (ada,) = gallery.people()
     np.testing.assert_allclose(ada.embedding, total / np.linalg.norm(total), atol=1e-6)
@@ -124,14 +124,14 @@ def test_no_store_is_nobody(gallery):
 
 def test_people_are_sorted_by_name(gallery):
     for seed, name in enumerate(["bob", "Ada", "Émile", "Zoë"]):
-        gallery.register(person(name, seed), pictures())
+        gallery.register(person(name, seed), images())
     assert [p.name for p in gallery.people()] == ["Ada", "bob", "Zoë", "Émile"]
 
 
 @pytest.mark.parametrize("name", HARD_NAMES)
 def test_names_are_data(either, name, tmp_path):
     gallery = either
-    gallery.register(person(name), pictures())
+    gallery.register(person(name), images())
     assert gallery.find(name).name == name
     files = {p.relative_to(tmp_path).parts[0] for p in tmp_path.rglob("*") if p.is_file()}
     assert files == {"models", "faces"}
@@ -159,20 +159,20 @@ def test_names_become_one_printable_line(typed, kept):
 
 def test_an_empty_name_is_refused(gallery):
     with pytest.raises(StoreError, match="a name needs"):
-        gallery.register(person("\x00"), pictures())
+        gallery.register(person("\x00"), images())
 
 
 def test_spellings_of_one_name_are_one_person(gallery):
-    gallery.register(person("José"), pictures())
+    gallery.register(person("José"), images())
     for spelling in ("jose\u0301", "JOSÉ"):
         with pytest.raises(StoreError, match="José is already registered"):
-            gallery.register(person(spelling), pictures())
+            gallery.register(person(spelling), images())
         assert gallery.find(spelling).name == "José"
 
 
 def test_replacing_takes_the_new_spelling_and_leaves_one_folder(gallery):
-    gallery.register(person("ada", 1, samples=4), pictures(4))
-    gallery.register(person("Ada", 2), pictures(2), replace=True)
+    gallery.register(person("ada", 1, samples=4), images(4))
+    gallery.register(person("Ada", 2), images(2), replace=True)
     (back,) = gallery.people()
     assert back.name == "Ada"
     np.testing.assert_array_equal(back.embedding, unit(2))
@@ -182,8 +182,8 @@ def test_replacing_takes_the_new_spelling_and_leaves_one_folder(gallery):
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 def test_files_are_their_owners_alone(either):
     gallery = either
-    gallery.register(person("Ada", 1), pictures())
-    gallery.register(person("Bob", 2), pictures())
+    gallery.register(person("Ada", 1), images())
+    gallery.register(person("Bob", 2), images())
     modes = {p: stat.S_IMODE(p.stat().st_mode) for p in gallery.faces.parent.rglob("*")}
     private = [p for p in modes if p.is_file()]
     assert len(private) >= 6
@@ -193,17 +193,17 @@ def test_files_are_their_owners_alone(either):
 
 
 def test_each_save_keeps_the_version_before(gallery):
-    gallery.register(person("Ada", 1), pictures())
+    gallery.register(person("Ada", 1), images())
     before = gallery.path.read_bytes()
-    gallery.register(person("Bob", 2), pictures())
+    gallery.register(person("Bob", 2), images())
     assert gallery.backup.read_bytes() == before
 
 
 def test_deleting_forgets_everything(gallery, tmp_path):
     ada = person("Ada", 1)
-    gallery.register(ada, pictures())
-    gallery.register(person("Bob", 2), pictures())
-    gallery.register(person("Bob", 3), pictures(), replace=True)
+    gallery.register(ada, images())
+    gallery.register(person("Bob", 2), images())
+    gallery.register(person("Bob", 3), images(), replace=True)
     assert gallery.delete("ADA") == "Ada"
     assert [p.name for p in gallery.people()] == ["Bob"]
     assert not (gallery.faces / "Ada").exists()
@@ -213,35 +213,35 @@ def test_deleting_forgets_everything(gallery, tmp_path):
 
 
 def test_deleting_nobody_is_told(gallery):
-    gallery.register(person("Ada"), pictures())
+    gallery.register(person("Ada"), images())
     assert gallery.delete("Bob") is None
     assert [p.name for p in gallery.people()] == ["Ada"]
 
 
 def test_deleting_leaves_other_files_and_follows_no_link(gallery, tmp_path):
-    gallery.register(person("Ada", 1), pictures())
+    gallery.register(person("Ada", 1), images())
     (gallery.faces / "Ada" / "diary.txt").write_text("mine")
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "sample_1.jpg").write_bytes(b"precious")
-    gallery.register(person("Bob", 2), pictures())
-    for picture in (gallery.faces / "Bob").iterdir():
-        picture.unlink()
+    gallery.register(person("Bob", 2), images())
+    for image in (gallery.faces / "Bob").iterdir():
+        image.unlink()
     (gallery.faces / "Bob").rmdir()
     (gallery.faces / "Bob").symlink_to(outside, target_is_directory=True)
 
     assert gallery.delete("Ada") == "Ada"
     assert [p.name for p in (gallery.faces / "Ada").iterdir()] == ["diary.txt"]
     with pytest.raises(StoreError, match="is a link"):
-        gallery.register(person("Bob", 2), pictures(), replace=True)
+        gallery.register(person("Bob", 2), images(), replace=True)
     assert gallery.delete("Bob") == "Bob"
     assert not (gallery.faces / "Bob").exists()
     assert (outside / "sample_1.jpg").read_bytes() == b"precious"
 
 
-def test_pictures_without_a_template_can_be_deleted(gallery):
-    """What is left when a process is killed between the pictures and the store."""
-    gallery.register(person("Ada"), pictures())
+def test_images_without_a_template_can_be_deleted(gallery):
+    """What is left when a process is killed between the images and the store."""
+    gallery.register(person("Ada"), images())
     gallery.path.unlink()
     assert gallery.delete("Ada") == "Ada"
     assert not (gallery.faces / "Ada").exists()
@@ -253,7 +253,7 @@ def test_the_older_form_opens_and_is_upgraded(gallery):
     np.testing.assert_allclose(ada.embedding, unit(1), atol=1e-6)
     assert (ada.name, ada.fingerprint, ada.registered, ada.samples) == ("Ada", None, None, 0)
     assert bob.embedding.shape == (512,)
-    gallery.register(person("Cid", 3), pictures())
+    gallery.register(person("Cid", 3), images())
     assert load_plain(gallery.path)["format"] == 2
     assert [p.name for p in gallery.people()] == ["Ada", "Bob", "Cid"]
     assert gallery.people()[0].fingerprint is None
@@ -304,7 +304,7 @@ def test_what_does_not_belong_there_is_one_line_and_stays(gallery, data):
     original = write(gallery, data)
     for use in (
         gallery.people,
-        lambda: gallery.register(person("Bob"), pictures()),
+        lambda: gallery.register(person("Bob"), images()),
         lambda: gallery.delete("Ada"),
     ):
         with pytest.raises(StoreError) as caught:
@@ -318,13 +318,13 @@ def test_what_does_not_belong_there_is_one_line_and_stays(gallery, data):
 
 @pytest.mark.parametrize("damage", ["empty", "half", "text"])
 def test_a_damaged_file_is_never_overwritten(gallery, damage):
-    gallery.register(person("Ada", 1), pictures())
-    gallery.register(person("Bob", 2), pictures())
+    gallery.register(person("Ada", 1), images())
+    gallery.register(person("Bob", 2), images())
     whole = gallery.path.read_bytes()
     damaged = {"empty": b"", "half": whole[: len(whole) // 2], "text": b"hello\n"}[damage]
     gallery.path.write_bytes(damaged)
     with pytest.raises(StoreError, match=r"the version before the last save is .*\.bak"):
-        gallery.register(person("Cid", 3), pictures())
+        gallery.register(person("Cid", 3), images())
     assert gallery.path.read_bytes() == damaged
 
 
@@ -348,7 +348,7 @@ def test_a_template_that_is_none_is_not_stored(gallery):
     broken = person("Ada")
     broken.embedding[:] = np.nan
     with pytest.raises(StoreError, match="no face embedding of Ada"):
-        gallery.register(broken, pictures())
+        gallery.register(broken, images())
     assert not gallery.path.exists()
 
 
@@ -360,8 +360,8 @@ def everything(gallery: Gallery) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("call", range(4))
 def test_a_full_disk_loses_nothing(gallery, monkeypatch, call):
-    """Each of the four files that a save writes fails in turn: two pictures, backup, store."""
-    gallery.register(person("Ada", 1), pictures())
+    """Each of the four files that a save writes fails in turn: two images, backup, store."""
+    gallery.register(person("Ada", 1), images())
     before = everything(gallery)
     real, calls = os.fsync, iter(range(1000))
 
@@ -373,22 +373,22 @@ def test_a_full_disk_loses_nothing(gallery, monkeypatch, call):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match="No space left on device") as caught:
-        gallery.register(person("Ada", 2), pictures(shade=30), replace=True)
+        gallery.register(person("Ada", 2), images(shade=30), replace=True)
     assert "\n" not in str(caught.value)
     monkeypatch.undo()
     after = everything(gallery)
     after.pop("models/face_embeddings.pkl.bak", None)
     assert after == before
-    gallery.register(person("Ada", 2), pictures(), replace=True)
+    gallery.register(person("Ada", 2), images(), replace=True)
 
 
 def test_a_file_in_place_of_a_folder_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot write"):
-        Gallery(tmp_path / "file" / "e.pkl", tmp_path / "faces").register(person("Ada"), pictures())
+        Gallery(tmp_path / "file" / "e.pkl", tmp_path / "faces").register(person("Ada"), images())
     gallery = Gallery(tmp_path / "e.pkl", tmp_path / "file")
     with pytest.raises(StoreError, match="cannot write"):
-        gallery.register(person("Ada"), pictures())
+        gallery.register(person("Ada"), images())
     assert gallery.people() == []
 
 
@@ -399,11 +399,11 @@ def test_a_read_only_folder_is_one_line(gallery, monkeypatch):
     gallery.path.parent.mkdir()
     monkeypatch.setattr(filelock.FileLock, "acquire", denied)
     with pytest.raises(StoreError, match="Permission denied"):
-        gallery.register(person("Ada"), pictures())
+        gallery.register(person("Ada"), images())
 
 
 def test_a_locked_store_is_waited_for_and_then_one_line(gallery, monkeypatch):
-    gallery.register(person("Ada", 1), pictures())
+    gallery.register(person("Ada", 1), images())
     ready = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n print('ready', flush=True)\n sys.stdin.read()"  # noqa: E501
     holder = subprocess.Popen(
         [sys.executable, "-c", ready, f"{gallery.path}.lock"],
@@ -414,12 +414,12 @@ def test_a_locked_store_is_waited_for_and_then_one_line(gallery, monkeypatch):
         assert holder.stdout.readline().strip() == b"ready"
         monkeypatch.setattr(store, "LOCK_SECONDS", 0.2)
         with pytest.raises(StoreError, match="another program is changing"):
-            gallery.register(person("Bob", 2), pictures())
+            gallery.register(person("Bob", 2), images())
         assert [p.name for p in gallery.people()] == ["Ada"]  # reading needs no lock
         monkeypatch.setattr(store, "LOCK_SECONDS", 60)
         release = threading.Timer(0.3, holder.stdin.close)
         release.start()
-        gallery.register(person("Bob", 2), pictures())
+        gallery.register(person("Bob", 2), images())
         release.join()
     finally:
         holder.kill()
@@ -431,13 +431,13 @@ def test_a_locked_store_is_waited_for_and_then_one_line(gallery, monkeypatch):
 WRITER = """
 import sys
 from pathlib import Path
-from tests.gallery.conftest import enrolled, person, pictures
+from tests.gallery.conftest import enrolled, person, images
 from facesync.gallery.store import Gallery
 root, mark, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 gallery = Gallery(root / "models" / "face_embeddings.pkl", root / "faces")
 print("ready", flush=True)
 for number in range(count):
-    gallery.register(person(f"{mark}{number}", number), pictures(1))
+    gallery.register(person(f"{mark}{number}", number), images(1))
 """
 
 

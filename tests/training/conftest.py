@@ -22,18 +22,18 @@ def one_thread():
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Folder of 3 identities with 6 pictures each: 14 to train on, 4 to validate."""
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    """Folder of 3 identities with 6 images each: 14 to train on, 4 to validate."""
+    folder = tmp_path / "images"
     for number in range(3):
         draw_identity(folder / str(number), number, 6)
     return folder
 
 
 @pytest.fixture
-def pack(tmp_path: Path, pictures: Path) -> Path:
-    """The same pictures as a RecordIO pack; its keys are 1 to 18."""
-    files = [(n, sorted((pictures / str(n)).iterdir(), key=_key)) for n in range(3)]
+def pack(tmp_path: Path, images: Path) -> Path:
+    """The same images as a RecordIO pack; its keys are 1 to 18."""
+    files = [(n, sorted((images / str(n)).iterdir(), key=_key)) for n in range(3)]
     records = [(n, file.read_bytes()) for n, of_one in files for file in of_one]
     write_pack(tmp_path / "pack", records)
     return tmp_path / "pack"
@@ -51,13 +51,13 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> type[TinyNetwork]:
 
 
 @pytest.fixture
-def small_split(pictures: Path) -> batches.SplitData:
-    return batches.load_split(pictures, seed=42, min_images=5, max_images=100)
+def small_split(images: Path) -> batches.SplitData:
+    return batches.load_split(images, seed=42, min_images=5, max_images=100)
 
 
 @pytest.fixture
-def damaged_picture():
-    """Put a picture with right markers but undecodable content in another one's place."""
+def damaged_image():
+    """Put an image with right markers but undecodable content in another one's place."""
 
     def damage(path: Path) -> None:
         path.write_bytes(b"\xff\xd8\xff\xe0" + bytes(range(200)) + b"\xff\xd9")

@@ -28,15 +28,15 @@ forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:Depreca
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 
-def draw_identity(folder: Path, number: int, pictures: int) -> None:
-    """Write `pictures` JPEGs of 112 x 112 with one pattern in varying light."""
+def draw_identity(folder: Path, number: int, images: int) -> None:
+    """Write `images` JPEGs of 112 x 112 with one pattern in varying light."""
     rng = np.random.default_rng(number)
     pattern = rng.integers(0, 255, (7, 7, 3))
     folder.mkdir(parents=True, exist_ok=True)
-    for key in range(pictures):
+    for key in range(images):
         noisy = np.clip(pattern + rng.integers(-30, 31, pattern.shape), 0, 255).astype(np.uint8)
-        picture = Image.fromarray(noisy).resize((112, 112), Image.Resampling.BILINEAR)
-        picture.save(folder / f"{pictures * number + key + 1}.jpg", quality=95)
+        image = Image.fromarray(noisy).resize((112, 112), Image.Resampling.BILINEAR)
+        image.save(folder / f"{images * number + key + 1}.jpg", quality=95)
 
 
 class TinyNetwork(nn.Module):
@@ -56,7 +56,7 @@ class TinyNetwork(nn.Module):
 
 
 def drawn_batch(count: int, classes: int = 3, seed: int = 0) -> Batch:
-    """Make a batch of pictures of 8 x 8 coloured squares, in turns of each class."""
+    """Make a batch of images of 8 x 8 coloured squares, in turns of each class."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % classes
     patterns = np.random.default_rng(100).integers(40, 216, (classes, 3, 8, 8))

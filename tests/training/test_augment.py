@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facesync.sample_pictures import HOPPER, photographs
+from facesync.sample_images import HOPPER, photographs
 from facesync.training import augment
 from facesync.training.augment import DRAWN, DRAWS, Augmentation, draws, jpeg
 
@@ -30,7 +30,7 @@ def rows(count: int, epoch: int = 0) -> torch.Tensor:
 
 
 def forced(count: int = 1, **values: float) -> torch.Tensor:
-    """Draws that leave a picture as it is, but for `values`."""
+    """Draws that leave an image as it is, but for `values`."""
     row = dict.fromkeys(DRAWN, MIDDLE)
     row |= dict.fromkeys(("mirror", *CHANCES), NEVER)
     assert values.keys() <= row.keys()
@@ -47,8 +47,8 @@ def psnr(images: torch.Tensor, others: torch.Tensor) -> float:
 
 def pillow_jpeg(image: torch.Tensor, quality: int) -> torch.Tensor:
     file = io.BytesIO()
-    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
-    picture.save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    pillow = Image.fromarray(image.permute(1, 2, 0).numpy())
+    pillow.save(file, "JPEG", quality=quality, subsampling="4:2:0")
     return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
 
 
@@ -66,7 +66,7 @@ def fine_detail(images: torch.Tensor) -> float:
     return float(spectrum[..., fast[:, None] | fast].mean())
 
 
-def test_draws_are_uniform_and_differ_by_seed_epoch_and_picture():
+def test_draws_are_uniform_and_differ_by_seed_epoch_and_image():
     one = draws(1, 2, 3)
     assert one.dtype == np.float32 and one.shape == (DRAWS,)
     assert np.array_equal(one, draws(1, 2, 3))
@@ -81,13 +81,13 @@ def test_none_changes_nothing(faces):
     assert torch.equal(Augmentation("none")(faces, rows(8)), faces)
 
 
-def test_basic_mirrors_the_pictures_its_draws_say_bit_for_bit(faces):
+def test_basic_mirrors_the_images_its_draws_say_bit_for_bit(faces):
     numbers = rows(8)
     mirrored = numbers[:, DRAWN.index("mirror")] < 0.5
     assert mirrored.any() and not mirrored.all()
     made = Augmentation("basic")(faces, numbers)
-    for picture, result, flipped in zip(faces, made, mirrored, strict=True):
-        assert torch.equal(result, picture.flip(2) if flipped else picture)
+    for image, result, flipped in zip(faces, made, mirrored, strict=True):
+        assert torch.equal(result, image.flip(2) if flipped else image)
 
 
 def test_basic_mirrors_about_half():
@@ -101,7 +101,7 @@ def test_strong_leaves_alone_what_no_chance_hits(faces):
     assert torch.equal(strong(faces), faces)
 
 
-def test_strong_gives_pictures_and_repeats_itself(faces):
+def test_strong_gives_images_and_repeats_itself(faces):
     before = faces.clone()
     made = Augmentation("strong")(faces, rows(8))
     assert made.dtype == torch.uint8 and made.shape == faces.shape
@@ -111,7 +111,7 @@ def test_strong_gives_pictures_and_repeats_itself(faces):
     assert all(not torch.equal(one, other) for one, other in zip(made, again, strict=True))
 
 
-def test_a_picture_is_varied_alike_alone_in_a_batch_and_in_another_order(faces, monkeypatch):
+def test_a_image_is_varied_alike_alone_in_a_batch_and_in_another_order(faces, monkeypatch):
     numbers = rows(24)
     images = faces.repeat(3, 1, 1, 1)
     varied = Augmentation("strong")
@@ -127,7 +127,7 @@ def test_a_picture_is_varied_alike_alone_in_a_batch_and_in_another_order(faces, 
         assert float(differing.float().mean()) < 1e-3
 
 
-def test_a_picture_does_not_depend_on_its_neighbours(faces):
+def test_a_image_does_not_depend_on_its_neighbours(faces):
     numbers = rows(8)
     made = Augmentation("strong")(faces, numbers)
     others, other_numbers = 255 - faces, rows(8, epoch=3)
@@ -137,7 +137,7 @@ def test_a_picture_does_not_depend_on_its_neighbours(faces):
 
 @pytest.mark.parametrize("extreme", [LEAST, MOST])
 @pytest.mark.parametrize("side", [50, 112])
-def test_extremes_on_any_side_stay_pictures(side, extreme):
+def test_extremes_on_any_side_stay_images(side, extreme):
     images = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
     everything = dict.fromkeys(DRAWN, extreme) | dict.fromkeys(CHANCES, ALWAYS)
     everything["grey"] = NEVER
@@ -204,8 +204,8 @@ def test_covering_keeps_to_its_share_and_the_rest_stays(faces):
         if name.startswith("cover_"):
             numbers[:, column] = wild[:, column]
     numbers[:, DRAWN.index("cover")] = ALWAYS
-    picture = torch.full((500, 3, 64, 64), 7, dtype=torch.uint8)
-    covered = (Augmentation("strong")(picture, numbers) != 7).any(1)
+    image = torch.full((500, 3, 64, 64), 7, dtype=torch.uint8)
+    covered = (Augmentation("strong")(image, numbers) != 7).any(1)
     shares = covered.float().mean((1, 2))
     # In whole pixels, each side rounded down.
     assert shares.max() <= augment.COVER_SHARE[1] and shares.min() > 0
@@ -284,7 +284,7 @@ def test_saturation_and_hue_spare_grey_and_change_colours():
         assert np.linalg.norm(chroma(colours["hue", strength])) == pytest.approx(vector, abs=1)
 
 
-def test_grey_pictures_keep_three_equal_channels(faces):
+def test_grey_images_keep_three_equal_channels(faces):
     for values in ({}, {"light": ALWAYS, "tint": MOST}, {"jpeg": ALWAYS}):
         red, green, blue = strong(faces, grey=ALWAYS, **values).unbind(1)
         assert torch.equal(red, green) and torch.equal(green, blue)
@@ -294,10 +294,8 @@ def test_grey_pictures_keep_three_equal_channels(faces):
 def test_blur_is_gaussian_blur(faces):
     made = strong(faces, blur=ALWAYS, sigma=MOST)
     sigma = augment.BLUR[1] * SIDE
-    for picture, result in zip(faces, made, strict=True):
-        peer = cv2.GaussianBlur(
-            picture.permute(1, 2, 0).numpy().astype(np.float32), (31, 31), sigma
-        )
+    for image, result in zip(faces, made, strict=True):
+        peer = cv2.GaussianBlur(image.permute(1, 2, 0).numpy().astype(np.float32), (31, 31), sigma)
         inner = np.s_[15:-15, 15:-15]  # the two treat edges differently
         difference = result.permute(1, 2, 0).numpy()[inner] - peer[inner]
         assert np.abs(difference).max() < 1.5
@@ -313,7 +311,7 @@ def test_shaking_blurs_one_axis_more():
         assert (width > 1.5 * height) if sideways else (height > 1.5 * width)
 
 
-def test_blur_and_coarseness_keep_the_light_and_flat_pictures(faces):
+def test_blur_and_coarseness_keep_the_light_and_flat_images(faces):
     flat = torch.full((1, 3, SIDE, SIDE), 201, dtype=torch.uint8)
     assert torch.equal(strong(flat, blur=ALWAYS, sigma=MOST, coarse=ALWAYS, pixels=LEAST), flat)
     made = strong(faces, coarse=ALWAYS, pixels=LEAST)
@@ -322,9 +320,9 @@ def test_blur_and_coarseness_keep_the_light_and_flat_pictures(faces):
 
 def test_coarseness_is_shrinking_by_area_and_enlarging(faces):
     made = strong(faces, coarse=ALWAYS, pixels=LEAST)
-    for picture, result in zip(faces, made, strict=True):
+    for image, result in zip(faces, made, strict=True):
         small = cv2.resize(
-            picture.permute(1, 2, 0).numpy().astype(np.float32),
+            image.permute(1, 2, 0).numpy().astype(np.float32),
             (40, 40),
             interpolation=cv2.INTER_AREA,
         )
@@ -352,7 +350,7 @@ def test_jpeg_loses_more_at_lower_quality(faces):
     assert kept[0] + 2 < kept[1] < kept[2] - 2
 
 
-def test_each_picture_has_its_own_jpeg_quality(faces):
+def test_each_image_has_its_own_jpeg_quality(faces):
     qualities = torch.tensor([30.0, 95.0] * 4)
     made = jpeg(faces.float(), qualities)
     for index, quality in enumerate(qualities):

@@ -10,7 +10,7 @@ from facesync.devices import Ranks
 from facesync.errors import DataError
 from facesync.faces.crops import ALIGNED_112, SQUARE
 from facesync.training.augment import DRAWS
-from facesync.training.batches import EpochOrder, Pictures, collate, load_split, make_loader
+from facesync.training.batches import EpochOrder, TrainingImages, collate, load_split, make_loader
 from facesync.training.transforms import sized
 from tests.training.stand_ins import draw_identity, forks
 
@@ -24,9 +24,9 @@ def load(data, indices=None, shuffle=True, workers=0, epoch=1, batch_size=4, cro
     )  # fmt: skip
 
 
-def order_of(pictures=30, seed=42, batch_size=4, epoch=1, shuffle=True, **more):
+def order_of(images=30, seed=42, batch_size=4, epoch=1, shuffle=True, **more):
     """Return an epoch's batches of indices."""
-    order = EpochOrder(range(pictures), seed, batch_size, shuffle=shuffle, **more)
+    order = EpochOrder(range(images), seed, batch_size, shuffle=shuffle, **more)
     order.epoch = epoch
     return [[index for index, _ in batch] for batch in order]
 
@@ -56,14 +56,14 @@ def test_one_identity_is_refused(tmp_path):
         load_split(tmp_path, seed=42, min_images=5, max_images=100)
 
 
-def test_too_few_pictures_to_split_are_refused(tmp_path):
+def test_too_few_images_to_split_are_refused(tmp_path):
     for number in range(2):
         draw_identity(tmp_path / str(number), number, 1)
-    with pytest.raises(DataError, match="2 pictures, too few"):
+    with pytest.raises(DataError, match="2 images, too few"):
         load_split(tmp_path, seed=42, min_images=1, max_images=1)
 
 
-def test_one_picture_an_identity_works(tmp_path):
+def test_one_image_an_identity_works(tmp_path):
     for number in range(8):
         draw_identity(tmp_path / str(number), number, 1)
     data = load_split(tmp_path, seed=42, min_images=1, max_images=1)
@@ -108,7 +108,7 @@ def test_two_identities_at_least_are_set_aside_and_two_are_left(tmp_path):
 # The order
 
 
-def test_order_depends_on_seed_and_epoch_and_holds_every_picture():
+def test_order_depends_on_seed_and_epoch_and_holds_every_image():
     passes = {}
     order = EpochOrder(range(30), 42, 4, shuffle=True)
     for epoch in (1, 2, 1):
@@ -136,18 +136,18 @@ def test_an_epoch_goes_on_after_the_batches_that_are_done(done):
 
 
 @pytest.mark.parametrize("size", [2, 3, 4])
-@pytest.mark.parametrize("pictures", [24, 30, 31])
-def test_processes_share_each_batch_without_overlap(size, pictures):
-    alone = order_of(pictures, batch_size=12)
-    parts = [order_of(pictures, batch_size=12, ranks=Ranks(rank, size)) for rank in range(size)]
+@pytest.mark.parametrize("images", [24, 30, 31])
+def test_processes_share_each_batch_without_overlap(size, images):
+    alone = order_of(images, batch_size=12)
+    parts = [order_of(images, batch_size=12, ranks=Ranks(rank, size)) for rank in range(size)]
     assert {len(part) for part in parts} == {len(alone)}  # all take as many steps
     for batch, *shares in zip(alone, *parts, strict=True):
         assert flat(shares) == batch
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_groups_put_several_pictures_of_each_identity_into_a_batch():
-    groups = [index // 8 for index in range(80)]  # 10 identities of 8 pictures
+def test_groups_put_several_images_of_each_identity_into_a_batch():
+    groups = [index // 8 for index in range(80)]  # 10 identities of 8 images
     batches = order_of(80, batch_size=12, groups=groups, group_size=4)
     assert sorted(flat(batches)) == list(range(80))
     for batch in batches:
@@ -166,7 +166,7 @@ def test_groups_that_are_not_whole_come_last_and_none_is_lost():
         assert set(Counter(groups[index] for index in batch).values()) <= {4, 8}
 
 
-# The pictures
+# The images
 
 
 @forks
@@ -184,17 +184,17 @@ def test_a_batch_is_bytes_classes_and_draws(small_split):
     assert len(last.images) == 2  # the rest of 14
 
 
-def test_pictures_are_those_of_the_data_set(small_split):
-    image, label, _ = Pictures(small_split, SQUARE)[7, 1]
+def test_images_are_those_of_the_data_set(small_split):
+    image, label, _ = TrainingImages(small_split, SQUARE)[7, 1]
     assert torch.equal(image, sized(small_split.faces.image_rgb(7), SQUARE))
     assert label == small_split.labels[7]
 
 
-def test_draws_differ_between_epochs_and_pictures_and_not_between_processes(small_split):
-    pictures, elsewhere = (Pictures(small_split, ALIGNED_112) for _ in range(2))
-    assert (pictures[0, 1][2] == elsewhere[0, 1][2]).all()
-    assert (pictures[0, 1][2] != pictures[0, 2][2]).any()
-    assert (pictures[0, 1][2] != pictures[1, 1][2]).any()
+def test_draws_differ_between_epochs_and_images_and_not_between_processes(small_split):
+    images, elsewhere = (TrainingImages(small_split, ALIGNED_112) for _ in range(2))
+    assert (images[0, 1][2] == elsewhere[0, 1][2]).all()
+    assert (images[0, 1][2] != images[0, 2][2]).any()
+    assert (images[0, 1][2] != images[1, 1][2]).any()
 
 
 def test_loading_leaves_the_global_generator_alone(small_split):
@@ -205,16 +205,16 @@ def test_loading_leaves_the_global_generator_alone(small_split):
 
 @forks
 @pytest.mark.parametrize("workers", [0, 2])
-def test_undecodable_pictures_are_named_and_not_in_the_batch(pictures, damaged_picture, workers):
-    damaged_picture(pictures / "1" / "12.jpg")
-    data = load_split(pictures, seed=42, min_images=5, max_images=100)
+def test_undecodable_images_are_named_and_not_in_the_batch(images, damaged_image, workers):
+    damaged_image(images / "1" / "12.jpg")
+    data = load_split(images, seed=42, min_images=5, max_images=100)
     got = load(data, workers=workers)
     got += load(data, data.validation, shuffle=False, workers=workers)
     (line,) = [line for batch in got for line in batch.undecodable]
     assert "12.jpg" in line and "\n" not in line
-    images = torch.cat([batch.images for batch in got])
-    assert len(images) == sum(len(batch.labels) for batch in got) == 17
-    assert all(image.float().std() > 1 for image in images)  # none is a black square
+    loaded = torch.cat([batch.images for batch in got])
+    assert len(loaded) == sum(len(batch.labels) for batch in got) == 17
+    assert all(image.float().std() > 1 for image in loaded)  # none is a black square
 
 
 def test_a_batch_may_be_all_undecodable():
@@ -224,7 +224,7 @@ def test_a_batch_may_be_all_undecodable():
 
 
 def test_a_process_may_have_no_part_of_a_batch(small_split):
-    """Two pictures are left for three processes: one of them gets an empty batch."""
+    """Two images are left for three processes: one of them gets an empty batch."""
     order = EpochOrder([0, 1], 42, 6, shuffle=False, ranks=Ranks(0, 3))
     loader = make_loader(small_split, ALIGNED_112, order, workers=0, device=torch.device("cpu"))
     (batch,) = loader
@@ -232,5 +232,5 @@ def test_a_process_may_have_no_part_of_a_batch(small_split):
 
 
 def test_can_be_pickled_for_spawned_workers(small_split):
-    copy = pickle.loads(pickle.dumps(Pictures(small_split, ALIGNED_112)))
+    copy = pickle.loads(pickle.dumps(TrainingImages(small_split, ALIGNED_112)))
     assert copy[3, 1][0].shape == (160, 160, 3)

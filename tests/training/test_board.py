@@ -31,10 +31,10 @@ def test_curves_can_be_read_back(tmp_path):
 
     run = a_run(tmp_path)
     with Board(run) as board:
-        board.step(run)  # not one picture yet: no loss to write
+        board.step(run)  # not one image yet: no loss to write
         for seed in range(3):
             outcome = run.learner.learn([drawn_batch(4, seed=seed)])
-            run.totals.pictures += outcome.pictures
+            run.totals.images += outcome.images
             run.totals.loss_sum += outcome.loss
             board.step(run)
         for epoch, loss in ((1, 0.5), (2, 0.25)):
@@ -64,7 +64,7 @@ def test_what_is_shown_is_in_the_history():
 )
 def test_nothing_is_written_by_others(tmp_path, of):
     run = a_run(tmp_path, **of)
-    run.totals = Totals(pictures=1, loss_sum=1.0)
+    run.totals = Totals(images=1, loss_sum=1.0)
     run.history.rows.append(row(1, train_loss=0.5))
     with Board(run) as board:
         board.step(run)

@@ -17,15 +17,15 @@ from tests.training.stand_ins import posix
 @posix
 @pytest.mark.usefixtures("tiny")
 def test_a_run_whose_steps_were_all_left_out_goes_on(
-    tmp_path, pictures, damaged_picture, monkeypatch, capsys
+    tmp_path, images, damaged_image, monkeypatch, capsys
 ):
-    data = load_split(pictures, seed=42, min_images=5, max_images=100)
+    data = load_split(images, seed=42, min_images=5, max_images=100)
     order = EpochOrder(data.train, 42, 4, shuffle=True)
     order.epoch = 1
     for index, _ in next(iter(order)):
-        damaged_picture(pictures / f"{data.faces.names[index]}.jpg")
+        damaged_image(images / f"{data.faces.names[index]}.jpg")
     output = tmp_path / "models"
-    options = ["--data", pictures, "--output", output, "--weights", "none", "--workers", 0]
+    options = ["--data", images, "--output", output, "--weights", "none", "--workers", 0]
     arguments = list(map(str, [*options, "--batch-size", 4]))
 
     def stop_at_once(learner, loader, title, totals, *, after_step):

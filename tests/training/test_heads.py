@@ -1,4 +1,4 @@
-"""Each loss against a plain computation, picture by picture, from its paper's formula."""
+"""Each loss against a plain computation, image by image, from its paper's formula."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from facesync.training.transforms import sized
 from tests.training.stand_ins import draw_identity, drawn_batch, tiny_learner
 
 LOSSES = pytest.mark.parametrize("loss", HEADS)
-CLASSES, FEATURES, PICTURES = 5, 8, 12
+CLASSES, FEATURES, IMAGES = 5, 8, 12
 
 
 def made(loss: str, **options):
@@ -32,10 +32,10 @@ def made(loss: str, **options):
     return head
 
 
-def drawn(pictures: int = PICTURES, length: float = 1.0):
+def drawn(images: int = IMAGES, length: float = 1.0):
     generator = torch.Generator().manual_seed(2)
-    features = length * torch.randn(pictures, FEATURES, generator=generator)
-    return features, torch.randint(0, CLASSES, (pictures,), generator=generator)
+    features = length * torch.randn(images, FEATURES, generator=generator)
+    return features, torch.randint(0, CLASSES, (images,), generator=generator)
 
 
 def cosines(head, features) -> np.ndarray:
@@ -52,7 +52,7 @@ def cross_entropies(logits: np.ndarray, labels) -> list[float]:
 
 
 def with_own(cosine: np.ndarray, labels, change) -> np.ndarray:
-    """Return cosines in which `change` was done to each picture's own class."""
+    """Return cosines in which `change` was done to each image's own class."""
     changed = cosine.copy()
     for number, label in enumerate(labels.tolist()):
         changed[number, label] = change(number, cosine[number, label])
@@ -209,7 +209,7 @@ def test_logits_are_the_same_in_training_as_in_use(loss):
 
 
 @pytest.mark.parametrize("loss", ["arcface", "cosface", "adaface"])
-def test_a_margin_makes_every_picture_harder(loss):
+def test_a_margin_makes_every_image_harder(loss):
     head = made(loss)
     features, labels = drawn(50, length=10)
     easy = head.eval()(features, labels)[0]
@@ -297,7 +297,7 @@ def test_a_class_that_is_not_in_the_batch_keeps_its_direction():
 
 
 @LOSSES
-def test_each_loss_learns_fifty_pictures_by_heart(loss, tmp_path):
+def test_each_loss_learns_fifty_images_by_heart(loss, tmp_path):
     samples = []
     for number in range(10):
         draw_identity(tmp_path / str(number), number, 5)
@@ -319,7 +319,7 @@ def test_each_loss_learns_fifty_pictures_by_heart(loss, tmp_path):
 
 
 def test_what_is_drawn_is_not_learnt_without_its_labels():
-    """The test above can fail: labels that say nothing of the pictures are not learnt as fast."""
+    """The test above can fail: labels that say nothing of the images are not learnt as fast."""
     learner = tiny_learner(classes=10)
     batch = drawn_batch(50, classes=10)
     wrong = batch._replace(labels=torch.randint(0, 10, (50,)))

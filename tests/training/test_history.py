@@ -33,8 +33,8 @@ def test_files_hold_the_same_rows(tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert float(rows[2]["val_acc"]) == data["val_acc"][2]
-    with Image.open(tmp_path / "training_history.png") as picture:
-        assert picture.format == "PNG" and picture.width >= 1000
+    with Image.open(tmp_path / "training_history.png") as image:
+        assert image.format == "PNG" and image.width >= 1000
 
 
 def test_nothing_is_drawn_without_an_epoch(tmp_path):

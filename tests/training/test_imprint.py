@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from facesync.errors import PictureError
+from facesync.errors import ImageError
 from facesync.faces.crops import ALIGNED_112
 from facesync.training.batches import load_split
 from facesync.training.imprint import imprint
@@ -12,13 +12,13 @@ from tests.training.stand_ins import tiny_learner
 
 
 def mean_directions(learner, data) -> dict[int, torch.Tensor]:
-    """Compute each class's mean direction plainly, one picture after the other."""
+    """Compute each class's mean direction plainly, one image after the other."""
     backbone = learner.model.backbone.eval()
     of_class: dict[int, list[torch.Tensor]] = {}
     for index in data.train:
         try:
             image_rgb = data.faces.image_rgb(index)
-        except PictureError:
+        except ImageError:
             continue
         with torch.no_grad():
             features = backbone(ALIGNED_112.tensor(image_rgb)[None])[0]
@@ -30,7 +30,7 @@ def mean_directions(learner, data) -> dict[int, torch.Tensor]:
 
 
 @pytest.mark.parametrize("loss", ["softmax", "arcface", "cosface", "adaface", "triplet"])
-def test_class_weights_are_the_mean_directions_of_the_training_pictures(loss, small_split):
+def test_class_weights_are_the_mean_directions_of_the_training_images(loss, small_split):
     learner = tiny_learner(loss=loss)
     length = float(learner.model.head.weight.detach().norm(dim=1).mean()) or 1.0
     imprint(learner, small_split, ALIGNED_112, workers=0)
@@ -62,12 +62,12 @@ def test_the_running_average_starts_from_them_too(small_split):
     assert torch.equal(learner.judged.head.weight, learner.model.head.weight)
 
 
-def test_pictures_that_cannot_be_decoded_are_left_out(pictures, damaged_picture):
-    data = load_split(pictures, seed=42, min_images=5, max_images=100)
+def test_images_that_cannot_be_decoded_are_left_out(images, damaged_image):
+    data = load_split(images, seed=42, min_images=5, max_images=100)
     whole, learner = tiny_learner(loss="cosface"), tiny_learner(loss="cosface")
     imprint(whole, data, ALIGNED_112, workers=0)
     spoilt = next(index for index in data.train if data.labels[index] == 1)
-    damaged_picture(pictures / f"{data.faces.names[spoilt]}.jpg")
+    damaged_image(images / f"{data.faces.names[spoilt]}.jpg")
     imprint(learner, data, ALIGNED_112, workers=0)
     weight = learner.model.head.weight.detach()
     assert torch.allclose(
@@ -77,10 +77,10 @@ def test_pictures_that_cannot_be_decoded_are_left_out(pictures, damaged_picture)
     assert not torch.equal(weight[1], whole.model.head.weight[1])
 
 
-def test_an_identity_without_a_usable_picture_keeps_its_weights(pictures, damaged_picture):
-    for path in (pictures / "1").iterdir():
-        damaged_picture(path)
-    data = load_split(pictures, seed=42, min_images=5, max_images=100)
+def test_an_identity_without_a_usable_image_keeps_its_weights(images, damaged_image):
+    for path in (images / "1").iterdir():
+        damaged_image(path)
+    data = load_split(images, seed=42, min_images=5, max_images=100)
     learner = tiny_learner(loss="cosface")
     before = learner.model.head.weight.detach().clone()
     imprint(learner, data, ALIGNED_112, workers=0)

@@ -79,7 +79,7 @@ def test_a_step_says_what_it_measured():
     trial = copy.deepcopy(learner.model).train()
     losses, logits = trial(learner.inputs(batch.images, batch.draws), batch.labels)
     outcome = learner.learn([batch])
-    assert (outcome.pictures, outcome.skipped) == (8, False)
+    assert (outcome.images, outcome.skipped) == (8, False)
     assert outcome.loss == pytest.approx(losses.sum().item(), rel=1e-5)
     assert outcome.right == (logits.argmax(dim=1) == batch.labels).sum()
     assert learner.step == 1
@@ -95,15 +95,15 @@ def test_batches_of_one_are_left_out():
     learner = tiny_learner()
     assert learner.counts([drawn_batch(n) for n in (4, 1, 0, 2)]) == [4, 0, 0, 2]
     before = everything(learner)
-    assert learner.learn([drawn_batch(1)]).pictures == 0
+    assert learner.learn([drawn_batch(1)]).images == 0
     assert same(everything(learner), before)
-    assert learner.learn([drawn_batch(1), drawn_batch(6)]).pictures == 6
+    assert learner.learn([drawn_batch(1), drawn_batch(6)]).images == 6
     assert not same(everything(learner), before)
 
 
-def test_a_batch_in_which_another_process_has_one_picture_is_left_out():
+def test_a_batch_in_which_another_process_has_one_image_is_left_out():
     class Both(Ranks):
-        """The other process has 2, 1 and 3 pictures of the three batches."""
+        """The other process has 2, 1 and 3 images of the three batches."""
 
         def sum(self, values):
             return values + torch.tensor([[2, 1, 3], [0, 1, 0]])
@@ -119,8 +119,8 @@ def test_a_step_without_a_usable_batch_counts_all_the_same():
     learner.schedule.steps_per_epoch = 3
     for _ in range(2):
         rates = []
-        for pictures in (4, 4, 1):
-            learner.learn([drawn_batch(pictures)])
+        for images in (4, 4, 1):
+            learner.learn([drawn_batch(images)])
             rates.append(learner.optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([0.001] * 3)
 
@@ -136,7 +136,7 @@ def test_a_step_that_is_not_finite_leaves_everything_as_it_was(what):
     before = [*everything(learner), *tensors(learner.average.state_dict())]
     backbone.spoil = what
     outcome = learner.learn([drawn_batch(6, seed=3)])
-    assert outcome.skipped and outcome.pictures == 0 and outcome.loss == 0
+    assert outcome.skipped and outcome.images == 0 and outcome.loss == 0
     assert same([*everything(learner), *tensors(learner.average.state_dict())], before)
     assert learner.step == 3  # the schedule goes on
     backbone.spoil = ""

@@ -46,7 +46,7 @@ class Constant(nn.Module):
 
 
 class Known(nn.Module):
-    """Stands in for a backbone: gives each picture the vector its first pixel says."""
+    """Stands in for a backbone: gives each image the vector its first pixel says."""
 
     def __init__(self, vectors) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Known(nn.Module):
 
 
 def known(learner, vectors, labels, batch_size=4) -> list[Batch]:
-    """Let the backbone give these vectors; return batches of the pictures that they are of."""
+    """Let the backbone give these vectors; return batches of the images that they are of."""
     learner.model.backbone = Known(vectors)
     images = torch.zeros(len(labels), 3, 160, 160, dtype=torch.uint8)
     images[:, 0, 0, 0] = torch.arange(len(labels))
@@ -69,14 +69,14 @@ def known(learner, vectors, labels, batch_size=4) -> list[Batch]:
 # Measuring
 
 
-def test_loss_and_accuracy_are_means_over_pictures_not_over_batches():
+def test_loss_and_accuracy_are_means_over_images_not_over_batches():
     learner = tiny_learner()
     learner.model = Constant()
     wanted = [[1, 1, 1, 1], [0]]
     loader = [drawn_batch(len(x))._replace(labels=torch.tensor(x)) for x in wanted]
     totals = judge(learner, loader)
     right, wrong = 0.23954, 2.23954  # -log softmax([0, 2, 0]) at 1 and at 0
-    assert totals.pictures == 5 and totals.accuracy == 0.8
+    assert totals.images == 5 and totals.accuracy == 0.8
     assert totals.loss == pytest.approx((4 * right + wrong) / 5, abs=1e-4)
     assert totals.images_per_second > 0
 
@@ -113,10 +113,10 @@ def test_the_running_average_is_what_is_measured():
     assert judge(learner, batches(9)).loss == measured.loss
 
 
-def test_undecodable_pictures_are_counted_not_used():
+def test_undecodable_images_are_counted_not_used():
     mixed = drawn_batch(3)._replace(undecodable=["b.jpg: damaged"])
     totals = judge(tiny_learner(), [NONE, mixed])
-    assert (totals.pictures, totals.undecodable) == (3, ["a.jpg: damaged", "b.jpg: damaged"])
+    assert (totals.images, totals.undecodable) == (3, ["a.jpg: damaged", "b.jpg: damaged"])
 
 
 def test_a_stop_ends_measuring_before_the_next_batch():
@@ -168,13 +168,13 @@ def test_tar_is_the_share_of_pairs_above_the_one_impostor_in_a_thousand():
     assert found == pytest.approx(expected, abs=0.01)
 
 
-@pytest.mark.parametrize("labels", [[1, 1, 1], [1, 2, 3]], ids=["one stranger", "no two pictures"])
+@pytest.mark.parametrize("labels", [[1, 1, 1], [1, 2, 3]], ids=["one stranger", "no two images"])
 def test_strangers_without_pairs_of_both_kinds_are_one_line(labels):
     learner = tiny_learner()
     loader = known(learner, [[1, 0], [0, 1], [1, 1]], labels)
-    with pytest.raises(DataError, match="held out have no two pictures each"):
+    with pytest.raises(DataError, match="held out have no two images each"):
         strangers(learner, loader)
-    with pytest.raises(DataError, match="held out have no two pictures each"):
+    with pytest.raises(DataError, match="held out have no two images each"):
         strangers(learner, [NONE])
 
 
@@ -197,7 +197,7 @@ def test_an_epochs_totals_are_the_sums_of_its_steps():
     outcomes = [other.learn([batch]) for batch in loader]
     torch.manual_seed(3)
     totals = train(learner, loader)
-    assert totals.pictures == 15 and totals.undecodable == ["a.jpg: damaged"]
+    assert totals.images == 15 and totals.undecodable == ["a.jpg: damaged"]
     assert totals.loss_sum == sum(outcome.loss for outcome in outcomes)
     assert totals.right == sum(outcome.right for outcome in outcomes)
     assert totals.loss == totals.loss_sum / 15 and totals.accuracy == totals.right / 15
@@ -205,15 +205,15 @@ def test_an_epochs_totals_are_the_sums_of_its_steps():
 
 
 def test_totals_of_batches_done_before_are_added_to():
-    before = Totals(pictures=10, loss_sum=5.0, right=4, undecodable=["z.jpg: damaged"])
+    before = Totals(images=10, loss_sum=5.0, right=4, undecodable=["z.jpg: damaged"])
     totals = train(tiny_learner(), [*batches(4), NONE], before)
-    assert totals is before and totals.pictures == 14 and totals.loss_sum > 5
+    assert totals is before and totals.images == 14 and totals.loss_sum > 5
     assert totals.undecodable == ["z.jpg: damaged", "a.jpg: damaged"]
 
 
 def test_nothing_left_of_an_epoch_keeps_its_totals():
-    before = Totals(pictures=10, loss_sum=5.0, right=4)
-    assert train(tiny_learner(), [], before) == Totals(pictures=10, loss_sum=5.0, right=4)
+    before = Totals(images=10, loss_sum=5.0, right=4)
+    assert train(tiny_learner(), [], before) == Totals(images=10, loss_sum=5.0, right=4)
 
 
 @pytest.mark.parametrize(
@@ -222,14 +222,14 @@ def test_nothing_left_of_an_epoch_keeps_its_totals():
 def test_each_step_says_how_many_batches_are_used(accumulate, calls):
     learner = tiny_learner(accumulate=accumulate)
     used = []
-    assert train(learner, batches(4, 4, 4, 4, 4), after_step=used.append).pictures == 20
+    assert train(learner, batches(4, 4, 4, 4, 4), after_step=used.append).images == 20
     assert used == calls and learner.step == len(calls)
 
 
 def test_a_last_batch_of_one_is_left_out_of_training_only():
     loader = batches(4, 4, 1)
-    assert train(tiny_learner(), loader).pictures == 8
-    assert judge(tiny_learner(), loader).pictures == 9
+    assert train(tiny_learner(), loader).images == 8
+    assert judge(tiny_learner(), loader).images == 9
 
 
 def test_what_a_step_raises_ends_the_pass():
@@ -259,7 +259,7 @@ def test_skipped_steps_are_counted_and_no_part_of_the_mean():
     learner = tiny_learner()
     spoil(learner, 2)
     totals = train(learner, batches(4, 4, 4))
-    assert (totals.skipped, totals.pictures) == (2, 4) and math.isfinite(totals.loss)
+    assert (totals.skipped, totals.images) == (2, 4) and math.isfinite(totals.loss)
 
 
 def test_an_epoch_of_skipped_steps_alone_is_one_line():
@@ -270,8 +270,8 @@ def test_an_epoch_of_skipped_steps_alone_is_one_line():
 
 
 @pytest.mark.parametrize("run", [train, judge])
-def test_not_one_usable_picture_is_one_line(run):
-    with pytest.raises(DataError, match=r"not one picture could be used: a\.jpg: damaged"):
+def test_not_one_usable_image_is_one_line(run):
+    with pytest.raises(DataError, match=r"not one image could be used: a\.jpg: damaged"):
         run(tiny_learner(), [NONE])
 
 
@@ -285,7 +285,7 @@ def test_not_one_usable_picture_is_one_line(run):
     ],
 )
 def test_what_limits_the_speed_is_said(waited, words):
-    assert speed(Totals(pictures=40, seconds=4.0, waited=waited)) == words
+    assert speed(Totals(images=40, seconds=4.0, waited=waited)) == words
 
 
 def test_a_pass_of_no_time_has_no_speed():
@@ -295,8 +295,8 @@ def test_a_pass_of_no_time_has_no_speed():
 # BatchNorm
 
 
-def test_renewed_batchnorm_is_that_of_the_pictures():
-    """Running averages that lag far behind are replaced by what the pictures measure."""
+def test_renewed_batchnorm_is_that_of_the_images():
+    """Running averages that lag far behind are replaced by what the images measure."""
     network = nn.Sequential(nn.BatchNorm2d(3))
     images = 5 + 2 * torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     renew_batchnorm(network, images.split(16), device=CPU, check_stop=lambda: None)

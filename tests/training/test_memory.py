@@ -97,7 +97,7 @@ def test_gradients_are_right_while_they_are_measured():
 
 
 class Steps:
-    """Keeps 8,000 bytes a picture and 40,000 besides until its backward pass."""
+    """Keeps 8,000 bytes an image and 40,000 besides until its backward pass."""
 
     def __init__(self, error_above: int = 512, error: Exception | None = None) -> None:
         self.weight = nn.Parameter(torch.ones(1000))
@@ -106,11 +106,11 @@ class Steps:
         self.error_above = error_above
         self.error = error
 
-    def __call__(self, pictures: int) -> None:
-        self.tried.append(pictures)
-        if pictures > self.error_above:
+    def __call__(self, images: int) -> None:
+        self.tried.append(images)
+        if images > self.error_above:
             raise self.error or torch.cuda.OutOfMemoryError("CUDA out of memory.")
-        product = torch.ones(pictures, 1000) * self.weight  # keeps the ones
+        product = torch.ones(images, 1000) * self.weight  # keeps the ones
         loss = product.exp().sum() + (self.constant * self.weight).sum()
         loss.backward()
 
@@ -151,9 +151,7 @@ def test_no_more_is_tried_than_asked_for(card):
 
 def test_a_card_that_is_full_already_is_one_line(card):
     card(lambda: 0, GIB)
-    with pytest.raises(
-        FaceSyncError, match=r"not even 2 pictures a step fit .* cuda:0; .*--device"
-    ):
+    with pytest.raises(FaceSyncError, match=r"not even 2 images a step fit .* cuda:0; .*--device"):
         fitting_batch_size(full, CUDA)
 
 
@@ -165,24 +163,22 @@ def test_other_errors_of_a_step_are_not_hidden(card):
         fitting_batch_size(Steps(error_above=2, error=RuntimeError("shapes differ")), CPU)
 
 
-@pytest.mark.parametrize(
-    ("pictures", "expected"), [(2, 2), (31, 16), (32, 32), (33, 32), (9999, 64)]
-)
+@pytest.mark.parametrize(("images", "expected"), [(2, 2), (31, 16), (32, 32), (33, 32), (9999, 64)])
 def test_without_a_card_what_is_kept_has_to_fit_three_times_into_half(
-    monkeypatch, pictures, expected
+    monkeypatch, images, expected
 ):
-    needed = memory.HEADROOM * (40_000 + 8_000 * pictures)
+    needed = memory.HEADROOM * (40_000 + 8_000 * images)
     monkeypatch.setattr(memory, "available_memory", lambda: 2 * needed)
     steps = Steps()
     assert fitting_batch_size(steps, CPU, most=64) == expected
     assert steps.tried == [2, 4]
 
 
-def test_too_little_for_two_pictures_is_one_line(monkeypatch):
+def test_too_little_for_two_images_is_one_line(monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 2 * memory.HEADROOM * 50_000)
-    with pytest.raises(FaceSyncError, match=r"not even 2 pictures a step fit .* cpu"):
+    with pytest.raises(FaceSyncError, match=r"not even 2 images a step fit .* cpu"):
         fitting_batch_size(Steps(), CPU)
-    with pytest.raises(FaceSyncError, match=r"not even 2 pictures a step fit .* cpu"):
+    with pytest.raises(FaceSyncError, match=r"not even 2 images a step fit .* cpu"):
         fitting_batch_size(Steps(error_above=1, error=MemoryError()), CPU)
 
 

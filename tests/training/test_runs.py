@@ -79,9 +79,9 @@ def one_line(capsys):
 
 
 @pytest.fixture
-def trained(tmp_path, pictures, capsys) -> Path:
+def trained(tmp_path, images, capsys) -> Path:
     """Folder of a model trained for 2 epochs."""
-    assert train(pictures, tmp_path / "models", "--epochs", 2) == 0
+    assert train(images, tmp_path / "models", "--epochs", 2) == 0
     capsys.readouterr()
     return tmp_path / "models"
 
@@ -89,8 +89,8 @@ def trained(tmp_path, pictures, capsys) -> Path:
 # What training writes
 
 
-def test_training_writes_everything(tmp_path, pictures, capsys):
-    assert train(pictures, tmp_path / "new" / "models") == 0
+def test_training_writes_everything(tmp_path, images, capsys):
+    assert train(images, tmp_path / "new" / "models") == 0
     folder = tmp_path / "new" / "models"
     assert {path.name for path in folder.iterdir()} == WRITTEN
     best = checkpoint(folder / "best_face_model.pth")
@@ -101,29 +101,29 @@ def test_training_writes_everything(tmp_path, pictures, capsys):
     assert history(folder)["lr"] == [0.01] and history(folder)["seconds"][0] > 0
     described = json.loads((folder / "settings.json").read_text())
     assert described["settings"] == best["settings"]
-    assert described["settings"]["seed"] == 42 and described["training_pictures"] == 14
+    assert described["settings"]["seed"] == 42 and described["training_images"] == 14
     out = capsys.readouterr().out
     assert "epoch 1/1: training loss" in out and "images/s" in out
     assert str(folder / "best_face_model.pth") in out
 
 
-def test_training_from_scratch_is_said_loudly(tmp_path, pictures, capsys):
-    train(pictures, tmp_path / "models")
+def test_training_from_scratch_is_said_loudly(tmp_path, images, capsys):
+    train(images, tmp_path / "models")
     assert "WARNING: --weights none: training FROM SCRATCH" in capsys.readouterr().err
 
 
-def test_the_crop_asked_for_is_saved(tmp_path, pictures):
-    train(pictures, tmp_path / "models", "--crop", "square")
+def test_the_crop_asked_for_is_saved(tmp_path, images):
+    train(images, tmp_path / "models", "--crop", "square")
     assert checkpoint(tmp_path / "models" / "best_face_model.pth")["crop"]["kind"] == "square"
 
 
-def test_the_learning_rate_falls_in_steps(tmp_path, pictures):
-    train(pictures, tmp_path / "m", "--epochs", 5, "--lr-step", 2, "--lr-gamma", 0.1)
+def test_the_learning_rate_falls_in_steps(tmp_path, images):
+    train(images, tmp_path / "m", "--epochs", 5, "--lr-step", 2, "--lr-gamma", 0.1)
     assert history(tmp_path / "m")["lr"] == pytest.approx([0.01, 0.01, 1e-3, 1e-3, 1e-4])
 
 
-def test_best_is_the_epoch_with_the_best_accuracy(tmp_path, pictures):
-    train(pictures, tmp_path / "m", "--epochs", 6)
+def test_best_is_the_epoch_with_the_best_accuracy(tmp_path, images):
+    train(images, tmp_path / "m", "--epochs", 6)
     accuracies = history(tmp_path / "m")["val_acc"]
     best = checkpoint(tmp_path / "m" / "best_face_model.pth")
     assert best["accuracy"] == max(accuracies)
@@ -131,40 +131,38 @@ def test_best_is_the_epoch_with_the_best_accuracy(tmp_path, pictures):
     assert checkpoint(tmp_path / "m" / "final_face_model.pth")["epoch"] == 6
 
 
-def test_equal_settings_give_equal_runs_whatever_the_workers(tmp_path, pictures):
+def test_equal_settings_give_equal_runs_whatever_the_workers(tmp_path, images):
     measured = []
     for run, workers in enumerate((0, 0, 2)):
-        assert train(pictures, tmp_path / f"m{run}", "--epochs", 2, "--workers", workers) == 0
-        assert go_on(tmp_path / f"m{run}" / "final_face_model.pth", pictures) == 0
+        assert train(images, tmp_path / f"m{run}", "--epochs", 2, "--workers", workers) == 0
+        assert go_on(tmp_path / f"m{run}" / "final_face_model.pth", images) == 0
         rows = history(tmp_path / f"m{run}")
         measured.append([rows[name] for name in ("train_loss", "train_acc", "val_loss")])
     assert measured[0] == measured[1] == measured[2]
-    assert train(pictures, tmp_path / "other", "--epochs", 2, "--seed", 43) == 0
+    assert train(images, tmp_path / "other", "--epochs", 2, "--seed", 43) == 0
     assert history(tmp_path / "other")["train_loss"] != measured[0][0][:2]
 
 
-def test_a_pack_trains_like_the_folder_it_stands_for(tmp_path, pictures, pack, trained):
+def test_a_pack_trains_like_the_folder_it_stands_for(tmp_path, images, pack, trained):
     assert train(pack, tmp_path / "from_pack", "--epochs", 2) == 0
     assert history(tmp_path / "from_pack")["train_loss"] == history(trained)["train_loss"]
-    assert go_on(tmp_path / "from_pack" / "best_face_model.pth", pictures) == 0
+    assert go_on(tmp_path / "from_pack" / "best_face_model.pth", images) == 0
 
 
-def test_a_batch_larger_than_the_data_set_works(tmp_path, pictures):
-    assert train(pictures, tmp_path / "m", "--batch-size", 500) == 0
+def test_a_batch_larger_than_the_data_set_works(tmp_path, images):
+    assert train(images, tmp_path / "m", "--batch-size", 500) == 0
 
 
-def test_a_last_batch_of_one_is_survived(tmp_path, pictures):
-    assert train(pictures, tmp_path / "m", "--batch-size", 13) == 0  # 14 to train on
+def test_a_last_batch_of_one_is_survived(tmp_path, images):
+    assert train(images, tmp_path / "m", "--batch-size", 13) == 0  # 14 to train on
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_undecodable_pictures_are_reported_once(
-    tmp_path, pictures, damaged_picture, capsys, workers
-):
-    damaged_picture(pictures / "1" / "12.jpg")
-    assert train(pictures, tmp_path / "m", "--epochs", 3, "--workers", workers) == 0
+def test_undecodable_images_are_reported_once(tmp_path, images, damaged_image, capsys, workers):
+    damaged_image(images / "1" / "12.jpg")
+    assert train(images, tmp_path / "m", "--epochs", 3, "--workers", workers) == 0
     err = capsys.readouterr().err
-    assert err.count("1 pictures could not be decoded and were left out") == 1
+    assert err.count("1 images could not be decoded and were left out") == 1
     assert err.count("12.jpg") == 1
 
 
@@ -172,13 +170,13 @@ def test_undecodable_pictures_are_reported_once(
 
 
 @pytest.mark.parametrize("name", ["best_face_model.pth", "final_face_model.pth"])
-def test_a_model_is_not_replaced_unasked(tmp_path, pictures, one_line, name):
+def test_a_model_is_not_replaced_unasked(tmp_path, images, one_line, name):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / name).write_text("precious")
     assert train(tmp_path / "no such data", tmp_path / "m") == 1
     assert re.search("already there.*continue_training.py.*--overwrite", one_line())
     assert (tmp_path / "m" / name).read_text() == "precious"
-    assert train(pictures, tmp_path / "m", "--overwrite") == 0
+    assert train(images, tmp_path / "m", "--overwrite") == 0
     assert checkpoint(tmp_path / "m" / name)["epoch"] == 1
 
 
@@ -220,26 +218,24 @@ def test_an_output_that_cannot_be_written_is_told_before_the_long_work(tmp_path,
     assert "cannot write to" in one_line()
 
 
-def test_a_full_disk_is_one_line_and_the_earlier_files_stay(
-    trained, pictures, one_line, monkeypatch
-):
+def test_a_full_disk_is_one_line_and_the_earlier_files_stay(trained, images, one_line, monkeypatch):
     before = contents(trained)
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("facesync.files.os.fsync", full)
-    assert go_on(trained / "best_face_model.pth", pictures) == 1
+    assert go_on(trained / "best_face_model.pth", images) == 1
     assert "No space left on device" in one_line()
     assert contents(trained) == before
 
 
 def test_a_loss_that_is_not_finite_says_what_to_do_and_keeps_the_last_good_model(
-    trained, pictures, one_line
+    trained, images, one_line
 ):
     before = (trained / "best_face_model.pth").read_bytes()
     options = ["--lr", 1e30, "--epochs", 3]
-    assert go_on(trained / "best_face_model.pth", pictures, *options) == 1
+    assert go_on(trained / "best_face_model.pth", images, *options) == 1
     assert re.search(r"not finite.* lower --lr \(it was 1e\+30\).*best_face_model", one_line())
     assert (trained / "best_face_model.pth").read_bytes() == before
 
@@ -253,30 +249,30 @@ def test_a_loss_that_is_not_finite_says_what_to_do_and_keeps_the_last_good_model
     ],
     ids=["cuda", "cpu", "worker"],
 )
-def test_errors_of_torch_become_advice(tmp_path, pictures, one_line, monkeypatch, error, advice):
+def test_errors_of_torch_become_advice(tmp_path, images, one_line, monkeypatch, error, advice):
     def fail(*values: object) -> None:
         raise error
 
     monkeypatch.setattr(TinyNetwork, "forward", fail)
-    assert train(pictures, tmp_path / "m") == 1
+    assert train(images, tmp_path / "m") == 1
     assert advice in one_line()
 
 
-def test_an_unknown_error_of_torch_keeps_its_traceback(tmp_path, pictures, monkeypatch):
+def test_an_unknown_error_of_torch_keeps_its_traceback(tmp_path, images, monkeypatch):
     def fail(*values: object) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(TinyNetwork, "forward", fail)
     with pytest.raises(RuntimeError, match="a bug"):
-        train(pictures, tmp_path / "m")
+        train(images, tmp_path / "m")
 
 
 # Going on
 
 
-def test_two_epochs_and_one_more_are_one_history_of_three(trained, pictures):
+def test_two_epochs_and_one_more_are_one_history_of_three(trained, images):
     first = history(trained)
-    assert go_on(trained / "final_face_model.pth", pictures) == 0
+    assert go_on(trained / "final_face_model.pth", images) == 0
     rows = history(trained)
     assert rows["epoch"] == [1, 2, 3] and rows["run"] == [1, 1, 2]
     assert rows["train_loss"][:2] == first["train_loss"]
@@ -284,33 +280,33 @@ def test_two_epochs_and_one_more_are_one_history_of_three(trained, pictures):
     final = checkpoint(trained / "final_face_model.pth")
     assert final["epoch"] == 3 and final["history"] == rows
     assert len((trained / "training_history.csv").read_text().splitlines()) == 4
-    assert go_on(trained / "final_face_model.pth", pictures, "--epochs", 2) == 0
+    assert go_on(trained / "final_face_model.pth", images, "--epochs", 2) == 0
     assert history(trained)["run"] == [1, 1, 2, 3, 3]
 
 
-def test_going_on_from_the_best_of_an_earlier_epoch_extends_the_whole_history(trained, pictures):
+def test_going_on_from_the_best_of_an_earlier_epoch_extends_the_whole_history(trained, images):
     early = checkpoint(trained / "best_face_model.pth")
     one_epoch = {name: column[:1] for name, column in early["history"].items()}
     edit(trained / "best_face_model.pth", epoch=1, history=one_epoch)
-    assert go_on(trained / "best_face_model.pth", pictures) == 0
+    assert go_on(trained / "best_face_model.pth", images) == 0
     assert history(trained)["epoch"] == [1, 2, 3]
 
 
-def test_a_history_beside_that_is_another_models_is_not_extended(trained, pictures, capsys):
+def test_a_history_beside_that_is_another_models_is_not_extended(trained, images, capsys):
     other = history(trained)
     save_plain({**other, "val_loss": [9.0, 9.0]}, trained / "training_history.pkl")
-    assert go_on(trained / "final_face_model.pth", pictures) == 0
+    assert go_on(trained / "final_face_model.pth", images) == 0
     assert "is not the history of" in capsys.readouterr().err
     assert history(trained)["val_loss"][:2] == other["val_loss"]
 
 
-def test_a_damaged_history_beside_does_not_stop(trained, pictures, capsys):
+def test_a_damaged_history_beside_does_not_stop(trained, images, capsys):
     (trained / "training_history.pkl").write_bytes(b"no pickle")
-    assert go_on(trained / "final_face_model.pth", pictures) == 0
+    assert go_on(trained / "final_face_model.pth", images) == 0
     assert len(history(trained)["epoch"]) == 3
 
 
-def test_continuing_starts_from_the_weights_and_the_averages(trained, pictures, monkeypatch):
+def test_continuing_starts_from_the_weights_and_the_averages(trained, images, monkeypatch):
     model = trained / "final_face_model.pth"
     saved = checkpoint(model)
     seen = {}
@@ -322,49 +318,49 @@ def test_continuing_starts_from_the_weights_and_the_averages(trained, pictures, 
         raise Stopped
 
     monkeypatch.setattr(fit, "train_epoch", look)
-    assert go_on(model, pictures) == 130
+    assert go_on(model, images) == 130
     assert all(torch.equal(seen["state"][k], v) for k, v in saved["model_state_dict"].items())
     assert seen["step"] == 4  # two epochs of two batches
     assert seen["lr"] == 3e-5
 
 
-def test_a_fresh_optimizer_is_said(trained, pictures, capsys):
+def test_a_fresh_optimizer_is_said(trained, images, capsys):
     edit(trained / "final_face_model.pth", optimizer_state_dict={"state": "odd"})
-    assert go_on(trained / "final_face_model.pth", pictures) == 0
+    assert go_on(trained / "final_face_model.pth", images) == 0
     assert "no optimizer state that fits" in capsys.readouterr().err
 
 
-def test_the_rate_falls_when_the_validation_loss_does_not(trained, pictures, monkeypatch):
-    flat = Totals(pictures=4, loss_sum=4.0, right=2, seconds=1.0)
+def test_the_rate_falls_when_the_validation_loss_does_not(trained, images, monkeypatch):
+    flat = Totals(images=4, loss_sum=4.0, right=2, seconds=1.0)
     monkeypatch.setattr(fit, "measure", lambda *values, **others: flat)
     options = ["--lr-patience", 1, "--lr-factor", 0.1, "--epochs", 5]
-    assert go_on(trained / "final_face_model.pth", pictures, *options) == 0
+    assert go_on(trained / "final_face_model.pth", images, *options) == 0
     # The first epoch is the best; two more without a better one, and it is cut.
     assert history(trained)["lr"][2:] == pytest.approx([3e-5, 3e-5, 3e-5, 3e-6, 3e-6])
 
 
-def test_best_is_only_replaced_by_a_better_one(trained, pictures):
+def test_best_is_only_replaced_by_a_better_one(trained, images):
     edit(trained / "best_face_model.pth", accuracy=1.0)
     before = (trained / "best_face_model.pth").read_bytes()
-    assert go_on(trained / "final_face_model.pth", pictures, "--lr", 0.01) == 0
+    assert go_on(trained / "final_face_model.pth", images, "--lr", 0.01) == 0
     assert (trained / "best_face_model.pth").read_bytes() == before
     edit(trained / "best_face_model.pth", accuracy=0.0)
-    assert go_on(trained / "final_face_model.pth", pictures, "--lr", 0.01, "--epochs", 5) == 0
+    assert go_on(trained / "final_face_model.pth", images, "--lr", 0.01, "--epochs", 5) == 0
     assert checkpoint(trained / "best_face_model.pth")["accuracy"] > 0
 
 
-def test_a_damaged_best_model_is_not_replaced(trained, pictures, one_line):
+def test_a_damaged_best_model_is_not_replaced(trained, images, one_line):
     (trained / "best_face_model.pth").write_bytes(b"half a file")
-    assert go_on(trained / "final_face_model.pth", pictures) == 1
+    assert go_on(trained / "final_face_model.pth", images) == 1
     assert "best_face_model.pth" in one_line()
     assert (trained / "best_face_model.pth").read_bytes() == b"half a file"
 
 
-def test_another_output_gets_everything_and_the_model_to_beat(trained, pictures, tmp_path):
+def test_another_output_gets_everything_and_the_model_to_beat(trained, images, tmp_path):
     edit(trained / "best_face_model.pth", accuracy=1.0)
     before = contents(trained)
     output = tmp_path / "more"
-    assert go_on(trained / "best_face_model.pth", pictures, "--output", output) == 0
+    assert go_on(trained / "best_face_model.pth", images, "--output", output) == 0
     assert {path.name for path in output.iterdir()} == WRITTEN
     best = (output / "best_face_model.pth").read_bytes()
     assert best == before[str(trained / "best_face_model.pth")]
@@ -372,10 +368,10 @@ def test_another_output_gets_everything_and_the_model_to_beat(trained, pictures,
     assert contents(trained) == before
 
 
-def test_another_output_with_a_model_is_refused(trained, pictures, tmp_path, one_line):
+def test_another_output_with_a_model_is_refused(trained, images, tmp_path, one_line):
     shutil.copytree(trained, tmp_path / "more")
     options = ["--output", tmp_path / "more"]
-    assert go_on(trained / "best_face_model.pth", pictures, *options) == 1
+    assert go_on(trained / "best_face_model.pth", images, *options) == 1
     assert "choose another --output" in one_line()
 
 
@@ -399,10 +395,10 @@ def passes(monkeypatch) -> list:
     return seen
 
 
-def test_the_classes_stay_the_models_own_whatever_their_order(trained, pictures, passes):
+def test_the_classes_stay_the_models_own_whatever_their_order(trained, images, passes):
     turned = {"0": 2, "1": 0, "2": 1}
     edit(trained / "final_face_model.pth", label_map=turned)
-    assert go_on(trained / "final_face_model.pth", pictures) == 0
+    assert go_on(trained / "final_face_model.pth", images) == 0
     assert checkpoint(trained / "final_face_model.pth")["label_map"] == turned
     assert load_plain(trained / "label_map.pkl") == turned
     for loader, _, _ in passes:
@@ -412,8 +408,8 @@ def test_the_classes_stay_the_models_own_whatever_their_order(trained, pictures,
         assert batch.labels.tolist() == wanted
 
 
-def test_each_epoch_has_its_own_order_and_only_training_is_augmented(trained, pictures, passes):
-    assert go_on(trained / "final_face_model.pth", pictures, "--epochs", 2) == 0
+def test_each_epoch_has_its_own_order_and_only_training_is_augmented(trained, images, passes):
+    assert go_on(trained / "final_face_model.pth", images, "--epochs", 2) == 0
     seen = [(epoch, preset) for _, epoch, preset in passes]
     assert seen == [(3, "strong"), (0, "none"), (4, "strong"), (0, "none")]
 
@@ -421,44 +417,44 @@ def test_each_epoch_has_its_own_order_and_only_training_is_augmented(trained, pi
 # What going on refuses
 
 
-def test_another_number_of_identities_is_refused(trained, pictures, one_line):
-    draw_identity(pictures / "3", 3, 6)
-    assert go_on(trained / "best_face_model.pth", pictures) == 1
+def test_another_number_of_identities_is_refused(trained, images, one_line):
+    draw_identity(images / "3", 3, 6)
+    assert go_on(trained / "best_face_model.pth", images) == 1
     assert "trained on 3 identities, the data has 4" in one_line()
 
 
-def test_other_identities_are_refused(trained, pictures, one_line):
-    (pictures / "1").rename(pictures / "7")
-    assert go_on(trained / "best_face_model.pth", pictures) == 1
+def test_other_identities_are_refused(trained, images, one_line):
+    (images / "1").rename(images / "7")
+    assert go_on(trained / "best_face_model.pth", images) == 1
     assert re.search("other identities: 1 of its 3 are not in the data, '1' for one", one_line())
 
 
-def test_other_pictures_are_refused(trained, pictures, one_line):
-    (pictures / "1" / "12.jpg").unlink()
-    assert go_on(trained / "best_face_model.pth", pictures) == 1
-    assert "18 pictures then, 17 now" in one_line()
+def test_other_images_are_refused(trained, images, one_line):
+    (images / "1" / "12.jpg").unlink()
+    assert go_on(trained / "best_face_model.pth", images) == 1
+    assert "18 images then, 17 now" in one_line()
 
 
-def test_pictures_left_out_by_a_list_are_missed(trained, pictures, capsys):
-    write_list(list_path(pictures), {"1/12": "no face"})
-    assert go_on(trained / "best_face_model.pth", pictures) == 1
-    assert "18 pictures then, 17 now" in capsys.readouterr().err
+def test_images_left_out_by_a_list_are_missed(trained, images, capsys):
+    write_list(list_path(images), {"1/12": "no face"})
+    assert go_on(trained / "best_face_model.pth", images) == 1
+    assert "18 images then, 17 now" in capsys.readouterr().err
 
 
-def test_another_split_is_refused(trained, pictures, one_line):
-    assert go_on(trained / "best_face_model.pth", pictures, "--seed", 7) == 1
+def test_another_split_is_refused(trained, images, one_line):
+    assert go_on(trained / "best_face_model.pth", images, "--seed", 7) == 1
     assert "another split" in one_line()
 
 
-def test_seed_and_limits_come_from_the_checkpoint(tmp_path, pictures):
-    shutil.rmtree(pictures / "2")
-    draw_identity(pictures / "2", 2, 3)
+def test_seed_and_limits_come_from_the_checkpoint(tmp_path, images):
+    shutil.rmtree(images / "2")
+    draw_identity(images / "2", 2, 3)
     options = ["--seed", 7, "--min-images", 2, "--max-images", 4]
-    assert train(pictures, tmp_path / "m", *options) == 0
-    assert go_on(tmp_path / "m" / "best_face_model.pth", pictures) == 0
+    assert train(images, tmp_path / "m", *options) == 0
+    assert go_on(tmp_path / "m" / "best_face_model.pth", images) == 0
     settings = checkpoint(tmp_path / "m" / "final_face_model.pth")["settings"]
     assert (settings["seed"], settings["min_images"], settings["max_images"]) == (7, 2, 4)
-    assert go_on(tmp_path / "m" / "final_face_model.pth", pictures) == 0
+    assert go_on(tmp_path / "m" / "final_face_model.pth", images) == 0
 
 
 @pytest.mark.parametrize("content", [None, b"text in a .pth\n"], ids=["missing", "text"])
@@ -470,9 +466,9 @@ def test_no_checkpoint_is_told_before_the_data_is_looked_at(tmp_path, one_line, 
     assert "m.pth" in one_line()
 
 
-def test_odd_settings_in_a_checkpoint_are_one_line(trained, pictures, one_line):
+def test_odd_settings_in_a_checkpoint_are_one_line(trained, images, one_line):
     edit(trained / "best_face_model.pth", settings={"min_images": "five"})
-    assert go_on(trained / "best_face_model.pth", pictures) == 1
+    assert go_on(trained / "best_face_model.pth", images) == 1
     assert "min_images is 'five'" in one_line()
 
 
@@ -491,8 +487,8 @@ def older(trained, tmp_path) -> Path:
     return folder
 
 
-def test_older_form_goes_on_without_label_map_and_history(older, pictures, capsys):
-    assert go_on(older / "best_face_model.pth", pictures) == 0
+def test_older_form_goes_on_without_label_map_and_history(older, images, capsys):
+    assert go_on(older / "best_face_model.pth", images) == 0
     assert "has no label map" in capsys.readouterr().err
     assert history(older)["epoch"] == [3]
     final = checkpoint(older / "final_face_model.pth")
@@ -500,21 +496,21 @@ def test_older_form_goes_on_without_label_map_and_history(older, pictures, capsy
 
 
 def test_older_form_goes_on_with_label_map_and_history_of_the_older_form(
-    older, trained, pictures, capsys
+    older, trained, images, capsys
 ):
     shutil.copy(trained / "label_map.pkl", older)
     plain = {name: history(trained)[name] for name in ("train_loss", "train_acc")}
     plain |= {name: history(trained)[name] for name in ("val_loss", "val_acc")}
     save_plain(plain, older / "training_history.pkl")
-    assert go_on(older / "best_face_model.pth", pictures) == 0
+    assert go_on(older / "best_face_model.pth", images) == 0
     assert "no label map" not in capsys.readouterr().err
     assert history(older)["epoch"] == [1, 2, 3] and history(older)["run"] == [1, 1, 2]
     assert history(older)["lr"] == [None, None, 3e-5]
 
 
-def test_older_form_refuses_another_number_of_identities(older, pictures, one_line):
-    draw_identity(pictures / "3", 3, 6)
-    assert go_on(older / "best_face_model.pth", pictures) == 1
+def test_older_form_refuses_another_number_of_identities(older, images, one_line):
+    draw_identity(images / "3", 3, 6)
+    assert go_on(older / "best_face_model.pth", images) == 1
     assert "trained on 3 identities, the data has 4" in one_line()
 
 
@@ -525,9 +521,9 @@ def test_older_form_takes_the_limits_as_options(older, tmp_path):
     assert go_on(older / "best_face_model.pth", data, "--min-images", 2) == 0
 
 
-def test_no_optimizer_in_the_older_form(older, pictures, capsys):
+def test_no_optimizer_in_the_older_form(older, images, capsys):
     edit(older / "best_face_model.pth", optimizer_state_dict=...)
-    assert go_on(older / "best_face_model.pth", pictures) == 0
+    assert go_on(older / "best_face_model.pth", images) == 0
     assert "no optimizer state that fits" in capsys.readouterr().err
 
 
@@ -535,20 +531,20 @@ def test_no_optimizer_in_the_older_form(older, pictures, capsys):
 
 
 @posix
-def test_a_stopped_training_is_saved_and_can_be_continued(tmp_path, pictures, capsys, monkeypatch):
+def test_a_stopped_training_is_saved_and_can_be_continued(tmp_path, images, capsys, monkeypatch):
     steps = []
 
     class Signalling(TinyNetwork):
-        def forward(self, images):
+        def forward(self, batch):
             steps.append(1)
             # Two batches train, two renew BatchNorm, one validates: this is the second epoch.
             if len(steps) == 6:
                 os.kill(os.getpid(), signal.SIGINT)
-            return super().forward(images)
+            return super().forward(batch)
 
     monkeypatch.setattr("facesync.training.model.new_network", Signalling)
     folder = tmp_path / "m"
-    assert train(pictures, folder, "--epochs", 4) == 130
+    assert train(images, folder, "--epochs", 4) == 130
     out = capsys.readouterr().out
     assert "Stopped after 1 of 4 epochs" in out and "with --resume" in out
     final = checkpoint(folder / "final_face_model.pth")
@@ -562,19 +558,19 @@ def test_a_stopped_training_is_saved_and_can_be_continued(tmp_path, pictures, ca
         if not torch.equal(value, best["model_state_dict"][key])
     ]
     assert changed  # what was trained in the second epoch is not lost
-    assert go_on(folder / "final_face_model.pth", pictures, "--epochs", 3) == 0
+    assert go_on(folder / "final_face_model.pth", images, "--epochs", 3) == 0
     assert history(folder)["epoch"] == [1, 2, 3, 4]
 
 
-def test_stopped_before_the_first_epoch_ended(tmp_path, pictures, monkeypatch):
+def test_stopped_before_the_first_epoch_ended(tmp_path, images, monkeypatch):
     def stop(*values: object, **others: object) -> None:
         raise Stopped
 
     with monkeypatch.context() as patch:
         patch.setattr(fit, "train_epoch", stop)
-        assert train(pictures, tmp_path / "m") == 130
+        assert train(images, tmp_path / "m") == 130
     assert checkpoint(tmp_path / "m" / "final_face_model.pth")["epoch"] == 0
-    assert go_on(tmp_path / "m" / "final_face_model.pth", pictures) == 0
+    assert go_on(tmp_path / "m" / "final_face_model.pth", images) == 0
     assert history(tmp_path / "m")["epoch"] == [1]
 
 

@@ -20,7 +20,7 @@ from facesync.training.recomputing import checkpoint_activations
 from facesync.training.sync_batchnorm import GlobalBatchNorm, with_synchronised_batchnorm
 
 STEPS = 3
-# A layer, the shape of a channel's values, and the pictures of the two processes.
+# A layer, the shape of a channel's values, and the images of the two processes.
 LAYERS: dict[str, tuple[_BatchNorm, list[int], list[int]]] = {
     "1d": (nn.BatchNorm1d(4), [], [3, 5]),
     "1d with a length": (nn.BatchNorm1d(4), [6], [3, 5]),
@@ -28,8 +28,8 @@ LAYERS: dict[str, tuple[_BatchNorm, list[int], list[int]]] = {
     "cumulative": (nn.BatchNorm2d(4, momentum=None), [5, 3], [3, 5]),
     "without weights": (nn.BatchNorm2d(4, affine=False), [5, 3], [3, 5]),
     "without averages": (nn.BatchNorm1d(4, track_running_stats=False), [], [3, 5]),
-    "one picture": (nn.BatchNorm1d(4), [], [1, 7]),
-    "no picture": (nn.BatchNorm2d(4), [5, 3], [8, 0]),
+    "one image": (nn.BatchNorm1d(4), [], [1, 7]),
+    "no image": (nn.BatchNorm2d(4), [5, 3], [8, 0]),
 }
 
 
@@ -53,7 +53,7 @@ class ConvNet(nn.Module):
 
 
 def pass_through(layer: _BatchNorm, tail: list[int], own: slice) -> dict[str, Any]:
-    """Go forward and backward three times with the pictures `own` of 8."""
+    """Go forward and backward three times with the images `own` of 8."""
     torch.manual_seed(0)
     images = 5 + 3 * torch.randn(STEPS, 8, 4, *tail, dtype=torch.float64)
     factors = torch.randn(images.shape, dtype=torch.float64)
@@ -76,7 +76,7 @@ def pass_through(layer: _BatchNorm, tail: list[int], own: slice) -> dict[str, An
 
 
 def train(network: nn.Module, own: slice, share: float) -> None:
-    """Take three steps with the pictures `own` of 8; `share` of the mean loss is theirs."""
+    """Take three steps with the images `own` of 8; `share` of the mean loss is theirs."""
     torch.manual_seed(1)
     images = torch.randn(STEPS, 8, 3, 8, 8, dtype=torch.float64)
     labels = torch.randint(3, (STEPS, 8))

@@ -1,7 +1,7 @@
 """Photographs that come with other packages, and copies of them as other shots might be.
 
 Grace Hopper (US Navy, from matplotlib) and Eileen Collins (NASA, from scikit-image) are in the
-public domain: what the demo and an export without pictures of its own are tried on.
+public domain: what the demo and an export without images of its own are tried on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pictures an evaluation is about: where they come from, and what is known of them."""
+"""The images an evaluation is about: where they come from, and what is known of them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from facesync.images import read_image_rgb
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture, read when it is needed.
+class ImageRef:
+    """One image, read when it is needed.
 
     Attributes:
         name: unique within an evaluation; for the report.
@@ -30,14 +30,14 @@ class Picture:
         """Return image_rgb, uint8 (height, width, 3).
 
         Raises:
-            PictureError: it cannot be decoded.
+            ImageError: it cannot be decoded.
             FileError, DataError: it cannot be read.
         """
         return read_image_rgb(self.read())
 
 
-def file_picture(path: Path, name: str, identity: str | None = None) -> Picture:
-    """Make a picture of a file."""
+def file_image_ref(path: Path, name: str, identity: str | None = None) -> ImageRef:
+    """Make an image of a file."""
 
     def read() -> bytes:
         try:
@@ -45,11 +45,11 @@ def file_picture(path: Path, name: str, identity: str | None = None) -> Picture:
         except OSError as error:
             raise FileError(f"{path}: cannot be read ({error.strerror})") from error
 
-    return Picture(name, read, identity)
+    return ImageRef(name, read, identity)
 
 
-def pictures_of(source: Path, min_images: int = 1, max_images: int = 100) -> list[Picture]:
-    """List the pictures of an identity folder or a pack as `FaceDataset` finds them.
+def image_refs_of(source: Path, min_images: int = 1, max_images: int = 100) -> list[ImageRef]:
+    """List the images of an identity folder or a pack as `FaceDataset` finds them.
 
     Raises:
         DataError: there are none.
@@ -59,6 +59,6 @@ def pictures_of(source: Path, min_images: int = 1, max_images: int = 100) -> lis
     dataset = FaceDataset(source, min_images=min_images, max_images=max_images)
     identities = [dataset.class_names[label] for label in dataset.labels]
     return [
-        Picture(name, lambda index=index: dataset.encoded(index), identity)  # type: ignore[misc]
+        ImageRef(name, lambda index=index: dataset.encoded(index), identity)  # type: ignore[misc]
         for index, (name, identity) in enumerate(zip(dataset.names, identities, strict=True))
     ]

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from facesync.errors import DataError, PictureError
+from facesync.errors import DataError, ImageError
 from facesync.evaluation.protocols import PARTS, deal, read_lfw_pairs
 from facesync.faces.crops import CropSpec
 from facesync.faces.detection import FaceDetector, main_face
 from facesync.images import IMAGE_SUFFIXES, read_image_rgb
-from facesync.sample_pictures import photographs, vary
+from facesync.sample_images import photographs, vary
 
 log = logging.getLogger(__name__)
 
-CALIBRATION_PICTURES = 128
-"""So many pictures are enough to find the ranges of activations."""
+CALIBRATION_IMAGES = 128
+"""So many images are enough to find the ranges of activations."""
 
 COPIES = 20
 """Copies of each photograph where no pairs are given."""
@@ -31,7 +31,7 @@ class Trial:
 
     Attributes:
         source: where they come from, in words.
-        crops_rgb: uint8 (pictures, side, side, 3).
+        crops_rgb: uint8 (images, side, side, 3).
         left: int (pairs,), index of each pair's first crop.
         right: of its second.
         same: bool (pairs,), whether both show one person.
@@ -47,7 +47,7 @@ class Trial:
 
 
 def calibration_crops(folder: Path | None, crop: CropSpec) -> np.ndarray:
-    """Cut faces, uint8 (N, side, side, 3), from a folder's pictures, or from varied photographs.
+    """Cut faces, uint8 (N, side, side, 3), from a folder's images, or from varied photographs.
 
     Raises:
         DataError: the folder shows no faces.
@@ -55,32 +55,32 @@ def calibration_crops(folder: Path | None, crop: CropSpec) -> np.ndarray:
     if folder is None:
         random = np.random.default_rng(1)
         photos = list(photographs().values())
-        images = (vary(photos[n % len(photos)], random) for n in range(CALIBRATION_PICTURES))
+        images = (vary(photos[n % len(photos)], random) for n in range(CALIBRATION_IMAGES))
         return _found(images, crop)
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    step = max(1, len(paths) // CALIBRATION_PICTURES)
-    crops = _found(_readable(paths[::step][:CALIBRATION_PICTURES]), crop)
+    step = max(1, len(paths) // CALIBRATION_IMAGES)
+    crops = _found(_readable(paths[::step][:CALIBRATION_IMAGES]), crop)
     if not len(crops):
-        raise DataError(f"{folder} has no pictures with faces to calibrate on")
+        raise DataError(f"{folder} has no images with faces to calibrate on")
     return crops
 
 
 def trial_of_pairs(pairs: Path, images: Path, crop: CropSpec) -> Trial:
-    """Read pairs of LFW's form; pairs of which a picture shows no face are left out.
+    """Read pairs of LFW's form; pairs of which an image shows no face are left out.
 
     Raises:
         FileError: the list cannot be read.
-        DataError: it is of another form, pictures are missing, or hardly any shows a face.
+        DataError: it is of another form, images are missing, or hardly any shows a face.
     """
     listed = read_lfw_pairs(pairs, images)
-    crops = list(_cut((picture.decode() for picture in listed.pictures), crop))
+    crops = list(_cut((image.decode() for image in listed.images), crop))
     seen = np.array([cut is not None for cut in crops])
     usable = seen[listed.left] & seen[listed.right]
     if len(np.unique(listed.fold[usable])) < 2:
         raise DataError(f"too few of the pairs in {pairs} show two faces to compare anything on")
     kept = listed.subset(usable)
-    names = {picture.name: cut for picture, cut in zip(listed.pictures, crops, strict=True)}
-    found = np.stack([names[picture.name] for picture in kept.pictures])  # type: ignore[misc]
+    names = {image.name: cut for image, cut in zip(listed.images, crops, strict=True)}
+    found = np.stack([names[image.name] for image in kept.images])  # type: ignore[misc]
     return Trial(f"{listed.source}, {len(kept.same)} pairs", found, kept.left, kept.right,
                 kept.same, kept.fold)  # fmt: skip
 
@@ -116,5 +116,5 @@ def _readable(paths: Iterable[Path]) -> Iterator[np.ndarray]:
     for path in paths:
         try:
             yield read_image_rgb(path)
-        except PictureError as error:
+        except ImageError as error:
             log.warning("%s: left out", error)
