@@ -121,10 +121,12 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    from facesync.evaluation.audit_report import audit, check_paths
+    from facesync.audit.report import audit, check_paths
 
     output = check_paths(args.input, args.output)
-    device = cli.pick_device(args.device)
+    from facesync.devices import pick_device
+
+    device = pick_device(args.device)
     from facesync.faces.detection import FaceDetector
     from facesync.faces.weights import load_face_model
 

@@ -31,13 +31,13 @@ from PIL import Image, ImageEnhance
 
 from benchmarks.material import shared_data
 from facesync import cli
+from facesync.audit import findings as kinds
+from facesync.audit.cache import embed_set
+from facesync.audit.faults import find_faults
+from facesync.audit.findings import Finding
 from facesync.data.datasets import FaceDataset
 from facesync.data.recordio import write_pack
 from facesync.errors import FaceSyncError
-from facesync.evaluation import findings as kinds
-from facesync.evaluation.audit import find_faults
-from facesync.evaluation.audit_cache import embed_set
-from facesync.evaluation.findings import Finding
 from facesync.faces.detection import FaceDetector
 from facesync.faces.embedding import FaceModel
 from facesync.faces.weights import load_face_model

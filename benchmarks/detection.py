@@ -13,7 +13,8 @@ import numpy as np
 
 from benchmarks.material import processor_ms, shared_data, video_frames
 from facesync import cli
-from facesync.faces.detection import FaceDetector, overlap
+from facesync.faces.boxes import overlap
+from facesync.faces.detection import FaceDetector
 from facesync.images import read_image_rgb
 
 SMALLEST = 40

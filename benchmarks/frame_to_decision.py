@@ -20,7 +20,6 @@ import numpy as np
 
 from benchmarks.material import processor_ms, shared_data, vggface2_or_none
 from facesync import cli
-from facesync.evaluation.metrics import threshold_at
 from facesync.evaluation.protocols import PairSet, read_lfw_pairs
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import FaceModel
@@ -28,6 +27,7 @@ from facesync.faces.weights import embedded_path, load_face_model
 from facesync.gallery.matching import decide
 from facesync.gallery.store import Person
 from facesync.images import read_image_rgb
+from facesync.metrics.rates import threshold_at
 
 PEOPLE = 100
 FMR = 0.01

@@ -26,13 +26,13 @@ from facesync import cli
 from facesync.data.datasets import FaceDataset
 from facesync.distillation.faces import aligned_face
 from facesync.errors import FaceSyncError
-from facesync.evaluation.metrics import Roc, best_threshold, roc
 from facesync.evaluation.protocols import read_lfw_pairs
-from facesync.evaluation.similarities import all_pairs
 from facesync.faces.crops import ALIGNED_112, BOX, SQUARE
 from facesync.faces.detection import FaceDetector, main_face
 from facesync.faces.embedding import FaceModel
 from facesync.faces.weights import load_face_model
+from facesync.metrics.pairs import all_pairs
+from facesync.metrics.rates import Roc, best_threshold, roc
 
 EVERY = 5
 

@@ -34,10 +34,10 @@ import numpy as np
 from benchmarks.material import shared_data
 from facesync import cli
 from facesync.app import registering
-from facesync.app.recognizer import Recognizer
 from facesync.app.registering import Registration
 from facesync.app.settings import AppSettings
 from facesync.errors import FaceSyncError
+from facesync.faces.recognizer import Recognizer
 from facesync.gallery.matching import Matcher
 from facesync.gallery.store import Gallery, Person
 from facesync.images import read_image_rgb

@@ -24,11 +24,11 @@ import numpy as np
 from benchmarks.material import shared_data
 from facesync import cli
 from facesync.app.cameras import VideoFile
-from facesync.app.enrolment import CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT, SAME_IMAGE
-from facesync.app.recognizer import Recognizer
 from facesync.app.settings import AppSettings
 from facesync.faces.detection import Face, main_face
 from facesync.faces.quality import CAMERA, PHOTOGRAPH, appearance, complaint, measure
+from facesync.faces.recognizer import Recognizer
+from facesync.gallery.enrolment import CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT, SAME_IMAGE
 from facesync.images import read_image_rgb
 
 Spoil = Callable[[np.ndarray, Face], np.ndarray]

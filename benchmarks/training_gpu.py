@@ -32,9 +32,10 @@ from benchmarks.loader import PlainFolder, drawn_pack
 from benchmarks.material import ROOT, shared_data, vggface2_or_none
 from facesync import cli
 from facesync.data.conversion import convert_pack
-from facesync.devices import Ranks
+from facesync.devices import pick_device
 from facesync.faces.crops import ALIGNED_112
 from facesync.faces.torch_model import new_network
+from facesync.processes import Ranks
 from facesync.training.batches import Batch, EpochOrder, SplitData, load_split, make_loader
 from facesync.training.history import load_history
 from facesync.training.learner import Learner, largest_batch
@@ -208,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--convergence", type=float, metavar="ACCURACY")
     args = parser.parse_args(argv)
-    device = cli.pick_device(args.device)
+    device = pick_device(args.device)
     if device.type == "cpu" and args.device == "auto":
         print("no CUDA device: the CPU's ratios, few steps")
         args.steps, args.batch_sizes, args.workers = 2, [16], 1

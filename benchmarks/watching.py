@@ -27,10 +27,10 @@ import numpy as np
 from benchmarks.material import shared_data
 from facesync import cli
 from facesync.app.cameras import VideoFile
-from facesync.app.recognizer import Recognizer
 from facesync.app.settings import AppSettings
 from facesync.app.watching import Watcher
 from facesync.faces.quality import measure
+from facesync.faces.recognizer import Recognizer
 from facesync.gallery.matching import Matcher
 from facesync.gallery.store import Person, now
 

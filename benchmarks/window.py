@@ -26,12 +26,12 @@ from facesync import cli
 from facesync.app.cameras import Frame, VideoFile
 from facesync.app.drawing import draw
 from facesync.app.live import Result
-from facesync.app.recognizer import Recognizer
 from facesync.app.settings import AppSettings
 from facesync.app.watch import WatchScreen
 from facesync.app.watching import Watcher
 from facesync.app.window import Window, run
 from facesync.faces.quality import measure
+from facesync.faces.recognizer import Recognizer
 from facesync.gallery.store import Person, now
 
 

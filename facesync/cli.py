@@ -1,21 +1,18 @@
-"""What every script shares: logging, errors to exit codes, the choice of device."""
+"""What every script shares: logging, errors to exit codes, types of options."""
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import functools
 import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from facesync.errors import FaceSyncError, ModelError, UsageError
-
-if TYPE_CHECKING:
-    import torch
+from facesync.devices import DEVICES
+from facesync.errors import FaceSyncError, UsageError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: done, refused or failed, wrong usage (argparse's own), Ctrl-C (the shell's own)."""
@@ -116,47 +113,10 @@ def add_device_option(target: Any) -> None:
     """Add `--device auto|cpu|cuda` to a parser or an argument group."""
     target.add_argument(
         "--device",
-        choices=("auto", "cpu", "cuda"),
+        choices=DEVICES,
         default="auto",
         help="where to compute; auto takes CUDA when there is one (default: %(default)s)",
     )
-
-
-def device_name(name: str) -> str:
-    """Turn `auto`, `cpu` or `cuda` into `cpu` or `cuda`, without importing torch for `cpu`.
-
-    Raises:
-        ModelError: `cuda` was asked for and this machine has none.
-    """
-    if name == "cpu" or (name == "auto" and not _cuda_driver()):
-        return "cpu"
-    return pick_device(name).type
-
-
-def _cuda_driver() -> bool:
-    """Whether this machine has a CUDA driver and a device for it; only then is torch asked."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        count = ctypes.c_int(0)
-        driver.cuDeviceGetCount.argtypes = [ctypes.POINTER(ctypes.c_int)]
-        return driver.cuInit(0) == 0 == driver.cuDeviceGetCount(count) and count.value > 0
-    except (OSError, AttributeError):
-        return False
-
-
-def pick_device(name: str) -> torch.device:
-    """Turn `auto`, `cpu` or `cuda` into a torch device.
-
-    Raises:
-        ModelError: `cuda` was asked for and this machine has none.
-    """
-    import torch
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ModelError("no CUDA device on this machine; use --device cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def count(number: int, one: str, many: str) -> str:

@@ -1,117 +1,60 @@
-"""Where a training runs: one process or several that torchrun started, and the short formats."""
+"""Where a computation runs: the choice of device, and the number format that pays on it."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+import ctypes
+import sys
+from typing import TYPE_CHECKING
 
-import torch
-import torch.distributed
+from facesync.errors import ModelError
 
-from facesync.errors import FaceSyncError
+if TYPE_CHECKING:
+    import torch
 
-T = TypeVar("T")
+DEVICES = ("auto", "cpu", "cuda")
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """One process of several that train together, or the only one.
-
-    Attributes:
-        rank: number of this process, from 0.
-        size: how many there are.
-    """
-
-    rank: int = 0
-    size: int = 1
-
-    @property
-    def first(self) -> bool:
-        """Whether this process is the one that writes and prints."""
-        return self.rank == 0
-
-    def wait(self) -> None:
-        """Wait until all processes have come as far."""
-        if self.size > 1:
-            torch.distributed.barrier()
-
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """Add a tensor up over the processes, in place."""
-        if self.size > 1:
-            torch.distributed.all_reduce(values)
-        return values
-
-    def share(self, values: torch.Tensor) -> torch.Tensor:
-        """Give all processes the first one's tensor, in place."""
-        if self.size > 1:
-            torch.distributed.broadcast(values, 0)
-        return values
-
-    def gather(self, value: T) -> list[T]:
-        """Return what each process holds, in their order; plain values only."""
-        if self.size == 1:
-            return [value]
-        found: list[T | None] = [None] * self.size
-        torch.distributed.all_gather_object(found, value)
-        return found  # type: ignore[return-value]
-
-
-@contextlib.contextmanager
-def ranks(device: torch.device) -> Iterator[tuple[Ranks, torch.device]]:
-    """Join the other processes that torchrun started, if it did; the first one alone logs.
-
-    Yields:
-        This process among them, and its own device: each has a card of its own.
+def device_name(name: str) -> str:
+    """Turn `auto`, `cpu` or `cuda` into `cpu` or `cuda`, without importing torch for `cpu`.
 
     Raises:
-        FaceSyncError: another process has ended, for a reason that it has said itself.
+        ModelError: `cuda` was asked for and this machine has none.
     """
-    if "WORLD_SIZE" not in os.environ:
-        yield Ranks(), device
-        return
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
-    _join("nccl" if device.type == "cuda" else "gloo")
-    found = Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
-    logger = logging.getLogger("facesync")
-    level = logger.level
-    if not found.first:
-        logger.setLevel(logging.ERROR)
+    if name == "cpu" or (name == "auto" and not _cuda_driver()):
+        return "cpu"
+    return pick_device(name).type
+
+
+def _cuda_driver() -> bool:
+    """Whether this machine has a CUDA driver and a device for it; only then is torch asked."""
     try:
-        yield found, device
-    except RuntimeError as error:
-        # gloo has no class of its own for this: "[.../gloo/...] Connection closed by peer".
-        if "gloo" in str(error) and "onnection" in str(error):
-            raise FaceSyncError("another process of this training has ended") from error
-        raise
-    finally:
-        logger.setLevel(level)
-        torch.distributed.destroy_process_group()
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        count = ctypes.c_int(0)
+        driver.cuDeviceGetCount.argtypes = [ctypes.POINTER(ctypes.c_int)]
+        return driver.cuInit(0) == 0 == driver.cuDeviceGetCount(count) and count.value > 0
+    except (OSError, AttributeError):
+        return False
 
 
-def _join(backend: str) -> None:
-    """Meet the other processes.
+def pick_device(name: str) -> torch.device:
+    """Turn `auto`, `cpu` or `cuda` into a torch device.
 
-    After a restart (`torchrun --max-restarts`) the store still has the addresses of the processes
-    that ended (pytorch/pytorch#135712), which new ones would wait for: each attempt has a part of
-    the store of its own. On several machines the attempts are not counted alike.
+    Raises:
+        ModelError: `cuda` was asked for and this machine has none.
     """
-    if os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]:
-        torch.distributed.init_process_group(backend)
-        return
-    store, rank, size = next(torch.distributed.rendezvous("env://"))
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = torch.distributed.PrefixStore(f"attempt {attempt}", store)
-    torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ModelError("no CUDA device on this machine; use --device cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def short_format(device: torch.device) -> torch.dtype | None:
     """Return the short format that pays on a device: bf16, else fp16 on CUDA, else none."""
+    import torch
+
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else None

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from facesync.errors import FileError
+
+LOCK_SECONDS = 60.0
+"""How long a writer waits for another process that is writing."""
 
 # Names that Windows keeps for devices, whatever their suffix.
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{p}{n}" for p in ("com", "lpt") for n in range(1, 10)}
@@ -66,6 +70,42 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def write_json(path: Path, content: Any, *, indent: int = 1) -> None:
+    """Write plain data as JSON, whole or not at all; what is no number (NaN) is refused.
+
+    Raises:
+        FileError: the file cannot be written.
+        ValueError: the data holds a number that JSON does not have.
+    """
+    text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    with replacing(path) as file:
+        # Names of files on Linux need not be text.
+        file.write(text.encode("utf-8", "replace") + b"\n")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from changing a file, by a lock beside it.
+
+    Raises:
+        FileError: another process has it for too long, or the folder cannot be written.
+    """
+    import filelock
+
+    lock = filelock.FileLock(f"{path}.lock", timeout=LOCK_SECONDS, mode=0o600)
+    try:
+        make_private_folder(path.parent)
+        lock.acquire(poll_interval=0.01)
+    except filelock.Timeout as error:
+        raise FileError(f"another program is changing {path}; try again when it is done") from error
+    except OSError as error:
+        raise FileError(f"cannot write to {path.parent}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def make_private_folder(folder: Path) -> None:

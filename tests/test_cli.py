@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from facesync import cli
-from facesync.errors import ImageError, ModelError
+from facesync.errors import ImageError
 from tests.conftest import ROOT
 
 SCRIPTS = [
@@ -66,15 +66,6 @@ def test_number_types():
             cli.positive_float(bad)
 
 
-def test_cuda_is_refused_where_there_is_none(monkeypatch):
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert cli.pick_device("auto").type == "cpu"
-    with pytest.raises(ModelError, match="--device cpu"):
-        cli.pick_device("cuda")
-
-
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_is_light(run_script, script):
     result = run_script(script, "--help", env={"PYTHONPROFILEIMPORTTIME": "1"})
@@ -90,19 +81,3 @@ def test_wrong_usage_is_code_2(run_script, script):
     result = run_script(script, "--no-such-option")
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
-
-
-def test_the_device_is_named_without_torch_where_there_is_no_cuda(monkeypatch):
-    monkeypatch.setattr(cli, "_cuda_driver", lambda: False)
-    monkeypatch.setattr(cli, "pick_device", None)
-    assert [cli.device_name(name) for name in ("cpu", "auto")] == ["cpu", "cpu"]
-
-
-def test_torch_is_asked_where_there_is_a_driver(monkeypatch):
-    import torch
-
-    monkeypatch.setattr(cli, "_cuda_driver", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert cli.device_name("auto") == "cuda"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert cli.device_name("auto") == "cpu"

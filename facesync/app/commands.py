@@ -12,13 +12,13 @@ from functools import partial
 from facesync import cli
 from facesync.app import cameras, doctor, flows, registering, store_commands
 from facesync.app.menu import Menu, confirm, confirm_delete
-from facesync.app.recognizer import Recognizer
 from facesync.app.registering import Registration
 from facesync.app.settings import AppSettings
 from facesync.app.watch import watch_camera, watch_window
 from facesync.app.watching import Watcher
 from facesync.app.window import why_no_window
 from facesync.errors import FaceSyncError, UsageError
+from facesync.faces.recognizer import Recognizer
 from facesync.gallery import attempts, audit_log
 from facesync.gallery.matching import Decision, refused
 from facesync.gallery.store import Gallery
@@ -52,14 +52,14 @@ def run(settings: AppSettings, args: argparse.Namespace) -> int:
 
 
 def _register(session: Session, args: argparse.Namespace) -> int:
-    wish = Registration(
+    request = Registration(
         args.name,
         replace=args.replace,
         add=args.add,
         same_person=args.same_person,
         ask=confirm if sys.stdin.isatty() else None,
     )
-    common = session.gallery, session.recognizer, wish
+    common = session.gallery, session.recognizer, request
     if args.images:
         registering.register_images(*common, args.images)
     else:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from facesync.app.cameras import open_camera
-from facesync.app.recognizer import Recognizer
 from facesync.app.settings import AppSettings
 from facesync.app.window import why_no_window
 from facesync.errors import CameraError, FaceSyncError
+from facesync.faces.recognizer import Recognizer
 from facesync.gallery.keys import place_in_words
 from facesync.gallery.store import Gallery
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from facesync import cli
 from facesync.app.live import OpenCamera, frames
-from facesync.app.recognizer import Recognizer
 from facesync.app.settings import VERIFY_FRAMES
 from facesync.errors import StoreError
+from facesync.faces.recognizer import Recognizer
 from facesync.gallery.matching import (
     Decision,
     Matcher,

@@ -14,8 +14,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 
 from facesync.app.cameras import Camera, DeviceError, Frame
-from facesync.app.recognizer import Seen
 from facesync.errors import CameraError, FaceSyncError
+from facesync.faces.recognizer import Seen
 
 STALL_SECONDS = 6.0
 """A camera that has given no frame for so long has stalled."""

@@ -7,8 +7,6 @@ from dataclasses import replace
 from facesync import cli
 from facesync.app import flows, registering
 from facesync.app.cameras import Camera, open_camera
-from facesync.app.enrolment import Enrolment
-from facesync.app.recognizer import Recognizer
 from facesync.app.registering import Doubt, Registration
 from facesync.app.screens import RegisterScreen, Screen, VerifyScreen
 from facesync.app.settings import AppSettings
@@ -16,6 +14,8 @@ from facesync.app.watch import watch_camera, watch_window
 from facesync.app.watching import Watcher
 from facesync.app.window import Window, run, why_no_window
 from facesync.errors import FaceSyncError
+from facesync.faces.recognizer import Recognizer
+from facesync.gallery.enrolment import Enrolment
 from facesync.gallery.store import Gallery, clean_name
 
 
@@ -73,7 +73,7 @@ class Menu:
         name = clean_name(input("Name (Enter goes back): "))
         if not name:
             return
-        wish = Registration(name)
+        request = Registration(name)
         taken = self._gallery.find(name)
         if taken:
             answer = input(
@@ -83,25 +83,25 @@ class Menu:
             what = answer.strip().casefold()[:1]
             if what not in ("a", "r"):
                 return
-            wish = replace(wish, add=what == "a", replace=what == "r")
+            request = replace(request, add=what == "a", replace=what == "r")
         if not self._has_window():
-            wish = replace(wish, ask=confirm)
-            registering.register_camera(self._gallery, self._recognizer, wish, self._open)
+            request = replace(request, ask=confirm)
+            registering.register_camera(self._gallery, self._recognizer, request, self._open)
             return
         flows.announce(self._gallery, self._recognizer)
         print("Samples are taken by themselves; C in the window takes one at once, Q gives up.")
         enrolment = Enrolment(self._recognizer.threshold)
         try:
-            if not self._show(RegisterScreen(name, enrolment, lambda e: self._store(wish, e))):
+            if not self._show(RegisterScreen(name, enrolment, lambda e: self._store(request, e))):
                 print(f"Given up: {name} is not registered.")
         except Doubt as doubt:  # the question is asked here, where there is a keyboard for it
             if confirm(f"{doubt.what}. {doubt.question}"):
-                self._store(replace(wish, same_person=True), enrolment)
+                self._store(replace(request, same_person=True), enrolment)
             else:
                 print(f"Nothing is stored of {name}.")
 
-    def _store(self, wish: Registration, enrolment: Enrolment) -> None:
-        registering.store(self._gallery, self._recognizer, wish, enrolment)
+    def _store(self, request: Registration, enrolment: Enrolment) -> None:
+        registering.store(self._gallery, self._recognizer, request, enrolment)
 
     def _verify(self) -> None:
         people = flows.candidates(self._gallery, self._recognizer)

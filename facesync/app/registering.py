@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from facesync import cli
-from facesync.app.enrolment import CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT, SAMPLES, Enrolment
 from facesync.app.flows import announce
 from facesync.app.live import OpenCamera, frames
-from facesync.app.recognizer import Recognizer, Seen
-from facesync.app.sitting import SAMPLE_SECONDS, Sitting
+from facesync.app.pose_guide import SAMPLE_SECONDS, PoseGuide
 from facesync.errors import CameraError, ImageError, StoreError
+from facesync.faces.recognizer import Recognizer, Seen
 from facesync.files import same_name_key
+from facesync.gallery.enrolment import CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT, SAMPLES, Enrolment
 from facesync.gallery.matching import Matcher, comparable
 from facesync.gallery.store import Gallery, Person, clean_name
 from facesync.images import read_image_rgb
@@ -60,27 +60,27 @@ class Registration:
     ask: Callable[[str], bool] | None = None
 
 
-def check_name(gallery: Gallery, wish: Registration) -> str:
+def check_name(gallery: Gallery, request: Registration) -> str:
     """Clean a person's name and see that it may be used.
 
     Raises:
         StoreError: the name is empty, taken where it must not be, or not taken where it must be.
     """
-    cleaned = clean_name(wish.name)
+    cleaned = clean_name(request.name)
     if not cleaned:
         raise StoreError("a name needs at least one letter, digit or sign")
     taken = gallery.find(cleaned)
-    if wish.add and taken is None:
+    if request.add and taken is None:
         raise StoreError(f"nobody is registered as {cleaned}; without --add they are registered")
-    if taken and not (wish.replace or wish.add):
+    if taken and not (request.replace or request.add):
         raise StoreError(
             f"{taken.name} is already registered; --replace registers them anew, --add adds samples"
         )
-    return taken.name if taken and wish.add else cleaned
+    return taken.name if taken and request.add else cleaned
 
 
 def register_images(
-    gallery: Gallery, recognizer: Recognizer, wish: Registration, paths: Sequence[Path]
+    gallery: Gallery, recognizer: Recognizer, request: Registration, paths: Sequence[Path]
 ) -> None:
     """Register a person from images, saying of each what came of it.
 
@@ -89,7 +89,7 @@ def register_images(
             nothing is stored.
         StoreError: the name or the store does not allow it.
     """
-    name = check_name(gallery, wish)
+    name = check_name(gallery, request)
     announce(gallery, recognizer)
     enrolment = Enrolment(recognizer.threshold, photographs=True)
     taken = []
@@ -99,11 +99,11 @@ def register_images(
     if not len(enrolment):
         raise ImageError(f"no image shows a face that can be used; {name} is not registered")
     settle(enrolment, [str(path) for path in taken], recognizer.threshold)
-    store(gallery, recognizer, wish, enrolment)
+    store(gallery, recognizer, request, enrolment)
 
 
 def register_camera(
-    gallery: Gallery, recognizer: Recognizer, wish: Registration, open_camera: OpenCamera
+    gallery: Gallery, recognizer: Recognizer, request: Registration, open_camera: OpenCamera
 ) -> None:
     """Register a person from a camera, video or images, without a window.
 
@@ -112,12 +112,12 @@ def register_camera(
         ImageError: the samples show several people; nothing is stored.
         StoreError: the name or the store does not allow it.
     """
-    name = check_name(gallery, wish)
+    name = check_name(gallery, request)
     announce(gallery, recognizer)
     camera = open_camera()
     needed = 1 if camera.stills else MIN_VIDEO_SAMPLES
     enrolment = Enrolment(recognizer.threshold, photographs=camera.stills)
-    sitting = Sitting(enrolment, guided=camera.live)
+    guide = PoseGuide(enrolment, guided=camera.live)
     said, next_look, taken = "", 0.0, []
     with closing(frames(camera, open_camera)) as stream:
         for frame in stream:
@@ -127,16 +127,16 @@ def register_camera(
                     taken.append(frame.name)
             elif camera.live or frame.seconds >= next_look:
                 next_look = frame.seconds + _LOOK_SECONDS
-                verdict = sitting.consider(recognizer.look(frame.image_rgb), frame.seconds)
+                verdict = guide.consider(recognizer.look(frame.image_rgb), frame.seconds)
                 if verdict and verdict.taken:
                     next_look = frame.seconds + SAMPLE_SECONDS
                     print(f"sample {len(enrolment)} of {SAMPLES} at {frame.seconds:.1f} s")
-                says = verdict.reason if verdict else sitting.prompt if camera.live else ""
+                says = verdict.reason if verdict else guide.prompt if camera.live else ""
                 if says and says != said:
                     print(f"  {says}")
                 said = says or said
             waited = camera.live and frame.seconds > _LIVE_PATIENCE_SECONDS
-            if (sitting.done and not camera.stills) or waited:
+            if (guide.done and not camera.stills) or waited:
                 break
     if len(enrolment) < needed:
         raise CameraError(
@@ -145,7 +145,7 @@ def register_camera(
         )
     if camera.stills:
         settle(enrolment, taken, recognizer.threshold)
-    store(gallery, recognizer, wish, enrolment)
+    store(gallery, recognizer, request, enrolment)
 
 
 def settle(enrolment: Enrolment, names: Sequence[str], threshold: float) -> None:
@@ -164,7 +164,7 @@ def settle(enrolment: Enrolment, names: Sequence[str], threshold: float) -> None
 
 
 def store(
-    gallery: Gallery, recognizer: Recognizer, wish: Registration, enrolment: Enrolment
+    gallery: Gallery, recognizer: Recognizer, request: Registration, enrolment: Enrolment
 ) -> None:
     """Store what an enrolment has collected, if nothing speaks against it, and say so.
 
@@ -173,39 +173,39 @@ def store(
             name, and nobody said that this is right.
         StoreError: the answer was no, or the name or the store does not allow it.
     """
-    name = check_name(gallery, wish)
+    name = check_name(gallery, request)
     known = gallery.find(name)
     if known is not None and not comparable([known], recognizer.fingerprint):
-        if wish.add:
+        if request.add:
             raise StoreError(f"{name} was registered with another model; --replace registers anew")
         known = None
     person = enrolment.person(name, recognizer.fingerprint)
-    doubt = _doubt(gallery, recognizer, wish, person, known)
-    if doubt and not wish.same_person:
-        if wish.ask is None:
+    doubt = _doubt(gallery, recognizer, request, person, known)
+    if doubt and not request.same_person:
+        if request.ask is None:
             raise doubt
-        if not wish.ask(f"{doubt.what}. {doubt.question}"):
+        if not request.ask(f"{doubt.what}. {doubt.question}"):
             raise StoreError(f"{doubt.what}; nothing is stored")
-    if wish.add:
+    if request.add:
         rows, qualities = person.sample_embeddings, person.sample_qualities
         person = gallery.add(name, rows, qualities, enrolment.images_rgb)
         added = cli.count(len(enrolment), "sample", "samples")
         print(f"{name} has {added} more ({person.samples} in all)")
     else:
-        gallery.register(person, enrolment.images_rgb, replace=wish.replace)
+        gallery.register(person, enrolment.images_rgb, replace=request.replace)
         print(f"{name} is registered ({cli.count(person.samples, 'sample', 'samples')})")
 
 
 def _doubt(
     gallery: Gallery,
     recognizer: Recognizer,
-    wish: Registration,
+    request: Registration,
     person: Person,
     known: Person | None,
 ) -> Doubt | None:
     """Say what speaks against storing a person; None where nothing does."""
     if known is not None:
-        share = CAMERA_AGREEMENT if wish.add else PHOTOGRAPH_AGREEMENT
+        share = CAMERA_AGREEMENT if request.add else PHOTOGRAPH_AGREEMENT
         needed = share * recognizer.threshold
         similarity = _similarity(known, person.embedding)
         if similarity < needed:

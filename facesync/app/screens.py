@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from facesync.app.drawing import ATTENTION, BAD, GOOD, NEUTRAL, Mark, Rgb, View
-from facesync.app.enrolment import SAMPLES, Enrolment
 from facesync.app.flows import show_decision
 from facesync.app.live import Result
+from facesync.app.pose_guide import PoseGuide
 from facesync.app.registering import MIN_VIDEO_SAMPLES
 from facesync.app.settings import VERIFY_FRAMES
-from facesync.app.sitting import Sitting
 from facesync.faces.quality import CAMERA, complaint
+from facesync.gallery.enrolment import SAMPLES, Enrolment
 from facesync.gallery.matching import Decision, Matcher, majority
 from facesync.gallery.store import Person
 
@@ -104,7 +104,7 @@ class RegisterScreen(Screen):
         self._name = name
         self.whose = name
         self._save = save
-        self._sitting = Sitting(enrolment)
+        self._sitting = PoseGuide(enrolment)
         self._asked = False
         self._last = -1  # number of the frame considered last
         self._fault = ""

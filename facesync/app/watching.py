@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from facesync.app.cameras import Frame
-from facesync.app.recognizer import Recognizer, Seen
 from facesync.faces.detection import Face
 from facesync.faces.quality import measure
+from facesync.faces.recognizer import Recognizer, Seen
 from facesync.faces.tracking import Track, Tracker
 from facesync.gallery.matching import Decision, Matcher
 from facesync.gallery.store import Person

@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from facesync.data.datasets import FaceDataset, natural_key
 from facesync.data.pack import packs_in
 from facesync.data.progress import Progress
 from facesync.errors import DataError, FileError, ImageError
-from facesync.faces.crops import TEMPLATE_112, similarity_transform
+from facesync.faces.crops import TEMPLATE_112, cut_aligned
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import FaceModel
 from facesync.files import replacing
@@ -106,20 +105,7 @@ def all_images(
 
 def canvas_of(image_rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """Turn and scale an image to a canvas, uint8 RGB (CANVAS, CANVAS, 3)."""
-    matrix = similarity_transform(landmarks, TEMPLATE_112 + BORDER)
-    zoom = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if zoom < 0.5:  # warpAffine samples four pixels only
-        image_rgb = cv2.resize(
-            image_rgb, None, fx=2 * zoom, fy=2 * zoom, interpolation=cv2.INTER_AREA
-        )
-        matrix[:, :2] /= 2 * zoom
-    return cv2.warpAffine(
-        image_rgb,
-        matrix,
-        (CANVAS, CANVAS),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    return cut_aligned(image_rgb, landmarks, TEMPLATE_112 + BORDER, CANVAS)
 
 
 def aligned_face(side: int) -> Face:

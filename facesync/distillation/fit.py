@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, RandomSampler, Sampler
 from tqdm import tqdm
 
-from facesync.devices import Ranks, short_format
+from facesync.devices import short_format
 from facesync.distillation.augment import plain, varied
 from facesync.distillation.faces import Faces
 from facesync.distillation.settings import DistillSettings
@@ -25,6 +25,7 @@ from facesync.distillation.student import CROP, Student
 from facesync.errors import ModelError
 from facesync.faces.torch_model import read_checkpoint
 from facesync.files import replacing
+from facesync.processes import Ranks
 
 log = logging.getLogger(__name__)
 

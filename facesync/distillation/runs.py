@@ -6,8 +6,7 @@ import logging
 
 import torch
 
-from facesync.cli import pick_device
-from facesync.devices import ranks
+from facesync.devices import pick_device
 from facesync.distillation.faces import all_images, collect
 from facesync.distillation.fit import CHECKPOINT_NAME, distill
 from facesync.distillation.packing import load_student, pack
@@ -15,6 +14,7 @@ from facesync.distillation.settings import DistillSettings
 from facesync.distillation.student import from_teacher
 from facesync.errors import ModelError, UsageError
 from facesync.faces.weights import load_face_model, load_torch_model
+from facesync.processes import ranks
 
 log = logging.getLogger(__name__)
 

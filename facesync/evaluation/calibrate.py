@@ -12,13 +12,13 @@ import numpy as np
 
 from facesync.errors import DataError, FileError, ModelError
 from facesync.evaluation.images import ImageRef
-from facesync.evaluation.metrics import supports, threshold_at
-from facesync.evaluation.similarities import AllPairs
 from facesync.faces.calibration import Calibration
 from facesync.faces.embedding import FaceModel
 from facesync.faces.torch_model import read_checkpoint
 from facesync.faces.weights import ASSETS
 from facesync.files import replacing
+from facesync.metrics.pairs import AllPairs
+from facesync.metrics.rates import supports, threshold_at
 
 FMRS = ("1e-1", "1e-2", "1e-3", "1e-4", "1e-5")
 _TAIL_PAIRS = 500  # the tail is fitted to about so many of the largest impostor similarities

@@ -19,13 +19,13 @@ import numpy as np
 
 from facesync.evaluation.crop_variants import mirrored
 from facesync.evaluation.degradations import DEGRADATIONS, Degradation
-from facesync.evaluation.embeddings import Detector, Embedder, detector_label, unit
+from facesync.evaluation.embeddings import Embedder, detector_label
 from facesync.evaluation.images import ImageRef
 from facesync.evaluation.protocols import PairSet
 from facesync.evaluation.settings import EvaluateSettings
-from facesync.faces.detection import Face, FaceDetector
-from facesync.faces.embedding import FaceModel
-from facesync.faces.remedies import correct_gamma, detect_enlarged, equalize
+from facesync.faces.detection import Detector, Face, FaceDetector
+from facesync.faces.embedding import FaceModel, unit
+from facesync.faces.lighting import correct_gamma, detect_enlarged, equalize
 
 PLAIN = "as they are"
 REMEDIES = ("nothing", "CLAHE", "gamma", "larger", "mirror")

@@ -21,16 +21,17 @@ import cv2
 import numpy as np
 
 from facesync import cli
+from facesync.devices import pick_device
 from facesync.evaluation import crop_variants as cuts
-from facesync.evaluation.embeddings import Cut, Detector, Embedder, detector_label, unit
-from facesync.evaluation.metrics import Accuracy, best_threshold, fold_accuracy, tar_at_far
+from facesync.evaluation.embeddings import Cut, Embedder, detector_label
 from facesync.evaluation.protocols import PairSet, first_folds, read_lfw_pairs
-from facesync.evaluation.similarities import all_pairs
 from facesync.faces.crops import ALIGNED_112, BOX, SQUARE
-from facesync.faces.detection import FaceDetector
-from facesync.faces.embedding import FaceModel
+from facesync.faces.detection import Detector, FaceDetector
+from facesync.faces.embedding import FaceModel, unit
 from facesync.faces.weights import load_face_model
 from facesync.files import replacing
+from facesync.metrics.pairs import all_pairs
+from facesync.metrics.rates import Accuracy, best_threshold, fold_accuracy, tar_at_far
 
 FARS = ("1e-3", "1e-4")
 
@@ -197,7 +198,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the study and return an exit code."""
     args = build_parser().parse_args(argv)
-    device = cli.pick_device(args.device)
+    device = pick_device(args.device)
     model = load_face_model(args.model, device)
     run(model, FaceDetector(device), args)
     return cli.DONE

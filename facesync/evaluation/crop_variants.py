@@ -11,9 +11,9 @@ from functools import partial
 import cv2
 import numpy as np
 
-from facesync.evaluation.embeddings import Cut, Detector
-from facesync.faces.crops import TEMPLATE_112, cut_square, similarity_transform
-from facesync.faces.detection import Face, main_face
+from facesync.evaluation.embeddings import Cut
+from facesync.faces.crops import TEMPLATE_112, cut_aligned, cut_square
+from facesync.faces.detection import Detector, Face, main_face
 
 SIZE = 160
 
@@ -98,10 +98,7 @@ def five_points(wider: float, interpolation: int = cv2.INTER_LINEAR) -> Cut:
     template = ((TEMPLATE_112 - middle) / wider + middle) * (SIZE / 112)
 
     def cut(image_rgb: np.ndarray, face: Face) -> np.ndarray:
-        matrix = similarity_transform(face.landmarks, template)
-        return cv2.warpAffine(
-            image_rgb, matrix, (SIZE, SIZE), flags=interpolation, borderMode=cv2.BORDER_REPLICATE
-        )
+        return cut_aligned(image_rgb, face.landmarks, template, SIZE, interpolation)
 
     return cut
 

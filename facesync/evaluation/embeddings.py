@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from facesync.data.progress import Progress
 from facesync.errors import DataError, FileError, ImageError
 from facesync.evaluation.cache import VectorCache, content_id
 from facesync.evaluation.images import ImageRef
-from facesync.faces.detection import Face, FaceDetector, main_face
+from facesync.faces.detection import Detector, Face, FaceDetector, main_face
 from facesync.faces.embedding import EMBEDDING_SIZE, FaceModel
 from facesync.images import read_image_rgb
 
@@ -35,14 +34,6 @@ Change = Callable[[np.ndarray, str], np.ndarray]
 
 Cut = Callable[[np.ndarray, Face], "np.ndarray | None"]
 """Cuts a face: (image_rgb, face) -> crop_rgb, or None where that cannot be done."""
-
-
-class Detector(Protocol):
-    """Finds faces in image_rgb; see `facesync.faces.detection.FaceDetector`."""
-
-    def detect(self, image_rgb: np.ndarray) -> list[Face]:
-        """Find all faces."""
-        ...
 
 
 @dataclass
@@ -192,11 +183,6 @@ class Embedder:
 def detector_label(detector: FaceDetector) -> str:
     """Name a detector's settings, for the cache."""
     return f"mtcnn-{detector.min_face}-{detector.max_side}-{detector.min_probability}"
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Scale rows to unit length."""
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def _pack(face: Face) -> np.ndarray:

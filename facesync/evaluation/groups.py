@@ -12,8 +12,8 @@ import numpy as np
 
 from facesync.errors import DataError, FileError
 from facesync.evaluation.images import ImageRef
-from facesync.evaluation.metrics import wilson
-from facesync.evaluation.similarities import all_pairs
+from facesync.metrics.pairs import all_pairs
+from facesync.metrics.rates import wilson
 
 
 def read_groups(path: Path, images: Sequence[ImageRef]) -> dict[str, list[int]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facesync.evaluation.metrics import Roc, roc
+from facesync.metrics.rates import Roc, roc
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

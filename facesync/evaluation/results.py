@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from facesync.errors import DataError
-from facesync.evaluation.metrics import (
+from facesync.evaluation.protocols import PairSet
+from facesync.faces.calibration import MIN_FALSE_MATCHES
+from facesync.metrics.pairs import AllPairs
+from facesync.metrics.rates import (
     FARS,
     fold_accuracy,
     identification,
@@ -17,9 +20,6 @@ from facesync.evaluation.metrics import (
     supports,
     tar_at_far,
 )
-from facesync.evaluation.protocols import PairSet
-from facesync.evaluation.similarities import AllPairs
-from facesync.faces.calibration import MIN_FALSE_MATCHES
 
 RULE = (
     f"a TAR is given only where {MIN_FALSE_MATCHES} false matches or more are expected at the FAR; "

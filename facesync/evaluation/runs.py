@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 
 import facesync
-from facesync import cli
+from facesync.devices import pick_device
 from facesync.errors import FaceSyncError, FileError
 from facesync.evaluation import calibrate as calibration
 from facesync.evaluation import groups, results, summary
 from facesync.evaluation.crop_variants import mirrored
-from facesync.evaluation.embeddings import Embedded, Embedder, detector_label, unit
+from facesync.evaluation.embeddings import Embedded, Embedder, detector_label
 from facesync.evaluation.page import page
 from facesync.evaluation.protocols import PairSet, draw_pairs, read_bin, read_lfw_pairs
 from facesync.evaluation.settings import EvaluateSettings
-from facesync.evaluation.similarities import AllPairs, all_pairs
 from facesync.faces.detection import FaceDetector
-from facesync.faces.embedding import FaceModel
+from facesync.faces.embedding import FaceModel, unit
 from facesync.faces.weights import load_face_model
 from facesync.files import replacing
+from facesync.metrics.pairs import AllPairs, all_pairs
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     pairs = _pairs(settings)
     if settings.by_group:
         groups.read_groups(settings.by_group, pairs.images)
-    device = cli.pick_device(settings.device)
+    device = pick_device(settings.device)
     model = load_face_model(settings.model, device, offline=settings.offline)
     if len(settings.bin) < 2:
         detector = None if settings.crops or settings.bin else FaceDetector(device)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from facesync.evaluation.metrics import fold_accuracy
 from facesync.export.images import Trial
 from facesync.faces.crops import CropSpec
+from facesync.metrics.rates import fold_accuracy
 
 Run = Callable[[np.ndarray], np.ndarray]
 

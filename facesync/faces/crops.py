@@ -74,7 +74,9 @@ class CropSpec:
             return cut_square(image_rgb, face.box_xyxy, self.scale, self.crop_size)
         if self.kind == "box":
             return cut_box(image_rgb, face.box_xyxy, self.scale, self.crop_size)
-        return _cut_aligned(image_rgb, face.landmarks, self.crop_size)
+        return cut_aligned(
+            image_rgb, face.landmarks, TEMPLATE_112 * (self.crop_size / 112), self.crop_size
+        )
 
     def array(self, crop_rgb: np.ndarray) -> np.ndarray:
         """Turn a crop, uint8 RGB (height, width, 3), into the model's input, float32 (3, S, S)."""
@@ -184,9 +186,23 @@ def _inside(start: float, end: float, size: int) -> slice:
     return slice(first, max(first + 1, int(min(end, size))))
 
 
-def _cut_aligned(image_rgb: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray:
-    """Turn, scale and shift the image so that its five landmarks meet the template."""
-    matrix = similarity_transform(landmarks, TEMPLATE_112 * (size / 112))
+def cut_aligned(
+    image_rgb: np.ndarray,
+    landmarks: np.ndarray,
+    template: np.ndarray,
+    size: int,
+    interpolation: int = cv2.INTER_LINEAR,
+) -> np.ndarray:
+    """Turn, scale and shift an image so that its landmarks meet a template.
+
+    Args:
+        image_rgb: uint8, (height, width, 3); what is wanted from outside repeats its edge.
+        landmarks: (5, 2), in the image's pixels.
+        template: (5, 2), where they are to be, in the result's pixels.
+        size: side of the result in pixels.
+        interpolation: one of OpenCV's.
+    """
+    matrix = similarity_transform(landmarks, template)
     zoom = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if zoom < 0.5:
         # warpAffine samples four pixels only; shrink first so that it does not skip any.
@@ -194,7 +210,7 @@ def _cut_aligned(image_rgb: np.ndarray, landmarks: np.ndarray, size: int) -> np.
         image_rgb = cv2.resize(image_rgb, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
         matrix[:, :2] /= shrink
     return cv2.warpAffine(
-        image_rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        image_rgb, matrix, (size, size), flags=interpolation, borderMode=cv2.BORDER_REPLICATE
     )
 
 

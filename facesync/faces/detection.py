@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
 
+from facesync.faces.boxes import overlap
 from facesync.faces.mtcnn import AreaSampler, Candidates, refine
 from facesync.faces.mtcnn_nets import load_mtcnn
 
@@ -19,7 +20,7 @@ FOLLOW_SHIFTS = np.array([[0, 0], [-0.15, 0], [0.15, 0], [0, -0.15], [0, 0.15]])
 FOLLOW_SCALES = np.array([0.95, 1.2])
 """Where `follow` looks: squares moved and scaled by these parts of the box's longer side."""
 
-LEAST_OVERLAP = 0.3
+SAME_FACE_IOU = 0.3
 """IoU of a face's box with its last one from which on it is the same face."""
 
 
@@ -43,6 +44,14 @@ class Face:
         """Area of the box in square pixels."""
         left, top, right, bottom = self.box_xyxy
         return float((right - left) * (bottom - top))
+
+
+class Detector(Protocol):
+    """What finds faces: `FaceDetector`, and what stands in for it."""
+
+    def detect(self, image_rgb: np.ndarray) -> list[Face]:
+        """Find all faces in an image, uint8 RGB (height, width, 3), largest first."""
+        ...
 
 
 class FaceDetector:
@@ -103,7 +112,7 @@ class FaceDetector:
         again: list[Face | None] = []
         for face in faces:
             found = _faces(refine(self._nets, sampler, _around(face.box_xyxy * shrink)), shrink)
-            near = [new for new in found if overlap(face.box_xyxy, new.box_xyxy) > LEAST_OVERLAP]
+            near = [new for new in found if overlap(face.box_xyxy, new.box_xyxy) > SAME_FACE_IOU]
             best = max(near, key=lambda new: new.probability, default=None)
             sure = best is not None and best.probability >= self.min_probability
             again.append(best if sure else None)
@@ -133,14 +142,6 @@ def _around(box_xyxy: np.ndarray) -> np.ndarray:
     halves = side / 2 * FOLLOW_SCALES
     squares = [np.concatenate([middles - half, middles + half], axis=1) for half in halves]
     return np.concatenate(squares).astype(np.float32)
-
-
-def overlap(one_xyxy: np.ndarray, other_xyxy: np.ndarray) -> float:
-    """Intersection over union of two boxes."""
-    low, high = np.maximum(one_xyxy, other_xyxy)[:2], np.minimum(one_xyxy, other_xyxy)[2:]
-    shared = float(np.prod(np.maximum(0, high - low)))
-    areas = [float(np.prod(box[2:] - box[:2])) for box in (one_xyxy, other_xyxy)]
-    return shared / max(sum(areas) - shared, 1e-9)
 
 
 def _distinct(before: Sequence[Face], after: list[Face | None]) -> list[Face | None]:

@@ -52,3 +52,9 @@ class FaceModel:
     def embed(self, image_rgb: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         """Embed faces found in an image (uint8 RGB); shapes as in `embed_crops`."""
         return self.embed_crops([self.crop.cut(image_rgb, face) for face in faces])
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Scale to unit length along the last axis; zeros stay zeros."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1)

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from facesync.faces.boxes import iou
 from facesync.faces.detection import Face
 
-LEAST_OVERLAP = 0.2
+SAME_TRACK_IOU = 0.2
 """IoU below which two boxes are not the same face."""
 
 LOST_SECONDS = 0.8
@@ -91,7 +92,7 @@ class Tracker:
         )
         found: dict[int, Track] = {}
         for row, column in _assign(overlap):
-            if overlap[row, column] >= LEAST_OVERLAP:
+            if overlap[row, column] >= SAME_TRACK_IOU:
                 found[column] = self.tracks[row]
                 found[column].seen(faces[column], seconds)
         for column, face in enumerate(faces):
@@ -129,17 +130,6 @@ class Tracker:
         old = self._left.pop(place)
         track.number = old.number
         return old.embedding
-
-
-def iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
-    """Area shared over area covered by each of (N, 4) boxes and each of (M, 4): (N, M)."""
-    corner = np.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
-    opposite = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
-    shared = np.clip(opposite - corner, 0, None).prod(axis=2)
-    areas = [
-        np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1) for boxes in (a_xyxy, b_xyxy)
-    ]
-    return shared / np.maximum(areas[0][:, None] + areas[1][None, :] - shared, 1e-9)
 
 
 def _assign(overlap: np.ndarray) -> list[tuple[int, int]]:

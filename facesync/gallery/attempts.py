@@ -16,14 +16,14 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from facesync.errors import StoreError
-from facesync.files import replacing
+from facesync.errors import FileError, StoreError
+from facesync.files import locked, replacing
 from facesync.gallery.people import name_key
 
 log = logging.getLogger(__name__)
@@ -125,10 +125,13 @@ def forget(store: Path, names: Iterable[str]) -> None:
         _write(store, state)
 
 
-def _locked(store: Path) -> Any:
-    from facesync.gallery.store import locked
-
-    return locked(file_of(store))
+@contextmanager
+def _locked(store: Path) -> Iterator[None]:
+    try:
+        with locked(file_of(store)):
+            yield
+    except FileError as error:
+        raise StoreError(str(error)) from error
 
 
 def _read(store: Path) -> _State:

@@ -14,9 +14,9 @@ import os
 from pathlib import Path
 
 from facesync.errors import FileError
+from facesync.files import locked
 from facesync.gallery.matching import Decision
 from facesync.gallery.people import now
-from facesync.gallery.store import locked
 
 
 def append(path: Path, decision: Decision, asked: str | None = None) -> None:
@@ -26,8 +26,7 @@ def append(path: Path, decision: Decision, asked: str | None = None) -> None:
     end first.
 
     Raises:
-        FileError: it cannot be written.
-        StoreError: another process has it locked for too long.
+        FileError: it cannot be written, or another process has it locked for too long.
     """
     line = json.dumps(
         {

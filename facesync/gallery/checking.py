@@ -9,9 +9,9 @@ from pathlib import Path
 from facesync.errors import FaceSyncError
 from facesync.gallery import samples
 from facesync.gallery.keys import Key, place_in_words
+from facesync.gallery.leftovers import managed_files
 from facesync.gallery.people import Person
 from facesync.gallery.store import Gallery
-from facesync.gallery.traces import managed_files
 from facesync.images import decode_fault
 
 

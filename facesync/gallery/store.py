@@ -18,15 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
+from facesync import files
 from facesync.errors import FileError, StoreError
 from facesync.files import (
     folder_name,
-    make_private_folder,
     replacing,
     same_name_key,
     temporary_beside,
 )
-from facesync.gallery import attempts, samples, sealing, traces
+from facesync.gallery import attempts, leftovers, samples, sealing
 from facesync.gallery.keys import Key, KeyChain
 from facesync.gallery.people import (
     Person,
@@ -42,9 +42,6 @@ from facesync.gallery.people import (
 from facesync.pickles import dumps_plain, loads_plain
 
 __all__ = ["Gallery", "Person", "clean_name", "now"]
-
-LOCK_SECONDS = 60.0
-"""How long a save waits for another process that is saving."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +203,7 @@ class Gallery:
                 self._seal_plain_images(others, content.key)
             attempts.forget(self.path, names)
             self._remove_temporary()
-            left = traces.find(self, names, gone)
+            left = leftovers.find(self, names, gone)
         if left:
             raise StoreError(f"something of {names[-1]} is left in {', '.join(map(str, left))}")
         if gone:
@@ -229,9 +226,9 @@ class Gallery:
             for name in names:
                 samples.remove(self.folder(name))
             self._remove_temporary()
-            for file in traces.managed_files(self):
+            for file in leftovers.managed_files(self):
                 file.unlink()
-            left = traces.find(self, names, gone)
+            left = leftovers.find(self, names, gone)
         if left:
             raise StoreError(f"something is left in {', '.join(map(str, left))}")
         return names
@@ -300,11 +297,14 @@ class Gallery:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from changing the store."""
-        with locked(self.path):
-            try:
+        locked = False
+        try:
+            with files.locked(self.path):
+                locked = True
                 yield
-            except FileError as error:
-                raise StoreError(f"{error}; {self.path} is as it was") from error
+        except FileError as error:
+            hint = f"; {self.path} is as it was" if locked else ""
+            raise StoreError(f"{error}{hint}") from error
 
     def _save(
         self,
@@ -359,31 +359,6 @@ class Gallery:
     def _write_plain(self, path: Path, plain: bytes, key: Key | None) -> None:
         with replacing(path, private=True) as file:
             file.write(sealing.seal(plain, key, sealing.STORE))
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep other processes from changing a file, by a lock beside it.
-
-    Raises:
-        StoreError: another process has it for too long, or the folder cannot be written.
-    """
-    import filelock
-
-    lock = filelock.FileLock(f"{path}.lock", timeout=LOCK_SECONDS, mode=0o600)
-    try:
-        make_private_folder(path.parent)
-        lock.acquire(poll_interval=0.01)
-    except filelock.Timeout as error:
-        raise StoreError(
-            f"another program is changing {path}; try again when it is done"
-        ) from error
-    except OSError as error:
-        raise StoreError(f"cannot write to {path.parent}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _split(people: Sequence[Person], name: str) -> tuple[list[Person], list[Person]]:

@@ -17,9 +17,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from facesync.data.datasets import FaceDataset, split_fingerprint, split_indices
-from facesync.devices import Ranks
 from facesync.errors import DataError, ImageError
 from facesync.faces.crops import CropSpec
+from facesync.processes import Ranks
 from facesync.training.augment import draws
 from facesync.training.settings import VALIDATION_FRACTION
 from facesync.training.transforms import sized

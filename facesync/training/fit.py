@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from facesync.devices import Ranks
 from facesync.errors import FaceSyncError
 from facesync.faces.crops import CropSpec
 from facesync.faces.torch_model import State
 from facesync.files import replacing
 from facesync.pickles import save_plain
+from facesync.processes import Ranks
 from facesync.training.batches import Batch, EpochOrder, SplitData, make_loader, mixed_seed
 from facesync.training.board import Board
 from facesync.training.checkpoint import (

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from facesync.devices import Ranks
+from facesync.processes import Ranks
 from facesync.training.settings import MARGINS, SCALE
 
 FEATURES = 512

@@ -18,8 +18,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from facesync.devices import Ranks, short_format
+from facesync.devices import short_format
 from facesync.errors import FaceSyncError, ModelError, UsageError
+from facesync.processes import Ranks
 from facesync.training.augment import DRAWS
 from facesync.training.batches import Batch
 from facesync.training.memory import fitting_batch_size

@@ -16,10 +16,10 @@ from torch.nn.functional import normalize
 from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
-from facesync.devices import Ranks
 from facesync.errors import DataError
-from facesync.evaluation.metrics import roc
-from facesync.evaluation.similarities import all_pairs
+from facesync.metrics.pairs import all_pairs
+from facesync.metrics.rates import roc
+from facesync.processes import Ranks
 from facesync.training.batches import Batch
 from facesync.training.learner import Learner, LossError
 from facesync.training.settings import TAR_FAR

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from facesync.cli import pick_device
-from facesync.devices import Ranks, ranks
+from facesync.devices import pick_device
 from facesync.errors import DataError, FileError, ModelError, UsageError
 from facesync.faces.crops import ALIGNED_112, SQUARE, CropSpec
 from facesync.files import replacing
+from facesync.processes import Ranks, ranks
 from facesync.training.batches import EpochOrder, SplitData, load_split, seed_everything
 from facesync.training.board import check_installed
 from facesync.training.checkpoint import (

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from facesync.app.cameras import Camera, Frame
-from facesync.app.recognizer import Seen
 from facesync.faces.detection import Face
 from facesync.faces.quality import Pose, Quality
+from facesync.faces.recognizer import Seen
 
 STEP = 40  # between the values that a colour can have
 

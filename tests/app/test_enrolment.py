@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from facesync.app import registering
-from facesync.app.enrolment import Enrolment, TwoPeople
-from facesync.app.recognizer import Seen
+from facesync.app.pose_guide import POSE_SECONDS, PoseGuide
 from facesync.app.registering import Doubt, Registration
-from facesync.app.sitting import POSE_SECONDS, Sitting
 from facesync.errors import ImageError, StoreError
 from facesync.faces.quality import Pose
+from facesync.faces.recognizer import Seen
+from facesync.gallery.enrolment import Enrolment, TwoPeople
 from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, face, image, quality
 
 
@@ -101,29 +101,29 @@ def test_the_template_is_the_unit_mean_and_keeps_each_sample(enrolment):
 
 
 def test_each_pose_is_asked_for_and_any_order_will_do():
-    sitting = Sitting(Enrolment(0.6))
-    assert sitting.prompt == "look straight into the camera"
+    guide = PoseGuide(Enrolment(0.6))
+    assert guide.prompt == "look straight into the camera"
     for step, number in enumerate((0, 4, 2, 1, 3)):  # straight, down, right, left, up
-        verdict = sitting.consider(seen(number), seconds=step)
+        verdict = guide.consider(seen(number), seconds=step)
         assert verdict is not None and verdict.taken
-    assert sitting.done and sitting.progress == (5, 5)
+    assert guide.done and guide.progress == (5, 5)
 
 
 def test_a_pose_taken_already_waits_for_another():
-    sitting = Sitting(Enrolment(0.6))
-    assert sitting.consider(seen(0), 0.0).taken
-    assert sitting.consider(seen(5), 1.0) is None  # straight again
-    assert sitting.prompt == "turn your head a little to your left"
-    assert sitting.consider(seen(5), 1.2, asked=True).taken  # the key takes it
+    guide = PoseGuide(Enrolment(0.6))
+    assert guide.consider(seen(0), 0.0).taken
+    assert guide.consider(seen(5), 1.0) is None  # straight again
+    assert guide.prompt == "turn your head a little to your left"
+    assert guide.consider(seen(5), 1.2, asked=True).taken  # the key takes it
 
 
 def test_who_cannot_turn_the_head_is_not_stuck():
-    sitting = Sitting(Enrolment(0.6))
+    guide = PoseGuide(Enrolment(0.6))
     seconds = (0.1 * step for step in count())
     now = 0.0
-    while not sitting.done:
+    while not guide.done:
         now = next(seconds)
-        sitting.consider(seen(5 * round(10 * now)), now)  # always straight, never the same
+        guide.consider(seen(5 * round(10 * now)), now)  # always straight, never the same
     assert now < 5 * (POSE_SECONDS + 1)
 
 
@@ -143,8 +143,8 @@ def shot(tmp_path):
 @pytest.fixture
 def register(gallery, recognizer):
     def run(name: str, *paths, **allowed) -> None:
-        wish = Registration(name, **allowed)
-        registering.register_images(gallery, recognizer, wish, paths)
+        request = Registration(name, **allowed)
+        registering.register_images(gallery, recognizer, request, paths)
 
     return run
 

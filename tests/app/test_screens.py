@@ -7,9 +7,9 @@ import pytest
 
 from facesync.app.cameras import Frame
 from facesync.app.drawing import ATTENTION, BAD, GOOD, NEUTRAL
-from facesync.app.enrolment import Enrolment
 from facesync.app.live import Result
 from facesync.app.screens import RegisterScreen, VerifyScreen
+from facesync.gallery.enrolment import Enrolment
 from facesync.gallery.store import Person, now
 from tests.app.fakes import FakeRecognizer, embedding, image
 

@@ -11,11 +11,11 @@ import pytest
 from facesync.app import watch
 from facesync.app.cameras import Frame, open_camera
 from facesync.app.live import Result
-from facesync.app.recognizer import Seen
 from facesync.app.watch import Events, Recorder, WatchScreen, watch_camera
 from facesync.app.watching import LOOKS, REFRESH_SECONDS, Watcher
 from facesync.errors import FileError
 from facesync.faces.detection import Face
+from facesync.faces.recognizer import Seen
 from facesync.gallery.store import Person, now
 from tests.app.fakes import FakeCamera, embedding, image
 
@@ -195,8 +195,8 @@ def test_a_folder_that_is_not_there_is_said_first(scene, people, tmp_path):
 @pytest.mark.slow
 def test_the_stage_video_is_watched_to_its_end(shared, tmp_path, monkeypatch, capsys):
     """Nobody is registered: faces are found and unknown, and the recording is as long."""
-    from facesync.app.recognizer import Recognizer
     from facesync.app.settings import AppSettings
+    from facesync.faces.recognizer import Recognizer
 
     video = shared / "data" / "videos" / "stage_several_faces.mp4"
     monkeypatch.setenv("TORCH_HOME", str(shared / "torch_home"))

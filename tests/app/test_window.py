@@ -11,10 +11,10 @@ import pytest
 
 from facesync.app import live, window
 from facesync.app.cameras import DeviceError
-from facesync.app.enrolment import Enrolment
 from facesync.app.screens import RegisterScreen, VerifyScreen
 from facesync.app.window import run, why_no_window
 from facesync.errors import CameraError, StoreError
+from facesync.gallery.enrolment import Enrolment
 from facesync.gallery.store import Person, now
 from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
 

@@ -96,7 +96,7 @@ def test_finding_and_embedding_import_no_torch_once_exported(tmp_path):
     model = write_embedded(tmp_path)
     code = f"""
         from skimage import data
-        from facesync.cli import device_name
+        from facesync.devices import device_name
         from facesync.faces.detection import FaceDetector
         from facesync.faces.weights import load_face_model
         image = data.astronaut()

@@ -10,10 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from facesync.errors import DataError, ModelError
 from facesync.evaluation import calibrate as calibration
 from facesync.evaluation.images import image_refs_of
-from facesync.evaluation.similarities import AllPairs, all_pairs
 from facesync.faces import weights
 from facesync.faces.calibration import Calibration
 from facesync.faces.torch_model import checkpoint_crop
+from facesync.metrics.pairs import AllPairs, all_pairs
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_all_pairs_are_those_of_two_loops():
 
 
 def test_of_too_many_images_whole_people_are_drawn(monkeypatch):
-    monkeypatch.setattr("facesync.evaluation.similarities.MAX_IMAGES", 20)
+    monkeypatch.setattr("facesync.metrics.pairs.MAX_IMAGES", 20)
     vectors = np.eye(60, 512, dtype=np.float32)
     who = [str(n // 4) for n in range(60)]
     found = all_pairs(vectors, who, seed=1)

@@ -7,7 +7,7 @@ from facesync.evaluation import conditions, crop_variants
 from facesync.evaluation.degradations import DEGRADATIONS
 from facesync.evaluation.protocols import read_lfw_pairs
 from facesync.evaluation.settings import EvaluateSettings
-from facesync.faces import remedies
+from facesync.faces import lighting
 from facesync.faces.detection import Face
 from tests.evaluation.conftest import MiddleDetector, photograph
 
@@ -55,17 +55,17 @@ def test_gamma_brings_the_mean_back():
     dark = (photograph(1, 1) * 0.2).astype(np.uint8)
     bright = np.clip(photograph(1, 1) * 0.3 + 180, 0, 255).astype(np.uint8)
     for image_rgb in (dark, bright):
-        corrected = remedies.correct_gamma(image_rgb)
-        off = abs(remedies.brightness(corrected) - 0.45)
-        assert off < min(0.15, abs(remedies.brightness(image_rgb) - 0.45))
+        corrected = lighting.correct_gamma(image_rgb)
+        off = abs(lighting.brightness(corrected) - 0.45)
+        assert off < min(0.15, abs(lighting.brightness(image_rgb) - 0.45))
     black = np.zeros((8, 8, 3), np.uint8)
-    assert remedies.correct_gamma(black).max() == 0
+    assert lighting.correct_gamma(black).max() == 0
 
 
 def test_clahe_raises_contrast_and_keeps_grey_grey():
     ramp = np.linspace(100, 130, 64).astype(np.uint8)
     grey = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (64, 64, 3)))
-    evened = remedies.equalize(grey)
+    evened = lighting.equalize(grey)
     assert evened.std() > grey.std()
     assert np.ptp(evened.astype(int), axis=2).max() <= 2
 
@@ -75,11 +75,11 @@ def test_a_small_face_is_looked_for_at_twice_the_size():
         def detect(self, image_rgb):
             return super().detect(image_rgb) if image_rgb.shape[0] >= 100 else []
 
-    (small,) = remedies.detect_enlarged(NearSighted(), photograph(1, 1))
+    (small,) = lighting.detect_enlarged(NearSighted(), photograph(1, 1))
     (large,) = MiddleDetector().detect(photograph(1, 1))
     np.testing.assert_allclose(small.box_xyxy, large.box_xyxy)
     np.testing.assert_allclose(small.landmarks, large.landmarks)
-    assert remedies.detect_enlarged(MiddleDetector(), np.zeros((64, 64, 3), np.uint8)) == []
+    assert lighting.detect_enlarged(MiddleDetector(), np.zeros((64, 64, 3), np.uint8)) == []
 
 
 @pytest.fixture

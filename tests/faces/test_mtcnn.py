@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from facesync.faces.detection import FaceDetector, overlap
+from facesync.faces.boxes import overlap
+from facesync.faces.detection import FaceDetector
 from facesync.faces.mtcnn import AreaSampler, suppress
 from facesync.faces.mtcnn_nets import torch_nets
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facesync.faces.boxes import iou
 from facesync.faces.detection import Face
-from facesync.faces.tracking import LOST_SECONDS, REJOIN_SECONDS, Tracker, iou
+from facesync.faces.tracking import LOST_SECONDS, REJOIN_SECONDS, Tracker
 from tests.gallery.conftest import unit
 
 

@@ -14,8 +14,8 @@ import filelock
 import numpy as np
 import pytest
 
+from facesync import files
 from facesync.errors import StoreError
-from facesync.gallery import store
 from facesync.gallery.store import Gallery, clean_name
 from facesync.pickles import load_plain
 from tests.conftest import ROOT
@@ -412,11 +412,11 @@ def test_a_locked_store_is_waited_for_and_then_one_line(gallery, monkeypatch):
     )
     try:
         assert holder.stdout.readline().strip() == b"ready"
-        monkeypatch.setattr(store, "LOCK_SECONDS", 0.2)
+        monkeypatch.setattr(files, "LOCK_SECONDS", 0.2)
         with pytest.raises(StoreError, match="another program is changing"):
             gallery.register(person("Bob", 2), images())
         assert [p.name for p in gallery.people()] == ["Ada"]  # reading needs no lock
-        monkeypatch.setattr(store, "LOCK_SECONDS", 60)
+        monkeypatch.setattr(files, "LOCK_SECONDS", 60)
         release = threading.Timer(0.3, holder.stdin.close)
         release.start()
         gallery.register(person("Bob", 2), images())

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from facesync.devices import Ranks
 from facesync.faces.crops import ALIGNED_112
+from facesync.processes import Ranks
 from facesync.training.augment import DRAWS
 from facesync.training.batches import Batch
 from facesync.training.heads import new_head

@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 import torch
 
-from facesync.devices import Ranks
 from facesync.errors import DataError
 from facesync.faces.crops import ALIGNED_112, SQUARE
+from facesync.processes import Ranks
 from facesync.training.augment import DRAWS
 from facesync.training.batches import EpochOrder, TrainingImages, collate, load_split, make_loader
 from facesync.training.transforms import sized

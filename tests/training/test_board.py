@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from facesync.devices import Ranks
 from facesync.errors import UsageError
+from facesync.processes import Ranks
 from facesync.training.board import SHOWN, Board, check_installed
 from facesync.training.history import COLUMNS, History
 from facesync.training.loop import Totals

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from facesync.devices import Ranks
 from facesync.errors import ModelError, UsageError
 from facesync.faces.crops import ALIGNED_112
+from facesync.processes import Ranks
 from facesync.training.batches import Batch
 from facesync.training.checkpoint import restore_optimizer
 from facesync.training.learner import Learner, LossError, largest_batch

@@ -13,7 +13,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from facesync.evaluation.identities import similar_rows
+from facesync.audit.identities import similar_rows
 
 PROPOSED = 0.86
 """Cosine similarity of embeddings from which on the pixels of two images are compared."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facesync.data.progress import BAR_AFTER_SECONDS, Progress
+from facesync.faces.embedding import unit
 
 _ROWS = 2048
 _ROUNDS = 10
@@ -32,12 +33,6 @@ class Means:
     def directions(self) -> np.ndarray:
         """Float32 (identities, 512): unit vectors, or zeros."""
         return unit(self.sums)
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Scale to unit length along the last axis; zeros stay zeros."""
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)
 
 
 def members_of(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -12,13 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from facesync.data.datasets import FaceDataset
-from facesync.data.left_out import read_list, write_list
-from facesync.errors import DataError, ImageError, UsageError
-from facesync.evaluation.audit import Detector, find_faults
-from facesync.evaluation.audit_cache import embed_set
-from facesync.evaluation.contact_sheet import Entry, write_sheets
-from facesync.evaluation.findings import (
+from facesync.audit.cache import embed_set
+from facesync.audit.contact_sheet import Entry, write_sheets
+from facesync.audit.faults import find_faults
+from facesync.audit.findings import (
     EXACT_COPY,
     KINDS,
     NEAR_COPY,
@@ -27,6 +24,10 @@ from facesync.evaluation.findings import (
     Finding,
     write_findings,
 )
+from facesync.data.datasets import FaceDataset
+from facesync.data.left_out import read_list, write_list
+from facesync.errors import DataError, ImageError, UsageError
+from facesync.faces.detection import Detector
 from facesync.faces.embedding import FaceModel
 from facesync.images import read_image_rgb
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from facesync.evaluation.metrics import (
+from facesync.metrics.rates import (
     best_threshold,
     fold_accuracy,
     identification,

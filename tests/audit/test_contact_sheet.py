@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facesync.audit import contact_sheet as contact_sheet
+from facesync.audit.contact_sheet import Entry, write_sheets
 from facesync.errors import FileError
-from facesync.evaluation import contact_sheet
-from facesync.evaluation.contact_sheet import Entry, write_sheets
 
 RED = (208, 52, 44)
 

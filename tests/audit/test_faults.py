@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facesync.audit import findings as kinds
+from facesync.audit.cache import embed_set
+from facesync.audit.faults import Scale, find_faults
 from facesync.data.datasets import FaceDataset
-from facesync.evaluation import findings as kinds
-from facesync.evaluation.audit import Scale, find_faults
-from facesync.evaluation.audit_cache import embed_set
 from tests.evaluation.drawn_people import (
     DrawnDetector,
     DrawnModel,

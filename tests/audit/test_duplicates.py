@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from facesync.evaluation.duplicates import (
+from facesync.audit.duplicates import (
     SAME_PIXELS,
     changed_copies,
     detail_correlation,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facesync.evaluation.identities import (
+from facesync.audit.identities import (
     coherence,
     mean_directions,
     members_of,

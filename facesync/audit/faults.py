@@ -10,18 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Protocol
 
 import cv2
 import numpy as np
 
-from facesync.data.datasets import FaceDataset
-from facesync.data.progress import BAR_AFTER_SECONDS, Progress
-from facesync.evaluation import findings as kinds
-from facesync.evaluation.audit_cache import SetEmbeddings
-from facesync.evaluation.duplicates import changed_copies, same_bytes
-from facesync.evaluation.findings import Finding
-from facesync.evaluation.identities import (
+from facesync.audit import findings as kinds
+from facesync.audit.cache import SetEmbeddings
+from facesync.audit.duplicates import changed_copies, same_bytes
+from facesync.audit.findings import Finding
+from facesync.audit.identities import (
     coherence,
     mean_directions,
     members_of,
@@ -30,9 +27,11 @@ from facesync.evaluation.identities import (
     similar_rows,
     split_in_two,
     stranger_similarity,
-    unit,
 )
-from facesync.faces.detection import Face
+from facesync.data.datasets import FaceDataset
+from facesync.data.progress import BAR_AFTER_SECONDS, Progress
+from facesync.faces.detection import Detector
+from facesync.faces.embedding import unit
 from facesync.images import read_image_rgb
 
 NO_FACE_BELOW = 0.6
@@ -62,14 +61,6 @@ SAME_PERSON_FROM = 1.0
 _BORDER = 0.25  # of an image's side, repeated around it: the detector wants room around a face
 _LEAST_SIDE = 112
 _SHOWN = 3
-
-
-class Detector(Protocol):
-    """Finds faces; see `facesync.faces.detection.FaceDetector`."""
-
-    def detect(self, image_rgb: np.ndarray) -> list[Face]:
-        """Find all faces in an image, uint8 RGB."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The models of the app: loaded once, when first needed, and asked what is in an image."""
+"""Detector and embedding model, loaded when first needed, and asked what is in an image."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facesync.app.settings import AppSettings
-from facesync.cli import device_name
+from facesync.devices import device_name
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import DEFAULT_THRESHOLD
+from facesync.faces.lighting import relit
 from facesync.faces.quality import Quality, measure
-from facesync.faces.remedies import relit
+from facesync.faces.settings import RecognizerSettings
 from facesync.faces.weights import expected, load_face_model
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Recognizer:
     ModelError or DownloadError where they cannot be had.
     """
 
-    def __init__(self, settings: AppSettings) -> None:
+    def __init__(self, settings: RecognizerSettings) -> None:
         self._settings = settings
         self._detector: FaceDetector | None = None
         self._model: FaceModel | None = None
@@ -129,7 +129,6 @@ class Recognizer:
             "crop": f"{crop.kind}, {crop.crop_size} pixels",
             "threshold": self.threshold_for(people),
             "threshold_in_words": self.threshold_in_words,
-            "margin": self._settings.margin,
             "calibration": None if calibration is None else calibration.data,
         }
 

@@ -5,11 +5,11 @@ import shutil
 import numpy as np
 import pytest
 
+from facesync.audit import cache as audit_cache
+from facesync.audit.cache import embed_set
 from facesync.data.conversion import convert_pack
 from facesync.data.datasets import FaceDataset
 from facesync.data.recordio import write_pack
-from facesync.evaluation import audit_cache
-from facesync.evaluation.audit_cache import embed_set
 from facesync.images import read_image_rgb
 from tests.evaluation.drawn_people import DrawnModel, fill, people, photograph
 

@@ -6,12 +6,10 @@ measured by `evaluate_model.py --conditions`, and only what helps there belongs 
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import cv2
 import numpy as np
 
-from facesync.faces.detection import Face
+from facesync.faces.detection import Detector, Face
 
 MIDDLE_GREY = 0.45
 """Mean brightness, 0…1, that `correct_gamma` aims at."""
@@ -21,10 +19,6 @@ DARK = 0.10
 there, all of them at an eighth of the light do."""
 
 _ENLARGE = 2.0
-
-
-class _Detector(Protocol):
-    def detect(self, image_rgb: np.ndarray) -> list[Face]: ...
 
 
 def brightness(image_rgb: np.ndarray) -> float:
@@ -63,7 +57,7 @@ def correct_gamma(image_rgb: np.ndarray) -> np.ndarray:
     return cv2.LUT(image_rgb, table)
 
 
-def detect_enlarged(detector: _Detector, image_rgb: np.ndarray) -> list[Face]:
+def detect_enlarged(detector: Detector, image_rgb: np.ndarray) -> list[Face]:
     """Find faces; where there are none, look once more in the image at twice its size.
 
     Finds faces half as large as the smallest that the detector looks for, at the price of a second

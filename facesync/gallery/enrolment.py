@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facesync.app.recognizer import Seen
 from facesync.errors import ImageError
 from facesync.faces.crops import cut_square, resize
 from facesync.faces.quality import CAMERA, PHOTOGRAPH, Pose, Quality, appearance, complaint
+from facesync.faces.recognizer import Seen
 from facesync.gallery.store import Person, now
 
 SAMPLES = 5

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from facesync.app.enrolment import SAMPLES, Enrolment, Verdict
-from facesync.app.recognizer import Seen
 from facesync.faces.quality import Pose
+from facesync.faces.recognizer import Seen
+from facesync.gallery.enrolment import SAMPLES, Enrolment, Verdict
 
 PROMPTS = {
     "straight": "look straight into the camera",
@@ -24,7 +24,7 @@ their head."""
 _TURN, _NOD, _SKEW = 11.0, 9.0, 22.0  # degrees
 
 
-class Sitting:
+class PoseGuide:
     """Takes the samples of one person from the frames of a camera.
 
     Args:

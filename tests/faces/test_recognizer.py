@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from facesync.app.recognizer import Recognizer
 from facesync.app.settings import AppSettings
 from facesync.faces.crops import SQUARE
 from facesync.faces.embedding import FaceModel
-from facesync.faces.remedies import equalize
+from facesync.faces.lighting import equalize
+from facesync.faces.recognizer import Recognizer
 from tests.faces.test_calibration import MEASURED
 
 

@@ -1,0 +1,1 @@
+"""A dataset looked through: copies, images without a face, wrong identities."""

@@ -1,0 +1,1 @@
+"""Error rates and pairs: the mathematics of evaluation, without images or models."""
