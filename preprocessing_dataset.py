@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from facesync import cli
+from facesync import cli, options
 from facesync.errors import UsageError
 
 
@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     converting = parser.add_argument_group("converting")
     converting.add_argument(
         "--workers",
-        type=cli.positive_int,
+        type=options.positive_int,
         metavar="N",
         help="processes that write (default: one for each processor, at most 8)",
     )
@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         "else vggface2)",
     )
     auditing.add_argument("--offline", action="store_true", help="open no connection")
-    cli.add_device_option(auditing)
+    options.add_device_option(auditing)
     return parser
 
 

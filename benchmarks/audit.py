@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from benchmarks.material import shared_data
-from facesync import cli
+from facesync import cli, options
 from facesync.audit import findings as kinds
 from facesync.audit.cache import embed_set
 from facesync.audit.faults import find_faults
@@ -268,7 +268,7 @@ def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--model", default="vggface2", metavar="vggface2|FILE")
     parser.add_argument("--work", type=Path, default=Path("benchmark_output/audit"), metavar="DIR")
-    parser.add_argument("--identities", type=cli.positive_int, metavar="N", help="default: all")
+    parser.add_argument("--identities", type=options.positive_int, metavar="N", help="default: all")
     parser.add_argument("--seed", type=int, default=5)
     args = parser.parse_args()
     data = shared_data()

@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from facesync import cli
+from facesync import cli, options
 from facesync.data.conversion import convert_pack
 from facesync.data.pack import Pack, Record
 from facesync.data.recordio import write_pack
@@ -127,8 +127,8 @@ def peak_memory_mb(pack: Path, output: Path) -> float:
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--images", type=cli.positive_int, default=20_000, metavar="N")
-    parser.add_argument("--rounds", type=cli.positive_int, default=3, metavar="N")
+    parser.add_argument("--images", type=options.positive_int, default=20_000, metavar="N")
+    parser.add_argument("--rounds", type=options.positive_int, default=3, metavar="N")
     parser.add_argument("--folder", type=Path, default=memory_folder(), help="default: %(default)s")
     args = parser.parse_args()
     drawn = draw_images()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.material import processor_ms, shared_data, video_frames
-from facesync import cli
+from facesync import cli, options
 from facesync.faces.boxes import overlap
 from facesync.faces.detection import FaceDetector
 from facesync.images import read_image_rgb
@@ -65,8 +65,8 @@ def sources(data: Path, images: int, step: int) -> Iterator[tuple[str, Iterator[
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--images", type=cli.positive_int, default=50, metavar="N")
-    parser.add_argument("--step", type=cli.positive_int, default=50, metavar="N",
+    parser.add_argument("--images", type=options.positive_int, default=50, metavar="N")
+    parser.add_argument("--step", type=options.positive_int, default=50, metavar="N",
                         help="every N-th frame of the videos (default: %(default)s)")  # fmt: skip
     args = parser.parse_args()
     data = shared_data()

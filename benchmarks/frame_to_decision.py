@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from benchmarks.material import processor_ms, shared_data, vggface2_or_none
-from facesync import cli
+from facesync import cli, options
 from facesync.evaluation.protocols import PairSet, read_lfw_pairs
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import FaceModel
@@ -181,10 +181,10 @@ def peak_memory_mb(way: str) -> float:
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--rounds", type=cli.positive_int, default=10, metavar="N")
-    parser.add_argument("--pairs", type=cli.positive_int, default=5, metavar="N",
+    parser.add_argument("--rounds", type=options.positive_int, default=10, metavar="N")
+    parser.add_argument("--pairs", type=options.positive_int, default=5, metavar="N",
                         help="pairs of each kind of each fold (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--min-face", type=cli.positive_int, default=40, metavar="N",
+    parser.add_argument("--min-face", type=options.positive_int, default=40, metavar="N",
                         help="of theirs, on LFW (default: %(default)s)")  # fmt: skip
     args = parser.parse_args()
     weights = vggface2_or_none()

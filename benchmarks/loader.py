@@ -27,7 +27,7 @@ from torchvision import transforms
 
 from benchmarks.conversion import draw_images, numbered
 from benchmarks.material import shared_data
-from facesync import cli
+from facesync import cli, options
 from facesync.data.conversion import convert_pack
 from facesync.data.recordio import write_pack
 from facesync.faces.crops import ALIGNED_112
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = cli.parser(__doc__)
     parser.add_argument("--workers", type=int, default=2, metavar="N")
-    parser.add_argument("--rounds", type=cli.positive_int, default=3, metavar="N")
+    parser.add_argument("--rounds", type=options.positive_int, default=3, metavar="N")
     args = parser.parse_args(argv)
     data = shared_data()
     with tempfile.TemporaryDirectory() as temporary:

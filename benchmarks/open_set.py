@@ -32,7 +32,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.material import shared_data
-from facesync import cli
+from facesync import cli, options
 from facesync.app import registering
 from facesync.app.registering import Registration
 from facesync.app.settings import AppSettings
@@ -96,9 +96,9 @@ def by_scores(
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--people", type=cli.positive_int, default=100, metavar="N")
-    parser.add_argument("--probes", type=cli.positive_int, default=300, metavar="N")
-    parser.add_argument("--strangers", type=cli.positive_int, default=500, metavar="N")
+    parser.add_argument("--people", type=options.positive_int, default=100, metavar="N")
+    parser.add_argument("--probes", type=options.positive_int, default=300, metavar="N")
+    parser.add_argument("--strangers", type=options.positive_int, default=500, metavar="N")
     parser.add_argument("--model", default="vggface2", help="default: %(default)s")
     parser.add_argument("--failures", action="store_true", help="name the images that fail")
     args = parser.parse_args()

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from benchmarks.material import shared_data
-from facesync import cli
+from facesync import cli, options
 from facesync.app.cameras import VideoFile
 from facesync.app.settings import AppSettings
 from facesync.faces.detection import Face, main_face
@@ -154,7 +154,7 @@ def copies(found: Found) -> None:
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--images", type=cli.positive_int, default=300, metavar="N")
+    parser.add_argument("--images", type=options.positive_int, default=300, metavar="N")
     parser.add_argument("--model", default="vggface2", help="default: %(default)s")
     args = parser.parse_args()
     data = shared_data()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.material import processor_ms
-from facesync import cli
+from facesync import cli, options
 from facesync.gallery.search import NUMPY_UP_TO, best
 
 BEST = 5
@@ -33,9 +33,9 @@ def sorted_whole(embedding: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--sizes", type=cli.positive_int, nargs="+", metavar="N",
+    parser.add_argument("--sizes", type=options.positive_int, nargs="+", metavar="N",
                         default=[1_000, 100_000, 1_000_000])  # fmt: skip
-    parser.add_argument("--queries", type=cli.positive_int, default=10, metavar="N")
+    parser.add_argument("--queries", type=options.positive_int, default=10, metavar="N")
     args = parser.parse_args()
     chance = np.random.default_rng(1)
     smallest: float | None = None

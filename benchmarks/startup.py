@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.material import ROOT
-from facesync import cli
+from facesync import cli, options
 from facesync.pickles import save_plain
 
 
@@ -28,7 +28,7 @@ def seconds(arguments: list[str]) -> float:
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--rounds", type=cli.positive_int, default=5, metavar="N")
+    parser.add_argument("--rounds", type=options.positive_int, default=5, metavar="N")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="facesync-") as folder:
         store = Path(folder) / "face_embeddings.pkl"

@@ -30,7 +30,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.loader import PlainFolder, drawn_pack
 from benchmarks.material import ROOT, shared_data, vggface2_or_none
-from facesync import cli
+from facesync import cli, options
 from facesync.data.conversion import convert_pack
 from facesync.devices import pick_device
 from facesync.faces.crops import ALIGNED_112
@@ -201,9 +201,9 @@ def convergence(data: Path, goal: float, device: torch.device, folder: Path) -> 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table and the profile."""
     parser = cli.parser(__doc__)
-    cli.add_device_option(parser)
-    parser.add_argument("--steps", type=cli.positive_int, default=20, metavar="N")
-    parser.add_argument("--batch-sizes", type=cli.positive_int, nargs="+", metavar="N")
+    options.add_device_option(parser)
+    parser.add_argument("--steps", type=options.positive_int, default=20, metavar="N")
+    parser.add_argument("--batch-sizes", type=options.positive_int, nargs="+", metavar="N")
     parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), metavar="N")
     parser.add_argument("--augment", default="basic", help="none, basic or strong")
     parser.add_argument("--compile", action="store_true")

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import ImageGrab
 
 from benchmarks.material import shared_data
-from facesync import cli
+from facesync import cli, options
 from facesync.app.cameras import Frame, VideoFile
 from facesync.app.drawing import draw
 from facesync.app.live import Result
@@ -155,7 +155,7 @@ def in_turn(
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--seconds", type=cli.positive_float, default=12.0, metavar="F")
+    parser.add_argument("--seconds", type=options.positive_float, default=12.0, metavar="F")
     parser.add_argument("--screenshots", type=Path, metavar="DIR")
     parser.add_argument("--videos", default="*.mp4", metavar="PATTERN", help="default: all")
     parser.add_argument("--model", default="vggface2", help="default: %(default)s")

@@ -1,4 +1,4 @@
-"""What every script shares: logging, errors to exit codes, types of options."""
+"""What every script shares: logging, errors to exit codes, plurals."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from facesync.devices import DEVICES
 from facesync.errors import FaceSyncError, UsageError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -82,40 +80,6 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     """Argument parser whose description is the script's docstring, run lines kept as written."""
     return argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-
-
-def positive_int(text: str) -> int:
-    """Argparse type: a whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
-
-
-def positive_float(text: str) -> float:
-    """Argparse type: a finite number above 0."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def rate(text: str) -> float:
-    """Argparse type: a rate above 0 and below 1."""
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def add_device_option(target: Any) -> None:
-    """Add `--device auto|cpu|cuda` to a parser or an argument group."""
-    target.add_argument(
-        "--device",
-        choices=DEVICES,
-        default="auto",
-        help="where to compute; auto takes CUDA when there is one (default: %(default)s)",
     )
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from facesync import cli
+from facesync import cli, options
 from facesync.errors import ImageError
 from tests.conftest import ROOT
 
@@ -56,14 +56,14 @@ def test_a_terminal_without_the_letters_is_no_error():
 
 
 def test_number_types():
-    assert cli.positive_int("3") == 3
-    assert cli.positive_float("0.5") == 0.5
+    assert options.positive_int("3") == 3
+    assert options.positive_float("0.5") == 0.5
     for bad in ("0", "-1"):
         with pytest.raises(argparse.ArgumentTypeError):
-            cli.positive_int(bad)
+            options.positive_int(bad)
     for bad in ("0", "-1", "nan", "inf"):
         with pytest.raises(argparse.ArgumentTypeError):
-            cli.positive_float(bad)
+            options.positive_float(bad)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.frame_to_decision import camera_frame, eager, ours
 from benchmarks.material import processor_ms, vggface2_or_none
-from facesync import cli
+from facesync import cli, options
 from facesync.errors import ModelError
 from facesync.faces.detection import FaceDetector
 from facesync.faces.weights import load_face_model
@@ -68,7 +68,7 @@ def peers(frame_rgb: np.ndarray, yunet: Path | None) -> dict[str, Callable[[], o
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--rounds", type=cli.positive_int, default=10, metavar="N")
+    parser.add_argument("--rounds", type=options.positive_int, default=10, metavar="N")
     parser.add_argument("--yunet", type=Path, metavar="FILE", help="YuNet's ONNX file")
     args = parser.parse_args()
     cv2.setNumThreads(1)

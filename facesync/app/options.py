@@ -9,9 +9,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from facesync import cli
 from facesync.app.settings import VERIFY_FRAMES, AppSettings
 from facesync.app.store_commands import add_export_parser, add_store_parsers
+from facesync.options import positive_int, rate
 
 
 def threshold(text: str) -> float:
@@ -65,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--fmr",
-        type=cli.rate,
+        type=rate,
         metavar="F",
         help="how often a stranger may be taken for somebody registered; the threshold follows "
         f"from it by the model's calibration (default: {AppSettings.fmr:g})",
@@ -143,7 +143,7 @@ def _verify(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--name", help="accept this person only")
     parser.add_argument(
         "--frames",
-        type=cli.positive_int,
+        type=positive_int,
         default=VERIFY_FRAMES,
         metavar="N",
         help="frames of a camera to look at; more than half must agree (default: %(default)s)",

@@ -40,10 +40,10 @@ def run(settings: DistillSettings) -> None:
         images = all_images(settings.data, settings.aligned, settings.leave_out)
         if group.first:
             teacher = load_face_model(settings.teacher, device, offline=settings.offline)
-            collect(images, teacher, settings.cache)
+            collect(images, teacher, settings.cache_folder)
         group.wait()
         teacher = load_face_model(settings.teacher, device, offline=settings.offline)
-        faces = collect(images, teacher, settings.cache)
+        faces = collect(images, teacher, settings.cache_folder)
         torch.manual_seed(settings.seed)
         network = load_torch_model(settings.teacher, offline=True).network
         student = from_teacher(network, settings.blocks)

@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facesync import cli
+from facesync import cli, options
 from facesync.devices import pick_device
 from facesync.evaluation import crop_variants as cuts
 from facesync.evaluation.embeddings import Cut, Embedder, detector_label
@@ -188,9 +188,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=Path, required=True, help="the images it lists")
     parser.add_argument("--report", type=Path, required=True, help="folder for table and cache")
     parser.add_argument("--cache", type=Path, help="where embeddings are kept (in --report)")
-    parser.add_argument("--folds", type=cli.positive_int, help="the first so many (default: all)")
+    parser.add_argument(
+        "--folds", type=options.positive_int, help="the first so many (default: all)"
+    )
     parser.add_argument("--only", nargs="+", help="ways by their label (default: all)")
-    cli.add_device_option(parser)
+    options.add_device_option(parser)
     return parser
 
 

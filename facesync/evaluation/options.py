@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from facesync import cli
+from facesync import options
 from facesync.errors import UsageError
 from facesync.evaluation.settings import EvaluateSettings
 
@@ -29,7 +29,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--impostors",
-        type=cli.positive_int,
+        type=options.positive_int,
         metavar="N",
         default=EvaluateSettings.impostors,
         help="impostor pairs to draw from --data (default: %(default)s)",
@@ -50,7 +50,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
         default=EvaluateSettings.seed,
         help="of every draw (default: %(default)s)",
     )
-    cli.add_device_option(how)
+    options.add_device_option(how)
     how.add_argument("--offline", action="store_true", help="open no connection")
     more = parser.add_argument_group("what else it does")
     more.add_argument(
@@ -61,7 +61,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     )
     more.add_argument(
         "--condition-pairs",
-        type=cli.positive_int,
+        type=options.positive_int,
         metavar="N",
         default=EvaluateSettings.condition_pairs,
         help="pairs of each kind for --conditions (default: %(default)s)",
@@ -75,7 +75,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     )
     more.add_argument(
         "--calibrate",
-        type=cli.rate,
+        type=options.rate,
         metavar="FMR",
         help="measure thresholds and write them into the model's file (beside it, for exported "
         "and shipped models); report the threshold for this false-match rate, such as 1e-3",

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from facesync import cli
+from facesync.options import positive_float, positive_int, rate
 from facesync.training.settings import (
     AUGMENTATIONS,
     CROPS,
@@ -50,13 +50,13 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace the model that --output holds")
     add(
         "--min-images",
-        type=cli.positive_int,
+        type=positive_int,
         metavar="N",
         help="leave out identities with fewer images",
     )
     add(
         "--max-images",
-        type=cli.positive_int,
+        type=positive_int,
         metavar="N",
         help="take at most so many images of an identity",
     )
@@ -90,7 +90,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     add("--loss", choices=MARGINS, help="what is learnt by")
     add(
         "--margin",
-        type=cli.positive_float,
+        type=positive_float,
         metavar="F",
         no_default=True,
         help="of the loss (default: its paper's: "
@@ -99,7 +99,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--scale",
-        type=cli.positive_float,
+        type=positive_float,
         metavar="F",
         help="of the cosines of arcface, cosface and adaface",
     )
@@ -144,7 +144,7 @@ def add_continue_options(parser: argparse.ArgumentParser) -> None:
     ):
         add(
             name,
-            type=cli.positive_int,
+            type=positive_int,
             metavar="N",
             no_default=True,
             help=f"{what} (default: as the model was trained)",
@@ -197,7 +197,7 @@ def _add_training(group: Any) -> None:
     add = group("training")
     add(
         "--epochs",
-        type=cli.positive_int,
+        type=positive_int,
         metavar="N",
         help="times the training images are gone through",
     )
@@ -209,14 +209,14 @@ def _add_training(group: Any) -> None:
     )
     add(
         "--accumulate",
-        type=cli.positive_int,
+        type=positive_int,
         metavar="N",
         help="batches whose gradients are added up to one step",
     )
-    add("--lr", type=cli.positive_float, metavar="F", help="highest learning rate")
+    add("--lr", type=positive_float, metavar="F", help="highest learning rate")
     add(
         "--backbone-lr",
-        type=cli.positive_float,
+        type=positive_float,
         metavar="F",
         no_default=True,
         help="highest learning rate of all but the head (default: --lr)",
@@ -229,13 +229,13 @@ def _add_training(group: Any) -> None:
     )
     add(
         "--lr-step",
-        type=cli.positive_int,
+        type=positive_int,
         metavar="N",
         help="epochs between two cuts of the learning rate, with step",
     )
     add(
         "--lr-gamma",
-        type=cli.positive_float,
+        type=positive_float,
         metavar="F",
         help="what each of them multiplies the rate by",
     )
@@ -247,7 +247,7 @@ def _add_training(group: Any) -> None:
     )
     add(
         "--lr-factor",
-        type=cli.rate,
+        type=rate,
         metavar="F",
         help="what each of these cuts multiplies the rate by",
     )
@@ -339,11 +339,11 @@ def _add_machine(group: Any) -> None:
     )
     add(
         "--save-every",
-        type=cli.positive_int,
+        type=positive_int,
         metavar="N",
         help="batches between two checkpoints within an epoch",
     )
-    add("--keep", type=cli.positive_int, metavar="N", help="how many of them are kept")
+    add("--keep", type=positive_int, metavar="N", help="how many of them are kept")
     add(
         "--tensorboard",
         action="store_true",
@@ -382,12 +382,12 @@ def _batch_size(text: str) -> int | None:
 
 def _not_negative(text: str) -> float:
     """Argparse type: a finite number of at least 0."""
-    return 0.0 if float(text) == 0 else cli.positive_float(text)
+    return 0.0 if float(text) == 0 else positive_float(text)
 
 
 def _share(text: str) -> float:
     """Argparse type: at least 0 and below 1."""
-    return 0.0 if float(text) == 0 else cli.rate(text)
+    return 0.0 if float(text) == 0 else rate(text)
 
 
 def _holdout(text: str) -> float:
