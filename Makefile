@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run demo test check format bench bench-peers clean
+.PHONY: help install run demo test quick check docs format bench bench-peers clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -28,12 +28,20 @@ demo: install  ## the whole way on two public-domain photographs, no camera need
 	@$(PY) -m facesync.demo
 
 test: install  ## all tests
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n 2
 
-check: install  ## lint, format and types
+quick: install  ## the fast tests, for the habit of running them
+	@$(PY) -m pytest -n 2 -q -m "not slow and not window" --ignore tests/end_to_end
+
+check: install  ## lint, format, types, layers of imports, docs/cli.md
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports
+	@$(PY) docs/generate_cli.py --check
+
+docs: install  ## write docs/cli.md anew from the help of every command
+	@$(PY) docs/generate_cli.py
 
 format: install  ## let ruff rewrite what it can
 	@$(PY) -m ruff check --fix .

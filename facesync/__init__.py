@@ -1,3 +1,50 @@
-"""FaceSync: from a face dataset to a trained model to a private face app."""
+"""FaceSync: train a face recognition model and use it, on your own machine.
 
-__version__ = "0.1.0"
+`facesync.api` has the public names and a program to start from; they are loaded when first used,
+so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from facesync.version import __version__
+
+if TYPE_CHECKING:
+    from facesync.api import (
+        CameraError,
+        Comparison,
+        DataError,
+        DownloadError,
+        Face,
+        FaceSyncError,
+        FileError,
+        Gallery,
+        ImageError,
+        Match,
+        Model,
+        ModelError,
+        Person,
+        Quality,
+        StoreError,
+        UsageError,
+        load_model,
+        open_gallery,
+    )
+
+__all__ = [
+    "CameraError", "Comparison", "DataError", "DownloadError", "Face", "FaceSyncError",
+    "FileError", "Gallery", "ImageError", "Match", "Model", "ModelError", "Person", "Quality",
+    "StoreError", "UsageError", "__version__", "load_model", "open_gallery",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        return getattr(importlib.import_module("facesync.api"), name)
+    raise AttributeError(f"module 'facesync' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

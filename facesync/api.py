@@ -1,0 +1,334 @@
+"""The public face of FaceSync; `import facesync` offers everything that is in `__all__` here.
+
+    import facesync
+
+    model = facesync.load_model()
+    for face in model.find("group.jpg"):
+        print(face.box, face.quality.overall)
+    print(model.compare("ada_1.jpg", "ada_2.jpg"))
+
+    gallery = facesync.open_gallery("people.pkl", model)
+    gallery.register("Ada", ["ada_1.jpg", "ada_2.jpg"])
+    print(gallery.identify("group.jpg"))
+
+An image is a path, the bytes of an image file, or a uint8 RGB array of shape (height, width, 3).
+Similarities are cosines, -1 to 1. Every error that a caller can cause is a `FaceSyncError`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from facesync.errors import (
+    CameraError,
+    DataError,
+    DownloadError,
+    FaceSyncError,
+    FileError,
+    ImageError,
+    ModelError,
+    StoreError,
+    UsageError,
+)
+from facesync.faces import detection
+from facesync.faces.calibration import DEFAULT_FMR
+from facesync.faces.quality import Quality, measure
+from facesync.faces.recognizer import Recognizer
+from facesync.faces.settings import RecognizerSettings
+from facesync.gallery import registration, store
+from facesync.gallery.matching import Matcher, comparable, decide_faces
+from facesync.gallery.people import Person
+from facesync.images import read_image_rgb
+
+__all__ = [
+    "CameraError", "Comparison", "DataError", "DownloadError", "Face", "FaceSyncError",
+    "FileError", "Gallery", "ImageError", "Match", "Model", "ModelError", "Person", "Quality",
+    "StoreError", "UsageError", "load_model", "open_gallery",
+]  # fmt: skip
+
+AnyImage: TypeAlias = str | os.PathLike[str] | bytes | np.ndarray
+"""A path, the bytes of an image file, or uint8 RGB of shape (height, width, 3)."""
+
+MARGIN = 0.05
+"""How much more similar the best person must be than the second, as in the app."""
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face in an image.
+
+    Attributes:
+        box: float32 (4,): left, top, right, bottom in pixels; may reach outside the image.
+        landmarks: float32 (5, 2), x and y in pixels: left and right eye (as seen), tip of the
+            nose, left and right corner of the mouth.
+        probability: the detector's, 0 to 1.
+        quality: sharpness, light, size and pose; `quality.overall` is 0 to 1.
+        embedding: float32 (512,) of unit length.
+    """
+
+    box: np.ndarray
+    landmarks: np.ndarray
+    probability: float
+    quality: Quality
+    embedding: np.ndarray
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How alike two faces are.
+
+    Attributes:
+        similarity: cosine of the two embeddings, -1 to 1.
+        threshold: the similarity from which on the model takes two faces for one person.
+        probability: that they show one person, if both answers were equally likely beforehand;
+            None where the model carries no calibration.
+        same_person: whether `similarity` reaches `threshold`.
+    """
+
+    similarity: float
+    threshold: float
+    probability: float | None
+    same_person: bool
+
+    def __str__(self) -> str:
+        verdict = "the same person" if self.same_person else "two people"
+        sure = "" if self.probability is None else f", probability {self.probability:.4f}"
+        return f"{verdict} (similarity {self.similarity:.3f}, threshold {self.threshold:.3f}{sure})"
+
+
+@dataclass(frozen=True)
+class Match:
+    """Who a face is.
+
+    Attributes:
+        face: the face.
+        name: the registered person; None where nobody is similar enough.
+        similarity: cosine to the most similar person, -1 to 1; None where nobody is registered.
+        threshold: the similarity from which on a face is accepted among the people registered.
+        reason: the outcome in words.
+    """
+
+    face: Face
+    name: str | None
+    similarity: float | None
+    threshold: float
+    reason: str
+
+    def __repr__(self) -> str:
+        box = [round(float(value)) for value in self.face.box]
+        return f"Match(name={self.name!r}, similarity={self.similarity}, box={box})"
+
+
+class Model:
+    """A face detector and an embedding model, loaded. `load_model` makes one.
+
+    Attributes:
+        source: which weights are in use, in words.
+        fingerprint: names the weights and the crop; only embeddings of one fingerprint compare.
+    """
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        recognizer.load()
+        self._recognizer = recognizer
+        self.source = recognizer.model_in_words
+        self.fingerprint = recognizer.fingerprint
+
+    def find(self, image: AnyImage) -> list[Face]:
+        """Find all faces in an image, largest first; an empty list where there is none.
+
+        Raises:
+            ImageError: the image cannot be read.
+        """
+        image_rgb = _read(image)
+        return self._described(image_rgb, self._recognizer.find(image_rgb))
+
+    def main_face(self, image: AnyImage) -> Face:
+        """Find the face that a photograph is about: large and near the middle.
+
+        Raises:
+            ImageError: the image cannot be read, or shows no face.
+        """
+        image_rgb = _read(image)
+        found = self._recognizer.find(image_rgb)
+        if not found:
+            name = f"{os.fspath(image)}: " if isinstance(image, (str, os.PathLike)) else ""
+            raise ImageError(f"{name}no face found")
+        return self._described(image_rgb, [detection.main_face(found, image_rgb)])[0]
+
+    def compare(self, one: AnyImage | Face, other: AnyImage | Face) -> Comparison:
+        """Compare two faces; of an image its main face.
+
+        Raises:
+            ImageError: an image cannot be read, or shows no face.
+        """
+        faces = [item if isinstance(item, Face) else self.main_face(item) for item in (one, other)]
+        return self._recognizer.compare(faces[0].embedding, faces[1].embedding)
+
+    def _described(self, image_rgb: np.ndarray, found: Sequence[detection.Face]) -> list[Face]:
+        embeddings = self._recognizer.embed(image_rgb, found)
+        return [
+            Face(
+                face.box_xyxy, face.landmarks, face.probability, measure(image_rgb, face), embedding
+            )
+            for face, embedding in zip(found, embeddings, strict=True)
+        ]
+
+
+class Gallery:
+    """The people who are registered, in a file. `open_gallery` makes one.
+
+    Every call reads the file anew, so that several programs may share it.
+    """
+
+    def __init__(self, people: store.Gallery, model: Model) -> None:
+        self._store = people
+        self._model = model
+
+    def people(self) -> list[Person]:
+        """Return everybody who is registered, sorted by name.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        return self._store.people()
+
+    def register(
+        self,
+        name: str,
+        images: Sequence[AnyImage],
+        *,
+        replace: bool = False,
+        add: bool = False,
+        same_person: bool = False,
+    ) -> Person:
+        """Register a person from photographs; the main face of each that is good enough counts.
+
+        Args:
+            name: of the person; any text with a letter, digit or sign.
+            images: one or more.
+            replace: the name may be taken; the person is registered anew.
+            add: the name must be taken; the images become further samples.
+            same_person: store them although the face is registered under another name, or does
+                not look like the one registered under this name.
+
+        Returns:
+            The person as stored.
+
+        Raises:
+            ImageError: no image shows a face that can be used, or they show different people.
+            StoreError: the name is taken, the face is registered already, or the file cannot be
+                read or written.
+        """
+        request = registration.Registration(name, replace, add, same_person)
+        registration.check_name(self._store, request)
+        return registration.register_images(
+            self._store, self._model._recognizer, request, [_read(image) for image in images]
+        )
+
+    def identify(self, image: AnyImage) -> list[Match]:
+        """Say who is in an image: a match for every face, largest first.
+
+        A person is given to one face of an image at most.
+
+        Raises:
+            ImageError: the image cannot be read.
+            StoreError: the file cannot be read, or everybody in it was registered with another
+                model.
+        """
+        faces = self._model.find(image)
+        people = self._store.people()
+        known = comparable(people, self._model.fingerprint)
+        if people and not known:
+            raise StoreError("everybody was registered with another model; register them again")
+        threshold = self._model._recognizer.threshold_for(max(1, len(known)))
+        if not known:
+            return [Match(face, None, None, threshold, "nobody is registered") for face in faces]
+        embeddings = np.array([face.embedding for face in faces])
+        decisions = decide_faces(Matcher(known), embeddings, threshold, MARGIN)
+        return [
+            Match(face, decision.name, decision.similarity, threshold, decision.reason)
+            for face, decision in zip(faces, decisions, strict=True)
+        ]
+
+    def delete(self, name: str) -> None:
+        """Delete a person: template, samples, and the copy in the backup.
+
+        Raises:
+            StoreError: nobody has this name, or something of the person could not be removed.
+        """
+        if self._store.delete(name) is None:
+            raise StoreError(f"nobody is registered as {name}")
+
+
+def load_model(
+    name: str | None = None,
+    *,
+    device: str = "auto",
+    offline: bool = False,
+    threshold: float | None = None,
+    fmr: float = DEFAULT_FMR,
+) -> Model:
+    """Load a face detector and an embedding model; this takes seconds.
+
+    Args:
+        name: `vggface2`, `embedded` (ships with FaceSync) or the path of a model; None takes a
+            model trained here, else the VGGFace2 weights (downloaded once, 107 MB), else the
+            embedded model. `Model.source` says which it is.
+        device: `auto`, `cpu` or `cuda`.
+        offline: download nothing.
+        threshold: cosine similarity that accepts, in (-1, 1]; None for the model's own.
+        fmr: false match rate from which a calibrated model's threshold follows, in (0, 1).
+
+    Raises:
+        ModelError: the model is missing or damaged, or there is no such device.
+        DownloadError: the weights had to be downloaded and could not be.
+        UsageError: `threshold` or `fmr` is out of range.
+    """
+    if threshold is not None and not -1 < threshold <= 1:
+        raise UsageError(f"a threshold of {threshold} is not above -1 and at most 1")
+    if not 0 < fmr < 1:
+        raise UsageError(f"a false match rate of {fmr} is not between 0 and 1")
+    settings = RecognizerSettings(
+        model=name, threshold=threshold, fmr=fmr, offline=offline, device=device
+    )
+    return Model(Recognizer(settings))
+
+
+def open_gallery(
+    path: str | os.PathLike[str],
+    model: Model,
+    *,
+    faces: str | os.PathLike[str] | None = None,
+    encrypt: bool = True,
+) -> Gallery:
+    """Open the people registered in a file; it is created by the first `register`.
+
+    Args:
+        path: the file; the app's is `models/face_embeddings.pkl`.
+        model: what finds and embeds faces. Templates made by another model do not compare.
+        faces: folder of the sample images; by default `<stem>_faces` beside the file. The app's
+            is `faces`.
+        encrypt: encrypt the file and the images; the key lies in the system's keyring, or in a
+            file in the user's configuration folder.
+    """
+    path = Path(path)
+    folder = Path(faces) if faces is not None else path.with_name(path.stem + "_faces")
+    return Gallery(store.Gallery(path, folder, encrypt=encrypt), model)
+
+
+def _read(image: AnyImage) -> np.ndarray:
+    """Return an image as uint8 RGB (height, width, 3)."""
+    if not isinstance(image, np.ndarray):
+        return read_image_rgb(image if isinstance(image, bytes) else Path(image))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ImageError(
+            f"an image of type {image.dtype} and shape {image.shape}: uint8 RGB of shape (height, "
+            "width, 3) is needed"
+        )
+    return image

@@ -1,0 +1,58 @@
+"""What the package offers, costs to import, and declares."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import facesync
+from facesync import api
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_what_is_exported():
+    assert set(facesync.__all__) == {
+        "CameraError", "Comparison", "DataError", "DownloadError", "Face", "FaceSyncError",
+        "FileError", "Gallery", "ImageError", "Match", "Model", "ModelError", "Person", "Quality",
+        "StoreError", "UsageError", "__version__", "load_model", "open_gallery",
+    }  # fmt: skip
+    assert set(facesync.__all__) - {"__version__"} == set(api.__all__) <= set(dir(facesync))
+    for name in api.__all__:
+        assert getattr(facesync, name).__doc__, name
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    assert not hasattr(facesync, "no_such_name")
+
+
+def test_importing_it_loads_nothing_heavy():
+    code = "import facesync, sys; print(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "facesync" in loaded
+    assert not loaded & {"torch", "cv2", "numpy", "onnxruntime", "PIL", "facesync.api"}
+
+
+def test_it_is_typed():
+    assert (ROOT / "facesync" / "py.typed").is_file()
+
+
+def _requirements(lines):
+    names = (re.split(r"\s*#", line)[0].strip() for line in lines)
+    return {re.sub(r"[\s\"']", "", name) for name in names if name and not name.startswith("-r")}
+
+
+def test_pip_and_the_requirements_agree():
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    run = _requirements((ROOT / "requirements.txt").read_text().splitlines())
+    assert run == _requirements(project["dependencies"] + extras["train"])
+    dev = _requirements((ROOT / "requirements-dev.txt").read_text().splitlines())
+    assert dev == _requirements(extras["dev"])
