@@ -1,7 +1,7 @@
 """Write docs/cli.md: the `--help` of every script and command.
 
-    python docs/generate_cli.py           # writes it
-    python docs/generate_cli.py --check   # exit code 1 where it is stale; writes nothing
+python docs/generate_cli.py           # writes it
+python docs/generate_cli.py --check   # exit code 1 where it is stale; writes nothing
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ Similarities are cosines, -1 to 1. Every error that a caller can cause is a `Fac
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from facesync.faces.quality import Quality, measure
 from facesync.faces.recognizer import Recognizer
 from facesync.faces.settings import RecognizerSettings
 from facesync.gallery import registration, store
+from facesync.gallery.enrolment import Enrolment
 from facesync.gallery.matching import Matcher, comparable, decide_faces
 from facesync.gallery.people import Person
 from facesync.images import read_image_rgb
@@ -51,6 +53,8 @@ __all__ = [
     "FileError", "Gallery", "ImageError", "Match", "Model", "ModelError", "Person", "Quality",
     "StoreError", "UsageError", "load_model", "open_gallery",
 ]  # fmt: skip
+
+log = logging.getLogger(__name__)
 
 AnyImage: TypeAlias = str | os.PathLike[str] | bytes | np.ndarray
 """A path, the bytes of an image file, or uint8 RGB of shape (height, width, 3)."""
@@ -157,8 +161,7 @@ class Model:
         image_rgb = _read(image)
         found = self._recognizer.find(image_rgb)
         if not found:
-            name = f"{os.fspath(image)}: " if isinstance(image, (str, os.PathLike)) else ""
-            raise ImageError(f"{name}no face found")
+            raise ImageError(f"{_name(image)}: no face found")
         return self._described(image_rgb, [detection.main_face(found, image_rgb)])[0]
 
     def compare(self, one: AnyImage | Face, other: AnyImage | Face) -> Comparison:
@@ -225,11 +228,16 @@ class Gallery:
             StoreError: the name is taken, the face is registered already, or the file cannot be
                 read or written.
         """
+        recognizer = self._model._recognizer
         request = registration.Registration(name, replace, add, same_person)
         registration.check_name(self._store, request)
-        return registration.register_images(
-            self._store, self._model._recognizer, request, [_read(image) for image in images]
-        )
+        enrolment = Enrolment(recognizer.threshold, photographs=True)
+        named = ((_name(image), _read(image)) for image in images)
+        outcomes = list(registration.enrol_images(recognizer, enrolment, named))
+        for outcome in outcomes:
+            if not outcome.taken:
+                log.warning("%s: %s: left out", outcome.name, outcome.reason)
+        return registration.store(self._store, recognizer, request, enrolment)
 
     def identify(self, image: AnyImage) -> list[Match]:
         """Say who is in an image: a match for every face, largest first.
@@ -320,6 +328,11 @@ def open_gallery(
     path = Path(path)
     folder = Path(faces) if faces is not None else path.with_name(path.stem + "_faces")
     return Gallery(store.Gallery(path, folder, encrypt=encrypt), model)
+
+
+def _name(image: AnyImage) -> str:
+    """Name an image in a message."""
+    return os.fspath(image) if isinstance(image, (str, os.PathLike)) else "the image"
 
 
 def _read(image: AnyImage) -> np.ndarray:
