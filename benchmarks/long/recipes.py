@@ -1,4 +1,4 @@
-"""The two presets of train_model.py on the same images, for several seeds: docs/recipes.md.
+"""The two presets of train_model.py on the same images, for several seeds: docs/training.md.
 
     python -m benchmarks.long.recipes    # 2 epochs, 3 seeds: an hour and a half
     python -m benchmarks.long.recipes --epochs 1 --seeds 42 --max-images 5
