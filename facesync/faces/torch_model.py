@@ -20,6 +20,7 @@ import numpy as np
 
 from facesync.errors import ModelError
 from facesync.faces.crops import ALIGNED_112, BOX, CropSpec
+from facesync.faces.onnx_export import to_onnx
 
 if TYPE_CHECKING:
     import torch
@@ -53,8 +54,16 @@ class TorchModel:
     threshold: float | None = None
     calibration: Any = None
 
+    def to_onnx(self) -> bytes:
+        """Export the network, which takes batches of any size.
+
+        Raises:
+            ModelError: torch could not export it.
+        """
+        return to_onnx(self.network, (2, 3, self.crop.input_size, self.crop.input_size))
+
     def facts(self) -> dict[str, Any]:
-        """Return all but the network as plain data."""
+        """Return everything but the network as plain data."""
         return {
             "crop": self.crop.to_dict(),
             "fingerprint": self.fingerprint,

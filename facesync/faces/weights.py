@@ -164,12 +164,9 @@ def _in_onnx_runtime(path: Path, *, unpack: bool = False) -> Callable[[np.ndarra
 
 
 def _export(weights: Weights) -> tuple[bytes, dict[str, Any]]:
-    from facesync.faces.onnx_export import to_onnx
-
     log.info("Preparing %s for this computer (once) ...", weights.name)
     model = open_torch_model(weights.path)
-    size = model.crop.input_size
-    return to_onnx(model.network, (2, 3, size, size)), model.facts()
+    return model.to_onnx(), model.facts()
 
 
 def _face_model(
