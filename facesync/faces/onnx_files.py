@@ -66,12 +66,13 @@ def write(onnx: Path, content: bytes, facts: dict[str, Any]) -> dict[str, Any]:
         ModelError: the description cannot be JSON.
     """
     data = {"format": FORMAT, "sha256": hashlib.sha256(content).hexdigest(), **facts}
-    with replacing(onnx) as file:
-        file.write(content)
     try:
-        write_json(onnx.with_suffix(".json"), data, indent=2)
+        json.dumps(facts, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ModelError(f"the description of {onnx.name} cannot be saved ({error})") from error
+    with replacing(onnx) as file:
+        file.write(content)
+    write_json(onnx.with_suffix(".json"), data, indent=2)
     return data
 
 
@@ -96,7 +97,7 @@ def read_description(onnx: Path) -> dict[str, Any]:
 
 
 def user_cache() -> Path:
-    """Return the cache folder: `$XDG_CACHE_HOME/facesync`, or the system's default place."""
+    """Folder for what can be made again: `$XDG_CACHE_HOME/facesync` or the system's own place."""
     home = os.environ.get("XDG_CACHE_HOME")
     if home is None and sys.platform == "win32":
         home = os.environ.get("LOCALAPPDATA")
