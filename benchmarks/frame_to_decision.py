@@ -68,7 +68,7 @@ def eager(weights: Path, min_face: int) -> Way:
         return [face for face in faces if face.probability >= 0.9]
 
     def embed(image_rgb: np.ndarray, face: Face) -> np.ndarray:
-        batch = crop.tensor(crop.cut(image_rgb, face))[None]
+        batch = torch.from_numpy(crop.array(crop.cut(image_rgb, face)))[None]
         with torch.inference_mode():
             embedding: np.ndarray = network(batch).numpy()[0]
         return embedding

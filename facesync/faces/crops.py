@@ -15,8 +15,6 @@ import numpy as np
 from facesync.errors import ModelError
 
 if TYPE_CHECKING:
-    import torch
-
     from facesync.faces.detection import Face
 
 KINDS = ("square", "box", "five_points")
@@ -82,13 +80,6 @@ class CropSpec:
         sized = resize(crop_rgb, self.input_size)
         chw = sized.transpose(2, 0, 1).astype(np.float32, order="C")
         return (chw - self.mean) / self.std
-
-    def tensor(self, crop_rgb: np.ndarray) -> torch.Tensor:
-        """Return the same as `array`, as a torch tensor."""
-        import torch
-
-        # Computed in NumPy: on a busy machine torch's threads make this a hundred times slower.
-        return torch.from_numpy(self.array(crop_rgb))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the specification as plain data for a checkpoint."""
