@@ -90,7 +90,8 @@ def main() -> None:
             last_rgb = image_rgb
         shown.append(last_rgb)
         print(
-            f"{name}: {agreement.images} images, {agreement.faces} faces over {SMALLEST} px; "
+            f"{name}: {cli.count(agreement.images, 'image', 'images')}, "
+            f"{cli.count(agreement.faces, 'face', 'faces')} over {SMALLEST} px; "
             f"IoU of 0.9 or less: {agreement.below}, landmarks over 2 px apart: "
             f"{agreement.apart}, only ours: {agreement.extra}; "
             f"least IoU {agreement.least_iou:.4f}, farthest landmark {agreement.farthest:.4f} px",
@@ -108,7 +109,7 @@ def main() -> None:
         )
         height, width = image_rgb.shape[:2]
         print(
-            f"{width} x {height}, {len(faces)} faces: ours is "
+            f"{width} x {height}, {cli.count(len(faces), 'face', 'faces')}: ours is "
             f"{times['theirs'] / times['ours']:.1f} times as fast as theirs, following a face "
             f"{times['theirs'] / times['follow']:.1f} times"
         )

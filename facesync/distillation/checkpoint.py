@@ -20,8 +20,8 @@ HISTORY_NAME = "distill_history.csv"
 
 
 @dataclass
-class Progress:
-    """A distillation between two epochs.
+class TrainingState:
+    """The state of a distillation between two epochs.
 
     Attributes:
         student: the network being trained.

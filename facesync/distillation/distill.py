@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from tqdm import tqdm
 
 from facesync.devices import pick_device, short_format
-from facesync.distillation.checkpoint import CHECKPOINT_NAME, Progress
+from facesync.distillation.checkpoint import CHECKPOINT_NAME, TrainingState
 from facesync.distillation.faces import Faces, all_images, collect
 from facesync.distillation.packing import pack
 from facesync.distillation.settings import DistillSettings
@@ -94,7 +94,9 @@ def train(
     """
     training, validation = split(len(faces), settings.validation, settings.seed)
     if len(training) < settings.batch_size:
-        raise ModelError(f"{len(training)} faces do not fill one batch of {settings.batch_size}")
+        raise ModelError(
+            f"{len(training)} faces to train on do not fill a batch of {settings.batch_size}"
+        )
     student.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     samples = Samples(faces, training, settings.seed)
     order: DistributedSampler[Sample] = DistributedSampler(
@@ -115,14 +117,14 @@ def train(
     )
     steps = settings.epochs * len(loader)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
-    progress = Progress(student, optimizer, scheduler)
+    state = TrainingState(student, optimizer, scheduler)
     if settings.resume:
-        progress.resume(settings)
+        state.resume(settings)
     network: nn.Module = student
     if group.size > 1:
         network = nn.parallel.DistributedDataParallel(student)
     to_input = ToInput(CROP, "strong", device)
-    for epoch in range(len(progress.history) + 1, settings.epochs + 1):
+    for epoch in range(len(state.history) + 1, settings.epochs + 1):
         samples.epoch = epoch
         order.set_epoch(epoch)
         started = time.monotonic()
@@ -136,8 +138,8 @@ def train(
         log.info("epoch %d: loss %.4f, cosine to the teacher on held-out faces %.4f, %d faces/s",
                  epoch, loss, cosine, len(samples) / seconds)  # fmt: skip
         row = {"epoch": epoch, "loss": loss, "cosine": cosine, "seconds": round(seconds, 1)}
-        progress.history.append(row)
-        progress.save(settings)
+        state.history.append(row)
+        state.save(settings)
 
 
 def split(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

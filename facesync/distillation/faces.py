@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facesync.cli import count
 from facesync.data.datasets import FaceDataset, natural_key
 from facesync.data.pack import packs_in
 from facesync.data.progress import Progress
@@ -151,7 +152,8 @@ def collect(images: Sequence[ImageRef], teacher: FaceModel, cache: Path) -> Face
             blocks.append(files)
             bar.update(len(part))
     faces = Faces(blocks)
-    log.info("%d faces in %d images, cached in %s", len(faces), len(images), folder)
+    found = f"{count(len(faces), 'face', 'faces')} in {count(len(images), 'image', 'images')}"
+    log.info("%s, cached in %s", found, folder)
     if not len(faces):
         raise DataError("no face was found in any of the images")
     return faces

@@ -82,8 +82,8 @@ def trial_of_pairs(pairs: Path, images: Path, crop: CropSpec) -> Trial:
     kept = listed.subset(usable)
     by_name = {image.name: cut for image, cut in zip(listed.images, crops, strict=True)}
     found = np.stack([by_name[image.name] for image in kept.images])  # type: ignore[misc]
-    return Trial(f"{listed.source}, {len(kept.same)} pairs", found, kept.left, kept.right,
-                kept.same, kept.fold)  # fmt: skip
+    source = f"{listed.source}, {count(len(kept.same), 'pair', 'pairs')}"
+    return Trial(source, found, kept.left, kept.right, kept.same, kept.fold)
 
 
 def trial_of_copies(crop: CropSpec) -> Trial:

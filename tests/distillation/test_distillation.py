@@ -173,14 +173,14 @@ def test_the_script_trains_stops_and_resumes(aligned, tmp_path, monkeypatch, cap
     monkeypatch.setattr(distill, "load_torch_model", lambda *a, **k: torch_model)
     common = ["--aligned", str(aligned), "--batch-size", "4", "--blocks", "1", "--device", "cpu"]
     output = ["--output", str(tmp_path / "student"), *common, "--epochs", "2"]
-    save = checkpoint.Progress.save
+    save = checkpoint.TrainingState.save
 
     def save_and_stop(*arguments):
         save(*arguments)
         raise Interrupted
 
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
-        patched.setattr(checkpoint.Progress, "save", save_and_stop)
+        patched.setattr(checkpoint.TrainingState, "save", save_and_stop)
         distill_model.main(output)
     assert distill_model.main(output) == 1
     assert "use --resume" in capsys.readouterr().err
