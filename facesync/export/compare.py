@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,14 @@ import numpy as np
 from facesync.export.images import Trial
 from facesync.export.timing import processor_ms
 from facesync.faces.crops import CropSpec
+from facesync.faces.onnx_runtime import Embedder
 from facesync.metrics.rates import fold_accuracy
-
-Run = Callable[[np.ndarray], np.ndarray]
 
 ROUNDS = 15
 """Timed runs of each model."""
 
 
-def compare(ours: Run, theirs: Run, crop: CropSpec, trial: Trial) -> dict[str, Any]:
+def compare(ours: Embedder, theirs: Embedder, crop: CropSpec, trial: Trial) -> dict[str, Any]:
     """Compare two functions from one input, (1, 3, S, S), to one embedding, (1, 512).
 
     Returns:

@@ -18,13 +18,11 @@ import numpy as np
 
 from facesync.errors import ModelError
 from facesync.export.quantize import quantized
-from facesync.faces.onnx_runtime import open_net
+from facesync.faces.onnx_runtime import Embedder, open_embedder
 from facesync.faces.torch_model import TorchModel
 
 if TYPE_CHECKING:
     import torch
-
-Run = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Format:
     name: str
     ending: str
     write: Callable[[TorchModel, Path, Sequence[np.ndarray]], None]
-    open: Callable[[Path], Run]
+    open: Callable[[Path], Embedder]
     exact: bool = True
 
 
@@ -54,9 +52,8 @@ def _write_int8(model: TorchModel, path: Path, calibration: Sequence[np.ndarray]
     path.write_bytes(quantized(model.to_onnx(), calibration))
 
 
-def _open_onnx(path: Path) -> Run:
-    run = open_net(path, threads=1)
-    return lambda batch: run(batch)[0]
+def _open_onnx(path: Path) -> Embedder:
+    return open_embedder(path, threads=1)
 
 
 def _write_litert(model: TorchModel, path: Path, calibration: Sequence[np.ndarray]) -> None:
@@ -69,7 +66,7 @@ def _write_litert(model: TorchModel, path: Path, calibration: Sequence[np.ndarra
         litert_torch.convert(model.network, (_example(model),)).export(str(path))
 
 
-def _open_litert(path: Path) -> Run:
+def _open_litert(path: Path) -> Embedder:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=1)
@@ -103,7 +100,7 @@ def _write_executorch(model: TorchModel, path: Path, calibration: Sequence[np.nd
         path.write_bytes(lowered.to_executorch().buffer)
 
 
-def _open_executorch(path: Path) -> Run:
+def _open_executorch(path: Path) -> Embedder:
     import torch
     from executorch.runtime import Runtime
 

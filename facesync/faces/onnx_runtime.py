@@ -10,10 +10,13 @@ import numpy as np
 
 from facesync.errors import ModelError
 
-Run = Callable[[np.ndarray], list[np.ndarray]]
+Embedder = Callable[[np.ndarray], np.ndarray]
+"""From face crops, float32 (N, 3, S, S), to embeddings, float32 (N, 512) of unit length."""
 
 
-def open_net(path: Path, threads: int | None = None, *, unpack: bool = False) -> Run:
+def open_net(
+    path: Path, threads: int | None = None, *, unpack: bool = False
+) -> Callable[[np.ndarray], list[np.ndarray]]:
     """Open an ONNX file with one input as a function from the input to the list of outputs.
 
     Args:
@@ -50,3 +53,9 @@ def open_net(path: Path, threads: int | None = None, *, unpack: bool = False) ->
         return outputs
 
     return run
+
+
+def open_embedder(path: Path, threads: int | None = None, *, unpack: bool = False) -> Embedder:
+    """Open an ONNX file that embeds faces; see `open_net`."""
+    run = open_net(path, threads, unpack=unpack)
+    return lambda batch: run(batch)[0]

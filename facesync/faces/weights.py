@@ -13,19 +13,16 @@ import logging
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from facesync.errors import DownloadError, FaceSyncError, FileError, ModelError
 from facesync.faces.calibration import calibration_for
 from facesync.faces.crops import CropSpec
 from facesync.faces.embedding import FaceModel
 from facesync.faces.onnx_files import exported, read_description
-from facesync.faces.onnx_runtime import open_net
+from facesync.faces.onnx_runtime import Embedder, open_embedder
 from facesync.faces.torch_model import (
     State,
     TorchModel,
@@ -94,14 +91,14 @@ def load_face_model(
     if weights.path.suffix == ".onnx":
         facts = read_description(weights.path)
         unpack = facts.get("unpack") is True
-        return _face_model(weights, facts, _in_onnx_runtime(weights.path, unpack=unpack))
+        return _face_model(weights, facts, open_embedder(weights.path, unpack=unpack))
     if str(device) == "cpu":
         try:
             onnx, facts = exported(weights.path, lambda: _export(weights))
         except FileError as error:
             log.warning("%s: the model runs in torch, which is slower", error)
         else:
-            return _face_model(weights, facts, _in_onnx_runtime(onnx))
+            return _face_model(weights, facts, open_embedder(onnx))
     model = open_torch_model(weights.path)
     return _face_model(weights, model.facts(), on_arrays(model.network, device))
 
@@ -156,20 +153,13 @@ def expected(choice: str | Path | None) -> str:
     return "VGGFace2 weights, else the embedded model" if embedded else "VGGFace2 weights"
 
 
-def _in_onnx_runtime(path: Path, *, unpack: bool = False) -> Callable[[np.ndarray], np.ndarray]:
-    run = open_net(path, unpack=unpack)
-    return lambda batch: run(batch)[0]
-
-
 def _export(weights: Weights) -> tuple[bytes, dict[str, Any]]:
     log.info("Preparing %s for this computer (once) ...", weights.name)
     model = open_torch_model(weights.path)
     return model.to_onnx(), model.facts()
 
 
-def _face_model(
-    weights: Weights, facts: dict[str, Any], network: Callable[[np.ndarray], np.ndarray]
-) -> FaceModel:
+def _face_model(weights: Weights, facts: dict[str, Any], network: Embedder) -> FaceModel:
     """Build a model from its network and its description.
 
     Raises:
