@@ -5,10 +5,10 @@
     python distill_model.py --data photographs --resume
     torchrun --nproc-per-node 2 distill_model.py --data photographs
 
-Any images of faces will do, in folders or packs; nobody needs to say who is on them. The teacher
-embeds each face once (kept in --cache), and the student learns to give the same embedding from a
-smaller image, whatever light, blur or hand there is. The output folder gets student.pth,
-distill_history.csv, and embedded.onnx with embedded.json, which FaceSync runs without torch.
+Any images of faces will do, in folders or packs, without labels. The teacher embeds each face once
+(cached in --cache), and the student learns to give the same embedding from a smaller crop, whatever
+the light, blur or occlusion. The output folder gets student.pth, distill_history.csv, and
+embedded.onnx with embedded.json, which FaceSync runs without torch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script and return its exit code."""
     settings = parse_settings(build_parser(), DistillSettings, argv)
-    from facesync.distillation.runs import run
+    from facesync.distillation.distill import run
 
     run(settings)
     return cli.DONE

@@ -1,14 +1,14 @@
-"""Conversion of a pack: ours, decoding and encoding with OpenCV, and plain writing, in one run.
+"""Convert a pack three ways in one run: ours, decoding and encoding with OpenCV, plain writing.
 
     python -m benchmarks.conversion
     python -m benchmarks.conversion --images 2000 --rounds 2
 
-Makes a pack of drawn 112 x 112 images and converts it each way into a fresh folder, in turns.
-OpenCV's way is the obvious one: a loop over the pack with imdecode and imwrite. Plain writing is
-open, write, close of the same bytes, read beforehand, into the same folders by one process: the
-least that anybody could do. It all happens in memory where there is a folder for that, to compare
-the ways and not the disk; --folder names another place. Nothing is removed before the end, since on
-some file systems making files is ten times slower where many have just been removed.
+Generates a pack of 112 x 112 images and converts it each way into a fresh folder, in turns. The
+OpenCV way is the obvious one: a loop over the pack with imdecode and imwrite. Plain writing opens,
+writes and closes files of the same bytes, read beforehand, in one process: a lower bound. It all is
+kept in memory if there is a folder for that, to compare the ways and not the disk; --folder names
+another place. Nothing is removed before the end: on some file systems creating files is ten times
+slower after many have just been removed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PER_IDENTITY = 40
 
 
 def draw_images() -> list[bytes]:
-    """JPEGs of 3 to 7 KB, as those of face sets are: smooth shapes with some noise."""
+    """JPEGs of 3 to 7 KB, as in face datasets: smooth shapes with some noise."""
     generator = random.Random(7)
     noise = np.random.default_rng(7)
     images = []
@@ -59,7 +59,7 @@ def draw_images() -> list[bytes]:
 
 
 def numbered(images: list[bytes], count: int) -> Iterator[tuple[int, bytes]]:
-    """`count` images, no two alike: each carries its number in a comment segment."""
+    """`count` distinct images: each has its number in a comment segment."""
     for number in range(count):
         comment = b"\xff\xfe" + (10).to_bytes(2, "big") + number.to_bytes(8, "big")
         image = images[number % len(images)]
@@ -69,7 +69,7 @@ def numbered(images: list[bytes], count: int) -> Iterator[tuple[int, bytes]]:
 Images = Iterable[tuple[str, int, bytes]]
 
 
-def image_refs_of(pack: Path) -> Images:
+def images_of(pack: Path) -> Images:
     for record in Pack(pack).records():
         if isinstance(record, Record) and record.kind == "image":
             yield record.identity, record.key, record.data
@@ -87,7 +87,7 @@ def plain_writing(images: Images, output: Path) -> None:
 
 def opencv(pack: Path, output: Path) -> None:
     made = set()
-    for identity, key, data in image_refs_of(pack):
+    for identity, key, data in images_of(pack):
         if identity not in made:
             os.makedirs(output / identity)
             made.add(identity)
@@ -96,7 +96,7 @@ def opencv(pack: Path, output: Path) -> None:
 
 
 def memory_folder() -> Path:
-    """Choose a folder in memory with room for all of it, else the usual temporary one."""
+    """Return a folder in memory if it has room for everything, else the usual temporary one."""
     shared_memory = Path("/dev/shm")
     if shared_memory.is_dir() and shutil.disk_usage(shared_memory).free > 4 << 30:
         return shared_memory
@@ -119,7 +119,7 @@ print(own + 2 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def peak_memory_mb(pack: Path, output: Path) -> float:
-    """Peak of our converter with two workers: its own and twice the larger worker's (Linux)."""
+    """Peak of our converter with two workers: its own plus twice the larger worker's (Linux)."""
     command = [sys.executable, "-c", _MEMORY, str(pack), str(output)]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(ended.stdout) / 1024
@@ -147,7 +147,7 @@ def main() -> None:
                 f"memory, with 2 workers: {small:.0f} MB for a quarter of the pack, "
                 f"{large:.0f} MB for all of it: {large / small:.2f} times"
             )
-        images = list(image_refs_of(pack))
+        images = list(images_of(pack))
         ways: dict[str, Callable[[Path], object]] = {
             "ours": lambda output: convert_pack(pack, output),
             "plain writing": lambda output: plain_writing(images, output),
@@ -163,8 +163,8 @@ def main() -> None:
         each = ", ".join(f"{value:.2f}" for value in times[way])
         print(f"{way}: {median:.2f} s, {args.images / median:,.0f} images/s  ({each})")
     own, plain, coded = medians.values()
-    print(f"ours against decode and encode: {coded / own:.1f} times as fast (needed: 10)")
-    print(f"ours against plain writing: {plain / own:.0%} of its speed (needed: 70 %)")
+    print(f"ours against decode and encode: {coded / own:.1f} times as fast")
+    print(f"ours against plain writing: {plain / own:.0%} of its speed")
 
 
 if __name__ == "__main__":

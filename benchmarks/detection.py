@@ -1,4 +1,4 @@
-"""Our MTCNN beside facenet-pytorch's: whether the same faces come out, and how fast.
+"""Our MTCNN and facenet-pytorch's: whether they find the same faces, and how fast.
 
 Run: python -m benchmarks.detection [--images 500 --step 1]
 """
@@ -18,18 +18,18 @@ from facesync.faces.detection import FaceDetector
 from facesync.images import read_image_rgb
 
 SMALLEST = 40
-"""Side in pixels from which on a face of theirs has to be found."""
+"""Side in pixels above which faces found by theirs count."""
 
 
 @dataclass
 class Agreement:
-    """How the faces that facenet-pytorch finds are found by ours."""
+    """How well ours finds the faces that facenet-pytorch finds."""
 
     images: int = 0
     faces: int = 0
     below: int = 0  # IoU of 0.9 or less
     apart: int = 0  # a landmark more than 2 px away
-    extra: int = 0  # ours alone
+    extra: int = 0  # found only by ours
     least_iou: float = 1.0
     farthest: float = 0.0
 
@@ -51,7 +51,7 @@ class Agreement:
 
 
 def as_floats(array: np.ndarray) -> np.ndarray:
-    """Numbers, where facenet-pytorch returns an array of Python's objects."""
+    """Convert the arrays of Python objects that facenet-pytorch returns."""
     return np.asarray(array, dtype=np.float32)
 
 
@@ -90,7 +90,8 @@ def main() -> None:
             last_rgb = image_rgb
         shown.append(last_rgb)
         print(
-            f"{name}: {agreement.images} images, {agreement.faces} faces over {SMALLEST} px; "
+            f"{name}: {cli.count(agreement.images, 'image', 'images')}, "
+            f"{cli.count(agreement.faces, 'face', 'faces')} over {SMALLEST} px; "
             f"IoU of 0.9 or less: {agreement.below}, landmarks over 2 px apart: "
             f"{agreement.apart}, only ours: {agreement.extra}; "
             f"least IoU {agreement.least_iou:.4f}, farthest landmark {agreement.farthest:.4f} px",
@@ -108,7 +109,7 @@ def main() -> None:
         )
         height, width = image_rgb.shape[:2]
         print(
-            f"{width} x {height}, {len(faces)} faces: ours is "
+            f"{width} x {height}, {cli.count(len(faces), 'face', 'faces')}: ours is "
             f"{times['theirs'] / times['ours']:.1f} times as fast as theirs, following a face "
             f"{times['theirs'] / times['follow']:.1f} times"
         )

@@ -1,10 +1,10 @@
-"""From a camera's frame to a decision: ours on a CPU beside facenet-pytorch in eager torch.
+"""From a camera frame to a decision: ours on a CPU against facenet-pytorch in eager torch.
 
 Run: python -m benchmarks.frame_to_decision [--pairs 300]
 
-A frame of 640 x 480 with one face and a gallery of 100 people. Both ways cut the face alike and
-decide alike; each has one thread. Then the same pairs of LFW go through both, at one false-match
-rate, and those are counted that change side.
+A frame of 640 x 480 with one face and a gallery of 100 people. Both use the same crop and the same
+decision rule, with one thread each. Then the same LFW pairs go through both at one false match
+rate, and the decisions that differ are counted.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Way:
     embed: Callable[[np.ndarray, Face], np.ndarray]
 
     def embedding(self, image_rgb: np.ndarray) -> np.ndarray | None:
-        """Embedding (512,) of the face that an image is about, None without a face."""
+        """Embedding (512,) of the main face of an image; None if there is no face."""
         faces = self.detect(image_rgb)
         return self.embed(image_rgb, main_face(faces, image_rgb)) if faces else None
 
 
 def eager(weights: Path, min_face: int) -> Way:
-    """Make facenet-pytorch's MTCNN and InceptionResnetV1, as their README runs them."""
+    """Make facenet-pytorch's MTCNN and InceptionResnetV1, used as in their README."""
     import torch
     from facenet_pytorch import MTCNN
 
@@ -68,7 +68,7 @@ def eager(weights: Path, min_face: int) -> Way:
         return [face for face in faces if face.probability >= 0.9]
 
     def embed(image_rgb: np.ndarray, face: Face) -> np.ndarray:
-        batch = crop.tensor(crop.cut(image_rgb, face))[None]
+        batch = torch.from_numpy(crop.array(crop.cut(image_rgb, face)))[None]
         with torch.inference_mode():
             embedding: np.ndarray = network(batch).numpy()[0]
         return embedding
@@ -77,12 +77,12 @@ def eager(weights: Path, min_face: int) -> Way:
 
 
 def ours(detector: FaceDetector, model: FaceModel) -> Way:
-    """Make the way of the app."""
+    """Make the detector and embedding that the app uses."""
     return Way(detector.detect, lambda image_rgb, face: model.embed(image_rgb, [face])[0])
 
 
 def camera_frame() -> np.ndarray:
-    """Return a frame of 640 x 480 with one face: Eileen Collins (NASA) at half a metre or so."""
+    """Return a frame of 640 x 480 with one face: Eileen Collins (NASA), about half a metre away."""
     from skimage import data
 
     frame = np.full((480, 640, 3), 120, np.uint8)
@@ -91,7 +91,7 @@ def camera_frame() -> np.ndarray:
 
 
 def crowd(embedding: np.ndarray) -> list[Person]:
-    """Return a hundred people, one of them with this embedding."""
+    """Return a gallery of `PEOPLE`, one of them with this embedding."""
     random = np.random.default_rng(0)
     others = random.standard_normal((PEOPLE - 1, len(embedding))).astype(np.float32)
     others /= np.linalg.norm(others, axis=1, keepdims=True)
@@ -102,7 +102,7 @@ def crowd(embedding: np.ndarray) -> list[Person]:
 
 
 def speed(theirs: dict[str, Way], models: dict[str, FaceModel], rounds: int) -> None:
-    """Print how many times as fast as each of theirs each of ours is."""
+    """Print the time of each way, and how many times as fast ours are as theirs."""
     frame = camera_frame()
     detector = FaceDetector()
     before = detector.detect(frame)
@@ -122,7 +122,7 @@ def speed(theirs: dict[str, Way], models: dict[str, FaceModel], rounds: int) -> 
             assert face is not None
             return model.embed(frame_rgb, [face])[0]
 
-        add(f"ours, {name}, the face followed", follow)
+        add(f"ours, {name}, face followed", follow)
     times = processor_ms(ways, rounds)
     print("640 x 480, one face, gallery of 100; processor time, ratios of one run")
     for name in ways:
@@ -135,7 +135,7 @@ def speed(theirs: dict[str, Way], models: dict[str, FaceModel], rounds: int) -> 
 
 
 def decisions(theirs: Way, way: Way, pairs: PairSet) -> None:
-    """Print how many pairs change side between two ways at one false-match rate."""
+    """Print how many pairs are decided differently by two ways at one false match rate."""
     both = []
     for each in (theirs, way):
         vectors = np.full((len(pairs.images), 512), np.nan, np.float32)
@@ -150,8 +150,8 @@ def decisions(theirs: Way, way: Way, pairs: PairSet) -> None:
         impostors = np.sort(scores[known & ~pairs.same])[::-1]
         sides.append(scores[known] >= threshold_at(impostors, FMR))
     print(
-        f"  {len(pairs.same)} pairs of LFW at a false-match rate of {FMR}: "
-        f"{int((sides[0] != sides[1]).sum())} change side; without a face: "
+        f"  {len(pairs.same)} LFW pairs at a false match rate of {FMR}: "
+        f"{int((sides[0] != sides[1]).sum())} decided differently; without a face: "
         f"{missed[0]} pairs theirs, {missed[1]} ours; "
         f"largest difference of similarities {np.abs(both[0] - both[1])[known].max():.2g}"
     )
@@ -173,7 +173,7 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 
 
 def peak_memory_mb(way: str) -> float:
-    """Peak of a process that decides about one frame: `eager`, or ours with a model (Linux)."""
+    """Peak memory of a process that embeds one frame: `eager`, or ours with a model (Linux)."""
     command = [sys.executable, "-c", _MEMORY, way]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(ended.stdout.split()[-1]) / 1024
@@ -183,9 +183,9 @@ def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--rounds", type=options.positive_int, default=10, metavar="N")
     parser.add_argument("--pairs", type=options.positive_int, default=5, metavar="N",
-                        help="pairs of each kind of each fold (default: %(default)s)")  # fmt: skip
+                        help="pairs of each kind per fold (default: %(default)s)")  # fmt: skip
     parser.add_argument("--min-face", type=options.positive_int, default=40, metavar="N",
-                        help="of theirs, on LFW (default: %(default)s)")  # fmt: skip
+                        help="smallest face of theirs, on LFW (default: %(default)s)")  # fmt: skip
     args = parser.parse_args()
     weights = vggface2_or_none()
     if weights is None:
@@ -195,7 +195,7 @@ def main() -> None:
     if embedded_path().is_file():
         models["embedded"] = load_face_model("embedded")
     else:
-        print("this version ships no embedded model: left out")
+        print("this version ships no embedded model: skipped")
     speed(theirs, models, args.rounds)
     if sys.platform == "linux":
         base = peak_memory_mb("eager")

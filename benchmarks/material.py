@@ -1,15 +1,15 @@
-"""What the benchmarks share: real data where there is any, and how time is taken."""
+"""What the benchmarks share: real data where there is any, and how time is measured."""
 
 from __future__ import annotations
 
 import os
-import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from facesync.export.timing import processor_ms as processor_ms
 
 # Before torch is imported: both ways of a benchmark get one thread each, on a busy machine too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -37,22 +37,6 @@ def video_frames(path: Path, step: int = 1) -> Iterator[np.ndarray]:
                 yield np.ascontiguousarray(frame_bgr[:, :, ::-1])
         number += 1
     video.release()
-
-
-def processor_ms(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median processor time in ms of each way, taken in turns in one run.
-
-    Processor time, not the clock's: what else the machine does stays out of it. It counts all
-    threads together, so that a way gains nothing by using several.
-    """
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    for number in range(rounds + 1):
-        for way, action in ways.items():
-            started = time.process_time()
-            action()
-            if number:  # the first round warms up
-                times[way].append(1000 * (time.process_time() - started))
-    return {way: statistics.median(taken) for way, taken in times.items()}
 
 
 def vggface2_or_none() -> Path | None:

@@ -1,4 +1,4 @@
-"""The search for a face among many: the app's way beside numpy's product and sort, as ratios.
+"""Search for a face among many: the app's way against numpy's product and sort, as ratios.
 
 Run: python -m benchmarks.search [--sizes 1000 100000 1000000]
 """
@@ -12,7 +12,7 @@ from facesync import cli, options
 from facesync.gallery.search import NUMPY_UP_TO, best
 
 BEST = 5
-"""How many are looked for."""
+"""Number of results searched for."""
 _BLOCK = 10_000
 
 
@@ -27,7 +27,7 @@ def units(number: int, chance: np.random.Generator) -> np.ndarray:
 
 
 def sorted_whole(embedding: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Find the most similar rows as one would write it first."""
+    """Find the most similar rows the obvious way."""
     return np.argsort(-(rows @ embedding), kind="stable")[:BEST]
 
 
@@ -43,7 +43,7 @@ def main() -> None:
         try:
             rows = units(size, chance)
         except MemoryError:
-            print(f"{size:,}: left out, not enough memory", flush=True)
+            print(f"{size:,}: skipped, not enough memory", flush=True)
             continue
         queries = units(args.queries, chance)
         same = sum(
@@ -59,7 +59,7 @@ def main() -> None:
             rounds=15,
         )
         smallest = smallest or times["ours"]
-        way = "numpy" if size <= NUMPY_UP_TO else "faiss where it is installed"
+        way = "numpy" if size <= NUMPY_UP_TO else "faiss if it is installed"
         print(
             f"{size:,} templates ({way}): the same {BEST} as by sorting for {same} of "
             f"{len(queries)} faces; {times['sort'] / times['ours']:.1f} times as fast as sorting, "

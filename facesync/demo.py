@@ -1,11 +1,11 @@
-"""The whole way on two public-domain photographs: no camera, no window, no question.
+"""FaceSync from end to end on two public-domain photographs, without camera, window or questions.
 
 Run: make demo
 
-Eileen Collins (NASA, from scikit-image) and Grace Hopper (US Navy, from matplotlib) become a small
-RecordIO pack; the scripts convert it, fine-tune a model on it, register one of them and verify
-both. It runs the same commands a person would type and ends with exit code 0 only when every step
-gave the right answer.
+A small RecordIO pack is made of Eileen Collins (NASA, from scikit-image) and Grace Hopper (US Navy,
+from matplotlib); the scripts convert it, fine-tune a model on it, register one of the two and
+verify both. It runs the commands a person would type and exits with 0 only if every step gave the
+right answer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import torch
 
 from facesync import cli
 from facesync.data.recordio import write_pack
-from facesync.errors import DownloadError, FaceSyncError, ModelError
+from facesync.errors import DownloadError, FaceSyncError, FileError
 from facesync.faces.crops import ALIGNED_112
 from facesync.faces.detection import FaceDetector, main_face
 from facesync.faces.weights import vggface2_state
@@ -42,17 +42,16 @@ TRAINING_COPIES = 30
 REGISTERED_COPIES = 5
 MARK = ".facesync-demo"
 
-# One thread: on a machine that is busy with something else, torch's threads wait for each other so
-# badly that two take several times as long.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+# One thread: on a busy machine, two of torch's threads take several times as long as one.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
 
 
 class StepFailed(FaceSyncError):
-    """A step of the demo gave another answer than the right one."""
+    """A step of the demo gave a wrong answer."""
 
 
 def make_pack(folder: Path, random: np.random.Generator) -> int:
-    """Write a pack of aligned faces of the two people and return the number of images."""
+    """Write a pack of aligned faces of both people; return the number of images."""
     torch.set_num_threads(1)
     detector = FaceDetector()
     images = []
@@ -69,10 +68,10 @@ def make_pack(folder: Path, random: np.random.Generator) -> int:
 
 
 def run(script: str, *arguments: object, expect: int = 0) -> str:
-    """Run a script as a person would, show what it prints, and return its standard output.
+    """Run a script, show what it prints, and return its standard output.
 
     Raises:
-        StepFailed: it ended with another exit code than `expect`.
+        StepFailed: its exit code is not `expect`.
     """
     words = [script, *map(str, arguments)]
     print(f"\n$ python {shlex.join(words)}", flush=True)
@@ -82,7 +81,7 @@ def run(script: str, *arguments: object, expect: int = 0) -> str:
         stdout=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        env=ENVIRONMENT,
+        env={**os.environ, **ENVIRONMENT},
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -97,7 +96,7 @@ def check(right: bool, says: str) -> None:
     """Print the result of a step.
 
     Raises:
-        StepFailed: it was not the right one.
+        StepFailed: it is wrong.
     """
     if not right:
         raise StepFailed(f"wrong result: {says}")
@@ -105,35 +104,37 @@ def check(right: bool, says: str) -> None:
 
 
 def training_weights() -> str:
-    """Say which weights to start from: VGGFace2 where they are here or can be fetched."""
+    """Return the weights to start from: `vggface2` if they are here or can be downloaded."""
     try:
         vggface2_state()
     except DownloadError as error:
         log.warning("%s", error)
         log.warning(
-            "The demo trains from random weights instead, to show how, and registers and verifies "
-            "with the embedded model."
+            "The demo trains from random weights instead, and registers and verifies with the "
+            "embedded model."
         )
         return "none"
     return "vggface2"
 
 
 def demo(output: Path) -> None:
-    """Run every step into a folder of its own.
+    """Run every step; everything is written to a folder of its own.
 
     Raises:
-        FaceSyncError: a step failed or gave the wrong answer.
+        FaceSyncError: a step failed or gave a wrong answer.
     """
     started = time.monotonic()
     if output.exists() and any(output.iterdir()):
         if not (output / MARK).exists():
-            raise ModelError(f"{output} is not the demo's own folder; name another with --output")
+            raise FileError(f"{output} is not the demo's own folder; choose another with --output")
         shutil.rmtree(output)
     output.mkdir(parents=True, exist_ok=True)
     (output / MARK).touch()
     random = np.random.default_rng(42)
 
-    print("1. A pack of two people, from photographs that ship with matplotlib and scikit-image")
+    print(
+        "1. Make a pack of two people from photographs that ship with matplotlib and scikit-image"
+    )
     count = make_pack(output / "pack", random)
     check(count >= 2 * TRAINING_COPIES - 2, f"{count} images in {output / 'pack' / 'train.rec'}")
 
@@ -155,7 +156,7 @@ def demo(output: Path) -> None:
     check(model.exists() and plot.exists(), f"curves: {plot}")
 
     serving = model if weights == "vggface2" else "embedded"
-    # Not encrypted: no key shall stay behind in the user's keyring or configuration.
+    # Not encrypted, so that no key is left in the user's keyring or configuration.
     app = ("--model", serving, "--embeddings", models / "face_embeddings.pkl", "--faces",
            output / "faces", "--offline", "--no-encrypt")  # fmt: skip
     photos = photographs()
@@ -180,17 +181,17 @@ def demo(output: Path) -> None:
     check(refused, "refused: " + summary(answer))
 
     print(f"\nEvery step gave the right answer, in {time.monotonic() - started:.0f} seconds.")
-    print(f"Look at {plot}; start the app with: make run")
+    print(f"Learning curves: {plot}. Start the app with: make run")
 
 
 def last_object(printed: str) -> dict:
-    """Read the JSON object on the last line of what a command printed."""
+    """Parse the JSON object on the last line that a command printed."""
     answer: dict = json.loads(printed.strip().splitlines()[-1])
     return answer
 
 
 def summary(answer: dict) -> str:
-    """Say a decision's numbers in words."""
+    """Format the numbers of a decision."""
     return f"similarity {answer['similarity']:.3f}, threshold {answer['threshold']:.3f}"
 
 
@@ -201,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--output",
         type=Path,
         default=Path("demo_output"),
-        help="folder for everything it writes (default: %(default)s)",
+        help="folder for everything the demo writes (default: %(default)s)",
     )
     demo(parser.parse_args(argv).output)
     return cli.DONE

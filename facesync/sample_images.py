@@ -1,7 +1,7 @@
-"""Photographs that come with other packages, and copies of them as other shots might be.
+"""Sample photographs that ship with other packages, and varied copies of them.
 
 Grace Hopper (US Navy, from matplotlib) and Eileen Collins (NASA, from scikit-image) are in the
-public domain: what the demo and an export without images of its own are tried on.
+public domain; the demo uses them, and so does an export without images of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ COLLINS, HOPPER = "Eileen Collins", "Grace Hopper"
 
 
 def photographs() -> dict[str, np.ndarray]:
-    """Return the photographs by name, uint8 RGB; Collins's only where scikit-image is installed."""
+    """Return the photographs by name, uint8 RGB; Collins only if scikit-image is installed."""
     from matplotlib import cbook
 
     found = {}
@@ -32,7 +32,7 @@ def photographs() -> dict[str, np.ndarray]:
 
 
 def vary(photo_rgb: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Return a copy as another shot might be: turned, nearer or farther, mirrored, lit, noisy."""
+    """Return a copy with another rotation, scale, exposure and noise, perhaps mirrored."""
     height, width = photo_rgb.shape[:2]
     middle = (width / 2, height / 3)  # about where the face is in a portrait
     turn = cv2.getRotationMatrix2D(middle, random.uniform(-12, 12), random.uniform(0.8, 1.25))

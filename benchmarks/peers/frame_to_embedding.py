@@ -1,9 +1,9 @@
-"""From a frame to a face's embedding: ours beside other projects', as far as they are installed.
+"""From a frame to an embedding: ours against other projects', if they are installed.
 
 Run: python -m benchmarks.peers.frame_to_embedding [--yunet face_detection_yunet.onnx]
 
-For face_recognition: pip install face_recognition setuptools, which builds dlib for some minutes.
-No model is fetched: a peer that has to fetch one is named with that reason instead.
+For face_recognition: pip install face_recognition setuptools, which takes minutes to build dlib.
+No model is downloaded: a peer that needs a download is skipped, and the output says so.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from facesync.faces.detection import FaceDetector
 from facesync.faces.weights import load_face_model
 
 UNMEASURED = {
-    "insightface": "fetches its models (buffalo_l) when it is first used",
-    "deepface": "fetches its weights when it is first used",
+    "insightface": "downloads its models (buffalo_l) on first use",
+    "deepface": "downloads its weights on first use",
 }
 
 
 def our_ways(frame_rgb: np.ndarray) -> dict[str, Callable[[], object]]:
     detector = FaceDetector()
     ways: dict[str, Callable[[], object]] = {
-        "ours, finding alone": lambda: detector.detect(frame_rgb)
+        "ours, detection only": lambda: detector.detect(frame_rgb)
     }
     for name in ("embedded", "vggface2"):
         try:
             way = ours(detector, load_face_model(name, offline=True))
         except ModelError as error:
-            print(f"ours, {name}: left out: {error}")
+            print(f"ours, {name}: skipped: {error}")
             continue
         ways[f"ours, {name}"] = lambda way=way: way.embedding(frame_rgb)
     return ways
 
 
 def peers(frame_rgb: np.ndarray, yunet: Path | None) -> dict[str, Callable[[], object]]:
-    """Return the peers that can be measured; print why the others cannot."""
+    """Return the peers that can be measured; print why the others are skipped."""
     ways: dict[str, Callable[[], object]] = {}
     weights = vggface2_or_none()
     if weights is not None:
@@ -51,18 +51,18 @@ def peers(frame_rgb: np.ndarray, yunet: Path | None) -> dict[str, Callable[[], o
         ways["facenet-pytorch"] = lambda: way.embedding(frame_rgb)
     try:
         import face_recognition
-    except (ImportError, SystemExit) as error:  # it exits where its models are not installed
-        print(f"face_recognition: left out: it is not installed ({error})")
+    except (ImportError, SystemExit) as error:  # it exits if its models are not installed
+        print(f"face_recognition: skipped: not installed ({error})")
     else:
         ways["face_recognition (dlib)"] = lambda: face_recognition.face_encodings(frame_rgb)
     if yunet is None:
-        print("YuNet: left out: OpenCV brings no model for it; name its file with --yunet")
+        print("YuNet: skipped: OpenCV ships no model for it; give one with --yunet")
     else:
         height, width = frame_rgb.shape[:2]
         net = cv2.FaceDetectorYN.create(str(yunet), "", (width, height))
-        ways["YuNet, finding alone"] = lambda: net.detect(frame_rgb[:, :, ::-1].copy())
+        ways["YuNet, detection only"] = lambda: net.detect(frame_rgb[:, :, ::-1].copy())
     for name, reason in UNMEASURED.items():
-        print(f"{name}: left out: {reason}")
+        print(f"{name}: skipped: {reason}")
     return ways
 
 

@@ -1,9 +1,9 @@
 """Pack a student into the two files that FaceSync runs: `embedded.onnx` and `embedded.json`.
 
-Convolutions and linear layers keep their weights as eight-bit whole numbers, with one scale for
-each output channel, and a DequantizeLinear before each; ONNX Runtime unpacks them once when it
-opens the file and computes in float32. That quarters the file, needs no images to calibrate on,
-and gives the same answers on every CPU.
+The weights of convolutions and linear layers are stored as int8 with one scale per output channel
+and a DequantizeLinear node; ONNX Runtime unpacks them once, when it opens the file, and computes in
+float32. The file is a quarter of the size, no calibration images are needed, and the embeddings are
+the same on every CPU.
 """
 
 from __future__ import annotations
@@ -15,40 +15,23 @@ from pathlib import Path
 import numpy as np
 
 from facesync.distillation.student import CROP, Student
-from facesync.errors import ModelError
 from facesync.faces.onnx_export import to_onnx
 from facesync.faces.onnx_files import write
-from facesync.faces.torch_model import read_checkpoint
 
 log = logging.getLogger(__name__)
 
 MODEL_NAME = "embedded.onnx"
-_SMALLEST = 1024  # numbers; what is smaller is not worth a scale
-
-
-def load_student(path: Path) -> Student:
-    """Read the student of a checkpoint, in evaluation mode.
-
-    Raises:
-        ModelError: missing, damaged, or of another kind.
-    """
-    data = read_checkpoint(path)
-    try:
-        student = Student(data["blocks"])
-        student.load_state_dict(data["model_state_dict"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{path} is no student of distill_model.py") from error
-    return student.eval()
+_SMALLEST = 1024  # values; smaller tensors are not worth a scale
 
 
 def pack(student: Student, folder: Path, description: str) -> Path:
-    """Write `embedded.onnx` and `embedded.json` into a folder and return the former's path.
+    """Write `embedded.onnx` and `embedded.json` to a folder and return the path of the former.
 
     Raises:
         FileError: they cannot be written.
     """
     size = CROP.input_size
-    content = with_whole_weights(to_onnx(student, (2, 3, size, size)))
+    content = with_int8_weights(to_onnx(student, (2, 3, size, size)))
     path = folder / MODEL_NAME
     facts = {
         "fingerprint": hashlib.sha256(content).hexdigest()[:16],
@@ -61,8 +44,8 @@ def pack(student: Student, folder: Path, description: str) -> Path:
     return path
 
 
-def with_whole_weights(content: bytes) -> bytes:
-    """Turn a model's float32 weights into int8 with a scale for each output channel."""
+def with_int8_weights(content: bytes) -> bytes:
+    """Convert a model's float32 weights to int8 with a scale per output channel."""
     import onnx
     from onnx import helper, numpy_helper
 

@@ -1,10 +1,11 @@
-"""What `distill_model.py` can be told. Imports nothing heavy, so that `--help` is instant."""
+"""Settings of `distill_model.py`. Imports nothing heavy, so that `--help` is instant."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from facesync.errors import UsageError
 from facesync.options import device_option, option, positive_float, positive_int, rate
 
 GROUPS = ("data", "models", "training")
@@ -15,7 +16,7 @@ class DistillSettings:
     """Settings of one distillation."""
 
     data: tuple[Path, ...] = option(
-        (), "photographs in which faces are found", metavar="DIR|PACK", group="data"
+        (), "photographs; faces are detected in them", metavar="DIR|PACK", group="data"
     )
     aligned: tuple[Path, ...] = option(
         (),
@@ -25,7 +26,7 @@ class DistillSettings:
     )
     leave_out: Path | None = option(
         None,
-        "names of images that are not trained on, one a line, relative to their source",
+        "text file of images to leave out, one per line, named relative to their source",
         metavar="FILE",
         group="data",
     )
@@ -34,17 +35,17 @@ class DistillSettings:
     )
     cache: Path | None = option(
         None,
-        "folder for faces and the teacher's embeddings, computed once",
+        "folder for the crops and the teacher's embeddings, which are computed once",
         metavar="DIR",
         group="data",
         shown_default="OUTPUT/cache",
     )
     teacher: str = option(
-        "vggface2", "whom the student learns from", metavar="vggface2|FILE", group="models"
+        "vggface2", "model that the student learns from", metavar="vggface2|FILE", group="models"
     )
     blocks: int = option(
         2,
-        "of the teacher's ten 17 x 17 blocks, how many the student keeps; each is 0.7 MB",
+        "how many of the teacher's ten 17 x 17 blocks the student keeps; each is 0.7 MB",
         parse=positive_int,
         choices=range(1, 11),
         group="models",
@@ -61,7 +62,7 @@ class DistillSettings:
     )
     validation: float = option(
         0.02,
-        "share of the faces that is measured and not trained on",
+        "share of the faces held out for validation",
         parse=rate,
         metavar="F",
         group="training",
@@ -69,16 +70,27 @@ class DistillSettings:
     resume: bool = option(
         False, "resume from the checkpoint in OUTPUT", group="training", kept=False
     )
-    seed: int = option(42, "of the order and the augmentation", metavar="N", group="training")
+    seed: int = option(42, "seed of the order and the augmentation", metavar="N", group="training")
     workers: int = option(
         0,
-        "processes that augment; 0 does it in the main process",
+        "processes that load faces; 0 loads them in the main process",
         metavar="N",
         group="training",
     )
     device: str = device_option("training")
 
+    def __post_init__(self) -> None:
+        """Refuse settings that no distillation could run with.
+
+        Raises:
+            UsageError: one line on which.
+        """
+        if not (self.data or self.aligned):
+            raise UsageError("name images of faces with --data or --aligned")
+        if self.workers < 0:
+            raise UsageError(f"--workers {self.workers} is not 0 or more")
+
     @property
     def cache_folder(self) -> Path:
-        """Where the faces and the teacher's embeddings are kept."""
+        """Where the crops and the teacher's embeddings are kept."""
         return self.cache or self.output / "cache"

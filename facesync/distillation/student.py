@@ -1,12 +1,12 @@
-"""The student: the first part of its teacher, and a short way from there to the embedding.
+"""The student: the first part of its teacher, and a short path from there to the embedding.
 
 A small network that starts from random weights needs millions of faces to learn what edges, eyes
-and noses are; a few thousand will do to teach one that knows. So the student keeps the teacher's
-first layers up to its second reduction: the stem, the five blocks of 35 x 35, Mixed_6a, and a few
-of the ten blocks of 17 x 17 (names of Szegedy et al., arXiv:1602.07261). What follows there, three
+and noses are; a few thousand are enough for one that already knows. So the student keeps the
+teacher's first layers up to its second reduction: the stem, the five 35 x 35 blocks, Mixed_6a, and
+some of the ten 17 x 17 blocks (names from Szegedy et al., arXiv:1602.07261). The rest, three
 quarters of the weights, is replaced by a global depthwise convolution (MobileFaceNets,
-arXiv:1804.07573) and one linear layer. It is shown aligned faces of 112 x 112 pixels, in which a
-face is about as large as in the teacher's 160 x 160: its filters fit.
+arXiv:1804.07573) and one linear layer. Its input is aligned faces of 112 x 112 pixels, in which a
+face is about as large as in the teacher's 160 x 160, so the teacher's filters fit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Student(nn.Module):
     """Embeds aligned faces: float32 (N, 3, 112, 112), normalised, to (N, 512) of unit length.
 
     Args:
-        blocks: of the teacher's ten blocks of 17 x 17, how many are kept.
+        blocks: how many of the teacher's ten 17 x 17 blocks are kept.
     """
 
     def __init__(self, blocks: int = 2) -> None:
@@ -47,7 +47,7 @@ class Student(nn.Module):
         self.mixed_6a = teacher.mixed_6a
         self.repeat_2 = nn.Sequential(*list(teacher.repeat_2)[:blocks])
         self.pool = nn.Conv2d(896, 896, 5, groups=896, bias=False)
-        nn.init.constant_(self.pool.weight, 1 / 25)  # starts as the average that the teacher takes
+        nn.init.constant_(self.pool.weight, 1 / 25)  # starts as the teacher's average pooling
         self.norm = nn.BatchNorm1d(896)
         self.linear = nn.Linear(896, 512, bias=False)
         self.last_norm = nn.BatchNorm1d(512)
@@ -61,14 +61,14 @@ class Student(nn.Module):
         return functional.normalize(self.last_norm(features))
 
     def train(self, mode: bool = True) -> Student:
-        """Switch to training; the stem, which is frozen, stays as in use."""
+        """Switch to training; the stem, which is frozen, stays in evaluation mode."""
         super().train(mode)
         self.stem.eval()
         return self
 
 
 def from_teacher(teacher: Any, blocks: int) -> Student:
-    """Build a student with its teacher's weights where it has the same parts."""
+    """Build a student that starts from its teacher's weights in the layers they share."""
     student = Student(blocks)
     parts: list[tuple[Any, Any]] = [
         (student.stem[0], teacher.conv2d_1a),

@@ -1,1 +1,1 @@
-"""Models for other programs: ONNX, LiteRT and ExecuTorch, each compared with torch's."""
+"""Models for other programs: ONNX, LiteRT and ExecuTorch, each compared with the original."""

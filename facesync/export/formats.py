@@ -1,7 +1,7 @@
-"""The formats a model can be exported to: how each is written, and opened again to be compared.
+"""The formats a model can be exported to: how each is written, and opened for the comparison.
 
-Inputs are float32 (1, 3, S, S) as `CropSpec.array` makes them, outputs (1, 512) of unit length.
-LiteRT and ExecuTorch are extras with large packages of their own, imported only when asked for.
+Inputs are float32 (1, 3, S, S) from `CropSpec.array`, outputs (1, 512) of unit length. LiteRT and
+ExecuTorch need large packages of their own, which are imported only when asked for.
 """
 
 from __future__ import annotations
@@ -12,50 +12,48 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from facesync.errors import ModelError
 from facesync.export.quantize import quantized
-from facesync.faces.onnx_export import to_onnx
-from facesync.faces.onnx_runtime import open_net
+from facesync.faces.onnx_runtime import Embedder, open_embedder
 from facesync.faces.torch_model import TorchModel
 
-Run = Callable[[np.ndarray], np.ndarray]
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format of models.
+    """A model format.
 
     Attributes:
-        name: what `--format` calls it.
-        ending: what is added to the model's name.
-        write: writes the model to a path; is given the batches (N, 3, S, S) to calibrate on.
+        name: as in `--format`.
+        ending: added to the model's name.
+        write: writes a model to a path, given inputs (1, 3, S, S) to calibrate on.
         open: opens a file as a function from one input to one output.
-        exact: whether it computes in full precision, so that its templates are the model's own.
+        exact: whether it computes in full precision, so that its embeddings are the original's.
     """
 
     name: str
     ending: str
     write: Callable[[TorchModel, Path, Sequence[np.ndarray]], None]
-    open: Callable[[Path], Run]
+    open: Callable[[Path], Embedder]
     exact: bool = True
 
 
 def _write_onnx(model: TorchModel, path: Path, calibration: Sequence[np.ndarray]) -> None:
-    size = model.crop.input_size
-    path.write_bytes(to_onnx(model.network, (2, 3, size, size)))
+    path.write_bytes(model.to_onnx())
 
 
 def _write_int8(model: TorchModel, path: Path, calibration: Sequence[np.ndarray]) -> None:
-    size = model.crop.input_size
-    path.write_bytes(quantized(to_onnx(model.network, (2, 3, size, size)), calibration))
+    path.write_bytes(quantized(model.to_onnx(), calibration))
 
 
-def _open_onnx(path: Path) -> Run:
-    run = open_net(path, threads=1)
-    return lambda batch: run(batch)[0]
+def _open_onnx(path: Path) -> Embedder:
+    return open_embedder(path, threads=1)
 
 
 def _write_litert(model: TorchModel, path: Path, calibration: Sequence[np.ndarray]) -> None:
@@ -68,7 +66,7 @@ def _write_litert(model: TorchModel, path: Path, calibration: Sequence[np.ndarra
         litert_torch.convert(model.network, (_example(model),)).export(str(path))
 
 
-def _open_litert(path: Path) -> Run:
+def _open_litert(path: Path) -> Embedder:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=1)
@@ -92,7 +90,7 @@ def _write_executorch(model: TorchModel, path: Path, calibration: Sequence[np.nd
         raise _missing("executorch", "executorch==1.2.0", error) from error
     import torch
 
-    # It looks for its compiler of schemas on the PATH: there only in an activated environment.
+    # It looks for its schema compiler on the PATH, where it is only in an activated environment.
     compiler = resources.files("executorch") / "data" / "bin" / "flatc"
     os.environ.setdefault("FLATC_EXECUTABLE", str(compiler))
     with warnings.catch_warnings():
@@ -102,7 +100,7 @@ def _write_executorch(model: TorchModel, path: Path, calibration: Sequence[np.nd
         path.write_bytes(lowered.to_executorch().buffer)
 
 
-def _open_executorch(path: Path) -> Run:
+def _open_executorch(path: Path) -> Embedder:
     import torch
     from executorch.runtime import Runtime
 
@@ -110,14 +108,14 @@ def _open_executorch(path: Path) -> Run:
     forward = program.load_method("forward")
 
     def run(batch: np.ndarray) -> np.ndarray:
-        assert program  # the method does not keep its program, and would run in freed memory
+        assert program  # keeps it alive: without it the method would run in freed memory
         embedding: np.ndarray = forward.execute([torch.from_numpy(batch)])[0].numpy()
         return embedding
 
     return run
 
 
-def _example(model: TorchModel):  # type: ignore[no-untyped-def]
+def _example(model: TorchModel) -> torch.Tensor:
     import torch
 
     return torch.zeros(1, 3, model.crop.input_size, model.crop.input_size)
@@ -125,8 +123,8 @@ def _example(model: TorchModel):  # type: ignore[no-untyped-def]
 
 def _missing(name: str, requirement: str, error: ImportError) -> ModelError:
     return ModelError(
-        f"--format {name} needs a package that is not installed ({error}); "
-        f"in an environment of its own: pip install {requirement}"
+        f"--format {name} needs a package that is not installed ({error}); in a separate "
+        f"environment, run: pip install {requirement}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What an export is calibrated on and compared with: crops of real faces, and pairs of them."""
+"""Face crops to calibrate an export on, and pairs of them to compare it on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facesync.cli import count
 from facesync.errors import DataError, ImageError
 from facesync.evaluation.protocols import PARTS, deal, read_lfw_pairs
 from facesync.faces.crops import CropSpec
@@ -19,23 +20,23 @@ from facesync.sample_images import photographs, vary
 log = logging.getLogger(__name__)
 
 CALIBRATION_IMAGES = 128
-"""So many images are enough to find the ranges of activations."""
+"""Images used for calibration: enough to find the ranges of the activations."""
 
 COPIES = 20
-"""Copies of each photograph where no pairs are given."""
+"""Copies of each sample photograph to make pairs of, if no pairs are given."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Crops of faces and pairs of them.
+    """Face crops and pairs of them.
 
     Attributes:
-        source: where they come from, in words.
+        source: where they come from, for the user.
         crops_rgb: uint8 (images, side, side, 3).
         left: int (pairs,), index of each pair's first crop.
-        right: of its second.
+        right: int (pairs,), index of its second crop.
         same: bool (pairs,), whether both show one person.
-        fold: int (pairs,).
+        fold: int (pairs,), the fold of each pair.
     """
 
     source: str
@@ -47,10 +48,10 @@ class Trial:
 
 
 def calibration_crops(folder: Path | None, crop: CropSpec) -> np.ndarray:
-    """Cut faces, uint8 (N, side, side, 3), from a folder's images, or from varied photographs.
+    """Cut faces, uint8 (N, side, side, 3), from a folder's images or from sample photographs.
 
     Raises:
-        DataError: the folder shows no faces.
+        DataError: no faces are found in the folder.
     """
     if folder is None:
         random = np.random.default_rng(1)
@@ -66,27 +67,27 @@ def calibration_crops(folder: Path | None, crop: CropSpec) -> np.ndarray:
 
 
 def trial_of_pairs(pairs: Path, images: Path, crop: CropSpec) -> Trial:
-    """Read pairs of LFW's form; pairs of which an image shows no face are left out.
+    """Read pairs in LFW's format; pairs with an image that shows no face are left out.
 
     Raises:
         FileError: the list cannot be read.
-        DataError: it is of another form, images are missing, or hardly any shows a face.
+        DataError: it has another format, images are missing, or too few of them show a face.
     """
     listed = read_lfw_pairs(pairs, images)
     crops = list(_cut((image.decode() for image in listed.images), crop))
     seen = np.array([cut is not None for cut in crops])
     usable = seen[listed.left] & seen[listed.right]
     if len(np.unique(listed.fold[usable])) < 2:
-        raise DataError(f"too few of the pairs in {pairs} show two faces to compare anything on")
+        raise DataError(f"{pairs}: a face was found in both images of too few pairs")
     kept = listed.subset(usable)
-    names = {image.name: cut for image, cut in zip(listed.images, crops, strict=True)}
-    found = np.stack([names[image.name] for image in kept.images])  # type: ignore[misc]
-    return Trial(f"{listed.source}, {len(kept.same)} pairs", found, kept.left, kept.right,
-                kept.same, kept.fold)  # fmt: skip
+    by_name = {image.name: cut for image, cut in zip(listed.images, crops, strict=True)}
+    found = np.stack([by_name[image.name] for image in kept.images])  # type: ignore[misc]
+    source = f"{listed.source}, {count(len(kept.same), 'pair', 'pairs')}"
+    return Trial(source, found, kept.left, kept.right, kept.same, kept.fold)
 
 
 def trial_of_copies(crop: CropSpec) -> Trial:
-    """Pair varied copies of the photographs at hand, each with each."""
+    """Pair every varied copy of the sample photographs with every other."""
     random = np.random.default_rng(0)
     crops: list[np.ndarray] = []
     who: list[int] = []
@@ -96,8 +97,9 @@ def trial_of_copies(crop: CropSpec) -> Trial:
         who.extend([number] * len(found))
     left, right = np.triu_indices(len(crops), 1)
     same = np.array(who)[left] == np.array(who)[right]
-    return Trial(f"varied copies of {who[-1] + 1} photographs, {len(same)} pairs", np.stack(crops),
-                left, right, same, deal(same, PARTS))  # fmt: skip
+    source = f"varied copies of {count(who[-1] + 1, 'photograph', 'photographs')}"
+    return Trial(f"{source}, {len(same)} pairs", np.stack(crops),
+                 left, right, same, deal(same, PARTS))  # fmt: skip
 
 
 def _found(images: Iterable[np.ndarray], crop: CropSpec) -> np.ndarray:

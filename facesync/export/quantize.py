@@ -1,8 +1,8 @@
 """Static quantisation of an ONNX model: 8-bit weights and activations, calibrated on images.
 
-QDQ form, unsigned activations, signed weights with a scale for each channel. Weights keep to seven
-bits (`reduce_range`): x86 processors without VNNI add pairs of 8-bit products in 16 bits, which
-overflow silently, and a model must give the same embeddings everywhere.
+QDQ format, unsigned activations, signed weights with a scale per channel. Weights use seven bits
+(`reduce_range`): x86 processors without VNNI add pairs of 8-bit products in 16 bits, which overflow
+silently, and a model must give the same embeddings everywhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def quantized(onnx: bytes, calibration: Sequence[np.ndarray]) -> bytes:
 
     Args:
         onnx: the model in float32.
-        calibration: its inputs, each float32 (1, 3, S, S), from which the ranges are taken.
+        calibration: inputs, each float32 (1, 3, S, S), to take the ranges from.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -60,7 +60,7 @@ def quantized(onnx: bytes, calibration: Sequence[np.ndarray]) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the quantiser's advice, which is for programmers, from the user."""
+    """Hide the quantiser's warnings, which are meant for programmers."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,8 +1,7 @@
-"""The one definition of a face crop: training and serving see the same image.
+"""The one definition of a face crop, so that training and serving see the same image.
 
-A model is as much its crop as its weights. A `CropSpec` says how a face is cut from a photograph
-and turned into the model's input; it is saved in every checkpoint, and whoever loads the model
-cuts faces by it.
+The crop is part of the model. A `CropSpec` says how a face is cut from an image and turned into the
+model's input; it is saved in every checkpoint and used wherever the model is.
 """
 
 from __future__ import annotations
@@ -16,14 +15,12 @@ import numpy as np
 from facesync.errors import ModelError
 
 if TYPE_CHECKING:
-    import torch
-
     from facesync.faces.detection import Face
 
 KINDS = ("square", "box", "five_points")
 
-# Where InsightFace puts eyes, nose and mouth corners in its 112 x 112 crops (ArcFace,
-# arXiv:1801.07698); CASIA-WebFace's pack and most others are cut to it.
+# Where eyes, nose and mouth corners are in InsightFace's 112 x 112 crops (ArcFace,
+# arXiv:1801.07698), to which CASIA-WebFace's pack and most others are aligned.
 TEMPLATE_112 = np.array(
     [
         [38.2946, 51.6963],
@@ -38,16 +35,16 @@ TEMPLATE_112 = np.array(
 
 @dataclass(frozen=True)
 class CropSpec:
-    """How a face is cut from an image and handed to a model.
+    """How a face is cut from an image and prepared for a model.
 
     Attributes:
         kind: `square` cuts a square around the detector's box, unrotated and unstretched; `box`
-            cuts the box itself, widened, and stretches it to a square; `five_points` turns and
-            scales the face so that its landmarks meet `TEMPLATE_112`.
-        scale: side of the square as a multiple of the box's longer side (`square`), or each side
-            of what is cut as a multiple of the box's (`box`).
-        crop_size: side in pixels of the image that is cut, and of the images trained on.
-        input_size: side in pixels of the model's input.
+            cuts the box itself, widened, and stretches it to a square; `five_points` rotates
+            and scales the face so that its landmarks match `TEMPLATE_112`.
+        scale: side of the square as a multiple of the box's longer side (`square`), or sides of the
+            crop as multiples of the box's (`box`).
+        crop_size: side of the crop in pixels, as in the images trained on.
+        input_size: side of the model's input in pixels.
         mean: subtracted from the 0…255 values, which are then divided by `std`.
         std: see `mean`.
     """
@@ -60,15 +57,15 @@ class CropSpec:
     std: float = 128.0
 
     def cut(self, image_rgb: np.ndarray, face: Face) -> np.ndarray:
-        """Cut a face from the whole image it was found in.
+        """Cut a face from the image it was found in.
 
         Args:
             image_rgb: uint8, (height, width, 3).
             face: where the face is, in the image's pixels.
 
         Returns:
-            crop_rgb, uint8, (crop_size, crop_size, 3); what lies outside the image repeats its
-            outermost pixels (`box`: is cut off).
+            crop_rgb, uint8, (crop_size, crop_size, 3). Outside the image its edge pixels are
+            repeated (`box`: the box is clipped).
         """
         if self.kind == "square":
             return cut_square(image_rgb, face.box_xyxy, self.scale, self.crop_size)
@@ -84,13 +81,6 @@ class CropSpec:
         chw = sized.transpose(2, 0, 1).astype(np.float32, order="C")
         return (chw - self.mean) / self.std
 
-    def tensor(self, crop_rgb: np.ndarray) -> torch.Tensor:
-        """Return what `array` does, for torch."""
-        import torch
-
-        # NumPy does the work: on a busy machine torch's threads make it a hundred times slower.
-        return torch.from_numpy(self.array(crop_rgb))
-
     def to_dict(self) -> dict[str, Any]:
         """Return the specification as plain data for a checkpoint."""
         return asdict(self)
@@ -100,7 +90,7 @@ class CropSpec:
         """Read what `to_dict` wrote.
 
         Raises:
-            ModelError: the data describes no crop that this version knows.
+            ModelError: it is not a crop that this version knows.
         """
         numbers = ("crop_size", "scale", "input_size", "mean", "std")
         try:
@@ -111,20 +101,20 @@ class CropSpec:
         except (TypeError, ValueError) as error:
             raise ModelError(f"the model's crop cannot be read ({error})") from error
         if not sound or spec.kind not in KINDS or spec.scale <= 0 or spec.std <= 0:
-            raise ModelError(f"the model wants a crop that this version does not know: {spec}")
+            raise ModelError(f"the model uses a crop that this version does not know: {spec}")
         return spec
 
 
 BOX = CropSpec("box", crop_size=160, scale=1.25)
-"""For the VGGFace2 weights, which were trained on such crops: docs/crops.md has the comparison.
+"""For the VGGFace2 weights, which were trained on such crops (compared in docs/crops.md).
 
 The same as facenet-pytorch's at 160 pixels with a margin of 32."""
 
 SQUARE = CropSpec("square", crop_size=160)
-"""For datasets of upright squares around the face."""
+"""For datasets of upright square crops."""
 
 ALIGNED_112 = CropSpec("five_points", crop_size=112)
-"""What CASIA-WebFace's pack and its like contain, so what a model trained on them is served."""
+"""The crops in CASIA-WebFace's pack and similar ones, for models trained on them."""
 
 
 def resize(image_rgb: np.ndarray, size: int) -> np.ndarray:
@@ -145,14 +135,14 @@ def cut_square(
         image_rgb: uint8, (height, width, 3).
         box_xyxy: (4,), left, top, right, bottom in pixels.
         scale: side of the square over the longer side of the box.
-        size: side of the result in pixels; as cut when None.
+        size: side of the result in pixels; not resized when None.
     """
     left, top, right, bottom = (float(v) for v in box_xyxy)
     side = max(2, round(scale * max(right - left, bottom - top)))
     x = round((left + right - side) / 2)
     y = round((top + bottom - side) / 2)
     height, width = image_rgb.shape[:2]
-    # Rows and columns outside the image repeat its edge.
+    # Outside the image, repeat its edge.
     rows = np.clip(np.arange(y, y + side), 0, height - 1)
     columns = np.clip(np.arange(x, x + side), 0, width - 1)
     square = image_rgb[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -163,13 +153,13 @@ def cut_square(
 def cut_box(image_rgb: np.ndarray, box_xyxy: np.ndarray, scale: float, size: int) -> np.ndarray:
     """Cut the box, `scale` times as wide and as high, and stretch it to a square.
 
-    To the pixel what facenet-pytorch's `extract_face` cuts with a margin of size (1 - 1 / scale):
-    what lies outside the image is cut off, and the filter is area averaging.
+    Identical to facenet-pytorch's `extract_face` with a margin of size (1 - 1 / scale): the box is
+    clipped to the image and resized by area averaging.
 
     Args:
         image_rgb: uint8, (height, width, 3).
         box_xyxy: (4,), left, top, right, bottom in pixels.
-        scale: sides of what is cut over the sides of the box.
+        scale: sides of the crop over the sides of the box.
         size: side of the result in pixels.
     """
     left, top, right, bottom = (float(v) for v in box_xyxy)
@@ -181,7 +171,7 @@ def cut_box(image_rgb: np.ndarray, box_xyxy: np.ndarray, scale: float, size: int
 
 
 def _inside(start: float, end: float, size: int) -> slice:
-    """Range of whole pixels within an image, at least one of them."""
+    """Return the range of whole pixels within an image, at least one."""
     first = min(int(max(start, 0)), size - 1)
     return slice(first, max(first + 1, int(min(end, size))))
 
@@ -193,19 +183,19 @@ def cut_aligned(
     size: int,
     interpolation: int = cv2.INTER_LINEAR,
 ) -> np.ndarray:
-    """Turn, scale and shift an image so that its landmarks meet a template.
+    """Rotate, scale and shift an image so that its landmarks match a template.
 
     Args:
-        image_rgb: uint8, (height, width, 3); what is wanted from outside repeats its edge.
+        image_rgb: uint8, (height, width, 3); outside it, its edge is repeated.
         landmarks: (5, 2), in the image's pixels.
-        template: (5, 2), where they are to be, in the result's pixels.
+        template: (5, 2), where they should be, in the result's pixels.
         size: side of the result in pixels.
-        interpolation: one of OpenCV's.
+        interpolation: an OpenCV flag.
     """
     matrix = similarity_transform(landmarks, template)
     zoom = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if zoom < 0.5:
-        # warpAffine samples four pixels only; shrink first so that it does not skip any.
+        # warpAffine reads only four pixels; shrink first so that none is skipped.
         shrink = 2 * zoom
         image_rgb = cv2.resize(image_rgb, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
         matrix[:, :2] /= shrink
@@ -215,7 +205,7 @@ def cut_aligned(
 
 
 def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Find the turn, scale and shift, (2, 3), that brings points (N, 2) closest to others (N, 2).
+    """Find the rotation, scale and shift, (2, 3), that best map points (N, 2) to others (N, 2).
 
     Least squares without reflection (Umeyama, 1991), as a linear system in a = s cos t,
     b = s sin t and the shift.

@@ -1,4 +1,4 @@
-"""Find faces: MTCNN (Zhang et al., 2016), guarded against odd images."""
+"""Find faces with MTCNN (Zhang et al., 2016), in images of any size."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 FOLLOW_SHIFTS = np.array([[0, 0], [-0.15, 0], [0.15, 0], [0, -0.15], [0, 0.15]])
 FOLLOW_SCALES = np.array([0.95, 1.2])
-"""Where `follow` looks: squares moved and scaled by these parts of the box's longer side."""
+"""Where `follow` looks: squares shifted and scaled by these multiples of the box's longer side."""
 
 SAME_FACE_IOU = 0.3
-"""IoU of a face's box with its last one from which on it is the same face."""
+"""IoU of a face's box with its previous one above which it is the same face."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Face:
     """Where a face is, in the pixels of the image it was found in.
 
     Attributes:
-        box_xyxy: float32 (4,): left, top, right, bottom; may reach a little outside the image.
-        landmarks: float32 (5, 2), x and y of: the eye, then the other eye (as seen, left then
-            right), nose tip, left and right corner of the mouth.
-        probability: the detector's own, 0…1.
+        box_xyxy: float32 (4,): left, top, right, bottom; may extend slightly outside the image.
+        landmarks: float32 (5, 2), x and y of: left eye, right eye, nose tip, left and right corner
+            of the mouth; left and right as seen in the image.
+        probability: that it is a face, according to the detector, 0…1.
     """
 
     box_xyxy: np.ndarray
@@ -47,7 +47,7 @@ class Face:
 
 
 class Detector(Protocol):
-    """What finds faces: `FaceDetector`, and what stands in for it."""
+    """Anything that finds faces, such as `FaceDetector`."""
 
     def detect(self, image_rgb: np.ndarray) -> list[Face]:
         """Find all faces in an image, uint8 RGB (height, width, 3), largest first."""
@@ -55,17 +55,17 @@ class Detector(Protocol):
 
 
 class FaceDetector:
-    """MTCNN with its weights, which ship inside facenet-pytorch.
+    """MTCNN with the weights that ship inside facenet-pytorch.
 
-    On a CPU its nets run in ONNX Runtime, elsewhere in torch.
+    On a CPU its networks run in ONNX Runtime, elsewhere in torch.
 
     Args:
-        device: where the three nets run, `cpu` or what torch calls another device.
-        min_face: side in pixels of the smallest face looked for.
-        max_side: larger images are shrunk to this many pixels on their longer side for the
-            search, so that a photograph of a phone costs no more than a camera's frame. Faces are
-            given in the pixels of the image as it came.
-        min_probability: faces of which the detector is less sure are left out.
+        device: where the networks run: `cpu` or another torch device.
+        min_face: side in pixels of the smallest face to find.
+        max_side: for the search, larger images are shrunk to this many pixels on their longer side,
+            so that a photo from a phone takes no longer than a camera frame. Faces are returned in
+            the pixels of the original image.
+        min_probability: faces with a lower probability are left out.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class FaceDetector:
         """
         image_rgb, shrink = self._shrunk(image_rgb)
         if min(image_rgb.shape[:2]) < self.min_face:
-            # MTCNN's pyramid would have no level: no face of the size looked for fits in.
+            # No face of that size fits in, and MTCNN's pyramid would have no level.
             return []
         found = self._search(image_rgb, self.min_face)
         faces = [face for face in _faces(found, shrink) if face.probability >= self.min_probability]
@@ -97,15 +97,15 @@ class FaceDetector:
     def follow(self, image_rgb: np.ndarray, faces: Sequence[Face]) -> list[Face | None]:
         """Find faces again that have moved a little, without searching the whole image.
 
-        R-Net and O-Net look around the places where the faces were, a few squares for each. New
-        faces are not found: search with `detect` from time to time.
+        R-Net and O-Net look at a few squares around each face's previous position. New faces are
+        not found: run `detect` from time to time.
 
         Args:
             image_rgb: uint8, (height, width, 3): the next frame of a video.
-            faces: where they were in the last one.
+            faces: the faces in the previous frame.
 
         Returns:
-            For each of them, in the same order: the face now, or None where it is lost.
+            For each of them, in the same order: the face now, or None if it is lost.
         """
         image_rgb, shrink = self._shrunk(image_rgb)
         sampler = AreaSampler(image_rgb)
@@ -119,7 +119,7 @@ class FaceDetector:
         return _distinct(faces, again)
 
     def _shrunk(self, image_rgb: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return the image no larger than `max_side`, and its scale."""
+        """Shrink the image to `max_side` if it is larger; return it and its scale."""
         shrink = min(1.0, self.max_side / max(image_rgb.shape[:2]))
         if shrink < 1:
             size_wh = [max(1, round(side * shrink)) for side in image_rgb.shape[1::-1]]
@@ -135,7 +135,7 @@ def _faces(found: Candidates, shrink: float) -> list[Face]:
 
 
 def _around(box_xyxy: np.ndarray) -> np.ndarray:
-    """Squares, float32 (N, 4), in which a face may be whose box was this one."""
+    """Return the squares, float32 (N, 4), in which to look for a face that had this box."""
     centre = (box_xyxy[:2] + box_xyxy[2:]) / 2
     side = (box_xyxy[2:] - box_xyxy[:2]).max()
     middles = centre + side * FOLLOW_SHIFTS
@@ -145,7 +145,7 @@ def _around(box_xyxy: np.ndarray) -> np.ndarray:
 
 
 def _distinct(before: Sequence[Face], after: list[Face | None]) -> list[Face | None]:
-    """Where two faces have ended on one, leave it to the one that was nearer."""
+    """If two faces were followed to the same one, keep it only for the nearer of the two."""
     kept = list(after)
     for i, one in enumerate(after):
         for j, other in enumerate(after[:i]):
@@ -158,16 +158,16 @@ def _distinct(before: Sequence[Face], after: list[Face | None]) -> list[Face | N
 
 
 def main_face(faces: list[Face], image_rgb: np.ndarray) -> Face:
-    """Pick the face an image is about: large and near the middle.
+    """Return the main face of an image: large and near the middle.
 
-    Area minus twice the squared distance from the centre, the rule of facenet's own alignment
-    (Schroff et al.'s reimplementation by D. Sandberg): between faces at about the same distance the
-    largest wins, and a bystander at the edge does not win by standing nearer to the camera.
+    The score is the area minus twice the squared distance from the centre, as in D. Sandberg's
+    facenet. Among faces equally far from the centre the largest wins, and a bystander at the edge
+    does not win by being closer to the camera.
     """
     middle = np.array(image_rgb.shape[1::-1]) / 2
 
-    def prominence(face: Face) -> float:
+    def score(face: Face) -> float:
         offset = (face.box_xyxy[:2] + face.box_xyxy[2:]) / 2 - middle
         return face.area - 2.0 * float(offset @ offset)
 
-    return max(faces, key=prominence)
+    return max(faces, key=score)

@@ -1,4 +1,4 @@
-"""From face crops to embeddings: a loaded model with the crop that belongs to it."""
+"""A loaded model with its crop: from faces to embeddings."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from facesync.faces.detection import Face
 
 EMBEDDING_SIZE = 512
 DEFAULT_THRESHOLD = 0.6
-"""Cosine similarity at which two faces count as one person where a model brings no threshold."""
+"""Cosine similarity from which two faces are the same person, for models without a threshold."""
 
 
 @dataclass(frozen=True)
 class FaceModel:
-    """A network that embeds faces, and all that belongs to it.
+    """A network that embeds faces, and everything that belongs to it.
 
     Attributes:
-        network: from crops, float32 (N, 3, S, S) as `crop.array` makes them, to embeddings,
-            float32 (N, 512) of unit length; in ONNX Runtime on a CPU, else in torch.
+        network: from crops, float32 (N, 3, S, S) from `crop.array`, to embeddings, float32 (N, 512)
+            of unit length; in ONNX Runtime on a CPU, otherwise in torch.
         crop: how faces are cut for it.
-        fingerprint: names the weights and the crop; templates of one fingerprint compare.
-        source: where the weights come from, in words for the user.
-        threshold: cosine similarity measured for this model, or None where nobody measured it.
-        calibration: thresholds by false-match rate, or None where nobody measured them.
+        fingerprint: identifies weights and crop; only templates of the same one are comparable.
+        source: where the weights come from, for the user.
+        threshold: cosine similarity measured for this model, or None.
+        calibration: thresholds by false match rate measured for this model, or None.
     """
 
     network: Callable[[np.ndarray], np.ndarray]
@@ -38,7 +38,7 @@ class FaceModel:
     calibration: Calibration | None = None
 
     def embed_crops(self, crops_rgb: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
-        """Embed face crops (each uint8 RGB as `crop.cut` returns it).
+        """Embed face crops, each uint8 RGB from `crop.cut`.
 
         Returns:
             embeddings, float32, (number of crops, 512), each of unit length.
@@ -50,7 +50,7 @@ class FaceModel:
         return np.concatenate(parts)
 
     def embed(self, image_rgb: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
-        """Embed faces found in an image (uint8 RGB); shapes as in `embed_crops`."""
+        """Embed faces found in an image, uint8 RGB; returns the same as `embed_crops`."""
         return self.embed_crops([self.crop.cut(image_rgb, face) for face in faces])
 
 

@@ -1,9 +1,9 @@
-"""MTCNN's cascade (Zhang et al., 2016, arXiv:1604.02878) in NumPy and OpenCV around three nets.
+"""MTCNN's cascade (Zhang et al., 2016, arXiv:1604.02878) in NumPy and OpenCV around three networks.
 
-The same steps and constants as facenet-pytorch's `detect_face`, so that the same faces come out;
-whoever runs the nets (ONNX Runtime, torch on CUDA) hands them in as functions. All images that
-the nets see are averages over the windows that `torch.nn.functional.interpolate(mode="area")` and
-facenet-pytorch use; they are read off one integral image, whatever their number and size.
+The steps and constants are those of facenet-pytorch's `detect_face`, so the same faces are found.
+The networks are passed in as functions, whether they run in ONNX Runtime or in torch. Their inputs
+are averages over the same windows as in `torch.nn.functional.interpolate(mode="area")`, computed
+from one integral image, whatever their number and size.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-CELL = 12  # Side of P-Net's window in pixels, and its step.
-STRIDE = 2
+CELL = 12  # Side of P-Net's window in pixels.
+STRIDE = 2  # Step of the window.
 SHRINK = 0.709  # From one level of the pyramid to the next.
 THRESHOLDS = (0.6, 0.7, 0.7)  # Least probability of a face, for P-, R- and O-Net.
-BATCH = 512  # Crops given to a net at once: a bound on memory, not on results.
+BATCH = 512  # Crops per call of a network: limits memory, does not change results.
 
 Net = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Nets:
-    """The three nets; each takes float32 (N, 3, S, S) in -1…1 and returns a list of float32.
+    """The three networks; each takes float32 (N, 3, S, S) in -1…1 and returns a list of float32.
 
     Attributes:
-        pnet: any height and width from 12 on; returns shifts (N, 4, h, w), probabilities
+        pnet: any height and width of at least 12; returns shifts (N, 4, h, w), probabilities
             (N, 2, h, w).
         rnet: S = 24; returns shifts (N, 4), probabilities (N, 2).
         onet: S = 48; returns shifts (N, 4), landmarks (N, 10), probabilities (N, 2).
@@ -54,7 +54,7 @@ NOTHING = Candidates(
 
 
 class AreaSampler:
-    """Cuts windows from an image and averages them down to a net's input.
+    """Cuts windows from an image and resizes them to a network's input.
 
     Args:
         image_rgb: uint8, (height, width, 3).
@@ -62,17 +62,17 @@ class AreaSampler:
 
     def __init__(self, image_rgb: np.ndarray) -> None:
         self.height, self.width = image_rgb.shape[:2]
-        # Sums may wrap around in very large images; their differences are right all the same.
+        # Sums may wrap around in very large images; their differences are still correct.
         self._sums = cv2.integral(image_rgb, sdepth=cv2.CV_32S).reshape(-1, 3)
 
     def sample(self, corners: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
-        """Average parts of the image down (or repeat pixels up) to a size.
+        """Resize parts of the image, averaging pixels (or repeating them, to enlarge).
 
         Output pixel i of n covers the input pixels from floor(i L / n) to ceil((i + 1) L / n), as
         in torch's adaptive average pooling.
 
         Args:
-            corners: int (N, 4): left, top, right, bottom; right and bottom are not included.
+            corners: int (N, 4): left, top, right, bottom; right and bottom are exclusive.
             size_hw: height and width of the result.
 
         Returns:
@@ -93,7 +93,7 @@ class AreaSampler:
 
 
 def _windows(start: np.ndarray, end: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """First and last-but-one pixel of each of `size` windows on N stretches, each (N, size)."""
+    """Return start and end of `size` windows on each of N ranges, each (N, size)."""
     steps = np.arange(size + 1)
     length = (end - start)[:, None]
     first = start[:, None] + steps[:-1] * length // size
@@ -102,26 +102,26 @@ def _windows(start: np.ndarray, end: np.ndarray, size: int) -> tuple[np.ndarray,
 
 
 def search(nets: Nets, image_rgb: np.ndarray, min_face: int) -> Candidates:
-    """Find the faces in an image, uint8 RGB (height, width, 3), from `min_face` pixels on."""
+    """Find faces of at least `min_face` pixels in an image, uint8 RGB (height, width, 3)."""
     sampler = AreaSampler(image_rgb)
     return refine(nets, sampler, _proposals(nets.pnet, sampler, min_face))
 
 
 def refine(nets: Nets, sampler: AreaSampler, squares_xyxy: np.ndarray) -> Candidates:
-    """Let R-Net and O-Net decide about squares, float32 (N, 4), in which a face may be."""
+    """Let R-Net and O-Net look for a face in each of these squares, float32 (N, 4)."""
     boxes, corners = _pixels(sampler, squares_xyxy)
     if not len(boxes):
         return NOTHING
-    shifts, scores = _ask(nets.rnet, sampler, corners, 24)
-    sure = scores[:, 1] > THRESHOLDS[1]
-    boxes, shifts, scores = boxes[sure], shifts[sure], scores[sure, 1]
+    shifts, scores = _run(nets.rnet, sampler, corners, 24)
+    passed = scores[:, 1] > THRESHOLDS[1]
+    boxes, shifts, scores = boxes[passed], shifts[passed], scores[passed, 1]
     kept = suppress(boxes, scores, 0.7)
     boxes, corners = _pixels(sampler, squared(_shifted(boxes[kept], shifts[kept])))
     if not len(boxes):
         return NOTHING
-    shifts, points, scores = _ask(nets.onet, sampler, corners, 48)
-    sure = scores[:, 1] > THRESHOLDS[2]
-    boxes, shifts, points, scores = boxes[sure], shifts[sure], points[sure], scores[sure, 1]
+    shifts, points, scores = _run(nets.onet, sampler, corners, 48)
+    passed = scores[:, 1] > THRESHOLDS[2]
+    boxes, shifts, points, scores = boxes[passed], shifts[passed], points[passed], scores[passed, 1]
     sizes = boxes[:, 2:] - boxes[:, :2] + 1
     relative = points.reshape(-1, 2, 5).transpose(0, 2, 1)
     landmarks = relative * sizes[:, None] + boxes[:, None, :2] - 1
@@ -131,7 +131,7 @@ def refine(nets: Nets, sampler: AreaSampler, squares_xyxy: np.ndarray) -> Candid
 
 
 def _proposals(pnet: Net, sampler: AreaSampler, min_face: int) -> np.ndarray:
-    """Squares, float32 (N, 4), that P-Net finds at all levels of the image's pyramid."""
+    """Return the squares, float32 (N, 4), that P-Net finds at all levels of the image pyramid."""
     height, width = sampler.height, sampler.width
     whole = np.array([[0, 0, width, height]])
     scale = CELL / min_face
@@ -161,7 +161,7 @@ def _proposals(pnet: Net, sampler: AreaSampler, min_face: int) -> np.ndarray:
 
 
 def _pixels(sampler: AreaSampler, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the boxes that show part of the image, and their corners for `sample`."""
+    """Return the boxes that overlap the image, and their corners for `sample`."""
     corners = np.trunc(boxes).astype(np.int64)
     corners[:, :2] = np.maximum(corners[:, :2], 1) - 1
     corners[:, 2:] = np.minimum(corners[:, 2:], (sampler.width, sampler.height))
@@ -169,21 +169,21 @@ def _pixels(sampler: AreaSampler, boxes: np.ndarray) -> tuple[np.ndarray, np.nda
     return boxes[inside], corners[inside]
 
 
-def _ask(net: Net, sampler: AreaSampler, corners: np.ndarray, side: int) -> list[np.ndarray]:
-    """Show a net what is in each box, at least one; returns its outputs."""
+def _run(net: Net, sampler: AreaSampler, corners: np.ndarray, side: int) -> list[np.ndarray]:
+    """Run a network on what is in each box (at least one); return its outputs."""
     starts = range(0, len(corners), BATCH)
     outputs = [net(sampler.sample(corners[i : i + BATCH], (side, side))) for i in starts]
     return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
 
 
 def _shifted(boxes: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Move the sides of boxes by a net's answer, in units of their width and height."""
+    """Move the sides of boxes by a network's output, in units of their width and height."""
     sizes = boxes[:, 2:] - boxes[:, :2] + 1
     return boxes + shifts * np.tile(sizes, 2)
 
 
 def squared(boxes: np.ndarray) -> np.ndarray:
-    """Squares with the boxes' centres and longer sides, float32 (N, 4)."""
+    """Return squares with the boxes' centres and longer sides, float32 (N, 4)."""
     sizes = boxes[:, 2:] - boxes[:, :2]
     side = sizes.max(axis=1, keepdims=True)
     corner = boxes[:, :2] + sizes * np.float32(0.5) - side * np.float32(0.5)
@@ -191,7 +191,7 @@ def squared(boxes: np.ndarray) -> np.ndarray:
 
 
 def suppress(boxes: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:
-    """Keep the best of boxes that overlap by an IoU above `most`; returns their indices."""
+    """Of boxes that overlap with an IoU above `most`, keep the best; return the indices kept."""
     if not len(boxes):
         return np.empty(0, np.intp)
     xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float64)
@@ -200,7 +200,7 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:
 
 
 def _suppress_contained(boxes: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:
-    """Like `suppress`, with the smaller box in place of the union: no face inside another one."""
+    """Like `suppress`, with the smaller area in place of the union: no face inside another."""
     sizes = boxes[:, 2:] - boxes[:, :2] + 1
     areas = sizes[:, 0] * sizes[:, 1]
     order = np.argsort(scores)[::-1]

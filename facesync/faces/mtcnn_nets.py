@@ -1,4 +1,4 @@
-"""Where MTCNN's three nets come from: their weights ship inside facenet-pytorch."""
+"""Load MTCNN's three networks; their weights ship inside facenet-pytorch."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Search = Callable[[np.ndarray, int], Candidates]
-"""From an image, uint8 RGB, and the side of the smallest face to the faces in it."""
+"""Finds faces, given an image, uint8 RGB, and the side of the smallest face in pixels."""
 
-# Of each net: the shape of an example, and the names of what it returns.
+# Of each network: the shape of an example input, and the names of its outputs.
 _NETS: dict[str, tuple[tuple[int, int, int, int], tuple[str, ...]]] = {
     "pnet": ((1, 3, 48, 64), ("shifts", "probabilities")),
     "rnet": ((2, 3, 24, 24), ("shifts", "probabilities")),
@@ -33,11 +33,11 @@ _NETS: dict[str, tuple[tuple[int, int, int, int], tuple[str, ...]]] = {
 
 
 def load_mtcnn(device: str) -> tuple[Nets, Search]:
-    """Load the nets, and the search for faces in a whole image with them.
+    """Load the networks and a search for faces that uses them.
 
     Args:
-        device: `cpu` runs them in ONNX Runtime; any other is torch's name of it, and there
-            facenet-pytorch's own MTCNN searches.
+        device: `cpu` runs them in ONNX Runtime; on any other torch device facenet-pytorch's own
+            MTCNN does the search.
 
     Raises:
         ModelError: facenet-pytorch is missing.
@@ -47,19 +47,19 @@ def load_mtcnn(device: str) -> tuple[Nets, Search]:
     try:
         nets = onnx_nets()
     except FileError as error:
-        log.warning("%s: faces are found with torch, which is slower", error)
+        log.warning("%s: detection runs in torch, which is slower", error)
         return torch_nets(device)
     return nets, partial(search, nets)
 
 
 def onnx_nets() -> Nets:
-    """Open the nets in ONNX Runtime; the first time, torch exports them into the user's cache.
+    """Open the networks in ONNX Runtime; the first time, torch exports them to the user's cache.
 
     Raises:
         ModelError: facenet-pytorch is missing.
         FileError: the cache cannot be written.
     """
-    spec = find_spec("facenet_pytorch")  # does not import it, and with it torch
+    spec = find_spec("facenet_pytorch")  # without importing it, which would import torch
     if spec is None or not spec.submodule_search_locations:
         raise ModelError("facenet-pytorch is missing; run: pip install -r requirements.txt")
     data = Path(spec.submodule_search_locations[0]) / "data"
@@ -80,7 +80,7 @@ def _export(name: str) -> tuple[bytes, dict[str, Any]]:
 
 
 def torch_nets(device: str) -> tuple[Nets, Search]:
-    """Make functions on arrays of the nets as torch modules on a device, and of MTCNN's search."""
+    """Load the networks and the search as torch modules on a device; both work on arrays."""
     import torch
     from facenet_pytorch import MTCNN
 

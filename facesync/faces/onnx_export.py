@@ -1,4 +1,4 @@
-"""Turn nets of torch's into ONNX: on a CPU, all that the app needs torch for, once for a model."""
+"""Export torch networks to ONNX: done once per model, so that the app runs without torch."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def to_onnx(
     Args:
         network: takes float32 of `input_shape`, a batch of any size.
         input_shape: of one example, such as (2, 3, 160, 160).
-        outputs: names of what it returns.
-        any_size: height and width may vary too, of input and outputs.
+        outputs: names of its outputs.
+        any_size: height and width of input and outputs may vary too.
 
     Raises:
         ModelError: torch could not export it.
@@ -36,13 +36,13 @@ def to_onnx(
     import torch
 
     axes = {0: "batch", 2: "height", 3: "width"} if any_size else {0: "batch"}
-    # torch's newer exporter takes ten times as long to write the same nets.
+    # The newer exporter takes ten times as long for the same result.
     takes_dynamo = "dynamo" in inspect.signature(torch.onnx.export).parameters
     older: dict[str, Any] = {"dynamo": False} if takes_dynamo else {}
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             path = Path(folder) / "model.onnx"
-            warnings.simplefilter("ignore")  # that there is the newer one, and on constant shapes
+            warnings.simplefilter("ignore")  # about the newer exporter, and constant shapes
             torch.onnx.export(
                 network.eval(),
                 (torch.zeros(input_shape),),
@@ -54,15 +54,15 @@ def to_onnx(
                 **older,
             )
             return path.read_bytes()
-    except Exception as error:  # the exporter's errors are of many kinds
+    except Exception as error:  # the exporter raises errors of many kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"torch could not export the model: {reason}") from error
 
 
 def without_prelu(network: torch.nn.Module) -> torch.nn.Module:
-    """Put operators in the place of each PReLU that give the same numbers, in place.
+    """Replace each PReLU by operators with the same result, in place.
 
-    ONNX Runtime computes PReLU ten times slower than a multiplication and a maximum.
+    In ONNX Runtime PReLU is ten times slower than a multiplication and a maximum.
     """
     import torch
 

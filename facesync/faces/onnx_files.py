@@ -1,10 +1,10 @@
-"""Exported nets: an ONNX file with a JSON beside it, and the cache of those the app makes itself.
+"""Exported networks: an ONNX file with a JSON beside it, and the cache of exports.
 
-The JSON holds plain data about the net, and the SHA-256 of the ONNX file, so that the two belong
-together or are refused. Neither runs code when it is opened.
+The JSON describes the network and holds the SHA-256 of the ONNX file; if the two do not match, they
+are refused. Opening them runs no code.
 
-A net of torch's is exported once. Its ONNX file is named after the file of weights and that file's
-SHA-256, so that it is found again without torch, and never for other weights.
+A torch network is exported once. The name of its ONNX file contains the SHA-256 of the weights, so
+that it is found again without torch, and never used for other weights.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from typing import Any
 from filelock import FileLock
 
 from facesync.errors import FileError, ModelError
-from facesync.files import replacing
+from facesync.files import replacing, write_json
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-"""Of the JSON, and of how the nets are exported: a new number makes all caches anew."""
+"""Version of the JSON and of the export: a new number makes every export again."""
 
 EXPORT = 2
-"""Of what an export says beyond its weights, such as the crop that VGGFace2's are served with: a
-new number makes the caches anew, and leaves exported models as good as they were."""
+"""Version of what a cached export says besides its weights, such as the crop of VGGFace2's: a new
+number makes the caches again, and leaves models from `export_model.py` valid."""
 
 Make = Callable[[], tuple[bytes, dict[str, Any]]]
 
 
 def sha256(path: Path) -> str:
-    """Hash a file's content, in hexadecimal digits.
+    """Return the SHA-256 of a file in hexadecimal digits.
 
     Raises:
         ModelError: it cannot be read.
@@ -56,27 +56,31 @@ def sha256(path: Path) -> str:
 
 
 def write(onnx: Path, content: bytes, facts: dict[str, Any]) -> dict[str, Any]:
-    """Write an ONNX file, and what is known of it, plain data, to the JSON beside it.
+    """Write an ONNX file, and its description, plain data, to the JSON beside it.
 
     Returns:
-        What the JSON says.
+        The content of the JSON.
 
     Raises:
         FileError: they cannot be written.
+        ModelError: the description cannot be JSON.
     """
     data = {"format": FORMAT, "sha256": hashlib.sha256(content).hexdigest(), **facts}
+    try:
+        json.dumps(facts, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the description of {onnx.name} cannot be saved ({error})") from error
     with replacing(onnx) as file:
         file.write(content)
-    with replacing(onnx.with_suffix(".json")) as file:
-        file.write(json.dumps(data, indent=2).encode())
+    write_json(onnx.with_suffix(".json"), data, indent=2)
     return data
 
 
 def read_description(onnx: Path) -> dict[str, Any]:
-    """Read the JSON beside an ONNX file, and check that the file is the one it speaks of.
+    """Read the JSON beside an ONNX file, and check that it describes this file.
 
     Raises:
-        ModelError: one of the two is missing, damaged or of another format.
+        ModelError: either is missing or damaged, or has another format.
     """
     path = onnx.with_suffix(".json")
     try:
@@ -84,11 +88,11 @@ def read_description(onnx: Path) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is damaged: it is no JSON") from error
+        raise ModelError(f"{path} is damaged: it is not JSON") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise ModelError(f"{path} does not describe a model in a way that this version knows")
+        raise ModelError(f"{path} has a format that this version does not know")
     if data.get("sha256") != sha256(onnx):
-        raise ModelError(f"{onnx} is damaged: it is not the file that {path.name} describes")
+        raise ModelError(f"{onnx} is damaged: its checksum is not the one in {path.name}")
     return data
 
 
@@ -101,20 +105,20 @@ def user_cache() -> Path:
 
 
 def exported(weights: Path, make: Make, *, beside: bool = True) -> tuple[Path, dict[str, Any]]:
-    """Find the export of a file of weights, or make it.
+    """Find the export of a weights file, or make it.
 
     Args:
         weights: the file.
-        make: returns the bytes of the ONNX file, and facts about it for the JSON.
-        beside: look, and write, beside the weights first and in `user_cache()` only where that
-            folder cannot be written.
+        make: returns the content of the ONNX file, and facts about it for the JSON.
+        beside: keep the export beside the weights, and in `user_cache()` only if that folder is
+            not writable; otherwise always in `user_cache()`.
 
     Returns:
-        The ONNX file and what its JSON says.
+        The ONNX file and the content of its JSON.
 
     Raises:
-        FileError: there is no export yet, and no folder that it could be written to.
-        ModelError: the weights cannot be read, or whatever `make` raises.
+        FileError: there is no export yet, and no writable folder for it.
+        ModelError: the weights cannot be read.
     """
     digest = hashlib.sha256(f"{EXPORT} {sha256(weights)}".encode()).hexdigest()[:16]
     name = f"{weights.stem}-{digest}.onnx"
@@ -125,29 +129,29 @@ def exported(weights: Path, make: Make, *, beside: bool = True) -> tuple[Path, d
     for folder in folders:
         if not _writable(folder):
             continue
-        # Hidden, and one for all exports of a model, so that it does not pile up.
+        # Hidden, and one for all exports of a model, so that lock files do not pile up.
         with FileLock(folder / f".{weights.stem}.lock"):
             facts = _known(folder / name)  # another process may have been faster
             if facts is None:
                 content, made = make()
                 facts = write(folder / name, content, made)
         if folder == weights.parent:
-            _forget_others(folder / name)
+            _delete_older(folder / name)
         return folder / name, facts
     raise FileError(
-        f"there is no folder to keep the exported {weights.name} in: "
+        f"the exported {weights.name} cannot be kept: "
         f"{' and '.join(map(str, folders))} cannot be written"
     )
 
 
 def _known(onnx: Path) -> dict[str, Any] | None:
-    """Read an export's JSON; None where there is none, or it has to be made again."""
+    """Read an export's JSON; None if there is no export or it has to be made again."""
     if not onnx.exists():
         return None
     try:
         return read_description(onnx)
     except ModelError as error:
-        log.warning("%s; it is made anew", error)
+        log.warning("%s; making it again", error)
         return None
 
 
@@ -155,15 +159,15 @@ def _writable(folder: Path) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not folder.stat().st_mode & 0o222:
-            return False  # closed to everybody: what root may do all the same was not meant
+            return False  # read-only for everybody: respected even as root
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:
         return False
 
 
-def _forget_others(onnx: Path) -> None:
-    """Delete the exports of what lay under the same name before."""
+def _delete_older(onnx: Path) -> None:
+    """Delete exports of earlier weights of the same name."""
     stem = onnx.stem[: -len("-0123456789abcdef")]
     for path in onnx.parent.glob(f"{glob.escape(stem)}-*"):
         older = re.fullmatch(r"-[0-9a-f]{16}\.(onnx|json)", path.name[len(stem) :])

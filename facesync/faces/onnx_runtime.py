@@ -1,4 +1,4 @@
-"""Run exported nets in ONNX Runtime on a CPU, without torch."""
+"""Run exported networks in ONNX Runtime on a CPU, without torch."""
 
 from __future__ import annotations
 
@@ -10,38 +10,41 @@ import numpy as np
 
 from facesync.errors import ModelError
 
-Run = Callable[[np.ndarray], list[np.ndarray]]
+Embedder = Callable[[np.ndarray], np.ndarray]
+"""From face crops, float32 (N, 3, S, S), to embeddings, float32 (N, 512) of unit length."""
 
 
-def open_net(path: Path, threads: int | None = None, *, unpack: bool = False) -> Run:
+def open_net(
+    path: Path, threads: int | None = None, *, unpack: bool = False
+) -> Callable[[np.ndarray], list[np.ndarray]]:
     """Open an ONNX file with one input as a function from the input to the list of outputs.
 
     Args:
-        path: the file; it is data and runs nothing but the operators of ONNX.
-        threads: how many compute one answer; half the cores when None.
-        unpack: its weights are whole numbers that are computed with in float32: unpack them once,
-            not for each answer.
+        path: the file; it can run nothing but ONNX operators.
+        threads: number of threads for one call; half the cores when None.
+        unpack: its weights are stored as integers and computed with in float32: unpack them once,
+            not at each call.
 
     Raises:
-        ModelError: the file is missing, damaged, or no model that ONNX Runtime can run.
+        ModelError: the file is missing, damaged, or not a model that ONNX Runtime can run.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # Half the cores, and none that spins while it waits: on a machine that does anything else,
-    # threads that wait for a busy core make each answer several times slower.
+    # Half the cores, and no spinning while waiting: on a machine that does anything else, threads
+    # that wait for a busy core make each call several times slower.
     options.intra_op_num_threads = threads or max(1, (os.cpu_count() or 2) // 2)
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if unpack:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-    options.log_severity_level = 4  # Errors come as exceptions; its log would only repeat them.
+    options.log_severity_level = 4  # errors are raised; the log would only repeat them
     try:
         session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
         (model_input,) = session.get_inputs()
-    except Exception as error:  # ONNX Runtime's own exceptions share no base but this
+    except Exception as error:  # ONNX Runtime's exceptions have no other common base
         reason = str(error).splitlines()[0]
         raise ModelError(f"{path} cannot be run by ONNX Runtime: {reason}") from error
 
@@ -50,3 +53,9 @@ def open_net(path: Path, threads: int | None = None, *, unpack: bool = False) ->
         return outputs
 
     return run
+
+
+def open_embedder(path: Path, threads: int | None = None, *, unpack: bool = False) -> Embedder:
+    """Open an ONNX file that embeds faces; see `open_net`."""
+    run = open_net(path, threads, unpack=unpack)
+    return lambda batch: run(batch)[0]

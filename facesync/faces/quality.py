@@ -1,7 +1,7 @@
-"""How good an image of a face is: size, sharpness, light and pose, and one number for all of it.
+"""Image quality of a face: size, sharpness, light and pose, and one number for all of them.
 
-The limits were chosen by measuring (`python -m benchmarks.quality`): of ordinary photographs nearly
-all pass, of the same ones blurred or darkened until their embeddings suffer few do.
+The limits were chosen by measurement (`python -m benchmarks.quality`): nearly all ordinary
+photographs pass, and few do once they are blurred or darkened until their embeddings suffer.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import numpy as np
 
 from facesync.faces.detection import Face
 
-_SIDE = 96  # pixels: light and sharpness are measured at this size, whatever the face's own is
+_SIDE = 96  # pixels; light and sharpness are measured at this size, whatever the size of the face
 
-# Eyes, nose tip, mouth corners of a head seen from the front, in millimetres: right, down, towards
-# the camera. Averages of adults; only the proportions matter.
+# Eyes, nose tip and mouth corners of a head seen from the front, in millimetres to the right, down
+# and towards the camera. Averages of adults; only the proportions matter.
 _HEAD = np.array([[-32, -32, 0], [32, -32, 0], [0, 0, 38], [-26, 34, 4], [26, 34, 4]], np.float64)
 _HEAD -= _HEAD.mean(axis=0)
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a face looks, in degrees, from its five landmarks.
+    """Direction that a face looks in, in degrees.
 
     Attributes:
-        yaw: to the image's right; of an image that is not mirrored, the person's own left.
+        yaw: to the right of the image, which is the person's left unless it is mirrored.
         pitch: upwards.
-        roll: the head's tilt, clockwise in the image.
+        roll: tilt of the head, clockwise in the image.
     """
 
     yaw: float
@@ -38,13 +38,13 @@ class Pose:
 
 @dataclass(frozen=True)
 class Quality:
-    """What was measured of one face.
+    """What was measured on one face.
 
     Attributes:
         size: the shorter side of its box in pixels.
-        sharpness: deviation of the Laplacian over the deviation of the grey values.
+        sharpness: standard deviation of the Laplacian over that of the grey values.
         brightness: mean grey value, 0…255.
-        contrast: deviation of the grey values.
+        contrast: standard deviation of the grey values.
         pose: where it looks.
     """
 
@@ -56,7 +56,7 @@ class Quality:
 
     @property
     def overall(self) -> float:
-        """All of it as one number, 0…1: the weight a sample has in matching."""
+        """All of it as one number, 0…1: the weight of a sample in matching."""
         light = min(_ramp(self.brightness, 25, 70), _ramp(255 - self.brightness, 15, 55))
         parts = (
             _ramp(self.size, 30, 100),
@@ -70,7 +70,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a sample must at least have; in the units of `Quality`."""
+    """What a sample must have, in the units of `Quality`."""
 
     size: float
     sharpness: float
@@ -81,10 +81,10 @@ class Limits:
 
 
 CAMERA = Limits(size=70, sharpness=0.10, darkest=45, brightest=215, contrast=15, turn=50)
-"""Before a camera a better image is a moment away."""
+"""In front of a camera, a better image is only a moment away."""
 
 PHOTOGRAPH = Limits(size=36, sharpness=0.055, darkest=25, brightest=240, contrast=8, turn=65)
-"""A photograph is what it is: refused is only what would harm the template."""
+"""A photograph cannot be retaken: only what would harm the template is refused."""
 
 
 def measure(image_rgb: np.ndarray, face: Face) -> Quality:
@@ -104,14 +104,14 @@ def measure(image_rgb: np.ndarray, face: Face) -> Quality:
 def pose(landmarks: np.ndarray) -> Pose:
     """Estimate where a face looks from its landmarks, (5, 2) in the order of `Face`.
 
-    Fits the head's points by an affine camera (least squares) and takes the nearest rotation; on a
-    video of a turning head this follows it to within a few degrees, up to about 50.
+    Fits an affine camera to the points of the head (least squares) and takes the nearest rotation;
+    on a video of a turning head it is within a few degrees, up to about 50.
     """
     points = landmarks.astype(np.float64)
     affine = np.linalg.lstsq(_HEAD, points - points.mean(axis=0), rcond=None)[0].T
     u, _, vt = np.linalg.svd(affine, full_matrices=False)
     rows = u @ vt
-    ahead = np.append(rows[:, 2], np.cross(rows[0], rows[1])[2])  # the head's own forwards
+    ahead = np.append(rows[:, 2], np.cross(rows[0], rows[1])[2])  # where the head points
     eyes = points[1] - points[0]
     return Pose(
         yaw=float(np.degrees(np.arctan2(ahead[0], ahead[2]))),
@@ -121,7 +121,7 @@ def pose(landmarks: np.ndarray) -> Pose:
 
 
 def complaint(quality: Quality, limits: Limits) -> str | None:
-    """Say what is wrong with a face and what helps, in a few words; None where it is good."""
+    """Say in a few words what is wrong with a face and what helps; None if it is good."""
     if quality.size < limits.size:
         return "too small: move closer"
     if quality.brightness < limits.darkest:
@@ -138,12 +138,12 @@ def complaint(quality: Quality, limits: Limits) -> str | None:
 
 
 def appearance(image_rgb: np.ndarray, face: Face) -> np.ndarray:
-    """Describe how a face looks in an image, so that the product of two tells copies.
+    """Describe how a face looks in an image; the product of two descriptions detects copies.
 
     Returns:
-        float32 (1024,): its grey values at 32 x 32 without their mean, of unit length; zeros of a
-        flat image. Copies of a frame, darkened, compressed and cut anew, have a product over
-        0.97; of video frames a second apart three quarters are below 0.94.
+        float32 (1024,): its grey values at 32 x 32 minus their mean, of unit length; zeros for a
+        uniform image. Darkened, compressed and cropped copies of a frame have a product above
+        0.97; three quarters of video frames a second apart are below 0.94.
     """
     grey = _grey(image_rgb, face, 32).astype(np.float32).ravel()
     grey -= grey.mean()
@@ -151,7 +151,7 @@ def appearance(image_rgb: np.ndarray, face: Face) -> np.ndarray:
 
 
 def _grey(image_rgb: np.ndarray, face: Face, side: int) -> np.ndarray:
-    """Cut a face's box, as far as it is inside the image, to grey side x side pixels."""
+    """Cut a face's box, clipped to the image, and resize it to side x side grey pixels."""
     height, width = image_rgb.shape[:2]
     left, top, right, bottom = (round(float(value)) for value in face.box_xyxy)
     left, top = min(max(0, left), width - 1), min(max(0, top), height - 1)
@@ -161,5 +161,6 @@ def _grey(image_rgb: np.ndarray, face: Face, side: int) -> np.ndarray:
     return cv2.resize(grey, (side, side), interpolation=how)
 
 
-def _ramp(value: float, nothing: float, full: float) -> float:
-    return float(np.clip((value - nothing) / (full - nothing), 0, 1))
+def _ramp(value: float, zero: float, one: float) -> float:
+    """Rise linearly from 0 at `zero` to 1 at `one`."""
+    return float(np.clip((value - zero) / (one - zero), 0, 1))

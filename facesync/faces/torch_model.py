@@ -1,7 +1,7 @@
-"""Networks of torch's: from a file of weights, checked, to an InceptionResnetV1.
+"""Load an InceptionResnetV1 in torch from a file of weights.
 
-Files are opened with `weights_only=True`, which runs nothing; keys, shapes and values are checked
-before a model is built from them.
+Files are opened with `weights_only=True`, so no code in them runs; keys, shapes and values are
+checked before a model is built.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import numpy as np
 
 from facesync.errors import ModelError
 from facesync.faces.crops import ALIGNED_112, BOX, CropSpec
+from facesync.faces.onnx_export import to_onnx
 
 if TYPE_CHECKING:
     import torch
 
 ARCHITECTURE = "InceptionResnetV1"
 
-# What torch.load has been seen to raise on damaged files, besides UnpicklingError and OSError.
+# What torch.load raises on damaged files, besides UnpicklingError and OSError.
 _DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
            AssertionError, MemoryError, OverflowError, struct.error)  # fmt: skip
 
@@ -40,8 +41,8 @@ class TorchModel:
     Attributes:
         network: InceptionResnetV1 without its classifier, in evaluation mode, on the CPU.
         crop: how faces are cut for it.
-        fingerprint: names the weights and the crop.
-        remark: what its file says of it, in words for the user; may be empty.
+        fingerprint: identifies the weights and the crop.
+        remark: what its file says about it, for the user; may be empty.
         threshold: cosine similarity measured for it, or None.
         calibration: as plain data (`Calibration.to_dict`), or None.
     """
@@ -53,8 +54,16 @@ class TorchModel:
     threshold: float | None = None
     calibration: Any = None
 
+    def to_onnx(self) -> bytes:
+        """Export the network, which takes batches of any size.
+
+        Raises:
+            ModelError: torch could not export it.
+        """
+        return to_onnx(self.network, (2, 3, self.crop.input_size, self.crop.input_size))
+
     def facts(self) -> dict[str, Any]:
-        """Return all but the network as plain data."""
+        """Return everything but the network as plain data."""
         return {
             "crop": self.crop.to_dict(),
             "fingerprint": self.fingerprint,
@@ -92,7 +101,7 @@ def open_torch_model(path: Path) -> TorchModel:
 def on_arrays(
     network: torch.nn.Module, device: torch.device | str
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Make a function on float32 arrays of a network, moved to a device."""
+    """Return a network, moved to a device, as a function on float32 arrays."""
     import torch
 
     network = network.eval().to(device)
@@ -115,13 +124,13 @@ def _number(checkpoint: dict[str, Any], key: str, path: Path) -> float | None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Open a checkpoint of this project, of the plain older form, or a bare state dict.
+    """Open a checkpoint of this project, one in the older format, or a bare state dict.
 
     Returns:
-        A dict with at least `model_state_dict`; a bare state dict is wrapped into one.
+        A dict with at least `model_state_dict`; a bare state dict is wrapped in one.
 
     Raises:
-        ModelError: missing, not a checkpoint, damaged, or would have to run code to open.
+        ModelError: missing, not a checkpoint, damaged, or it would have to run code.
     """
     import torch
 
@@ -129,16 +138,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ModelError(f"there is no model {path}; train one with train_model.py")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's remarks on pickle protocols
+            warnings.simplefilter("ignore")  # about pickle protocols
             data = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{path} was not opened: it is no checkpoint, is damaged, or asks to run code"
+            f"{path} was not opened: it is not a checkpoint, is damaged, or tries to run code"
         ) from error
     except _DAMAGE as error:
-        raise ModelError(f"{path} is no checkpoint or is damaged") from error
+        raise ModelError(f"{path} is not a checkpoint or is damaged") from error
     if isinstance(data, dict) and _is_state(data):
         data = {"model_state_dict": data}
     if not isinstance(data, dict) or not _is_state(data.get("model_state_dict")):
@@ -147,10 +156,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def checkpoint_crop(checkpoint: dict[str, Any]) -> CropSpec:
-    """Return the crop a checkpoint's model was trained on.
+    """Return the crop that a checkpoint's model was trained on.
 
-    Checkpoints of the plain older form say nothing of it; they were trained on CASIA-WebFace's
-    aligned images. A bare state dict is taken for facenet-pytorch's own weights.
+    Checkpoints in the older format do not say; they were trained on CASIA-WebFace's aligned images.
+    A bare state dict is assumed to be facenet-pytorch's weights.
     """
     if "crop" in checkpoint:
         return CropSpec.from_dict(checkpoint["crop"])
@@ -169,11 +178,11 @@ def new_network(num_classes: int | None = None) -> torch.nn.Module:
 def load_state(network: torch.nn.Module, state: State, name: str) -> None:
     """Load weights into a network after checking keys, shapes and values.
 
-    The classifier (`logits.*`) is loaded where the network has one of the same size, and left as
-    it is otherwise.
+    The classifier (`logits.*`) is loaded if the network has one of the same size, else left as it
+    is.
 
     Raises:
-        ModelError: another architecture, missing parts, or values that are not finite.
+        ModelError: another architecture, missing weights, or values that are not finite.
     """
     import torch
 
@@ -204,9 +213,9 @@ def _is_state(data: Any) -> bool:
 
 
 def fingerprint(network: torch.nn.Module, crop: CropSpec) -> str:
-    """Name an embedding network and its crop: 16 hexadecimal digits of a SHA-256.
+    """Identify an embedding network and its crop by 16 hexadecimal digits of a SHA-256.
 
-    The classifier and the counters of BatchNorm do not change an embedding and are left out.
+    The classifier and the counters of BatchNorm do not affect embeddings and are left out.
     """
     digest = hashlib.sha256(json.dumps(crop.to_dict(), sort_keys=True).encode())
     for key, tensor in sorted(network.state_dict().items()):

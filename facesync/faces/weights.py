@@ -1,9 +1,9 @@
-"""Where weights come from, and how a model of them is made.
+"""Find the weights of a model, downloading them if needed, and load them.
 
-In this order: the model that is asked for (by default the one trained here), the VGGFace2 weights
-of facenet-pytorch in torch's cache, their download, the small embedded model that ships with the
-package. On a CPU a model runs in ONNX Runtime: the first time, torch exports it into a cache beside
-its weights, and from then on torch is not imported.
+In this order: the requested model (by default the one trained here), facenet-pytorch's VGGFace2
+weights in torch's cache, their download, the small embedded model that ships with the package. On a
+CPU a model runs in ONNX Runtime: the first time, torch exports it to a cache beside its weights,
+and from then on torch is not imported.
 """
 
 from __future__ import annotations
@@ -13,19 +13,16 @@ import logging
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from facesync.errors import DownloadError, FaceSyncError, FileError, ModelError
 from facesync.faces.calibration import calibration_for
 from facesync.faces.crops import CropSpec
 from facesync.faces.embedding import FaceModel
 from facesync.faces.onnx_files import exported, read_description
-from facesync.faces.onnx_runtime import open_net
+from facesync.faces.onnx_runtime import Embedder, open_embedder
 from facesync.faces.torch_model import (
     State,
     TorchModel,
@@ -52,11 +49,11 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights that was found.
+    """A weights file.
 
     Attributes:
         path: a checkpoint, a state dict, or an ONNX file with its JSON beside it.
-        name: in words for the user.
+        name: for the user.
     """
 
     path: Path
@@ -71,7 +68,7 @@ def vggface2_path() -> Path:
 
 
 def embedded_path() -> Path:
-    """Return where the embedded model lies."""
+    """Return where the embedded model is."""
     return ASSETS / "embedded.onnx"
 
 
@@ -81,12 +78,10 @@ def load_face_model(
     """Load the model that embeds faces.
 
     Args:
-        choice: `vggface2`, `embedded`, a file, or None for `DEFAULT_MODEL` where it exists, else
-            the VGGFace2 weights, else, where they are neither here nor can be downloaded, the
-            embedded model.
+        choice: `vggface2`, `embedded`, a file, or None for `DEFAULT_MODEL` if it exists, otherwise
+            the VGGFace2 weights, or the embedded model if those cannot be downloaded.
         device: where it will run: `cpu` in ONNX Runtime, any other in torch.
-        offline: open no socket; weights that are not here are an error, or the embedded model's
-            turn.
+        offline: open no socket.
 
     Raises:
         ModelError: the weights are missing, damaged or of another architecture.
@@ -96,33 +91,33 @@ def load_face_model(
     if weights.path.suffix == ".onnx":
         facts = read_description(weights.path)
         unpack = facts.get("unpack") is True
-        return _face_model(weights, facts, _in_onnx_runtime(weights.path, unpack=unpack))
+        return _face_model(weights, facts, open_embedder(weights.path, unpack=unpack))
     if str(device) == "cpu":
         try:
             onnx, facts = exported(weights.path, lambda: _export(weights))
         except FileError as error:
             log.warning("%s: the model runs in torch, which is slower", error)
         else:
-            return _face_model(weights, facts, _in_onnx_runtime(onnx))
+            return _face_model(weights, facts, open_embedder(onnx))
     model = open_torch_model(weights.path)
     return _face_model(weights, model.facts(), on_arrays(model.network, device))
 
 
 def load_torch_model(choice: str | Path | None, *, offline: bool = False) -> TorchModel:
-    """Load a model as a network of torch's, to train or export it; see `load_face_model`.
+    """Load a model as a torch network, to distil it; see `load_face_model`.
 
     Raises:
-        ModelError: as `load_face_model`, and where there is only an ONNX file.
+        ModelError: as `load_face_model`, or it is an ONNX file.
         DownloadError: the weights had to be downloaded and could not be.
     """
     weights = find_weights(choice, offline=offline)
     if weights.path.suffix == ".onnx":
-        raise ModelError(f"{weights.name} is an ONNX file, not weights of torch's")
+        raise ModelError(f"{weights.name} is an ONNX file, not torch weights")
     return open_torch_model(weights.path)
 
 
 def find_weights(choice: str | Path | None, *, offline: bool = False) -> Weights:
-    """Find a model's file, downloading it where need be; `load_face_model` says in which order."""
+    """Find a model's file, downloading it if needed; see `load_face_model` for the order."""
     if choice is None and DEFAULT_MODEL.exists():
         choice = DEFAULT_MODEL
     if choice == "embedded":
@@ -147,7 +142,7 @@ def find_weights(choice: str | Path | None, *, offline: bool = False) -> Weights
 
 
 def expected(choice: str | Path | None) -> str:
-    """Say in words which model `load_face_model` will load, without loading it."""
+    """Return, for the user, which model `load_face_model` will load, without loading it."""
     if choice is None and DEFAULT_MODEL.exists():
         choice = DEFAULT_MODEL
     if choice == "embedded":
@@ -158,35 +153,25 @@ def expected(choice: str | Path | None) -> str:
     return "VGGFace2 weights, else the embedded model" if embedded else "VGGFace2 weights"
 
 
-def _in_onnx_runtime(path: Path, *, unpack: bool = False) -> Callable[[np.ndarray], np.ndarray]:
-    run = open_net(path, unpack=unpack)
-    return lambda batch: run(batch)[0]
-
-
 def _export(weights: Weights) -> tuple[bytes, dict[str, Any]]:
-    from facesync.faces.onnx_export import to_onnx
-
     log.info("Preparing %s for this computer (once) ...", weights.name)
     model = open_torch_model(weights.path)
-    size = model.crop.input_size
-    return to_onnx(model.network, (2, 3, size, size)), model.facts()
+    return model.to_onnx(), model.facts()
 
 
-def _face_model(
-    weights: Weights, facts: dict[str, Any], network: Callable[[np.ndarray], np.ndarray]
-) -> FaceModel:
-    """Build a model from what its file says of it.
+def _face_model(weights: Weights, facts: dict[str, Any], network: Embedder) -> FaceModel:
+    """Build a model from its network and its description.
 
     Raises:
-        ModelError: the facts are no such.
+        ModelError: the description cannot be used.
     """
     crop = CropSpec.from_dict(facts.get("crop", {}))
     fingerprint, threshold = facts.get("fingerprint"), facts.get("threshold")
     sound = threshold is None or (isinstance(threshold, int | float) and -1 <= threshold <= 1)
     if not isinstance(fingerprint, str) or not sound:
-        raise ModelError(f"what {weights.path} says of itself cannot be used")
+        raise ModelError(f"{weights.path} is damaged: its description cannot be used")
     if weights.path == vggface2_path():
-        # Their fingerprint is not compared: the same weights come in files of other precision.
+        # The fingerprint is not compared: the same weights exist in files of other precision.
         data = _json_of_asset("vggface2.json").get("calibration")
         calibration = calibration_for(data, weights.name, crop)
     else:
@@ -204,17 +189,17 @@ def _face_model(
 
 
 def _json_of_asset(name: str) -> dict[str, Any]:
-    """Read a JSON file that ships with the package; empty where this version has none."""
+    """Read a JSON file that ships with the package; empty if this version has none."""
     path = ASSETS / name
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def vggface2_state(*, offline: bool = False) -> tuple[State, Path]:
-    """Load the VGGFace2 weights from torch's cache, downloading them first where need be.
+    """Load the VGGFace2 weights from torch's cache, downloading them first if needed.
 
     Raises:
         ModelError: the file in the cache is damaged, or it is missing and `offline` is set.
-        DownloadError: the download failed; what has come stays, and the next try goes on from it.
+        DownloadError: the download failed; the next call resumes it.
     """
     path = _vggface2_file(offline=offline)
     return _vggface2_weights(path), path
@@ -226,7 +211,7 @@ def _vggface2_file(*, offline: bool) -> Path:
         if offline:
             raise ModelError(
                 f"--offline, and the VGGFace2 weights are not at {path}; run once without it, or "
-                "name a model with --model"
+                "choose a model with --model"
             )
         download_weights(VGGFACE2_URL, path)
     return path
@@ -239,13 +224,13 @@ def _vggface2_weights(path: Path) -> State:
 
 
 def download_weights(url: str, path: Path) -> None:
-    """Download weights to `path`, with progress; a broken transfer is resumed by the next call.
+    """Download weights to `path`, with progress; an interrupted download is resumed.
 
-    The bytes go to `<path>.part`, which takes `path`'s place only when it is complete and holds
-    an InceptionResnetV1.
+    The bytes go to `<path>.part`, which is renamed to `path` once it is complete and holds an
+    InceptionResnetV1.
 
     Raises:
-        DownloadError: no connection, refused, or what came is not the weights.
+        DownloadError: no connection, refused, or the file received is not the weights.
     """
     from tqdm import tqdm
 
@@ -254,11 +239,11 @@ def download_weights(url: str, path: Path) -> None:
     have = part.stat().st_size if part.exists() else 0
     log.info("Downloading the VGGFace2 weights (107 MB, once) to %s", path)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    help_line = f"check the connection and run again, or put the file at {path} yourself"
+    help_line = f"check the connection and run again, or save the file as {path} yourself"
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
             if response.status != 206:
-                have = 0  # the server sends all of it again
+                have = 0  # the server sends the whole file again
             total = have + int(response.headers.get("Content-Length", 0))
             with (
                 open(part, "ab" if have else "wb") as file,
@@ -268,11 +253,11 @@ def download_weights(url: str, path: Path) -> None:
                     file.write(block)
                     bar.update(len(block))
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # the part is as long as the file, or longer: start over
+        if error.code == 416:  # the part is as long as the file, or longer
             part.unlink(missing_ok=True)
         error.close()
         raise DownloadError(
-            f"the VGGFace2 weights were refused ({error.code} {error.reason}); {help_line}"
+            f"the server refused the VGGFace2 weights ({error.code} {error.reason}); {help_line}"
         ) from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
@@ -280,12 +265,14 @@ def download_weights(url: str, path: Path) -> None:
             f"the VGGFace2 weights could not be downloaded ({reason}); {help_line}"
         ) from error
     if total and part.stat().st_size < total:
-        raise DownloadError("the download of the VGGFace2 weights broke off; run again to resume")
+        raise DownloadError(
+            "the download of the VGGFace2 weights was interrupted; run again to resume"
+        )
     try:
         _vggface2_weights(part)
     except FaceSyncError as error:
         part.unlink()
         raise DownloadError(
-            f"what came is not the VGGFace2 weights ({error}); {help_line}"
+            f"the file received is not the VGGFace2 weights ({error}); {help_line}"
         ) from error
     os.replace(part, path)

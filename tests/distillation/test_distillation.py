@@ -1,24 +1,24 @@
-"""A student from its teacher: the faces it learns from, what it is shown, the loop, the packing."""
+"""Distillation: the cached faces, the samples, training with resume, and the packed model."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 import distill_model
 from facesync.data.recordio import write_pack
+from facesync.distillation import checkpoint, distill
 from facesync.distillation import faces as faces_module
-from facesync.distillation import runs
-from facesync.distillation.augment import plain, varied
-from facesync.distillation.faces import CANVAS, all_images, canvas_of, collect, images_in
-from facesync.distillation.fit import loss_of, split
-from facesync.distillation.packing import load_student, pack, with_whole_weights
+from facesync.distillation.distill import Samples, loss_of, split
+from facesync.distillation.faces import all_images, collect, images_in
+from facesync.distillation.packing import pack
 from facesync.distillation.student import CROP, Student, from_teacher
-from facesync.errors import DataError, FileError, ModelError
-from facesync.faces.crops import ALIGNED_112, TEMPLATE_112
+from facesync.errors import DataError, FileError
+from facesync.faces.crops import ALIGNED_112
 from facesync.faces.embedding import FaceModel
 from facesync.faces.onnx_export import to_onnx
 from facesync.faces.onnx_files import read_description
@@ -37,7 +37,7 @@ def one_thread():
 
 @pytest.fixture
 def aligned(tmp_path: Path) -> Path:
-    """Folder of ten drawn images of 112 x 112, which count as aligned faces."""
+    """Folder of ten generated 112 x 112 images that are taken for aligned faces."""
     folder = tmp_path / "aligned"
     random = np.random.default_rng(0)
     for number in range(10):
@@ -47,49 +47,49 @@ def aligned(tmp_path: Path) -> Path:
 
 
 class Teacher:
-    """Embeds by mean colour; counts how often it is asked."""
+    """Embeds by mean colour; counts the crops it embeds."""
 
     def __init__(self) -> None:
-        self.asked = 0
-        self.model = FaceModel(self._network, ALIGNED_112, "teacher", "a drawn teacher")
+        self.embedded = 0
+        self.model = FaceModel(self._network, ALIGNED_112, "teacher", "a stand-in")
 
     def _network(self, batch: np.ndarray) -> np.ndarray:
-        self.asked += len(batch)
+        self.embedded += len(batch)
         means = batch.reshape(len(batch), 3, -1).mean(axis=2)
         embeddings = np.zeros((len(batch), 512), np.float32)
         embeddings[:, :3] = means
         return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
 
-def test_faces_are_asked_about_once_and_found_again(aligned, tmp_path, monkeypatch):
+def test_faces_are_embedded_once_and_cached(aligned, tmp_path, monkeypatch):
     monkeypatch.setattr(faces_module, "BLOCK", 4)
     teacher = Teacher()
     images = all_images([], [aligned], None)
     faces = collect(images, teacher.model, tmp_path / "cache")
-    assert (len(faces), teacher.asked) == (10, 10)
-    assert faces.canvas(9).shape == (CANVAS, CANVAS, 3)
+    assert (len(faces), teacher.embedded) == (10, 10)
+    assert faces.crop(9).shape == (112, 112, 3)
     (written,) = (tmp_path / "cache").iterdir()
-    (written / "0000004.teacher.npy").unlink()  # as an interruption would leave it
+    (written / "0000004.teacher.npy").unlink()  # as after an interruption
     again = collect(images, teacher.model, tmp_path / "cache")
-    assert teacher.asked == 14
+    assert teacher.embedded == 14
     np.testing.assert_array_equal(again.targets, faces.targets)
-    np.testing.assert_array_equal(again.canvas(5), faces.canvas(5))
+    np.testing.assert_array_equal(again.crop(5), faces.crop(5))
 
 
-def test_a_image_that_cannot_be_read_is_left_out(aligned, tmp_path, caplog):
+def test_an_image_that_cannot_be_read_is_left_out(aligned, tmp_path, caplog):
     (aligned / "0" / "damaged.jpg").write_bytes(b"\xff\xd8\xff\xd9")
     faces = collect(all_images([], [aligned], None), Teacher().model, tmp_path)
     assert len(faces) == 10
     assert "damaged.jpg" in caplog.text
 
 
-def test_a_image_without_a_face_teaches_nothing(tmp_path):
+def test_images_without_a_face_are_an_error(tmp_path):
     save_jpeg(np.full((200, 200, 3), 90, np.uint8), tmp_path / "grey" / "wall.jpg")
-    with pytest.raises(DataError, match="not one face"):
+    with pytest.raises(DataError, match="no face was found"):
         collect(all_images([tmp_path / "grey"], [], None), Teacher().model, tmp_path)
 
 
-def test_a_pack_and_its_folder_name_the_same_images_but_for_the_suffix(aligned, tmp_path):
+def test_images_of_a_pack_are_named_as_in_a_folder_without_suffix(aligned, tmp_path):
     files = sorted(aligned.rglob("*.jpg"))
     write_pack(tmp_path / "pack", [(int(f.parent.name), f.read_bytes()) for f in files])
     names = [image.name for image in images_in(tmp_path / "pack", aligned=True)]
@@ -97,7 +97,7 @@ def test_a_pack_and_its_folder_name_the_same_images_but_for_the_suffix(aligned, 
     assert images_in(aligned, aligned=True)[0].name == "0/0.jpg"
 
 
-def test_what_is_left_out_is_not_learnt_from(aligned, tmp_path):
+def test_images_can_be_left_out(aligned, tmp_path):
     listed = tmp_path / "list.txt"
     listed.write_text("0/0.jpg\n1/3.jpg\n")
     kept = [image.name for image in all_images([], [aligned], listed)]
@@ -108,36 +108,33 @@ def test_what_is_left_out_is_not_learnt_from(aligned, tmp_path):
         images_in(tmp_path / "nothing", aligned=True)
 
 
-def test_a_canvas_holds_the_aligned_crop_in_its_middle():
-    random = np.random.default_rng(1)
-    image = random.integers(0, 256, (30, 30, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
-    landmarks = TEMPLATE_112 + 60
-    crop = ALIGNED_112.cut(image, faces_module.Face(np.zeros(4), landmarks, 1.0))
-    np.testing.assert_allclose(plain(canvas_of(image, landmarks)), crop, atol=2)
+def test_augmentation_depends_on_the_seed_the_epoch_and_the_face(aligned, tmp_path):
+    faces = collect(all_images([], [aligned], None), Teacher().model, tmp_path)
+    samples = Samples(faces, np.arange(4), seed=1)
+    crop, numbers, target = samples[3]
+    np.testing.assert_array_equal(crop.permute(1, 2, 0), faces.crop(3))
+    np.testing.assert_array_equal(target, faces.targets[3])
+    np.testing.assert_array_equal(samples[3][1], numbers)
+    others = [samples[2][1], Samples(faces, np.arange(4), seed=2)[3][1]]
+    samples.epoch = 1
+    others.append(samples[3][1])
+    assert all((other != numbers).any() for other in others)
 
 
-def test_variations_differ_and_repeat_with_their_seed(aligned):
-    canvas = np.random.default_rng(2).integers(0, 256, (CANVAS, CANVAS, 3), dtype=np.uint8)
-    views = [varied(canvas, np.random.default_rng(seed)) for seed in range(30)]
-    assert all(view.shape == (112, 112, 3) and view.dtype == np.uint8 for view in views)
-    assert len({view.tobytes() for view in views}) == 30
-    np.testing.assert_array_equal(views[7], varied(canvas, np.random.default_rng(7)))
-
-
-def test_the_loss_is_nothing_where_student_and_teacher_agree():
+def test_the_loss_is_zero_where_student_and_teacher_agree():
     targets = torch.nn.functional.normalize(torch.randn(8, 512))
     assert loss_of(targets, targets).item() == pytest.approx(0, abs=1e-6)
     assert loss_of(-targets, targets).item() == pytest.approx(2, abs=1e-5)
 
 
-def test_the_split_is_drawn_from_the_seed():
+def test_the_split_depends_on_the_seed():
     training, validation = split(100, 0.1, seed=3)
     assert sorted([*training, *validation]) == list(range(100)) and len(validation) == 10
     assert (split(100, 0.1, seed=3)[1] == validation).all()
     assert (split(100, 0.1, seed=4)[1] != validation).any()
 
 
-def test_a_student_has_its_teachers_first_layers_and_keeps_the_frozen_ones():
+def test_a_student_starts_from_its_teachers_layers_and_keeps_the_stem_frozen():
     teacher = new_network().eval()
     student = from_teacher(teacher, blocks=1).train()
     frozen = [p for p in student.parameters() if not p.requires_grad]
@@ -149,12 +146,14 @@ def test_a_student_has_its_teachers_first_layers_and_keeps_the_frozen_ones():
     assert torch.equal(student.stem[0].bn.running_mean, means)
 
 
-def test_packed_weights_are_a_quarter_and_embed_alike(tmp_path):
+def test_packed_weights_are_a_quarter_of_the_size_and_embed_alike(tmp_path):
     torch.manual_seed(0)
     student = Student(1).eval()
-    path = pack(student, tmp_path, "drawn at random")
-    whole = to_onnx(student, (2, 3, 112, 112))
-    assert path.stat().st_size < 0.3 * len(whole)
+    path = pack(student, tmp_path, "random weights")
+    assert path.stat().st_size < 0.3 * len(to_onnx(student, (2, 3, 112, 112)))
+    stored = onnx.load(path).graph.initializer
+    floats = [t for t in stored if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) > 1]
+    assert all(np.prod(t.dims) < 30_000 for t in floats)
     assert read_description(path)["crop"] == CROP.to_dict()
     batch = np.random.default_rng(0).normal(size=(3, 3, 112, 112)).astype(np.float32)
     (packed,) = open_net(path)(batch)
@@ -163,63 +162,42 @@ def test_packed_weights_are_a_quarter_and_embed_alike(tmp_path):
     assert (packed * expected).sum(axis=1).min() > 0.99
 
 
-def test_packing_names_no_weight_twice():
-    content = with_whole_weights(to_onnx(Student(1).eval(), (2, 3, 112, 112)))
-    import onnx
-
-    model = onnx.load_from_string(content)
-    kept = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
-    assert all(len(t.dims) < 2 or np.prod(t.dims) < 30_000 for t in kept)
+class Interrupted(Exception):
+    """Stands for Ctrl-C after an epoch was saved."""
 
 
 @pytest.mark.slow
-def test_the_script_teaches_stops_and_goes_on(aligned, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(runs, "load_face_model", lambda *a, **k: Teacher().model)
+def test_the_script_trains_stops_and_resumes(aligned, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(distill, "load_face_model", lambda *a, **k: Teacher().model)
     torch_model = type("Loaded", (), {"network": new_network().eval()})
-    monkeypatch.setattr(runs, "load_torch_model", lambda *a, **k: torch_model)
+    monkeypatch.setattr(distill, "load_torch_model", lambda *a, **k: torch_model)
     common = ["--aligned", str(aligned), "--batch-size", "4", "--blocks", "1", "--device", "cpu"]
     output = ["--output", str(tmp_path / "student"), *common, "--epochs", "2"]
+    save = checkpoint.TrainingState.save
 
-    class Enough(Exception):
-        pass
+    def save_and_stop(*arguments):
+        save(*arguments)
+        raise Interrupted
 
-    real = runs.distill
-
-    def cut_short(student, *arguments):
-        from facesync.distillation import fit
-
-        write = fit._write_history
-
-        def stop(*history):
-            write(*history)
-            raise Enough
-
-        monkeypatch.setattr(fit, "_write_history", stop)
-        try:
-            real(student, *arguments)
-        finally:
-            monkeypatch.setattr(fit, "_write_history", write)
-
-    monkeypatch.setattr(runs, "distill", cut_short)
-    with pytest.raises(Enough):
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(checkpoint.TrainingState, "save", save_and_stop)
         distill_model.main(output)
-    monkeypatch.setattr(runs, "distill", real)
     assert distill_model.main(output) == 1
-    assert "--resume goes on" in capsys.readouterr().err
+    assert "use --resume" in capsys.readouterr().err
     assert distill_model.main([*output, "--resume"]) == 0
     lines = (tmp_path / "student" / "distill_history.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2"]
     assert (tmp_path / "student" / "embedded.onnx").exists()
     assert distill_model.main([*output[:-1], "3", "--resume"]) == 1
     assert "--epochs 2" in capsys.readouterr().err
+    torch.save({"model_state_dict": new_network().state_dict()}, tmp_path / "student/student.pth")
+    assert distill_model.main([*output, "--resume"]) == 1
+    assert "no checkpoint of this student" in capsys.readouterr().err
 
 
-def test_wrong_usage_and_foreign_checkpoints(tmp_path, capsys):
+def test_wrong_usage(tmp_path, capsys):
     assert distill_model.main(["--output", str(tmp_path)]) == 2
     assert "--data" in capsys.readouterr().err
     for option, value in (("--workers", "-1"), ("--batch-size", "1")):
         assert distill_model.main(["--data", str(tmp_path), option, value]) == 2
         assert option in capsys.readouterr().err
-    torch.save({"epoch": 1, "model_state_dict": new_network().state_dict()}, tmp_path / "a.pth")
-    with pytest.raises(ModelError, match="no student"):
-        load_student(tmp_path / "a.pth")

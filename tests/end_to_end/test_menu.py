@@ -128,7 +128,7 @@ def test_errors_lead_back_to_the_menu(menu, tmp_path):
     app.type("1")
     app.expect("Name .*: ")
     app.type("Ada")
-    app.expect("error: .*text.pth.*no checkpoint")
+    app.expect("error: .*text.pth.*not a checkpoint")
     app.expect("Choose 1-6: ")
     app.type("1")
     app.expect("Name .*: ")

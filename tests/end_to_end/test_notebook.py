@@ -1,4 +1,4 @@
-"""The notebook runs from its first cell to its last on a small pack, without a network."""
+"""The notebook runs from its first to its last cell on a small pack, without a network."""
 
 import io
 import os
@@ -14,11 +14,11 @@ nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 
 
-def _images(people, each):
+def _images(identities, each):
     from PIL import Image
 
     random = np.random.default_rng(0)
-    for label in range(people):
+    for label in range(identities):
         tint = random.integers(40, 215, 3)
         for _ in range(each):
             noise = random.integers(-40, 40, (112, 112, 3))
@@ -30,7 +30,7 @@ def _images(people, each):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_notebook_runs_on_a_small_pack(tmp_path, monkeypatch):
-    write_pack(tmp_path / "datasets" / "casia-webface", _images(people=3, each=6))
+    write_pack(tmp_path / "datasets" / "casia-webface", _images(identities=3, each=6))
     monkeypatch.setenv("FACESYNC_WORK", str(tmp_path))
     monkeypatch.setenv("FACESYNC_WEIGHTS", "none")
     monkeypatch.setenv("PATH", os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"])
@@ -43,7 +43,7 @@ def test_notebook_runs_on_a_small_pack(tmp_path, monkeypatch):
     printed = "".join(
         output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])
     )
-    assert "18 images of 3 people" in printed
+    assert "18 images of 3 identities" in printed
     for name in ("best_face_model.pth", "label_map.pkl", "training_history.png"):
         assert (tmp_path / "models" / name).exists()
     rows = (tmp_path / "models" / "training_history.csv").read_text().strip().splitlines()

@@ -67,7 +67,7 @@ def test_the_app_loads_what_was_trained_and_sees_what_training_saw(models, image
     assert "(epoch 1, validation accuracy" in served_by.source
     with Image.open(images / "1" / "7.jpg") as file:
         image = file.convert("RGB")
-    served = served_by.crop.tensor(np.asarray(image))
+    served = torch.from_numpy(served_by.crop.array(np.asarray(image)))
     inputs = ToInput(ALIGNED_112, "none", torch.device("cpu"))
     validated = inputs(
         sized(np.asarray(image), ALIGNED_112).permute(2, 0, 1)[None], torch.zeros(1, DRAWS)

@@ -1,15 +1,17 @@
-"""An export is written, opened again, compared, and kept only where it is good."""
+"""An export is written, opened again, compared, and kept only if it is good."""
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import export_model
-from facesync.export import formats, images, runs
+from facesync.export import export, formats, images
 from facesync.export.compare import compare, table
+from facesync.export.settings import FORMAT_NAMES, ExportSettings
 from facesync.faces import weights
 from facesync.faces.crops import CropSpec
 from facesync.faces.onnx_files import read_description
@@ -21,7 +23,7 @@ SMALL = CropSpec("square", crop_size=32, input_size=32)
 
 
 class SmallNetwork(torch.nn.Module):
-    """A convolution and a linear layer in the place of InceptionResnetV1."""
+    """A convolution and a linear layer in place of InceptionResnetV1."""
 
     def __init__(self):
         super().__init__()
@@ -42,10 +44,10 @@ def small():
 
 @pytest.fixture
 def checkpoint(small, tmp_path, monkeypatch):
-    """A file that opens as the small network; few images, so that the tests are short."""
+    """A file that opens as the small network; few images, to keep the tests fast."""
     path = tmp_path / "small.pth"
     path.write_bytes(b"weights")
-    monkeypatch.setattr(runs, "open_torch_model", lambda _: small)
+    monkeypatch.setattr(export, "open_torch_model", lambda _: small)
     monkeypatch.setattr(images, "COPIES", 3)
     monkeypatch.setattr(images, "CALIBRATION_IMAGES", 4)
     return path
@@ -53,7 +55,7 @@ def checkpoint(small, tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(checkpoint, tmp_path):
-    """Run the script as a person does, on the small network; returns its exit code."""
+    """Run the script on the small network; returns its exit code."""
 
     def call(*more, format="onnx", model=checkpoint):
         settings = ["--model", model, "--format", format, "--output", tmp_path / "out", *more]
@@ -69,7 +71,7 @@ def _one_line(capfd):
     return last
 
 
-def test_onnx_is_the_model_itself(run, small, tmp_path, capfd):
+def test_onnx_is_the_same_model(run, small, tmp_path, capfd):
     assert run() == 0
     path = tmp_path / "out" / "small.onnx"
     facts = read_description(path)
@@ -77,7 +79,7 @@ def test_onnx_is_the_model_itself(run, small, tmp_path, capfd):
     assert facts["comparison"]["cosine_min"] > 0.9999
     assert facts["comparison"]["accuracy"] == facts["comparison"]["torch_accuracy"]
     shown = capfd.readouterr().out
-    assert "cosine to torch, least" in shown and str(path) in shown
+    assert "cosine to torch, lowest" in shown and str(path) in shown
     model = weights.load_face_model(path)
     assert (model.crop, model.threshold, model.source) == (SMALL, 0.5, f"{path} (epoch 3)")
     crops = list(np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), np.uint8))
@@ -86,7 +88,7 @@ def test_onnx_is_the_model_itself(run, small, tmp_path, capfd):
     np.testing.assert_allclose(model.embed_crops(crops), theirs, atol=1e-5)
 
 
-def test_int8_is_a_model_of_its_own(run, small, tmp_path):
+def test_int8_is_a_different_model(run, small, tmp_path):
     assert run("--allow-loss", format="onnx-int8") == 0
     path = tmp_path / "out" / "small-int8.onnx"
     facts = read_description(path)
@@ -115,7 +117,7 @@ def test_int8_weights_keep_to_seven_bits_with_a_scale_for_each_channel(small):
     }
     assert len(int8) == 2
     for kept in int8.values():
-        assert -64 <= kept.min() and kept.max() <= 64  # else pairs of products overflow 16 bits
+        assert -64 <= kept.min() and kept.max() <= 64  # or pairs of products overflow 16 bits
     inputs = {
         node.input[0]: node.input for node in net.graph.node if node.op_type == "DequantizeLinear"
     }
@@ -125,7 +127,7 @@ def test_int8_weights_keep_to_seven_bits_with_a_scale_for_each_channel(small):
 
 
 def _noisy(format):
-    """The format, but what it opens gives other embeddings than were written."""
+    """The format, except that opened models give random embeddings."""
     random = np.random.default_rng(0)
 
     def open_noisy(path):
@@ -143,17 +145,17 @@ def test_a_loss_of_accuracy_is_refused_and_leaves_nothing(run, tmp_path, monkeyp
     assert not (tmp_path / "out").exists()
     assert run("--allow-loss") == 0
     comparison = read_description(tmp_path / "out" / "small.onnx")["comparison"]
-    assert comparison["torch_accuracy"] - comparison["accuracy"] > runs.MOST_LOSS
+    assert comparison["torch_accuracy"] - comparison["accuracy"] > export.MOST_LOSS
 
 
 @pytest.mark.parametrize(
     "format, package, requirement",
     [("litert", "litert_torch", "litert-torch"), ("executorch", "executorch", "executorch")],
 )
-def test_a_format_that_is_not_installed_is_one_line(
+def test_a_format_whose_package_is_missing_says_how_to_install_it(
     run, tmp_path, monkeypatch, capfd, format, package, requirement
 ):
-    monkeypatch.setitem(sys.modules, package, None)  # importing it fails, wherever this runs
+    monkeypatch.setitem(sys.modules, package, None)  # makes importing it fail
     assert run(format=format) == 1
     line = _one_line(capfd)
     assert f"--format {format} needs" in line and f"pip install {requirement}" in line
@@ -170,7 +172,7 @@ def test_the_embedded_model_is_copied(run, tmp_path, monkeypatch, capfd):
     assert weights.load_face_model(copy).crop == CROP
     for format in ("onnx-int8", "litert", "executorch"):
         assert run(model="embedded", format=format) == 1
-        assert "is ONNX already" in _one_line(capfd)
+        assert "is already ONNX" in _one_line(capfd)
 
 
 def test_a_damaged_onnx_file_is_not_copied(run, tmp_path, capfd):
@@ -183,7 +185,7 @@ def test_a_damaged_onnx_file_is_not_copied(run, tmp_path, capfd):
 
 @pytest.fixture
 def portraits(tmp_path):
-    """Images of two people in LFW's folders, and a list of two folds of two pairs."""
+    """Images of two people in folders like LFW's, and a list of two folds of two pairs."""
     for name, photo in images.photographs().items():
         for number, shift in enumerate((0, 8), start=1):
             folder = tmp_path / "faces" / name.replace(" ", "_")
@@ -195,7 +197,7 @@ def portraits(tmp_path):
     return tmp_path / "pairs.txt", tmp_path / "faces"
 
 
-def test_pairs_and_calibration_images_of_ones_own(run, tmp_path, portraits):
+def test_own_pairs_and_calibration_images(run, tmp_path, portraits):
     pairs, images = portraits
     broken = images / "broken.jpg"
     broken.write_bytes(b"no image")
@@ -205,7 +207,7 @@ def test_pairs_and_calibration_images_of_ones_own(run, tmp_path, portraits):
     assert comparison["pairs"] == "pairs.txt, 2 folds, 4 pairs" and comparison["pictures"] == 4
 
 
-def test_bad_pairs_and_images_are_one_line(run, tmp_path, portraits, capfd):
+def test_unusable_pairs_images_and_models_are_one_line(run, tmp_path, portraits, capfd):
     pairs, images = portraits
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -238,6 +240,7 @@ def test_wrong_usage(run, portraits, capfd):
     with pytest.raises(SystemExit) as ended:
         run(format="caffe")
     assert ended.value.code == 2
+    assert tuple(formats.FORMATS) == FORMAT_NAMES
 
 
 def test_an_output_that_cannot_be_written_is_one_line(run, tmp_path, capfd):
@@ -247,7 +250,7 @@ def test_an_output_that_cannot_be_written_is_one_line(run, tmp_path, capfd):
 
 
 def test_pairs_of_one_person_measure_no_accuracy():
-    """With a single photograph at hand there are no strangers in the pairs."""
+    """With a single sample photograph there are no pairs of two people."""
     trial = images.Trial("one person", np.zeros((2, 32, 32, 3), np.uint8), np.array([0]),
                            np.array([1]), np.array([True]), np.array([0]))  # fmt: skip
     unit = np.eye(1, 512, dtype=np.float32)
@@ -255,12 +258,12 @@ def test_pairs_of_one_person_measure_no_accuracy():
     assert found["accuracy"] is None and found["cosine_min"] == 1
     shown = table("onnx", {**found, "cpu_ms": 1, "megabytes": 1, "torch_megabytes": 1})
     assert "not measured" in shown
-    runs._check_loss(found, runs.ExportSettings("x", "onnx", None))
+    export._check_loss(found, ExportSettings("x", "onnx", Path("out")))
 
 
-def test_without_scikit_image_one_photograph_serves(monkeypatch):
+def test_one_photograph_is_enough_without_scikit_image(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage", None)
     assert list(images.photographs()) == ["Grace Hopper"]
     monkeypatch.setattr(images, "COPIES", 2)
     trial = images.trial_of_copies(SMALL)
-    assert trial.same.all() and "1 photographs" in trial.source
+    assert trial.same.all() and "1 photograph," in trial.source

@@ -1,4 +1,4 @@
-"""A tiny ONNX model in the place of the embedded one: it knows images by their colours."""
+"""A tiny ONNX model in place of the embedded one: its embeddings are the colours of an image."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def tiny_model() -> bytes:
 
 
 def write_embedded(folder: Path, **facts: object) -> Path:
-    """Write the stand-in, as the embedded model's files are called, into a folder."""
+    """Write the stand-in to a folder, under the names of the embedded model's files."""
     path = folder / "embedded.onnx"
     known = {"fingerprint": "0123456789abcdef", "crop": CROP.to_dict(), "description": "stand-in"}
     write(path, tiny_model(), {**known, **facts})

@@ -1,8 +1,7 @@
-"""The crop is cut where the face is, without stretching, and is plain data."""
+"""Crops are cut as specified, and the specification is plain data."""
 
 import numpy as np
 import pytest
-import torch
 
 from facesync.errors import ModelError
 from facesync.faces.crops import (
@@ -44,8 +43,8 @@ def test_square_outside_the_image_repeats_the_edge(ramp, box):
 
 
 @pytest.mark.parametrize("box", [(40, 30, 120, 150), (-20, -5, 70, 80), (180, 90, 260, 210)])
-def test_the_box_crop_is_that_of_facenet_pytorch(ramp, box):
-    """So that models trained with its MTCNN(margin=32, post_process=False) get what they know."""
+def test_the_box_crop_is_the_same_as_facenet_pytorchs(ramp, box):
+    """Models trained with its MTCNN(margin=32, post_process=False) get the same input here."""
     from facenet_pytorch.models.utils.detect_face import extract_face
 
     theirs = extract_face(ramp, box, image_size=160, margin=32).numpy().transpose(1, 2, 0)
@@ -77,8 +76,8 @@ def test_an_aligned_image_is_its_own_aligned_crop(ramp):
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 2.0, 6.0])
 @pytest.mark.parametrize("angle", [0.0, 0.6])
-def test_alignment_undoes_turn_and_scale(scale, angle):
-    """Landmarks painted into a turned and scaled image land on the template."""
+def test_alignment_undoes_rotation_and_scale(scale, angle):
+    """Landmarks drawn in a rotated and scaled image end up on the template."""
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     landmarks = (TEMPLATE_112 - 56) @ turn.T + 400
     image = np.zeros((800, 800, 3), np.uint8)
@@ -95,15 +94,17 @@ def test_alignment_undoes_turn_and_scale(scale, angle):
 
 
 @pytest.mark.parametrize("spec", [BOX, SQUARE, ALIGNED_112])
-def test_tensor_is_what_the_network_was_trained_on(spec):
+def test_the_input_is_normalised_as_in_training(spec):
     crop = np.zeros((spec.crop_size, spec.crop_size, 3), np.uint8)
     crop[..., 0], crop[..., 1] = 255, 128
-    tensor = spec.tensor(crop)
-    assert (tensor.shape, tensor.dtype) == ((3, 160, 160), torch.float32)
-    assert [float(c.mean()) for c in tensor] == pytest.approx([0.99609375, 0.00390625, -0.99609375])
+    array = spec.array(crop)
+    assert (array.shape, array.dtype) == ((3, 160, 160), np.float32)
+    assert [float(channel.mean()) for channel in array] == pytest.approx(
+        [0.99609375, 0.00390625, -0.99609375]
+    )
 
 
-def test_resize_leaves_the_right_size_alone(ramp):
+def test_resize_returns_images_of_the_right_size_unchanged(ramp):
     square = ramp[:160, :160]
     assert resize(square, 160) is square
     assert resize(square, 80).shape == (80, 80, 3)

@@ -1,4 +1,4 @@
-"""MTCNN finds the faces and is not upset by odd images."""
+"""MTCNN finds faces, in images of any size."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_several_faces_come_largest_first(detector, astronaut, grace_hopper):
     assert first.box_xyxy[0] > 512 > second.box_xyxy[2]
 
 
-def test_large_images_are_searched_small_and_answered_large(detector, astronaut):
+def test_large_images_are_shrunk_for_the_search_only(detector, astronaut):
     small = detector.detect(astronaut)[0]
     large = detector.detect(np.kron(astronaut, np.ones((6, 6, 1), np.uint8)))[0]
     np.testing.assert_allclose(large.box_xyxy / 6, small.box_xyxy, atol=8)

@@ -1,4 +1,4 @@
-"""The embedded model is opened where it is asked for, and where there is nothing else."""
+"""The embedded model is used when it is requested, and when there is no other."""
 
 import json
 
@@ -20,7 +20,7 @@ def empty(tmp_path, monkeypatch):
     return tmp_path / "assets"
 
 
-def test_it_is_opened_when_asked_for(empty):
+def test_it_is_used_on_request(empty):
     path = write_embedded(empty, threshold=0.4)
     model = weights.load_face_model("embedded", offline=True)
     assert (model.crop, model.fingerprint, model.threshold) == (CROP, "0123456789abcdef", 0.4)
@@ -34,7 +34,7 @@ def test_it_is_opened_when_asked_for(empty):
     np.testing.assert_allclose(same.embed_crops(crops), embeddings)
 
 
-def test_it_is_the_last_resort_and_says_so(empty, caplog):
+def test_it_is_the_last_resort_and_a_warning_says_so(empty, caplog):
     for offline, error in ((True, ModelError), (False, DownloadError)):
         with pytest.raises(error):
             weights.load_face_model(None, offline=offline)
@@ -89,7 +89,7 @@ def test_onnx_that_cannot_be_run_is_one_line(empty):
         weights.load_face_model("embedded")
 
 
-def test_it_is_no_network_of_torchs(empty):
+def test_it_is_not_a_torch_network(empty):
     write_embedded(empty)
     with pytest.raises(ModelError, match="ONNX file"):
         weights.load_torch_model("embedded")

@@ -1,4 +1,4 @@
-"""The cascade gives what facenet-pytorch's gives, and a face is followed without a search."""
+"""The cascade finds the same faces as facenet-pytorch's, and follows faces without a search."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def theirs():
 
 @pytest.mark.parametrize("size", [(24, 24), (48, 48), (7, 90), (100, 133)])
 @pytest.mark.parametrize("corners", [(0, 0, 200, 150), (3, 5, 10, 9), (50, 20, 151, 149)])
-def test_areas_are_averaged_as_torch_does(size, corners):
+def test_areas_are_averaged_as_in_torch(size, corners):
     image = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
     left, top, right, bottom = corners
     part = torch.from_numpy(
@@ -88,7 +88,7 @@ def test_a_face_that_moved_is_found_again(detector, astronaut, x, y, scale):
     assert np.abs(followed.landmarks - searched.landmarks).max() < 4
 
 
-def test_a_face_that_is_gone_is_lost(detector, astronaut):
+def test_a_face_that_has_left_is_lost(detector, astronaut):
     before = detector.detect(astronaut)
     assert detector.follow(np.full_like(astronaut, 128), before) == [None]
     assert detector.follow(_moved(astronaut, 200, 0), before) == [None]
@@ -104,14 +104,14 @@ def test_faces_keep_their_order_and_are_not_confused(detector, astronaut, grace_
     assert sum(face is not None for face in detector.follow(both, [one, one])) == 1
 
 
-def test_following_in_large_images_answers_large(detector, astronaut):
+def test_faces_are_followed_in_the_pixels_of_large_images(detector, astronaut):
     large = np.kron(astronaut, np.ones((4, 4, 1), np.uint8))
     before = detector.detect(large)
     (again,) = detector.follow(large, before)
     assert overlap(before[0].box_xyxy, again.box_xyxy) > 0.85
 
 
-def test_faces_are_followed_with_torch_too(theirs, detector, astronaut):
+def test_faces_are_followed_in_torch(theirs, detector, astronaut):
     before = detector.detect(astronaut)
     elsewhere = FaceDetector()
     elsewhere._nets, elsewhere._search = theirs

@@ -1,4 +1,4 @@
-"""An export is made once, found again, and made anew where it is stale or damaged."""
+"""An export is made once, found again, and made again if it is stale or damaged."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from facesync.faces.onnx_files import exported, read_description, user_cache, wr
 
 
 class Maker:
-    """Stands for torch's export; counts how often it is asked."""
+    """Stands for torch's export; counts its calls."""
 
     def __init__(self, content=b"net"):
         self.content = content
@@ -40,7 +40,7 @@ def test_exported_once_beside_the_weights(weights):
     assert facts["fingerprint"] == "f"
 
 
-def test_other_weights_are_exported_anew_and_the_old_export_goes(weights):
+def test_new_weights_are_exported_and_the_old_export_is_deleted(weights):
     other = weights.with_name("other-0123456789abcdef.onnx")
     other.write_bytes(b"not ours")
     old, _ = exported(weights, Maker())
@@ -65,7 +65,7 @@ def test_other_weights_are_exported_anew_and_the_old_export_goes(weights):
         ),
     ],
 )
-def test_a_damaged_export_is_made_anew(weights, spoil):
+def test_a_damaged_export_is_made_again(weights, spoil):
     onnx, _ = exported(weights, Maker())
     spoil(onnx)
     with pytest.raises(ModelError) as caught:
@@ -76,7 +76,7 @@ def test_a_damaged_export_is_made_anew(weights, spoil):
     assert make.calls == 1 and read_description(onnx)["fingerprint"] == "f"
 
 
-def test_beside_weights_that_nobody_may_write_to_the_users_cache_serves(weights):
+def test_exports_of_weights_in_a_read_only_folder_go_to_the_users_cache(weights):
     os.chmod(weights.parent, 0o555)
     try:
         make = Maker()
@@ -88,7 +88,7 @@ def test_beside_weights_that_nobody_may_write_to_the_users_cache_serves(weights)
         os.chmod(weights.parent, 0o755)
 
 
-def test_no_folder_to_write_to_is_one_line(weights, monkeypatch, tmp_path):
+def test_no_writable_folder_is_one_line(weights, monkeypatch, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(FileError, match="cannot be written"):
@@ -114,3 +114,5 @@ def test_missing_weights_are_one_line(tmp_path):
 def test_what_is_written_is_read(tmp_path):
     facts = write(tmp_path / "a.onnx", b"net", {"crop": {"kind": "square"}})
     assert read_description(tmp_path / "a.onnx") == facts
+    with pytest.raises(ModelError, match="cannot be saved"):
+        write(tmp_path / "a.onnx", b"net", {"calibration": float("nan")})

@@ -1,4 +1,4 @@
-"""Quality falls with blur, darkness and distance; the pose follows a head that turns."""
+"""Quality falls with blur, darkness and distance; the pose follows a turning head."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from facesync.faces.quality import CAMERA, PHOTOGRAPH, appearance, complaint, me
 
 
 def head(yaw: float = 0, pitch: float = 0, roll: float = 0) -> np.ndarray:
-    """Project the head's five points as a camera far away sees them, (5, 2)."""
+    """Project the head's five points as a distant camera sees them, (5, 2)."""
     y, p, r = np.radians((yaw, pitch, roll))
     around_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
     around_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
@@ -39,20 +39,20 @@ def test_the_pose_of_a_turned_head(yaw, pitch):
     assert found.pitch == pytest.approx(pitch, abs=6)
 
 
-def test_the_tilt_is_no_turn():
+def test_a_tilt_does_not_change_yaw_and_pitch():
     found = pose(head(roll=15))
     assert found.roll == pytest.approx(15, abs=1)
     assert abs(found.yaw) < 2 and abs(found.pitch) < 2
 
 
-def test_a_good_photograph_has_nothing_wrong(photo):
+def test_a_good_photograph_is_accepted(photo):
     good = measure(photo, FACE)
     assert complaint(good, CAMERA) is None
     assert 0.8 < good.overall <= 1
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("degrade", "words"),
     [
         (lambda image: cv2.GaussianBlur(image, (0, 0), 6), "blurred"),
         (lambda image: (image * 0.15).astype(np.uint8), "too dark"),
@@ -61,11 +61,11 @@ def test_a_good_photograph_has_nothing_wrong(photo):
         (lambda image: image * 0, "too dark"),
     ],
 )
-def test_a_spoilt_photograph_is_refused_and_says_why(photo, spoil, words):
-    spoilt = measure(spoil(photo), FACE)
+def test_a_degraded_photograph_is_refused_with_the_reason(photo, degrade, words):
+    degraded = measure(degrade(photo), FACE)
     for limits in (CAMERA, PHOTOGRAPH):
-        assert complaint(spoilt, limits).startswith(words)
-    assert spoilt.overall < measure(photo, FACE).overall
+        assert complaint(degraded, limits).startswith(words)
+    assert degraded.overall < measure(photo, FACE).overall
 
 
 def test_a_small_or_turned_face_is_refused(photo):
@@ -76,12 +76,12 @@ def test_a_small_or_turned_face_is_refused(photo):
 
 
 @pytest.mark.parametrize("box", [(-50, -50, 40, 40), (600, 600, 700, 700), (10, 10, 10, 10)])
-def test_a_box_outside_the_image_does_no_harm(photo, box):
+def test_a_box_outside_the_image_can_be_measured(photo, box):
     measured = measure(photo, Face(np.array(box, dtype=np.float32), head(), 1.0))
     assert 0 <= measured.overall <= 1
 
 
-def test_copies_are_told_from_another_moment(photo):
+def test_copies_look_alike_and_other_images_do_not(photo):
     original = appearance(photo, FACE)
     darker = cv2.imdecode(cv2.imencode(".jpg", (photo * 0.8).astype(np.uint8))[1], 1)
     assert original @ appearance(darker, FACE) > 0.97
@@ -91,8 +91,8 @@ def test_copies_are_told_from_another_moment(photo):
 
 
 @pytest.mark.slow
-def test_a_real_head_that_turns_is_followed(shared):
-    """Left, right, down and up come in this order in the shared video."""
+def test_the_pose_follows_a_real_head(shared):
+    """In the shared video the head turns left, right, down and up."""
     from facesync.app.cameras import VideoFile
     from facesync.faces.detection import FaceDetector
 

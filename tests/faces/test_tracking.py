@@ -1,4 +1,4 @@
-"""Tracks keep their faces: moving, crossing, lost for a moment, gone and back."""
+"""Tracks keep their faces: moving, crossing, missed for a moment, gone and back."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def face(x: float, y: float = 100, side: float = 60) -> Face:
     return Face(box, np.zeros((5, 2), dtype=np.float32), 0.99)
 
 
-def test_overlap_is_shared_area_over_covered():
+def test_overlap_is_intersection_over_union():
     boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [50, 50, 60, 60]], dtype=float)
     np.testing.assert_allclose(iou(boxes[:1], boxes), [[1, 1 / 3, 0]])
     assert iou(np.empty((0, 4)), boxes).shape == (0, 3)
 
 
-def test_moving_faces_keep_their_tracks_whatever_the_order():
+def test_moving_faces_keep_their_tracks_in_any_order():
     tracker = Tracker()
     for step in range(30):
         seconds = step / 30
@@ -33,8 +33,8 @@ def test_moving_faces_keep_their_tracks_whatever_the_order():
         assert [track.number for track in tracks] == ([2, 1] if step % 2 else [1, 2])
 
 
-def test_two_faces_that_pass_each_other_do_not_swap():
-    """They come so near that each box overlaps both; the velocity tells them apart."""
+def test_two_faces_that_pass_each_other_are_not_swapped():
+    """They come so close that each box overlaps both; velocity tells them apart."""
     tracker = Tracker()
     for step in range(40):
         left, right = face(100 + 8 * step), face(420 - 8 * step, 112)
@@ -42,7 +42,7 @@ def test_two_faces_that_pass_each_other_do_not_swap():
         assert (first.number, second.number) == (1, 2)
 
 
-def test_a_face_missed_for_some_frames_is_the_same_afterwards():
+def test_a_face_missed_for_some_frames_keeps_its_track():
     tracker = Tracker()
     for step in range(10):
         tracker.update([face(100 + 6 * step)], step / 30)
@@ -52,7 +52,7 @@ def test_a_face_missed_for_some_frames_is_the_same_afterwards():
     assert track.number == 1
 
 
-def test_the_box_moves_on_between_looks_and_not_for_ever():
+def test_the_box_is_predicted_for_a_limited_time():
     tracker = Tracker()
     for step in range(10):
         (track,) = tracker.update([face(100 + 10 * step)], step / 10)
@@ -69,7 +69,7 @@ def test_the_box_moves_on_between_looks_and_not_for_ever():
         (LOST_SECONDS + REJOIN_SECONDS + 1, 1, False),
     ],
 )
-def test_who_comes_back_elsewhere_is_told_by_the_embedding(away, seed, again):
+def test_a_face_that_comes_back_elsewhere_is_recognised_by_its_embedding(away, seed, again):
     tracker = Tracker()
     (track,) = tracker.update([face(100)], 0.0)
     track.embedding = unit(1)
@@ -79,4 +79,4 @@ def test_who_comes_back_elsewhere_is_told_by_the_embedding(away, seed, again):
     embedding = tracker.rejoin(new, unit(seed), 0.6)
     assert (embedding is not None) is again
     assert new.number == (1 if again else 2)
-    assert tracker.rejoin(new, unit(seed), 0.6) is None  # nobody is continued twice
+    assert tracker.rejoin(new, unit(seed), 0.6) is None  # a track is continued once

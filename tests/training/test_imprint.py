@@ -21,7 +21,7 @@ def mean_directions(learner, data) -> dict[int, torch.Tensor]:
         except ImageError:
             continue
         with torch.no_grad():
-            features = backbone(ALIGNED_112.tensor(image_rgb)[None])[0]
+            features = backbone(torch.from_numpy(ALIGNED_112.array(image_rgb))[None])[0]
         of_class.setdefault(data.labels[index], []).append(normalize(features, dim=0))
     return {
         label: normalize(torch.stack(parts).mean(dim=0), dim=0)

@@ -34,7 +34,7 @@ def test_without_augmentation_training_sees_exactly_what_serving_sees(crop, size
     assert made.dtype == torch.float32
     for one, image_rgb in zip(made, images, strict=True):
         assert torch.equal(one, torch.from_numpy(spec.array(image_rgb)))
-        assert torch.equal(one, spec.tensor(image_rgb))
+        assert torch.equal(one, torch.from_numpy(spec.array(image_rgb)))
 
 
 def test_workers_hand_over_bytes_with_colours_last():
@@ -56,7 +56,7 @@ def test_a_image_of_the_right_size_is_a_copy_of_its_own():
 
 def test_basic_shows_what_serving_sees_or_its_mirror_image():
     image_rgb = image(160, 160)
-    served = ALIGNED_112.tensor(image_rgb)
+    served = torch.from_numpy(ALIGNED_112.array(image_rgb))
     made = ToInput(ALIGNED_112, "basic", CPU)(batch(*[image_rgb] * 40), draws(40))
     mirrored = [torch.equal(one, served.flip(2)) for one in made]
     assert all(torch.equal(one, served) for one, is_mirror in zip(made, mirrored, strict=True)
@@ -79,7 +79,7 @@ def test_the_mean_and_deviation_are_the_crops():
     crop = CropSpec("square", crop_size=160, mean=100.0, std=50.0)
     image_rgb = image(160, 160)
     made = ToInput(crop, "none", CPU)(batch(image_rgb, crop=crop), draws(1))[0]
-    assert torch.equal(made, crop.tensor(image_rgb))
+    assert torch.equal(made, torch.from_numpy(crop.array(image_rgb)))
     assert made.max() == pytest.approx((255 - 100) / 50, abs=0.05)
 
 

@@ -1,11 +1,10 @@
-"""One export from beginning to end: written, opened again, compared, kept only if it is good."""
+"""An export from start to finish: write it, open it again, compare it, keep it if it is good."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from facesync.errors import ModelError
 from facesync.export.compare import compare, table
 from facesync.export.formats import FORMATS, Format
 from facesync.export.images import calibration_crops, trial_of_copies, trial_of_pairs
+from facesync.export.settings import ExportSettings
 from facesync.faces.onnx_files import read_description, write
 from facesync.faces.torch_model import TorchModel, on_arrays, open_torch_model
 from facesync.faces.weights import find_weights
@@ -20,41 +20,16 @@ from facesync.faces.weights import find_weights
 log = logging.getLogger(__name__)
 
 MOST_LOSS = 0.005
-"""An export that loses more accuracy than this is refused."""
-
-
-@dataclass(frozen=True)
-class ExportSettings:
-    """What to export, and how.
-
-    Attributes:
-        model: `vggface2`, `embedded` or a file.
-        format: a key of `FORMATS`.
-        output: folder for the file and the JSON beside it.
-        allow_loss: keep it whatever accuracy it loses.
-        calibration_images: folder of images for int8; varied photographs when None.
-        pairs: LFW's list of pairs; varied photographs when None.
-        images: the images that `pairs` names.
-        offline: open no connection.
-    """
-
-    model: str
-    format: str
-    output: Path
-    allow_loss: bool = False
-    calibration_images: Path | None = None
-    pairs: Path | None = None
-    images: Path | None = None
-    offline: bool = False
+"""Loss of accuracy above which an export is refused."""
 
 
 def export(settings: ExportSettings) -> Path:
-    """Export a model, print how it compares with torch's, and return the file.
+    """Export a model, print how it compares with the original in torch, and return the file.
 
-    The JSON beside the file holds what `FaceModel` needs to know of it, and the comparison.
+    The JSON beside the file holds what `FaceModel` needs to know about it, and the comparison.
 
     Raises:
-        ModelError: the model cannot be had or exported, or loses too much accuracy.
+        ModelError: the model cannot be loaded or exported, or loses too much accuracy.
         DataError: pairs or images cannot be used.
         FileError: the files cannot be written.
     """
@@ -67,7 +42,7 @@ def export(settings: ExportSettings) -> Path:
         draft = Path(folder) / f"model{chosen.ending}"
         log.info("Exporting %s as %s ...", weights.name, chosen.name)
         chosen.write(model, draft, _calibration(chosen, model, settings))
-        found = _compared(chosen, model, draft, settings)
+        found = _comparison(chosen, model, draft, settings)
         content = draft.read_bytes()
     found["megabytes"] = len(content) / 1e6
     found["torch_megabytes"] = weights.path.stat().st_size / 1e6
@@ -76,10 +51,10 @@ def export(settings: ExportSettings) -> Path:
     path = settings.output / f"{weights.path.stem}{chosen.ending}"
     facts = model.facts()
     if not chosen.exact:
-        facts = {**facts, **_of_its_own(chosen, model, content)}
+        facts = {**facts, **_inexact_facts(chosen, model, content)}
     write(path, content, {**facts, "description": f"{weights.path.name} as {chosen.name}",
                           "comparison": found})  # fmt: skip
-    print(f"{path} ({found['megabytes']:.1f} MB), and what is known of it in the .json beside it")
+    print(f"{path} ({found['megabytes']:.1f} MB), with its description in the .json beside it")
     return path
 
 
@@ -90,12 +65,12 @@ def _calibration(chosen: Format, model: TorchModel, settings: ExportSettings) ->
     return [model.crop.array(crop)[None] for crop in crops_rgb]
 
 
-def _compared(
+def _comparison(
     chosen: Format, model: TorchModel, draft: Path, settings: ExportSettings
 ) -> dict[str, Any]:
     import torch
 
-    torch.set_num_threads(1)  # as the exported model gets
+    torch.set_num_threads(1)  # as for the exported model
     if settings.pairs and settings.images:
         trial = trial_of_pairs(settings.pairs, settings.images, model.crop)
     else:
@@ -110,15 +85,15 @@ def _check_loss(found: dict[str, Any], settings: ExportSettings) -> None:
     if loss > MOST_LOSS:
         raise ModelError(
             f"refused: the exported model loses {100 * loss:.2f} points of accuracy, more than "
-            f"{100 * MOST_LOSS:.1f}; nothing was written (--allow-loss writes it all the same)"
+            f"{100 * MOST_LOSS:.1f}; nothing was written (--allow-loss writes it anyway)"
         )
 
 
-def _of_its_own(chosen: Format, model: TorchModel, content: bytes) -> dict[str, Any]:
-    """Facts of a model whose embeddings are not the original's.
+def _inexact_facts(chosen: Format, model: TorchModel, content: bytes) -> dict[str, Any]:
+    """Return what differs for a model whose embeddings are not the original's.
 
-    Its templates must not be mixed with the original's, nor its thresholds be taken for measured:
-    it gets a fingerprint of its own, and neither threshold nor calibration.
+    Its templates must not be mixed with the original's, and the original's thresholds were not
+    measured on it: it gets its own fingerprint, and neither threshold nor calibration.
     """
     name = model.fingerprint.encode() + chosen.name.encode() + content
     return {
@@ -130,14 +105,14 @@ def _of_its_own(chosen: Format, model: TorchModel, content: bytes) -> dict[str, 
 
 
 def _copy(onnx: Path, settings: ExportSettings) -> Path:
-    """Copy a model that is ONNX already, once it has been checked."""
+    """Check a model that is already ONNX, and copy it."""
     if settings.format != "onnx":
         raise ModelError(
-            f"{onnx.name} is ONNX already and has no weights of torch's; --format onnx copies it, "
-            "for other formats name the checkpoint it was made from"
+            f"{onnx.name} is already ONNX and holds no torch weights; --format onnx copies it, for "
+            "other formats name the checkpoint it was exported from"
         )
     facts = read_description(onnx)
     path = settings.output / onnx.name
     write(path, onnx.read_bytes(), facts)
-    print(f"{path}: a checked copy, with its .json")
+    print(f"{path}: copied and verified, with its .json")
     return path

@@ -1,0 +1,85 @@
+"""The student's checkpoint, `student.pth`, and its history, `distill_history.csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from facesync.distillation.settings import DistillSettings
+from facesync.distillation.student import CROP, Student
+from facesync.errors import ModelError
+from facesync.faces.torch_model import read_checkpoint
+from facesync.files import replacing
+
+CHECKPOINT_NAME = "student.pth"
+HISTORY_NAME = "distill_history.csv"
+
+
+@dataclass
+class TrainingState:
+    """The state of a distillation between two epochs.
+
+    Attributes:
+        student: the network being trained.
+        optimizer: of its weights.
+        scheduler: of the learning rate.
+        history: one row per epoch: epoch, loss, cosine, seconds.
+    """
+
+    student: Student
+    optimizer: torch.optim.Optimizer
+    scheduler: Any
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def save(self, settings: DistillSettings) -> None:
+        """Write checkpoint and history to the output folder.
+
+        Raises:
+            FileError: they cannot be written.
+        """
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "format": 1,
+                "architecture": "FaceSync student",
+                "blocks": self.student.blocks,
+                "model_state_dict": self.student.state_dict(),
+                "optimizer_state_dict": self.optimizer.state_dict(),
+                "scheduler_state_dict": self.scheduler.state_dict(),
+                "history": self.history,
+                "crop": CROP.to_dict(),
+                "settings": {name: str(value) for name, value in asdict(settings).items()},
+            },
+            buffer,
+        )
+        with replacing(settings.output / CHECKPOINT_NAME) as file:
+            file.write(buffer.getbuffer())
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames=list(self.history[0]))
+        writer.writeheader()
+        writer.writerows(self.history)
+        with replacing(settings.output / HISTORY_NAME) as file:
+            file.write(text.getvalue().encode())
+
+    def resume(self, settings: DistillSettings) -> None:
+        """Continue from the checkpoint in the output folder.
+
+        Raises:
+            ModelError: it is missing, damaged, or of a run with other settings.
+        """
+        path = settings.output / CHECKPOINT_NAME
+        data = read_checkpoint(path)
+        try:
+            epochs = data["settings"]["epochs"]
+            if epochs != str(settings.epochs):
+                raise ModelError(f"{path} is from a run of {epochs} epochs: use --epochs {epochs}")
+            self.student.load_state_dict(data["model_state_dict"])
+            self.optimizer.load_state_dict(data["optimizer_state_dict"])
+            self.scheduler.load_state_dict(data["scheduler_state_dict"])
+            self.history = list(data["history"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(f"{path} is no checkpoint of this student ({error})") from error

@@ -1,0 +1,46 @@
+"""Settings of `export_model.py`. Imports nothing heavy, so that `--help` is instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from facesync.errors import UsageError
+from facesync.options import option
+
+FORMAT_NAMES = ("onnx", "onnx-int8", "litert", "executorch")
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Settings of one export."""
+
+    model: str = option(help="the model to export", metavar="FILE|vggface2|embedded")
+    format: str = option(help="what to export it to", choices=FORMAT_NAMES)
+    output: Path = option(help="folder for the exported model and its .json", metavar="DIR")
+    allow_loss: bool = option(
+        False, "keep the export even if it loses more than 0.5 points of accuracy"
+    )
+    calibration_images: Path | None = option(
+        None,
+        "images to calibrate onnx-int8 on",
+        metavar="DIR",
+        shown_default="varied copies of sample photographs",
+    )
+    pairs: Path | None = option(
+        None,
+        "pairs to compare on, in LFW's format",
+        metavar="FILE",
+        shown_default="pairs of the same copies",
+    )
+    images: Path | None = option(None, "images that --pairs refers to", metavar="DIR")
+    offline: bool = option(False, "open no socket")
+
+    def __post_init__(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            UsageError: one line on which.
+        """
+        if (self.pairs is None) != (self.images is None):
+            raise UsageError("--pairs and --images go together")
