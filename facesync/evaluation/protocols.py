@@ -1,7 +1,7 @@
-"""Which pairs are compared, and in which folds: LFW's lists, InsightFace's `.bin`, drawn lots.
+"""Which pairs are compared, and in which folds: LFW's lists, InsightFace's `.bin`, random pairs.
 
-LFW's protocol (Huang et al., 2007, "restricted"): pairs come in folds, and the threshold that
-judges a fold is chosen on the others.
+LFW's protocol (Huang et al., 2007, "restricted"): pairs come in folds, and each fold is evaluated
+at a threshold chosen on the others.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from facesync.data.datasets import FaceDataset
 from facesync.errors import DataError, FileError
-from facesync.evaluation.images import ImageRef, file_image_ref, image_refs_of
+from facesync.evaluation.images import ImageRef, dataset_image_refs, file_image_ref
 from facesync.images import IMAGE_SUFFIXES
 from facesync.pickles import load_plain
 
-PARTS = 10
-"""Folds that pairs are dealt into where their source knows of none."""
+DEFAULT_FOLDS = 10
+"""Folds of pairs whose source names none."""
+
+_MAX_IMAGES = 100
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,12 @@ class PairSet:
 
     Attributes:
         source: where they come from, in words for the report.
-        images: each once.
+        images: all images, each once.
         left: int (pairs,), index of each pair's first image.
-        right: int (pairs,), of its second.
+        right: int (pairs,), index of its second.
         same: bool (pairs,), whether both show one person.
         fold: int (pairs,), 0 … `folds` - 1.
-        folds_given: whether the source says which fold a pair is in.
+        folds_given: whether the source names the folds.
     """
 
     source: str
@@ -49,11 +52,11 @@ class PairSet:
 
     @property
     def folds(self) -> int:
-        """How many folds there are."""
+        """Number of folds."""
         return int(self.fold.max()) + 1
 
     def subset(self, kept: np.ndarray) -> PairSet:
-        """Keep some pairs, bool (pairs,), and the images in them."""
+        """Keep some pairs, bool (pairs,), and their images."""
         used, places = np.unique(
             np.concatenate([self.left[kept], self.right[kept]]), return_inverse=True
         )
@@ -68,28 +71,27 @@ class PairSet:
         )
 
     def scores(self, vectors: np.ndarray) -> np.ndarray:
-        """Cosine similarity of each pair, float64 (pairs,); NaN where an image has no vector."""
+        """Cosine similarity of each pair, float64 (pairs,); NaN if an image has no embedding."""
         left, right = vectors[self.left], vectors[self.right]
         return np.einsum("ij,ij->i", left, right, dtype=np.float64)
 
 
 def read_lfw_pairs(path: Path, images: Path) -> PairSet:
-    """Read a pairs list of LFW's form and find its images, `<Name>/<Name>_0001.jpg`.
+    """Read a pairs list in LFW's format and find its images, `<Name>/<Name>_0001.jpg`.
 
-    The first line holds the number of folds and of pairs of each kind in a fold (`10 300`), or
-    that number alone for a single fold (`1100`). A fold lists its genuine pairs (`Name 1 4`), then
-    its impostor pairs (`Name 1 Other 2`). The pairs of a single fold are dealt into ten.
+    The first line has the number of folds and of pairs of each kind per fold (`10 300`), or only
+    the latter for a single fold (`1100`). A fold lists its genuine pairs (`Name 1 4`), then its
+    impostor pairs (`Name 1 Other 2`). A single fold is split into ten.
 
     Raises:
         FileError: the list cannot be read.
-        DataError: it is of another form, or images are missing.
+        DataError: it has another format, or images are missing.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise FileError(
-            f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"cannot read {path}: {reason}") from error
     rows = [line.split("\t") if "\t" in line else line.split() for line in lines if line.strip()]
     folds, count = _header_of(path, rows)
     finder = _ImageFinder(images)
@@ -109,7 +111,7 @@ def read_lfw_pairs(path: Path, images: Path) -> PairSet:
             f"(the first: {finder.missing[0]})"
         )
     truth = np.array(same)
-    fold = np.arange(len(truth)) // (2 * count) if folds > 1 else deal(truth, PARTS)
+    fold = np.arange(len(truth)) // (2 * count) if folds > 1 else assign_folds(truth)
     return PairSet(
         f"{path.name}, {folds} folds",
         finder.found,
@@ -121,26 +123,18 @@ def read_lfw_pairs(path: Path, images: Path) -> PairSet:
     )
 
 
-def first_folds(pairs: PairSet, count: int) -> PairSet:
-    """Keep the first folds, and the images in them; the pairs of a single one are dealt anew."""
-    kept = pairs.subset(pairs.fold < count)
-    if kept.folds == 1:
-        kept = replace(kept, fold=deal(kept.same, PARTS), folds_given=False)
-    return replace(kept, source=f"{pairs.source}, the first {count}")
-
-
 def _header_of(path: Path, rows: list[list[str]]) -> tuple[int, int]:
-    """Folds, and pairs of each kind in one, by a list's first line and its length."""
+    """Return the number of folds, and of pairs of each kind per fold; checks the list's length."""
     try:
         numbers = [int(value) for value in rows[0]]
         folds, count = numbers if len(numbers) == 2 else (1, *numbers)
     except (IndexError, ValueError) as error:
         raise DataError(
-            f"{path} is no pairs list: its first line should be folds and pairs, like `10 300`"
+            f"{path} is not a pairs list: its first line should be folds and pairs, like `10 300`"
         ) from error
     if folds < 1 or count < 1 or len(rows) - 1 != 2 * folds * count:
         raise DataError(
-            f"{path} promises {folds} folds of {count} + {count} pairs and holds {len(rows) - 1}"
+            f"{path} announces {folds} folds of {count} + {count} pairs and has {len(rows) - 1}"
         )
     if folds == 1 and count < 2:
         raise DataError(f"{path} has one pair of each kind: too few to choose a threshold on")
@@ -159,7 +153,7 @@ class _ImageFinder:
         self.missing: list[str] = []
 
     def index(self, name: str, number: str) -> int:
-        """Return an image's index in `found`; -1 and an entry in `missing` where it is not."""
+        """Return an image's index in `found`; if it is missing -1, with an entry in `missing`."""
         stem = f"{name}_{int(number):04d}" if number.isdecimal() else f"{name}_{number}"
         if stem not in self._index:
             path = self._path(name, stem)
@@ -172,7 +166,7 @@ class _ImageFinder:
         return self._index[stem]
 
     def _path(self, name: str, stem: str) -> Path | None:
-        # The usual suffix first: with thousands of images each look-up counts.
+        # The usual suffix first: thousands of look-ups add up.
         for suffix in (".jpg", *sorted(IMAGE_SUFFIXES - {".jpg"})):
             path = self._images / name / (stem + suffix)
             if path.is_file():
@@ -183,13 +177,12 @@ class _ImageFinder:
 def read_bin(path: Path) -> PairSet:
     """Read one of InsightFace's verification sets: a pickle of (images, whether pairs match).
 
-    Images 2i and 2i + 1 are pair i; they are encoded, and cut and aligned already. Pickles of
-    Python 2 open too; anything but plain data in them is refused. Folds are ten consecutive parts,
-    as InsightFace counts.
+    Images 2i and 2i + 1 are pair i; they are encoded aligned crops. Pickles of Python 2 open too;
+    anything but plain data is refused. The folds are ten consecutive parts, as in InsightFace.
 
     Raises:
         FileError: it cannot be read, is damaged, or would run code.
-        DataError: it holds something else.
+        DataError: it is not a verification set.
     """
     content = load_plain(path, encoding="bytes")
     try:
@@ -197,12 +190,15 @@ def read_bin(path: Path) -> PairSet:
         images = [_encoded(item) for item in encoded]
         truth = np.array([bool(answer) for answer in answers])
     except (TypeError, ValueError) as error:
-        raise DataError(f"{path} is no verification set: {error}") from error
+        raise DataError(f"{path} is not a verification set: {error}") from error
     if len(truth) < 2 or len(images) != 2 * len(truth):
         raise DataError(f"{path}: {len(images)} images for {len(truth)} pairs")
     at = np.arange(len(truth))
     fold = np.concatenate(
-        [np.full(len(part), n) for n, part in enumerate(np.array_split(at, min(PARTS, len(at))))]
+        [
+            np.full(len(part), n)
+            for n, part in enumerate(np.array_split(at, min(DEFAULT_FOLDS, len(at))))
+        ]
     )
     return PairSet(
         path.name,
@@ -227,23 +223,23 @@ def _encoded(item: Any) -> bytes:
 
 
 def draw_pairs(source: Path, impostors: int, seed: int) -> PairSet:
-    """Compare the images of identity folders or a pack: all genuine pairs, some impostor pairs.
+    """Draw pairs from identity folders or a pack: all genuine pairs, some impostor pairs.
 
     Args:
-        source: identity folders or a pack.
-        impostors: how many impostor pairs are drawn, each at most once; all where there are fewer.
-        seed: of the draw, and of how the pairs are dealt into ten folds.
+        source: identity folders or a pack; of each identity at most 100 images are used.
+        impostors: number of impostor pairs to draw, each at most once; all if there are fewer.
+        seed: of the draw and of the split into ten folds.
 
     Raises:
-        DataError: no images, or not two people and two images of one.
+        DataError: there are no images, no two people, or no two images of one person.
     """
-    images = image_refs_of(source)
+    images = dataset_image_refs(FaceDataset(source, min_images=1, max_images=_MAX_IMAGES))
     members: dict[str | None, list[int]] = defaultdict(list)
     for index, image in enumerate(images):
         members[image.identity].append(index)
     genuine = [pair for group in members.values() for pair in combinations(group, 2)]
     if not genuine or len(members) < 2:
-        raise DataError(f"{source}: no pair of one person's images, or only one person")
+        raise DataError(f"{source}: no two images of one person, or only one person")
     pairs = np.array(genuine + _draw_impostors(images, len(genuine), impostors, seed))
     truth = np.arange(len(pairs)) < len(genuine)
     order = np.random.default_rng(seed).permutation(len(pairs))
@@ -254,7 +250,7 @@ def draw_pairs(source: Path, impostors: int, seed: int) -> PairSet:
         pairs[:, 0],
         pairs[:, 1],
         truth,
-        deal(truth, PARTS),
+        assign_folds(truth),
         False,
     )
 
@@ -263,23 +259,23 @@ def _draw_impostors(
     images: Sequence[ImageRef], genuine: int, wanted: int, seed: int
 ) -> list[tuple[int, int]]:
     total = len(images) * (len(images) - 1) // 2 - genuine
-    if wanted >= total // 2:  # nearly all: drawing would meet the same ones over and over
-        everyone = combinations(range(len(images)), 2)
-        pairs = [p for p in everyone if images[p[0]].identity != images[p[1]].identity]
+    if wanted >= total // 2:  # nearly all: random draws would repeat
+        every_pair = combinations(range(len(images)), 2)
+        pairs = [p for p in every_pair if images[p[0]].identity != images[p[1]].identity]
         return random.Random(seed).sample(pairs, min(wanted, total))
-    lots = random.Random(seed)
+    generator = random.Random(seed)
     drawn: set[tuple[int, int]] = set()
     while len(drawn) < wanted:
-        one, other = sorted(lots.sample(range(len(images)), 2))
+        one, other = sorted(generator.sample(range(len(images)), 2))
         if images[one].identity != images[other].identity:
             drawn.add((one, other))
     return sorted(drawn)
 
 
-def deal(same: np.ndarray, parts: int) -> np.ndarray:
-    """Deal pairs into folds, each with its share of genuine and of impostor pairs."""
+def assign_folds(same: np.ndarray, folds: int = DEFAULT_FOLDS) -> np.ndarray:
+    """Split pairs into folds, each with its share of genuine and of impostor pairs."""
     fold = np.empty(len(same), dtype=int)
     for kind in (True, False):
         members = np.flatnonzero(same == kind)
-        fold[members] = np.arange(len(members)) * parts // max(len(members), 1)
+        fold[members] = np.arange(len(members)) * folds // max(len(members), 1)
     return np.unique(fold, return_inverse=True)[1]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facesync.errors import DownloadError, FaceSyncError, FileError, ModelError
-from facesync.faces.calibration import calibration_for
+from facesync.faces.calibration import calibration_for, user_calibration
 from facesync.faces.crops import CropSpec
 from facesync.faces.embedding import FaceModel
 from facesync.faces.onnx_files import exported, read_description
@@ -73,6 +73,11 @@ def vggface2_path() -> Path:
 def embedded_path() -> Path:
     """Return where the embedded model lies."""
     return ASSETS / "embedded.onnx"
+
+
+def is_shipped(path: Path) -> bool:
+    """Whether weights are those that FaceSync ships or downloads, with a calibration."""
+    return path.resolve() in (vggface2_path().resolve(), embedded_path())
 
 
 def load_face_model(
@@ -192,6 +197,8 @@ def _face_model(
     else:
         data = facts.get("calibration")
         calibration = calibration_for(data, weights.name, crop, fingerprint)
+    if is_shipped(weights.path):
+        calibration = user_calibration(fingerprint, crop) or calibration
     remark = facts.get("remark")
     return FaceModel(
         network=network,
