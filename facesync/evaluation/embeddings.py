@@ -204,8 +204,7 @@ def detector_label(detector: FaceDetector) -> str:
 
 
 def _pack(face: Face) -> np.ndarray:
-    numbers = [face.box_xyxy, face.landmarks.reshape(-1), [face.probability]]
-    return np.concatenate(numbers).astype(np.float32)
+    return np.array([*face.box_xyxy, *face.landmarks.reshape(-1), face.probability], np.float32)
 
 
 def _unpack(numbers: np.ndarray) -> Face | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from facesync.errors import DataError, ImageError
-from facesync.evaluation.protocols import PARTS, deal, read_lfw_pairs
+from facesync.evaluation.protocols import assign_folds, read_lfw_pairs
 from facesync.faces.crops import CropSpec
 from facesync.faces.detection import FaceDetector, main_face
 from facesync.images import IMAGE_SUFFIXES, read_image_rgb
@@ -97,7 +97,7 @@ def trial_of_copies(crop: CropSpec) -> Trial:
     left, right = np.triu_indices(len(crops), 1)
     same = np.array(who)[left] == np.array(who)[right]
     return Trial(f"varied copies of {who[-1] + 1} photographs, {len(same)} pairs", np.stack(crops),
-                left, right, same, deal(same, PARTS))  # fmt: skip
+                left, right, same, assign_folds(same))  # fmt: skip
 
 
 def _found(images: Iterable[np.ndarray], crop: CropSpec) -> np.ndarray:
