@@ -32,9 +32,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script and return its exit code."""
     settings = parse_settings(build_parser(), AuditSettings, argv)
-    from facesync.audit.report import run
+    from facesync.audit.report import audit
 
-    run(settings)
+    audit(settings)
     return cli.DONE
 
 

@@ -71,9 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = make_settings(parser, PreprocessSettings, args)
     _refuse_options_of_the_other_job(settings, set(vars(args)))
     if settings.audit:
-        from facesync.audit.report import run
+        from facesync.audit.report import audit
 
-        run(settings)
+        audit(settings)
         return cli.DONE
     from facesync.data.conversion import REPORT_NAME, convert_pack
 

@@ -31,8 +31,7 @@ from facesync.devices import pick_device
 from facesync.errors import DataError, ImageError, UsageError
 from facesync.evaluation.embeddings import Embedder
 from facesync.evaluation.images import dataset_image_refs
-from facesync.faces.detection import Detector, FaceDetector
-from facesync.faces.embedding import FaceModel
+from facesync.faces.detection import FaceDetector
 from facesync.faces.weights import load_face_model
 from facesync.images import read_image_rgb
 
@@ -88,31 +87,42 @@ class Audit:
         return "\n".join(lines)
 
 
-def run(settings: AuditSettings) -> Audit:
-    """Audit a dataset with the model that the settings name, and print the summary.
+def audit(settings: AuditSettings) -> Audit:
+    """Find what is wrong with a dataset, write it down and print a summary.
+
+    Writes `findings.csv`, pages of images in `sheets/`, and embeddings for the next run. Images on
+    the dataset's list are left out already and not looked at. With `apply`, the findings are added
+    to that list, which `FaceDataset` reads.
 
     Raises:
+        UsageError: the output is among the images, where it would be taken for an identity.
         FaceSyncError: the dataset or the model cannot be used, or a file cannot be written.
     """
-    output = check_paths(settings.input, settings.output)
+    output = _output_folder(settings.input, settings.output)
     device = pick_device(settings.device)
     model = load_face_model(settings.model, device, offline=settings.offline)
     print(f"Model: {model.source}")
-    done = audit(settings.input, output, model, FaceDetector(device), apply=settings.apply)
+    dataset = FaceDataset(settings.input, min_images=1, max_images=sys.maxsize)
+    # As training sees the images: as they are, without detection.
+    embedded = Embedder(model, None, output / _EMBEDDINGS).embed(dataset_image_refs(dataset))
+    total, cached = len(dataset), len(dataset) - embedded.computed
+    logger.info("%s of %s embeddings were in the cache", f"{cached:,}", f"{total:,}")
+    findings = find_faults(dataset, embedded, FaceDetector(device))
+    csv = output / FINDINGS_NAME
+    write_findings(csv, findings, dataset.names)
+    sheets = _write_all_sheets(output / _SHEETS, dataset, findings)
+    applied = settings.apply and bool(findings)
+    if applied:
+        reasons = read_list(dataset.list_path)
+        reasons.update((dataset.names[found.image], found.reason()) for found in findings)
+        write_list(dataset.list_path, reasons)
+    done = Audit(dataset, findings, csv, sheets, applied)
     print(done.summary())
     return done
 
 
-def check_paths(source: Path, output: Path | None) -> Path:
-    """Check, before weights are loaded, that a dataset exists and where the findings go.
-
-    Returns:
-        The output folder; by default `<dataset>_audit`, beside the dataset.
-
-    Raises:
-        DataError: there is no such dataset.
-        UsageError: the output is among the images, where it would be taken for an identity.
-    """
+def _output_folder(source: Path, output: Path | None) -> Path:
+    """Check the paths before weights are loaded; return where the findings go."""
     if not source.exists():
         raise DataError(f"{source}: no such folder or pack")
     if output is None:
@@ -121,44 +131,6 @@ def check_paths(source: Path, output: Path | None) -> Path:
     if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"--output {output} is in {source}, among the images; name another folder")
     return output
-
-
-def audit(
-    source: Path, output: Path, model: FaceModel, detector: Detector, *, apply: bool = False
-) -> Audit:
-    """Find what is wrong with a folder of images or a pack, and write it down.
-
-    Writes `findings.csv`, pages of images in `sheets/`, and embeddings for the next run. Images on
-    the dataset's list are left out already and not looked at.
-
-    Args:
-        source: folder of identity folders, folder of a pack, or `.rec` file.
-        output: folder for the files.
-        model: embeds the images.
-        detector: decides whether there is a face.
-        apply: add the findings to the list that `FaceDataset` reads.
-
-    Raises:
-        DataError: the dataset cannot be used.
-        FileError: a file cannot be written.
-    """
-    dataset = FaceDataset(source, min_images=1, max_images=sys.maxsize)
-    # As training sees the images: as they are, without detection.
-    embedded = Embedder(model, None, output / _EMBEDDINGS).embed(dataset_image_refs(dataset))
-    logger.info(
-        "%s of %s embeddings were in the cache",
-        f"{len(dataset) - embedded.computed:,}",
-        f"{len(dataset):,}",
-    )
-    findings = find_faults(dataset, embedded, detector)
-    csv = output / FINDINGS_NAME
-    write_findings(csv, findings, dataset.names)
-    sheets = _write_all_sheets(output / _SHEETS, dataset, findings)
-    if apply and findings:
-        reasons = read_list(dataset.list_path)
-        reasons.update((dataset.names[found.image], found.reason()) for found in findings)
-        write_list(dataset.list_path, reasons)
-    return Audit(dataset, findings, csv, sheets, applied=apply and bool(findings))
 
 
 def _write_all_sheets(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -94,32 +94,26 @@ def read_lfw_pairs(path: Path, images: Path) -> PairSet:
         raise FileError(f"cannot read {path}: {reason}") from error
     rows = [line.split("\t") if "\t" in line else line.split() for line in lines if line.strip()]
     folds, count = _header_of(path, rows)
-    finder = _ImageFinder(images)
+    indices: dict[str, int] = {}  # by image, in order of appearance
     left, right, same = [], [], []
     for number, row in enumerate(rows[1:]):
         genuine = number % (2 * count) < count
         if len(row) != (3 if genuine else 4):
             kind = "a genuine pair (name, number, number)" if genuine else "an impostor pair"
             raise DataError(f"{path}: line {number + 2} should be {kind}: {' '.join(row)!r:.60}")
-        one, other = (row[0], row[1]), (row[0] if genuine else row[2], row[-1])
-        left.append(finder.index(*one))
-        right.append(finder.index(*other))
+        one, other = _image_name(row[0], row[1]), _image_name(row[0 if genuine else 2], row[-1])
+        left.append(indices.setdefault(one, len(indices)))
+        right.append(indices.setdefault(other, len(indices)))
         same.append(genuine)
-    if finder.missing:
-        raise DataError(
-            f"{len(finder.missing)} of the images that {path} lists are not in {images} "
-            f"(the first: {finder.missing[0]})"
-        )
     truth = np.array(same)
-    fold = np.arange(len(truth)) // (2 * count) if folds > 1 else assign_folds(truth)
     return PairSet(
-        f"{path.name}, {folds} folds",
-        finder.found,
-        np.array(left),
-        np.array(right),
-        truth,
-        fold,
-        folds > 1,
+        source=f"{path.name}, {folds} folds",
+        images=_find_images(path, images, indices),
+        left=np.array(left),
+        right=np.array(right),
+        same=truth,
+        fold=np.arange(len(truth)) // (2 * count) if folds > 1 else assign_folds(truth),
+        folds_given=folds > 1,
     )
 
 
@@ -141,37 +135,31 @@ def _header_of(path: Path, rows: list[list[str]]) -> tuple[int, int]:
     return folds, count
 
 
-class _ImageFinder:
-    """Finds LFW's images by name and number."""
+def _image_name(person: str, number: str) -> str:
+    stem = f"{person}_{int(number):04d}" if number.isdecimal() else f"{person}_{number}"
+    return f"{person}/{stem}"
 
-    def __init__(self, images: Path) -> None:
-        if not images.is_dir():
-            raise DataError(f"there is no folder {images}")
-        self._images = images
-        self._index: dict[str, int] = {}
-        self.found: list[ImageRef] = []
-        self.missing: list[str] = []
 
-    def index(self, name: str, number: str) -> int:
-        """Return an image's index in `found`; if it is missing -1, with an entry in `missing`."""
-        stem = f"{name}_{int(number):04d}" if number.isdecimal() else f"{name}_{number}"
-        if stem not in self._index:
-            path = self._path(name, stem)
-            if path is None:
-                self.missing.append(f"{name}/{stem}")
-                self._index[stem] = -1
-            else:
-                self._index[stem] = len(self.found)
-                self.found.append(file_image_ref(path, f"{name}/{stem}", name))
-        return self._index[stem]
-
-    def _path(self, name: str, stem: str) -> Path | None:
-        # The usual suffix first: thousands of look-ups add up.
-        for suffix in (".jpg", *sorted(IMAGE_SUFFIXES - {".jpg"})):
-            path = self._images / name / (stem + suffix)
-            if path.is_file():
-                return path
-        return None
+def _find_images(path: Path, folder: Path, names: Iterable[str]) -> list[ImageRef]:
+    """Find the images that a list names."""
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}")
+    # The usual suffix first: thousands of look-ups add up.
+    suffixes = (".jpg", *sorted(IMAGE_SUFFIXES - {".jpg"}))
+    found, missing = [], []
+    for name in names:
+        candidates = (folder / (name + suffix) for suffix in suffixes)
+        file = next((file for file in candidates if file.is_file()), None)
+        if file is None:
+            missing.append(name)
+        else:
+            found.append(file_image_ref(file, name, name.rpartition("/")[0]))
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the images that {path} lists are not in {folder} "
+            f"(the first: {missing[0]})"
+        )
+    return found
 
 
 def read_bin(path: Path) -> PairSet:
