@@ -30,6 +30,7 @@ from facesync.audit.identities import (
 from facesync.data.datasets import FaceDataset
 from facesync.data.progress import BAR_AFTER_SECONDS, Progress
 from facesync.evaluation.embeddings import Embedded
+from facesync.evaluation.summary import decimals
 from facesync.faces.detection import Detector
 from facesync.faces.embedding import unit
 from facesync.images import read_image_rgb
@@ -164,7 +165,7 @@ class _Audit:
                 similarity = float(self._centroid(part) @ self._centroid(largest))
                 evidence = (
                     f"{len(part)} of {len(counting)} images; "
-                    f"similarity of the two parts {similarity:.2f}"
+                    f"similarity of the two parts {decimals(similarity, 2)}"
                 )
                 action = "leave out, or make the part an identity of its own"
                 for index in part.tolist():
@@ -208,16 +209,15 @@ class _Audit:
         ):
             kept = self._better_copy(one, other)
             copy = other if kept == one else one
-            evidence = f"similarity {similarity:.2f}, detail {correlation:.2f}"
+            evidence = f"similarity {decimals(similarity, 2)}, detail {decimals(correlation, 2)}"
             self._add_copy(copy, kept, kinds.NEAR_COPY, evidence, correlation)
             candidate[copy] = False
 
     def _better_copy(self, one: int, other: int) -> int:
         """Choose the copy to keep: the first or, of two identities, the one more like its own."""
-        same = self._labels[one] == self._labels[other]
-        return (
-            one if same or self._similarity_to_own(one) >= self._similarity_to_own(other) else other
-        )
+        if self._labels[one] == self._labels[other]:
+            return one
+        return max(one, other, key=self._similarity_to_own)
 
     def _similarity_to_own(self, index: int) -> float:
         """Return the similarity of an image to its identity, -1 if that has no other image."""
@@ -238,7 +238,7 @@ class _Audit:
             if index in self._found or self._detector.detect(_with_border(self._image(index))):
                 continue
             own = self._similarity_to_own(index)
-            evidence = f"no face found; similarity to its identity {own:.2f}"
+            evidence = f"no face found; similarity to its identity {decimals(own, 2)}"
             self._add(Finding(index, kinds.NO_FACE, evidence, "", "leave out", least - own))
 
     def _find_same_person(self) -> np.ndarray:
@@ -255,7 +255,7 @@ class _Audit:
                 smaller, larger = sorted(pair, key=lambda label: (sizes[label], -label))
                 person[person == person[smaller]] = person[larger]
                 other = self._identities[larger]
-                evidence = f"similarity of the two identities {value:.2f}"
+                evidence = f"similarity of the two identities {decimals(value, 2)}"
                 action = f"leave out, or merge the identity into {other}"
                 for index in self._members[smaller].tolist():
                     self._add(
@@ -270,11 +270,11 @@ class _Audit:
         least, margin = self._scale.at(WRONG_BELOW), self._scale.span(WRONG_MARGIN)
         beyond = np.maximum(least - self._own, similarity - self._own - margin)
         for index in np.flatnonzero(beyond > 0).tolist():
-            evidence = f"similarity to its identity {self._own[index]:.2f}"
+            evidence = f"similarity to its identity {decimals(self._own[index], 2)}"
             other, action = "", "leave out"
             if similarity[index] - self._own[index] > margin:
                 other = self._identities[nearest[index]]
-                evidence += f", to {other} {similarity[index]:.2f}"
+                evidence += f", to {other} {decimals(similarity[index], 2)}"
                 if similarity[index] >= self._scale.at(MOVE_FROM):
                     action += f", or move to {other}"
             self._add(

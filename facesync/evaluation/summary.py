@@ -54,7 +54,8 @@ def notes(report: Report) -> list[str]:
 
 def decimals(value: float, digits: int = 4) -> str:
     """Write a number with a fixed number of decimals, without a minus before zero."""
-    return f"{round(value, digits) + 0.0:.{digits}f}"
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def percent(rate: float | None) -> str:
