@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from facesync.errors import FileError, ModelError
 from facesync.evaluation.images import ImageRef
 from facesync.faces.calibration import Calibration, user_calibration_path
 from facesync.faces.embedding import FaceModel
+from facesync.faces.onnx_files import read_description
 from facesync.faces.torch_model import read_checkpoint
 from facesync.faces.weights import find_weights, is_shipped
 from facesync.files import replacing, write_json
@@ -84,7 +82,7 @@ def store_calibration(choice: str, calibration: Calibration) -> Path:
         return path
     if weights.suffix == ".onnx":
         path = weights.with_suffix(".json")
-        write_json(path, {**_read_json(path), **entry})
+        write_json(path, {**read_description(weights), **entry})
         return path
     import torch
 
@@ -93,15 +91,3 @@ def store_calibration(choice: str, calibration: Calibration) -> Path:
     with replacing(weights) as file:
         file.write(buffer.getvalue())
     return weights
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ModelError(f"{path} is damaged; it was left as it is") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} is not a model's description; it was left as it is")
-    return content

@@ -146,20 +146,20 @@ class Calibration:
 def _check(read: Calibration) -> None:
     points = read._points()
     if not points or not all(0 < rate < 1 and -1 <= value <= 1 for rate, value in points):
-        raise ValueError("it holds no thresholds between -1 and 1")
+        raise ValueError("it has no thresholds between -1 and 1")
     values = [value for _, value in points]
     if values != sorted(values):
-        raise ValueError("its thresholds fall with the rate")
+        raise ValueError("its thresholds do not rise as the rate falls")
     sound = 0 < read.tail_scale < 1 and -1 <= read.tail_shape <= 0 and 0 < read.tail_fmr < 1
     sound = sound and 0 < read.slope < math.inf
     if not sound or not math.isfinite(read.intercept):
         raise ValueError("its tail or its logistic mapping is impossible")
     for name in ("model_fingerprint", "data", "data_fingerprint"):
         if not isinstance(getattr(read, name), str):
-            raise TypeError(f"{name} is no text")
+            raise TypeError(f"{name} is not text")
     for name in ("images", "identities", "genuine_pairs", "impostor_pairs"):
         if type(getattr(read, name)) is not int:
-            raise TypeError(f"{name} is no whole number")
+            raise TypeError(f"{name} is not a whole number")
 
 
 def calibration_for(

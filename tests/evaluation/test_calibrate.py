@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from facesync.data.datasets import FaceDataset
-from facesync.errors import ModelError
 from facesync.evaluation.calibrate import calibrate, data_fingerprint, store_calibration
 from facesync.evaluation.images import dataset_image_refs
 from facesync.faces import weights
 from facesync.faces.calibration import Calibration
+from facesync.faces.onnx_files import read_description, write
 from facesync.faces.torch_model import checkpoint_crop
 from facesync.metrics.pairs import AllPairs
 
@@ -54,17 +54,12 @@ def test_a_checkpoint_keeps_everything_else(found, tmp_path):
 
 
 def test_that_of_an_exported_model_goes_into_its_json(found, tmp_path):
-    onnx, path = tmp_path / "small.onnx", tmp_path / "small.json"
-    onnx.touch()
-    path.write_text('{"crop": {"kind": "square"}, "calibration": 7}')
-    assert store_calibration(str(onnx), found) == path
-    after = json.loads(path.read_text())
-    assert after["crop"] == {"kind": "square"}
-    assert Calibration.from_dict(after["calibration"]) == found
-    path.write_text("{half")
-    with pytest.raises(ModelError, match="left as it is"):
-        store_calibration(str(onnx), found)
-    assert path.read_text() == "{half"
+    onnx = tmp_path / "small.onnx"
+    facts = write(onnx, b"net", {"crop": {"kind": "square"}})
+    assert store_calibration(str(onnx), found) == tmp_path / "small.json"
+    after = read_description(onnx)
+    assert Calibration.from_dict(after.pop("calibration")) == found
+    assert after == facts
 
 
 def test_the_data_fingerprint_ignores_order_but_not_names(folder):
