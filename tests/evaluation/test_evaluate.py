@@ -171,11 +171,6 @@ def test_missing_data_is_one_line(what, evaluate, tmp_path, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_help_is_quick_to_import(run_script):
-    shown = run_script("evaluate_model.py", "--help")
-    assert shown.returncode == 0 and "--calibrate" in shown.stdout
-
-
 @pytest.mark.slow
 def test_the_real_thing_on_two_folds(shared, tmp_path, monkeypatch):
     """VGGFace2 on sixty of LFW's pairs: nearly all right, as published."""

@@ -1,4 +1,4 @@
-"""Lists of pairs are read as published, and refused in one line where they are something else."""
+"""Published pair lists are read as they are; other files are refused in one line."""
 
 import pickle
 
@@ -73,7 +73,7 @@ def python2_pickle(images, answers):
 
 
 @pytest.mark.parametrize("kind", ["python 3", "python 2", "protocol 2", "arrays"])
-def test_bin_sets_of_every_writer(kind, folder, tmp_path):
+def test_bin_sets_of_all_writers(kind, folder, tmp_path):
     images, answers = encoded(folder, 8), [True, False, True, False]
     path = tmp_path / "lfw.bin"
     if kind == "python 2":
