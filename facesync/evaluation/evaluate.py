@@ -106,7 +106,7 @@ def _evaluate_pairs(
         found = identification(vectors, identities, settings.seed)
         if settings.by_group:
             # At the app's default rate, if the images support it.
-            threshold = every.threshold_at_far.get(_DEFAULT_FAR, verification.threshold)
+            threshold = every.tar_at_far.get(_DEFAULT_FAR, verification.accuracy).threshold
             groups = read_groups(settings.by_group, pairs.images)
             by_group = ByGroup(threshold, group_rates(groups, vectors, identities, threshold))
         if settings.calibrate:

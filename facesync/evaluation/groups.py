@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,11 @@ class GroupRates:
     fnmr_interval: tuple[float, float]
     fmr: float | None
     fmr_interval: tuple[float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return their part of `report.json`."""
+        plain = asdict(self)
+        return {"pictures": plain.pop("images"), **plain}  # the name in files from the beginning
 
 
 def read_groups(path: Path, images: Sequence[ImageRef]) -> dict[str, list[int]]:

@@ -45,7 +45,7 @@ def page(report: Report, scores: np.ndarray, crop_of: CropOf) -> str:
     drawings = [
         plots.roc_svg(shown, same),
         plots.det_svg(shown, same),
-        plots.histogram_svg(shown, same, report.verification.threshold),
+        plots.histogram_svg(shown, same, report.verification.accuracy.threshold),
     ]
     parts = [
         "<!doctype html>",

@@ -17,7 +17,9 @@ from facesync.metrics.pairs import AllPairs
 from facesync.metrics.rates import (
     FARS,
     MIN_FALSE_MATCHES,
+    Accuracy,
     Identification,
+    TarAtFar,
     fold_accuracy,
     roc,
     supports,
@@ -33,27 +35,61 @@ RULE = (
 
 @dataclass(frozen=True)
 class Rates:
-    """TAR at each FAR that the impostor pairs support, and why the others are refused."""
+    """TAR at each FAR that the impostor pairs support."""
 
     genuine_pairs: int
     impostor_pairs: int
-    tar_at_far: dict[str, float]
-    tar_at_far_interval: dict[str, list[float]]
-    threshold_at_far: dict[str, float]
-    tar_at_far_refused: dict[str, str]
+    tar_at_far: dict[str, TarAtFar]
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Why other FARs have no TAR."""
+        return {
+            far: f"needs {MIN_FALSE_MATCHES / float(far):,.0f} impostor pairs, "
+            f"there are {self.impostor_pairs:,}"
+            for far in FARS
+            if not supports(float(far), self.impostor_pairs)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return their part of `report.json`."""
+        found = self.tar_at_far.items()
+        return {
+            "genuine_pairs": self.genuine_pairs,
+            "impostor_pairs": self.impostor_pairs,
+            "tar_at_far": {far: at.tar for far, at in found},
+            "tar_at_far_interval": {far: [at.low, at.high] for far, at in found},
+            "threshold_at_far": {far: at.threshold for far, at in found},
+            "tar_at_far_refused": self.refused,
+        }
 
 
 @dataclass(frozen=True)
-class Verification(Rates):
+class Verification:
     """Figures of a protocol's pairs."""
 
-    pairs: int
-    accuracy_mean: float
-    accuracy_std: float
-    accuracy_by_fold: list[float]
-    threshold: float
+    accuracy: Accuracy
     auc: float
     eer: float
+    rates: Rates
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs."""
+        return self.rates.genuine_pairs + self.rates.impostor_pairs
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return their part of `report.json`."""
+        return {
+            "pairs": self.pairs,
+            "accuracy_mean": self.accuracy.mean,
+            "accuracy_std": self.accuracy.std,
+            "accuracy_by_fold": self.accuracy.by_fold,
+            "threshold": self.accuracy.threshold,
+            "auc": self.auc,
+            "eer": self.eer,
+            **self.rates.to_dict(),
+        }
 
 
 @dataclass(frozen=True)
@@ -62,6 +98,10 @@ class AllPairsRates(Rates):
 
     images: int
     identities: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return their part of `report.json`."""
+        return {"pictures": self.images, "identities": self.identities, **super().to_dict()}
 
 
 @dataclass(frozen=True)
@@ -132,8 +172,8 @@ class Report:
         """Return the content of `report.json`."""
         found = self.identification
         content = {
-            **asdict(self.verification),
-            "without_failures": asdict(self.without_failures),
+            **self.verification.to_dict(),
+            "without_failures": self.without_failures.to_dict(),
             "set": self.pairs.source,
             "folds": self.pairs.folds,
             "folds_given": self.pairs.folds_given,
@@ -150,12 +190,12 @@ class Report:
             "rule": RULE,
             "notes": self.notes,
             "version": facesync.__version__,
-            "all_pairs": None if self.all_pairs is None else _plain(self.all_pairs),
-            "identification": None if found is None else asdict(found),
+            "all_pairs": self.all_pairs and self.all_pairs.to_dict(),
+            "identification": found and asdict(found),
             "seconds": self.seconds,
         }
         if self.by_group:
-            groups = {name: _plain(rates) for name, rates in self.by_group.groups.items()}
+            groups = {name: rates.to_dict() for name, rates in self.by_group.groups.items()}
             content["by_group"] = {"threshold": self.by_group.threshold, "groups": groups}
         if self.calibrated:
             content["calibration"] = {
@@ -165,11 +205,6 @@ class Report:
                 "written_to": self.calibrated.written_to,
             }
         return content
-
-
-def _plain(figures: AllPairsRates | GroupRates) -> dict[str, Any]:
-    plain = asdict(figures)
-    return {"pictures": plain.pop("images"), **plain}  # the name in files from the beginning
 
 
 def verify(scores: np.ndarray, pairs: PairSet, seed: int) -> tuple[Verification, Verification]:
@@ -198,46 +233,19 @@ def verify(scores: np.ndarray, pairs: PairSet, seed: int) -> tuple[Verification,
 def _verification(
     scores: np.ndarray, same: np.ndarray, fold: np.ndarray, seed: int
 ) -> Verification:
-    accuracy = fold_accuracy(scores, same, fold)
+    genuine, impostor = scores[same], scores[~same]
     curve = roc(scores, same)
-    return Verification(
-        **_rates(scores[same], scores[~same], seed),
-        pairs=len(scores),
-        accuracy_mean=accuracy.mean,
-        accuracy_std=accuracy.std,
-        accuracy_by_fold=accuracy.by_fold,
-        threshold=accuracy.threshold,
-        auc=curve.auc,
-        eer=curve.eer,
-    )
+    rates = Rates(len(genuine), len(impostor), _tar_at_far(genuine, impostor, seed))
+    return Verification(fold_accuracy(scores, same, fold), curve.auc, curve.eer, rates)
 
 
 def all_pairs_rates(pairs: AllPairs, seed: int) -> AllPairsRates:
     """Compute the figures of all pairs among the images."""
-    return AllPairsRates(
-        **_rates(pairs.genuine, pairs.impostor, seed),
-        images=pairs.images,
-        identities=pairs.identities,
-    )
+    found = _tar_at_far(pairs.genuine, pairs.impostor, seed)
+    counts = len(pairs.genuine), len(pairs.impostor)
+    return AllPairsRates(*counts, found, pairs.images, pairs.identities)
 
 
-def _rates(genuine: np.ndarray, impostor: np.ndarray, seed: int) -> dict[str, Any]:
-    """Compute the fields of `Rates`."""
-    measured = {
-        far: found
-        for far in FARS
-        if (found := tar_at_far(genuine, impostor, float(far), seed)) is not None
-    }
-    return {
-        "genuine_pairs": len(genuine),
-        "impostor_pairs": len(impostor),
-        "tar_at_far": {far: found.tar for far, found in measured.items()},
-        "tar_at_far_interval": {far: [found.low, found.high] for far, found in measured.items()},
-        "threshold_at_far": {far: found.threshold for far, found in measured.items()},
-        "tar_at_far_refused": {
-            far: f"needs {MIN_FALSE_MATCHES / float(far):,.0f} impostor pairs, "
-            f"there are {len(impostor):,}"
-            for far in FARS
-            if not supports(float(far), len(impostor))
-        },
-    }
+def _tar_at_far(genuine: np.ndarray, impostor: np.ndarray, seed: int) -> dict[str, TarAtFar]:
+    measured = {far: tar_at_far(genuine, impostor, float(far), seed) for far in FARS}
+    return {far: found for far, found in measured.items() if found}

@@ -70,8 +70,8 @@ def _verification(report: Report) -> list[Row]:
     return [
         ("", "failures rejected", "failures left out"),
         ("pairs", *(f"{part.pairs:,}" for part in both)),
-        ("accuracy", *(f"{part.accuracy_mean:.4f} ± {part.accuracy_std:.4f}" for part in both)),
-        ("threshold", *(decimals(part.threshold) for part in both)),
+        ("accuracy", *(f"{part.accuracy.mean:.4f} ± {part.accuracy.std:.4f}" for part in both)),
+        ("threshold", *(decimals(part.accuracy.threshold) for part in both)),
         ("AUC", *(f"{part.auc:.5f}" for part in both)),
         ("EER", *(percent(part.eer) for part in both)),
     ]
@@ -79,14 +79,13 @@ def _verification(report: Report) -> list[Row]:
 
 def _rates(report: Report) -> list[Row]:
     rows: list[Row] = [("FAR", "pairs", "TAR", "95 % interval", "threshold")]
-    for name, part in (("protocol's", report.verification), ("all", report.all_pairs)):
+    for name, part in (("protocol's", report.verification.rates), ("all", report.all_pairs)):
         if part is None:
             continue
-        for far, tar in part.tar_at_far.items():
-            low, high = part.tar_at_far_interval[far]
-            threshold = decimals(part.threshold_at_far[far])
-            rows.append((far, name, f"{tar:.4f}", f"{low:.4f} … {high:.4f}", threshold))
-        for far, reason in part.tar_at_far_refused.items():
+        for far, at in part.tar_at_far.items():
+            interval = f"{at.low:.4f} … {at.high:.4f}"
+            rows.append((far, name, f"{at.tar:.4f}", interval, decimals(at.threshold)))
+        for far, reason in part.refused.items():
             rows.append((far, name, "not given", reason, ""))
     return rows
 
