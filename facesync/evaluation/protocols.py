@@ -155,8 +155,9 @@ def _find_images(path: Path, folder: Path, names: Iterable[str]) -> list[ImageRe
         else:
             found.append(file_image_ref(file, name, name.rpartition("/")[0]))
     if missing:
+        verb = "is" if len(missing) == 1 else "are"
         raise DataError(
-            f"{len(missing)} of the images that {path} lists are not in {folder} "
+            f"{len(missing)} of the images that {path} lists {verb} not in {folder} "
             f"(the first: {missing[0]})"
         )
     return found
