@@ -1,14 +1,14 @@
-"""Measure how good a face model is, and give it the thresholds that the app uses.
+"""Measure how good a face model is, and calibrate the thresholds that the app uses.
 
     python evaluate_model.py --model vggface2 --pairs pairs.txt --images lfw --report report
     python evaluate_model.py --model vggface2 --bin eval/lfw.bin eval/cfp_fp.bin --report report
     python evaluate_model.py --model embedded --data images --crops --report report
     python evaluate_model.py --model FILE --data images --crops --calibrate 1e-3 --report report
 
-Writes report.json and report.html (one page, opens anywhere). Pairs come from LFW's list, from
-InsightFace's .bin sets, or are drawn from identity folders or a pack. Whole photographs are
-searched for the face and cut as the app does; --crops takes ready crops as they are. Embeddings
-are kept in the report's folder: an interrupted run goes on where it stopped.
+Writes report.json and report.html (one self-contained page). The pairs come from LFW's list or
+from InsightFace's .bin sets, or are drawn from identity folders or a pack. In whole photographs the
+face is detected and cropped as in the app; with --crops, the images are taken as ready crops.
+Embeddings are cached in the report's folder: run the command again to resume.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ import sys
 from collections.abc import Sequence
 
 from facesync import cli
-from facesync.evaluation.options import add_evaluate_options, settings_from
+from facesync.evaluation.settings import GROUPS, EvaluateSettings
+from facesync.options import add_options, parse_settings
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = cli.parser(__doc__)
-    add_evaluate_options(parser)
+    add_options(parser, EvaluateSettings, groups=GROUPS)
     return parser
 
 
 @cli.guarded
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script and return its exit code."""
-    settings = settings_from(build_parser().parse_args(argv))
-    from facesync.evaluation.runs import evaluate
+    settings = parse_settings(build_parser(), EvaluateSettings, argv)
+    from facesync.evaluation.evaluate import evaluate
 
     evaluate(settings)
     return cli.DONE

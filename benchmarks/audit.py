@@ -1,20 +1,20 @@
-"""What the audit finds of faults that were put into a set on purpose: precision and recall.
+"""What the audit finds of planted faults: precision and recall.
 
     python -m benchmarks.audit
     python -m benchmarks.audit --identities 40 --work /tmp/audit
 
-Takes the shared `celeba_pack` apart into two halves of its identities and damages each by the same
-rules, drawn by a seed: 5 % of the images change places with one of another identity, 5 % are
-copied as they are and 5 % changed a little (compressed again, mirrored, cut, brighter or darker),
-half of the copies into another identity; 2 % more images show no face (corners of LFW's
-photographs); of 5 % of the identities half the images get a new name, and 5 % take in another
-one. The thresholds of `facesync.evaluation` were chosen by the first half, with the same kinds of
-damage drawn otherwise; the second half was in view meanwhile (docs/audit.md says what that means).
-The half without the damage is looked at, too: a finding that is there already is a fault of the set
-itself (or the audit's mistake), is counted apart, and is no part of the precision. An image that
-changed places is found when it is reported, under whatever name.
+Splits the identities of the shared `celeba_pack` in two halves and plants the same kinds of faults
+in each, by a seed: 5 % of the images are swapped with one of another identity, 5 % are copied
+exactly and 5 % with changes (recompressed, mirrored, cropped, brighter or darker), half of the
+copies into another identity; 2 % more images show no face (corners of LFW's photographs); 5 % of
+the identities have half their images moved to a new name, and 5 % take in another identity. The
+thresholds of `facesync.audit` were chosen on the first half, with the same kinds of faults from
+another seed; the second half was in view meanwhile (docs/audit.md says what that means). Each half
+is also audited without planted faults: what is found there already is a fault of the dataset itself
+(or the audit's mistake), is counted apart, and does not count towards precision. A swapped image
+counts as found when it is reported as any kind.
 
-The embeddings, kept in --work, take some minutes the first time.
+The embeddings, cached in --work, take some minutes the first time.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from PIL import Image, ImageEnhance
 from benchmarks.material import shared_data
 from facesync import cli, options
 from facesync.audit import findings as kinds
-from facesync.audit.cache import embed_set
 from facesync.audit.faults import find_faults
 from facesync.audit.findings import Finding
 from facesync.data.datasets import FaceDataset
 from facesync.data.recordio import write_pack
 from facesync.errors import FaceSyncError
+from facesync.evaluation.embeddings import Embedder
+from facesync.evaluation.images import dataset_image_refs
 from facesync.faces.detection import FaceDetector
 from facesync.faces.embedding import FaceModel
 from facesync.faces.weights import load_face_model
@@ -49,7 +50,7 @@ NOBODY = -1
 
 @dataclass(frozen=True)
 class Item:
-    """An image of the damaged set: `source` is equal for copies of one image."""
+    """An image of the dataset with faults; `source` is equal for copies of one image."""
 
     identity: int
     data: bytes
@@ -60,7 +61,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Damaged:
-    """A damaged set: which pairs of identities are one person, which identities are two."""
+    """A dataset with faults: pairs of identities that are one person, identities that are two."""
 
     items: list[Item]
     split: set[frozenset[int]]
@@ -113,7 +114,7 @@ def corners(folder: Path, count: int, draw: random.Random) -> list[bytes]:
 
 
 def damage(images: Sequence[tuple[int, bytes]], photographs: Path, seed: int) -> Damaged:
-    """Put the faults that the docstring above names into a set."""
+    """Plant the faults that the docstring above names."""
     draw = random.Random(seed)
     items = [Item(who, data, who, number) for number, (who, data) in enumerate(images)]
     identities = sorted({item.identity for item in items})
@@ -162,7 +163,7 @@ def damage(images: Sequence[tuple[int, bytes]], photographs: Path, seed: int) ->
 
 @dataclass(frozen=True)
 class Score:
-    """Of one kind: planted and found of it; reported, of which right, and there before."""
+    """Counts of one kind: planted, found of those, reported, of which right, found before."""
 
     planted: int
     found: int
@@ -188,7 +189,7 @@ def audit_items(
 ) -> tuple[FaceDataset, list[Finding]]:
     pack = write_pack(folder / "pack", ((item.identity, item.data) for item in items))
     dataset = FaceDataset(pack, min_images=1, max_images=len(items))
-    embedded = embed_set(dataset, model, folder / "embeddings")
+    embedded = Embedder(model, None, folder / "embeddings").embed(dataset_image_refs(dataset))
     return dataset, find_faults(dataset, embedded, detector)
 
 
@@ -198,10 +199,10 @@ def scores(
     """Compare what was found with what was planted.
 
     Args:
-        damaged: the set.
+        damaged: the dataset.
         dataset: the same, as the audit read it.
         found: what the audit found.
-        before: sources of images that it finds in the set without the damage.
+        before: sources of images that it finds without planted faults, too.
     """
     items = damaged.items  # keys of the pack count from 1 in this order
     at = {name: number for number, name in enumerate(dataset.names)}
@@ -298,7 +299,7 @@ def main() -> None:
         damaged = damage(images, data / "lfw", args.seed)
         dataset, found = audit_items(damaged.items, args.work, model, detector)
         result = scores(damaged, dataset, found, {finding.image for finding in old})
-        print(f"\n{title}: {len(images):,} images of {len(half)} people, then damaged")
+        print(f"\n{title}: {len(images):,} images of {len(half)} people, plus faults")
         print(f"{'':16}{HEADINGS}")
         for kind, score in result.items():
             print(f"{kind:16}{score}")

@@ -1,15 +1,15 @@
-"""The embedded model against its teacher, on faces that it has never seen.
+"""The embedded model against its teacher, on faces that it was not trained on.
 
     python -m benchmarks.held_out                       # both models, in one run
-    python -m benchmarks.held_out --write lists         # what a training must leave out
+    python -m benchmarks.held_out --write lists         # what training must leave out
     python -m benchmarks.held_out --models models/best_face_model.pth --crops
 
 Held out are all images of everybody in the last fold of LFW's shared part, and every fifth
-identity of the CelebA pack. `--write` puts their names into `leave_out.txt`, which
-`distill_model.py --leave-out` reads, the fold's pairs into `pairs.txt`, which
-`evaluate_model.py --pairs` reads, and the pack's images into `train.left_out.csv`, which training
-heeds where it lies beside a copy of the pack. `--crops` serves the held-out faces of the pack cut
-in each of three ways, whatever the model was trained on.
+identity of the CelebA pack. `--write` writes their names to `leave_out.txt` for
+`distill_model.py --leave-out`, the fold's pairs to `pairs.txt` for `evaluate_model.py --pairs`, and
+the pack's images to `train.left_out.csv`, which training obeys beside a copy of the pack. `--crops`
+measures the held-out faces of the pack cropped in each of three ways, whatever the model was
+trained on.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 from benchmarks.material import shared_data
 from facesync import cli
 from facesync.data.datasets import FaceDataset
+from facesync.data.left_out import write_list
 from facesync.distillation.faces import aligned_face
 from facesync.errors import FaceSyncError
 from facesync.evaluation.protocols import read_lfw_pairs
@@ -54,15 +55,14 @@ def write_lists(data: Path, folder: Path) -> None:
     packed = [name for name, _ in held_out_celeba(data)]
     names += packed
     folder.mkdir(parents=True, exist_ok=True)
-    listed = "".join(f"{name},held out\n" for name in packed)
-    (folder / "train.left_out.csv").write_text(f"image,reason\n{listed}")
+    write_list(folder / "train.left_out.csv", dict.fromkeys(packed, "held out"))
     (folder / "leave_out.txt").write_text("\n".join(names) + "\n")
     (folder / "pairs.txt").write_text("\n".join([str(len(fold) // 2), *fold]) + "\n")
     print(f"{len(names)} images in {folder / 'leave_out.txt'}, {len(fold)} pairs in pairs.txt")
 
 
 def held_out_celeba(data: Path) -> list[tuple[str, np.ndarray]]:
-    """Return name and image, uint8 RGB, of each that is held out of the pack."""
+    """Return name and image, uint8 RGB, of each held-out image of the pack."""
     pack = FaceDataset(data / "celeba_pack", min_images=1, max_images=2**31)
     return [
         (name, np.asarray(pack[index][0]))
@@ -72,7 +72,7 @@ def held_out_celeba(data: Path) -> list[tuple[str, np.ndarray]]:
 
 
 def measure(choice: str, data: Path) -> str:
-    """Measure a model on both and return a row of the table."""
+    """Measure a model on both datasets and return a row of the table."""
     model = load_face_model(choice, offline=True)
     detector = FaceDetector()
     lists = data / "lfw" / "pairs.txt"
@@ -85,12 +85,12 @@ def measure(choice: str, data: Path) -> str:
         found = [main_face(faces, image_rgb)] if faces else []
         vectors.append(model.embed(image_rgb, found)[0] if found else np.full(512, np.nan))
     scores = np.nan_to_num(pairs.scores(np.stack(vectors)), nan=-1.0)
-    # Half of the pairs choose the threshold that judges the other half.
-    halves = np.arange(len(scores)) % 2 == 0
+    # Each half of the pairs is evaluated at the threshold that is best on the other.
+    half = np.arange(len(scores)) % 2 == 0
     right = 0
-    for judged in (halves, ~halves):
-        threshold = best_threshold(scores[~judged], pairs.same[~judged])
-        right += int(((scores[judged] >= threshold) == pairs.same[judged]).sum())
+    for evaluated in (half, ~half):
+        threshold = best_threshold(scores[~evaluated], pairs.same[~evaluated])
+        right += int(((scores[evaluated] >= threshold) == pairs.same[evaluated]).sum())
     return f"{choice:<10} {right / len(scores):.4f}   {on_celeba(model, data)}"
 
 
@@ -104,7 +104,7 @@ def on_celeba(model: FaceModel, data: Path) -> str:
 
 
 def curve_of(vectors: np.ndarray, identities: Sequence[str]) -> Roc:
-    """Return the ROC over all pairs of some images."""
+    """Return the ROC over all pairs among images."""
     found = all_pairs(vectors, identities)
     return roc(
         np.concatenate([found.genuine, found.impostor]),
@@ -112,8 +112,8 @@ def curve_of(vectors: np.ndarray, identities: Sequence[str]) -> Roc:
     )
 
 
-def served_otherwise(choice: str, data: Path) -> None:
-    """Print a model's figures on the pack's held-out identities for each way to cut them."""
+def print_by_crop(choice: str, data: Path) -> None:
+    """Print a model's figures on the pack's held-out identities for each kind of crop."""
     model = load_face_model(choice, offline=True)
     for crop in (ALIGNED_112, BOX, SQUARE):
         served = " (as trained)" if crop == model.crop else ""
@@ -126,9 +126,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--write", type=Path, metavar="DIR", help="write the lists and stop")
     parser.add_argument(
-        "--models", nargs="+", default=["embedded", "vggface2"], help="what to measure"
+        "--models", nargs="+", default=["embedded", "vggface2"], help="models to measure"
     )
-    parser.add_argument("--crops", action="store_true", help="serve the pack in several crops")
+    parser.add_argument("--crops", action="store_true", help="measure the pack in several crops")
     args = parser.parse_args(argv)
     data = shared_data()
     if data is None:
@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.crops:
         print("CelebA, identities held out: TAR at FAR 1e-2, 1e-3, EER")
         for choice in args.models:
-            served_otherwise(choice, data)
+            print_by_crop(choice, data)
         return cli.DONE
     print("LFW's last fold: accuracy; CelebA, identities held out: TAR at FAR 1e-2, 1e-3, EER")
     for choice in args.models:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -130,6 +131,14 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def user_cache() -> Path:
+    """Return the user's cache folder: `$XDG_CACHE_HOME/facesync`, or the platform's own place."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    if home is None and sys.platform == "win32":
+        home = os.environ.get("LOCALAPPDATA")
+    return Path(home or "~/.cache").expanduser() / "facesync"
 
 
 def folder_name(name: str) -> str:

@@ -14,6 +14,8 @@ from tests.conftest import ROOT
 SCRIPTS = [
     "download_dataset.py",
     "preprocessing_dataset.py",
+    "audit_dataset.py",
+    "evaluate_model.py",
     "train_model.py",
     "continue_training.py",
     "faceid_app.py",

@@ -1,4 +1,4 @@
-"""Pages of images with what was found about them, to be looked through by a person."""
+"""Pages of images with what was found about them, for a person to look through."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from facesync.faces.crops import resize
 from facesync.files import replacing
 
 SHOWN_OF_A_KIND = 100
-"""So many entries of a kind are shown, evenly spread from the clearest to the most doubtful."""
+"""Entries shown of a kind, evenly spread from the clearest to the most doubtful."""
 
 _IMAGE = 112
 _GAP = 8
 _AROUND = 24
 _COLUMNS, _ROWS = 2, 8
-_IMAGES = 7  # widest entry: one flagged, three of its identity, three of another
+_IMAGES = 7  # of the widest entry: one flagged, three of its identity, three of another
 _ENTRY_WIDTH = _IMAGES * (_IMAGE + _GAP) + 4 * _GAP
 _LINE = 17
 _ENTRY_HEIGHT = _IMAGE + 2 * _LINE + 3 * _GAP
@@ -30,12 +30,12 @@ _GROUND, _INK, _QUIET, _FLAGGED = "white", "#1b1f24", "#5b6672", "#d0342c"
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing found.
+    """One finding.
 
     Attributes:
         flagged: indices of the images it is about, at most 3.
         beside: indices of those to compare with, in groups; with `flagged` at most 7.
-        title: which image or identity it is.
+        title: the image or identity.
         evidence: what was measured.
     """
 
@@ -54,10 +54,10 @@ def write_sheets(
     """Write the entries of one kind, 16 a page, to `folder/<kind>_<page>.png`.
 
     Args:
-        folder: made if missing; pages of the same kind that lie there go.
+        folder: made if missing; old pages of the same kind are deleted.
         kind: the page's title.
-        entries: in their order; of more than `SHOWN_OF_A_KIND` some are passed over.
-        image: returns the image (uint8 RGB) of an index, or None where it cannot be shown.
+        entries: in their order; of more than `SHOWN_OF_A_KIND`, some are skipped.
+        image: returns the image (uint8 RGB) of an index, or None if it cannot be shown.
 
     Returns:
         The pages.
@@ -115,7 +115,7 @@ def _draw(
 
 
 def _places(entry: Entry) -> Iterator[tuple[int, int, bool]]:
-    """Yield x in pixels, index and whether it is flagged, of each image of an entry."""
+    """Yield x in pixels, index and whether it is flagged, for each image of an entry."""
     x = 0
     for group in (entry.flagged, *entry.beside):
         for index in group:
@@ -125,7 +125,7 @@ def _places(entry: Entry) -> Iterator[tuple[int, int, bool]]:
 
 
 def _fitting(text: str) -> str:
-    """Cut a line that is wider than its entry."""
+    """Shorten a line that is wider than its entry."""
     text = text.encode("utf-8", "replace").decode()  # file names on Linux need not be text
     room = _ENTRY_WIDTH - 2 * _GAP
     if _font(13).getlength(text) <= room:

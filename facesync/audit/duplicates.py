@@ -1,8 +1,8 @@
-"""Copies of one photograph: those of equal bytes, and those that were changed a little.
+"""Copies of one photograph: exact ones by their bytes, and slightly changed ones.
 
-Two photographs of one person can be as similar to a model as two copies of one photograph, so the
-embeddings only propose pairs, and the pixels decide: fine detail (what is left when blurred away)
-of one image is looked for in the other, also mirrored, and at several sizes.
+To a model, two photographs of one person can be as similar as two copies of one photograph. So the
+embeddings only propose pairs, and the pixels decide: the fine detail of one image (its difference
+from a blurred version) is searched for in the other, also mirrored and at several sizes.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from facesync.audit.identities import similar_rows
+from facesync.audit.identities import similar_pairs
 
 PROPOSED = 0.86
-"""Cosine similarity of embeddings from which on the pixels of two images are compared."""
+"""The pixels of two images are compared if their embeddings are at least this similar."""
 
 SAME_PIXELS = 0.88
-"""Correlation of fine detail from which on two images are copies of one photograph."""
+"""Two images are copies of one photograph if their fine detail correlates at least this much."""
 
 _SIDE = 64
-_PART = 44  # of the other image; room for shifts of up to a tenth each way
+_PART = 44  # side of the template; leaves room for shifts of up to a tenth each way
 _SIZES = (0.88, 0.92, 0.96, 1.0, 1.04, 1.08, 1.12)
 _BLUR = 4.0
 _LEAST_DETAIL = 1.0  # standard deviation, of 255 grey levels
-_KEPT = 4096
+_DETAILS_IN_MEMORY = 4096
 
 
 def fine_detail(image_rgb: np.ndarray) -> np.ndarray:
-    """Return what an image, uint8 RGB, has of detail: float32 (64, 64), grey minus its blur."""
+    """Return the detail of an image, uint8 RGB: float32 (64, 64), grey minus its blur."""
     grey = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     return small - cv2.GaussianBlur(small, (0, 0), _BLUR)
 
 
 def detail_correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Correlation, -1…1, of two images' fine detail where they fit best.
+    """Correlation, -1…1, of two images' fine detail where they match best.
 
-    The middle of one is looked for in the other (normalised cross-correlation), as it is and
-    mirrored, a little smaller and larger. 0 where one of them has no detail: in even images
-    there is nothing to compare, and rounding errors would fit perfectly.
+    The middle of one is searched for in the other (normalised cross-correlation), as it is and
+    mirrored, slightly smaller and larger. 0 if one of them has no detail: uniform images have
+    nothing to compare, and rounding errors would match perfectly.
     """
     middle = slice((_SIDE - _PART) // 2, (_SIDE + _PART) // 2)
     if min(one[middle, middle].std(), other[middle, middle].std()) < _LEAST_DETAIL:
@@ -58,7 +58,7 @@ def detail_correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def same_bytes(ids: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the indices, ascending, of each content id that is there more than once."""
+    """Yield the indices, ascending, of each content id that occurs more than once."""
     order = np.argsort(ids, kind="stable")
     for group in np.split(order, np.flatnonzero(ids[order][1:] != ids[order][:-1]) + 1):
         if len(group) > 1:
@@ -68,23 +68,22 @@ def same_bytes(ids: np.ndarray) -> Iterator[np.ndarray]:
 def changed_copies(
     vectors: np.ndarray, candidate: np.ndarray, image: Callable[[int], np.ndarray]
 ) -> Iterator[tuple[int, int, float, float]]:
-    """Find pairs of images that are copies of one photograph, changed a little.
+    """Find pairs of images that are slightly changed copies of one photograph.
 
     Args:
         vectors: float32 (images, 512), unit length.
-        candidate: bool (images,), which of them to compare; one that is cleared on the way is
-            not compared any more.
+        candidate: bool (images,), which to compare; one that is cleared meanwhile is skipped.
         image: returns the image (uint8 RGB) of an index.
 
     Yields:
         Both indices, ascending, their similarity and the correlation of their detail.
     """
 
-    @lru_cache(_KEPT)
+    @lru_cache(_DETAILS_IN_MEMORY)
     def detail(index: int) -> np.ndarray:
         return fine_detail(image(index))
 
-    for first, second, similarity in similar_rows(vectors, PROPOSED):
+    for first, second, similarity in similar_pairs(vectors, PROPOSED):
         for one, other, value in zip(
             first.tolist(), second.tolist(), similarity.tolist(), strict=True
         ):

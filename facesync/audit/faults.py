@@ -1,9 +1,9 @@
-"""What is wrong with a set of images: copies, no face, wrong identities.
+"""What is wrong with a dataset: copies, images without a face, wrong identities.
 
-Similarities differ from model to model, so the thresholds here are shares of the way from a
-stranger's similarity to that of a person's own images, both measured in the set at hand. They
-were chosen on one half of the identities of a damaged set; `python -m benchmarks.audit` shows what
-they find in that half and in the other.
+Similarities differ from model to model, so the thresholds here are positions on a scale from the
+typical impostor similarity (0) to the typical genuine similarity (1), both measured in the dataset
+itself. They were chosen on one half of the identities of a dataset with planted faults;
+`python -m benchmarks.audit` shows what they find in either half.
 """
 
 from __future__ import annotations
@@ -15,154 +15,157 @@ import cv2
 import numpy as np
 
 from facesync.audit import findings as kinds
-from facesync.audit.cache import SetEmbeddings
 from facesync.audit.duplicates import changed_copies, same_bytes
 from facesync.audit.findings import Finding
 from facesync.audit.identities import (
+    centroids,
     coherence,
-    mean_directions,
+    impostor_similarity,
     members_of,
+    nearest_other_person,
     own_similarity,
-    rivals,
-    similar_rows,
+    similar_pairs,
     split_in_two,
-    stranger_similarity,
 )
 from facesync.data.datasets import FaceDataset
 from facesync.data.progress import BAR_AFTER_SECONDS, Progress
+from facesync.evaluation.embeddings import Embedded
+from facesync.evaluation.summary import decimals
 from facesync.faces.detection import Detector
 from facesync.faces.embedding import unit
 from facesync.images import read_image_rgb
 
 NO_FACE_BELOW = 0.6
-"""An image is asked for a face only when it is less similar to its identity than this."""
+"""Faces are detected only in images less similar to their identity than this."""
 
 WRONG_BELOW = 0.15
-"""An image less similar to its identity than this is of somebody else."""
+"""An image less similar to its identity than this shows somebody else."""
 
 WRONG_MARGIN = 0.3
-"""So is one that is by so much more similar to another identity than to its own."""
+"""So does one that is this much more similar to another identity than to its own."""
 
 MOVE_FROM = 0.75
-"""If it is at least so similar to that identity, it may belong there."""
+"""If it is at least this similar to that identity, it may belong there."""
 
 TWO_PEOPLE_BELOW = 0.4
-"""Two parts of an identity less similar than this are two people, if each is one person: …"""
+"""Two parts of an identity less similar than this are two people, if in each part …"""
 
 ONE_PERSON_FROM = 0.3
-"""… its images are on average at least so similar to each other, …"""
+"""… the images are on average at least this similar to each other …"""
 
 TWO_PEOPLE_IMAGES = 3
-"""… and there are at least so many of them."""
+"""… and there are at least this many of them."""
 
 SAME_PERSON_FROM = 1.0
-"""Two identities whose means are at least so similar are one person."""
+"""Two identities whose centroids are at least this similar are one person."""
 
-_BORDER = 0.25  # of an image's side, repeated around it: the detector wants room around a face
+_BORDER = 0.25  # of an image's side: the detector needs room around a face
 _LEAST_SIDE = 112
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How similar strangers, and images of one person, are to a model in one set.
+    """Typical similarities of a model in one dataset.
 
     Attributes:
-        stranger: median similarity of an image to the mean of another identity.
-        own: median similarity of an image to the mean of the others of its identity.
+        impostor: median similarity of an image to the centroid of another identity.
+        genuine: median similarity of an image to the centroid of its identity's other images.
     """
 
-    stranger: float
-    own: float
+    impostor: float
+    genuine: float
 
-    def at(self, share: float) -> float:
-        """Return the similarity at a share of the way from `stranger` to `own`."""
-        return self.stranger + self.span(share)
+    def at(self, position: float) -> float:
+        """Return the similarity at a position: 0 is `impostor`, 1 is `genuine`."""
+        return self.impostor + self.span(position)
 
     def span(self, share: float) -> float:
         """Return a share of the difference of the two."""
-        return share * (self.own - self.stranger)
+        return share * (self.genuine - self.impostor)
 
 
-def find_faults(dataset: FaceDataset, embedded: SetEmbeddings, detector: Detector) -> list[Finding]:
-    """Find the images of a set that should be left out: at most one finding each.
+def find_faults(dataset: FaceDataset, embedded: Embedded, detector: Detector) -> list[Finding]:
+    """Find the images of a dataset that should be left out: at most one finding each.
 
     Args:
-        dataset: the set.
-        embedded: its embeddings, in its order.
-        detector: asked about the images that do not look like their identity.
+        dataset: the dataset.
+        embedded: its embeddings, in its order; rows of NaN become zeros.
+        detector: applied to the images that do not look like their identity.
 
     Returns:
-        By kind in the order of `findings.KINDS`, then the strongest first.
+        Findings in the order of `findings.KINDS`, the strongest of each kind first.
     """
     return _Audit(dataset, embedded, detector).findings()
 
 
 class _Audit:
-    """The state of one audit: what is known of each image so far."""
+    """The state of one audit: what was found about each image so far."""
 
-    def __init__(self, dataset: FaceDataset, embedded: SetEmbeddings, detector: Detector) -> None:
+    def __init__(self, dataset: FaceDataset, embedded: Embedded, detector: Detector) -> None:
         self._dataset = dataset
         self._names = dataset.names
         self._identities = dataset.class_names
         self._embedded = embedded
-        self._vectors = embedded.vectors
+        # In place: a large dataset's are a gigabyte.
+        self._vectors = np.nan_to_num(embedded.vectors, copy=False)
         self._labels = np.array(dataset.labels)
         self._members = dict(members_of(self._labels))
         self._detector = detector
         self._found: dict[int, Finding] = {}
         self._counting = self._first_of_each()
-        means = mean_directions(self._vectors, self._labels, self._counting)
+        means = centroids(self._vectors, self._labels, self._counting)
         own = own_similarity(self._vectors, self._labels, means)
         self._scale = Scale(
-            stranger_similarity(self._vectors, self._labels, means.directions),
+            impostor_similarity(self._vectors, self._labels, means.directions),
             float(np.nanmedian(own[self._counting])) if not np.isnan(own).all() else 1.0,
         )
         self._two_people = self._find_two_people()
-        means = mean_directions(self._vectors, self._labels, self._counting)
-        self._directions = means.directions
+        means = centroids(self._vectors, self._labels, self._counting)
+        self._centroids = means.directions
         self._own = own_similarity(self._vectors, self._labels, means)
 
     def _first_of_each(self) -> np.ndarray:
-        """Bool (images,): decodable, and no copy by its bytes of one of the same identity."""
+        """Bool (images,): decodable, and not the bytes of an earlier image of the same identity."""
         counting = np.ones(len(self._labels), dtype=bool)
         for group in same_bytes(self._embedded.ids):
             _, first = np.unique(self._labels[group], return_index=True)
             counting[group] = False
             counting[group[first]] = True
-        counting[list(self._embedded.undecodable)] = False
+        counting[list(self._embedded.failures)] = False
         return counting
 
     def findings(self) -> list[Finding]:
-        for index, reason in self._embedded.undecodable.items():
+        for index, reason in self._embedded.failures.items():
+            reason = reason.removeprefix("the image: ")
             self._add(Finding(index, kinds.UNDECODABLE, reason, "", "leave out", 0.0))
         self._find_same_bytes()
         self._find_changed_copies()
-        self._find_faceless()
+        self._find_images_without_face()
         for found in self._two_people:
             self._add(found)
         person = self._find_same_person()
         self._find_wrong_identity(person)
         order = {kind: number for number, kind in enumerate(kinds.KINDS)}
         ordered = sorted(self._found.values(), key=lambda f: (order[f.kind], -f.strength, f.image))
-        return [replace(found, compare=self._images_beside(found)) for found in ordered]
+        return [replace(found, compare=self._images_to_compare(found)) for found in ordered]
 
     def _add(self, found: Finding) -> None:
         self._found.setdefault(found.image, found)
 
     def _find_two_people(self) -> list[Finding]:
-        """Part identities that are several people; all parts but the largest count no more."""
+        """Split identities that are several people; only the largest part counts from then on."""
         result = []
         for members in Progress(
-            self._members.values(), unit=" identities", desc="Parting", delay=BAR_AFTER_SECONDS
+            self._members.values(), unit=" identities", desc="Splitting", delay=BAR_AFTER_SECONDS
         ):
             counting = members[self._counting[members]]
-            largest, *parts = sorted(self._people_in(counting), key=len, reverse=True)
+            largest, *parts = sorted(self._split_into_people(counting), key=len, reverse=True)
             for part in parts:
-                similarity = float(self._mean(part) @ self._mean(largest))
+                similarity = float(self._centroid(part) @ self._centroid(largest))
                 evidence = (
                     f"{len(part)} of {len(counting)} images; "
-                    f"similarity of the two parts {similarity:.2f}"
+                    f"similarity of the two parts {decimals(similarity, 2)}"
                 )
                 action = "leave out, or make the part an identity of its own"
                 for index in part.tolist():
@@ -172,8 +175,8 @@ class _Audit:
                 self._counting[part] = False
         return result
 
-    def _people_in(self, members: np.ndarray) -> list[np.ndarray]:
-        """Part images in two, and the parts again, as long as both are one person each."""
+    def _split_into_people(self, members: np.ndarray) -> list[np.ndarray]:
+        """Split images in two, and the parts again, while both parts are one person each."""
         if len(members) < 2 * TWO_PEOPLE_IMAGES:
             return [members]
         group, similarity = split_in_two(self._vectors[members])
@@ -184,9 +187,9 @@ class _Audit:
             for part in parts
         ):
             return [members]
-        return [person for part in parts for person in self._people_in(part)]
+        return [person for part in parts for person in self._split_into_people(part)]
 
-    def _mean(self, members: np.ndarray) -> np.ndarray:
+    def _centroid(self, members: np.ndarray) -> np.ndarray:
         return unit(self._vectors[members].sum(axis=0))
 
     def _find_same_bytes(self) -> None:
@@ -206,17 +209,18 @@ class _Audit:
         ):
             kept = self._better_copy(one, other)
             copy = other if kept == one else one
-            evidence = f"similarity {similarity:.2f}, detail {correlation:.2f}"
+            evidence = f"similarity {decimals(similarity, 2)}, detail {decimals(correlation, 2)}"
             self._add_copy(copy, kept, kinds.NEAR_COPY, evidence, correlation)
             candidate[copy] = False
 
     def _better_copy(self, one: int, other: int) -> int:
-        """Choose the copy to keep: the first, or the one that looks more like its identity."""
-        same = self._labels[one] == self._labels[other]
-        return one if same or self._loyalty(one) >= self._loyalty(other) else other
+        """Choose the copy to keep: the first or, of two identities, the one more like its own."""
+        if self._labels[one] == self._labels[other]:
+            return one
+        return max(one, other, key=self._similarity_to_own)
 
-    def _loyalty(self, index: int) -> float:
-        """How much an image looks like its identity, -1 where it has no other image."""
+    def _similarity_to_own(self, index: int) -> float:
+        """Return the similarity of an image to its identity, -1 if that has no other image."""
         return float(np.nan_to_num(self._own[index], nan=-1.0))
 
     def _add_copy(self, copy: int, kept: int, kind: str, evidence: str, strength: float) -> None:
@@ -224,25 +228,25 @@ class _Audit:
             Finding(copy, kind, evidence, self._names[kept], "leave out", strength, ((kept,),))
         )
 
-    def _find_faceless(self) -> None:
-        """Ask the detector about the images that do not look like their identity."""
+    def _find_images_without_face(self) -> None:
+        """Detect faces in the images that do not look like their identity."""
         least = self._scale.at(NO_FACE_BELOW)
         doubtful = np.flatnonzero(~(self._own >= least))
         for index in Progress(
-            doubtful.tolist(), unit=" images", desc="Looking for faces", delay=BAR_AFTER_SECONDS
+            doubtful.tolist(), unit=" images", desc="Detecting faces", delay=BAR_AFTER_SECONDS
         ):
             if index in self._found or self._detector.detect(_with_border(self._image(index))):
                 continue
-            own = self._loyalty(index)
-            evidence = f"no face found; similarity to its identity {own:.2f}"
+            own = self._similarity_to_own(index)
+            evidence = f"no face found; similarity to its identity {decimals(own, 2)}"
             self._add(Finding(index, kinds.NO_FACE, evidence, "", "leave out", least - own))
 
     def _find_same_person(self) -> np.ndarray:
-        """Find identities that are one person; return a number for each identity's person."""
+        """Find people listed under two identities; return the number of each identity's person."""
         person = np.arange(len(self._identities))
         sizes = np.bincount(self._labels[self._counting], minlength=len(person))
         least = self._scale.at(SAME_PERSON_FROM)
-        for first, second, similarity in similar_rows(self._directions, least):
+        for first, second, similarity in similar_pairs(self._centroids, least):
             for pair, value in zip(
                 zip(first.tolist(), second.tolist(), strict=True), similarity.tolist(), strict=True
             ):
@@ -251,7 +255,7 @@ class _Audit:
                 smaller, larger = sorted(pair, key=lambda label: (sizes[label], -label))
                 person[person == person[smaller]] = person[larger]
                 other = self._identities[larger]
-                evidence = f"similarity of the two identities {value:.2f}"
+                evidence = f"similarity of the two identities {decimals(value, 2)}"
                 action = f"leave out, or merge the identity into {other}"
                 for index in self._members[smaller].tolist():
                     self._add(
@@ -260,15 +264,17 @@ class _Audit:
         return person
 
     def _find_wrong_identity(self, person: np.ndarray) -> None:
-        rival, similarity = rivals(self._vectors, self._labels, self._directions, person)
+        nearest, similarity = nearest_other_person(
+            self._vectors, self._labels, self._centroids, person
+        )
         least, margin = self._scale.at(WRONG_BELOW), self._scale.span(WRONG_MARGIN)
         beyond = np.maximum(least - self._own, similarity - self._own - margin)
         for index in np.flatnonzero(beyond > 0).tolist():
-            evidence = f"similarity to its identity {self._own[index]:.2f}"
+            evidence = f"similarity to its identity {decimals(self._own[index], 2)}"
             other, action = "", "leave out"
             if similarity[index] - self._own[index] > margin:
-                other = self._identities[rival[index]]
-                evidence += f", to {other} {similarity[index]:.2f}"
+                other = self._identities[nearest[index]]
+                evidence += f", to {other} {decimals(similarity[index], 2)}"
                 if similarity[index] >= self._scale.at(MOVE_FROM):
                     action += f", or move to {other}"
             self._add(
@@ -278,8 +284,8 @@ class _Audit:
     def _image(self, index: int) -> np.ndarray:
         return read_image_rgb(self._dataset.encoded(index))
 
-    def _images_beside(self, found: Finding) -> tuple[tuple[int, ...], ...]:
-        """Choose the images to show beside a finding: its other one, or typical ones."""
+    def _images_to_compare(self, found: Finding) -> tuple[tuple[int, ...], ...]:
+        """Choose the images to show with a finding: the copied one, or typical ones."""
         if found.compare:
             return found.compare
         own = self._typical(int(self._labels[found.image]))
@@ -287,13 +293,13 @@ class _Audit:
         return (other,) if found.kind == kinds.SAME_PERSON else (own, other)
 
     def _typical(self, label: int) -> tuple[int, ...]:
-        """Return the images most like their identity that nothing was found about."""
+        """Return the images most similar to their identity that nothing was found about."""
         members = [i for i in self._members[label].tolist() if i not in self._found]
-        return tuple(sorted(members, key=lambda index: -self._loyalty(index))[:_SHOWN])
+        return tuple(sorted(members, key=lambda index: -self._similarity_to_own(index))[:_SHOWN])
 
 
 def _with_border(image_rgb: np.ndarray) -> np.ndarray:
-    """Enlarge an image by a border that repeats its edge, and small ones to the usual size."""
+    """Add a border that repeats the edge; enlarge small images to the usual size first."""
     least = min(image_rgb.shape[:2])
     if least < _LEAST_SIDE:
         factor = _LEAST_SIDE / least

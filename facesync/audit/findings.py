@@ -1,4 +1,4 @@
-"""What an audit finds, and the CSV that says so."""
+"""What an audit finds, and the CSV of it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ class Finding:
     """One image that should be left out, and why.
 
     Attributes:
-        image: its index in the set.
+        image: its index in the dataset.
         kind: one of `KINDS`.
         evidence: what was measured, in words.
-        other: the image it copies (`identity/key`), the identity it looks like, or nothing.
-        action: what a person may do about it.
-        strength: how far the measurement is beyond its threshold; orders findings of one kind.
-        compare: indices of the images to show beside it, in groups: of its identity, of the
-            other one.
+        other: the image it copies (`identity/key`), the identity it looks like, or "".
+        action: what can be done about it.
+        strength: how far the measurement exceeds its threshold; orders findings of one kind.
+        compare: indices of the images to show with it, in groups: of its identity, of the other.
     """
 
     image: int
@@ -46,18 +45,18 @@ class Finding:
     compare: tuple[tuple[int, ...], ...] = ()
 
     def reason(self) -> str:
-        """Return why the image is left out, in words for the list."""
+        """Return why the image is left out, for the list."""
         about = f" ({self.other})" if self.other else ""
         return f"{self.kind}{about}: {self.evidence}"
 
 
 def write_findings(path: Path, findings: Iterable[Finding], names: Sequence[str]) -> None:
-    """Write `image,identity,finding,evidence,other,action`, one finding a line.
+    """Write the CSV, UTF-8, one finding per line.
 
     Args:
-        path: the CSV, UTF-8.
+        path: the file.
         findings: in the order of the lines.
-        names: `identity/key` of each image of the set.
+        names: `identity/key` of each image of the dataset.
 
     Raises:
         FileError: it cannot be written.

@@ -1,6 +1,6 @@
 """Which images do not belong to their identity, and which identities are not one person.
 
-All of it by embeddings (unit vectors) alone. Similarities are cosines.
+From embeddings (unit vectors) alone. Similarities are cosines.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _ROUNDS = 10
 
 
 @dataclass(frozen=True)
-class Means:
-    """The mean direction of each identity, by the images that look like each other.
+class Centroids:
+    """The mean embedding of each identity, without outliers.
 
     Attributes:
-        sums: float32 (identities, 512), of the embeddings that count; zeros where there is none.
-        counts: bool (images,), which embeddings do.
+        sums: float32 (identities, 512), sum of the embeddings that count; zeros if none does.
+        counts: bool (images,), which embeddings count.
     """
 
     sums: np.ndarray
@@ -31,12 +31,12 @@ class Means:
 
     @property
     def directions(self) -> np.ndarray:
-        """Float32 (identities, 512): unit vectors, or zeros."""
+        """Float32 (identities, 512), unit vectors or zeros."""
         return unit(self.sums)
 
 
 def members_of(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each label with the indices that carry it, ascending."""
+    """Yield each label with the indices that have it, ascending."""
     order = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
     for members in np.split(order, starts[1:]):
@@ -44,11 +44,11 @@ def members_of(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
             yield int(labels[members[0]]), members
 
 
-def mean_directions(vectors: np.ndarray, labels: np.ndarray, usable: np.ndarray) -> Means:
-    """Average the usable images of each identity (labels from 0), without its strangers.
+def centroids(vectors: np.ndarray, labels: np.ndarray, usable: np.ndarray) -> Centroids:
+    """Average the usable images of each identity (labels from 0), without outliers.
 
-    Twice, the images less than half as similar to the mean as is usual in the identity are set
-    aside, so that a few strangers do not move it.
+    In two rounds, images less than half as similar to the mean as the identity's median are
+    excluded, so that a few images of other people do not move it.
     """
     sums = np.zeros((int(labels.max()) + 1, vectors.shape[1]), dtype=np.float32)
     counts = np.zeros(len(labels), dtype=bool)
@@ -60,33 +60,33 @@ def mean_directions(vectors: np.ndarray, labels: np.ndarray, usable: np.ndarray)
                 kept = kept[similarity >= np.median(similarity) / 2]
         sums[label] = vectors[kept].sum(axis=0)
         counts[kept] = True
-    return Means(sums, counts)
+    return Centroids(sums, counts)
 
 
-def own_similarity(vectors: np.ndarray, labels: np.ndarray, means: Means) -> np.ndarray:
-    """Similarity of each image to the mean of the others of its identity; NaN without others."""
+def own_similarity(vectors: np.ndarray, labels: np.ndarray, means: Centroids) -> np.ndarray:
+    """Similarity of each image to the centroid of its identity's others; NaN without others."""
     result = np.full(len(labels), np.nan, dtype=np.float32)
     for label, members in members_of(labels):
         own = vectors[members]
         others = means.sums[label] - own * means.counts[members, None]
-        there = means.counts[members].sum() - means.counts[members] > 0
-        result[members] = np.where(there, (own * unit(others)).sum(axis=1), np.nan)
+        exist = means.counts[members].sum() - means.counts[members] > 0
+        result[members] = np.where(exist, (own * unit(others)).sum(axis=1), np.nan)
     return result
 
 
-def rivals(
+def nearest_other_person(
     vectors: np.ndarray, labels: np.ndarray, directions: np.ndarray, person: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest mean of another person for each image.
+    """Find the nearest centroid of another person for each image.
 
     Args:
         vectors: (images, 512).
         labels: (images,), the identity of each.
-        directions: (identities, 512).
-        person: (identities,), equal for identities that are taken for one person.
+        directions: (identities, 512), the centroids.
+        person: (identities,), equal for identities of one person.
 
     Returns:
-        The identity (-1 where there is none) and the similarity to it, (images,) each.
+        The identity, -1 if there is none, and the similarity to it, (images,) each.
     """
     nearest = np.full(len(labels), -1)
     best = np.full(len(labels), -1, dtype=np.float32)
@@ -100,8 +100,8 @@ def rivals(
     return nearest, best
 
 
-def stranger_similarity(vectors: np.ndarray, labels: np.ndarray, directions: np.ndarray) -> float:
-    """Return the median similarity of an image to the mean of another identity (a sample)."""
+def impostor_similarity(vectors: np.ndarray, labels: np.ndarray, directions: np.ndarray) -> float:
+    """Return the median similarity of a sample of images to centroids of other identities."""
     rows = np.linspace(0, len(labels) - 1, min(len(labels), _ROWS)).astype(int)
     similarity = vectors[rows] @ directions.T
     others = labels[rows, None] != np.arange(len(directions))[None, :]
@@ -109,13 +109,13 @@ def stranger_similarity(vectors: np.ndarray, labels: np.ndarray, directions: np.
 
 
 def split_in_two(vectors: np.ndarray) -> tuple[np.ndarray, float]:
-    """Part embeddings (n, 512), n > 1, in the two groups that differ most (2-means).
+    """Split embeddings (n, 512), n > 1, into two clusters (2-means).
 
     Returns:
-        Which are in the smaller group, bool (n,), and how similar the means of the groups are.
+        Which are in the smaller cluster, bool (n,), and the similarity of the two centroids.
     """
     centred = vectors - vectors.mean(axis=0)
-    # The direction along which they vary most tells them apart to begin with.
+    # Start from the first principal component.
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     group = centred @ axes[0] > 0
     for _ in range(_ROUNDS):
@@ -129,13 +129,13 @@ def split_in_two(vectors: np.ndarray) -> tuple[np.ndarray, float]:
     return (group if group.sum() * 2 <= len(group) else ~group), float(one @ other)
 
 
-def similar_rows(
+def similar_pairs(
     vectors: np.ndarray, least: float, rows_at_once: int = _ROWS
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Find all pairs of rows at least so similar, block by block: memory stays flat.
+    """Find all pairs of rows at least this similar, block by block: memory stays flat.
 
     Yields:
-        For each block the first rows, the second ones (larger) and their similarities.
+        For each block the first rows, the second rows (larger) and their similarities.
     """
     for start in _blocks(len(vectors), rows_at_once):
         for other in range(start, len(vectors), rows_at_once):
@@ -153,6 +153,6 @@ def _blocks(rows: int, at_once: int) -> Progress:
 
 
 def coherence(vectors: np.ndarray) -> float:
-    """Return the mean similarity of each two of these (n, 512); 0 where there are not two."""
+    """Return the mean similarity of all pairs of embeddings (n, 512); 0 without pairs."""
     total, count = vectors.sum(axis=0), len(vectors)
     return float((total @ total - count) / (count * (count - 1))) if count > 1 else 0.0

@@ -1,4 +1,4 @@
-"""An audit from its options to its files: `preprocessing_dataset.py --audit`."""
+"""An audit from its settings to its files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facesync.audit.cache import embed_set
+from facesync import cli
 from facesync.audit.contact_sheet import Entry, write_sheets
 from facesync.audit.faults import find_faults
 from facesync.audit.findings import (
@@ -24,20 +24,24 @@ from facesync.audit.findings import (
     Finding,
     write_findings,
 )
+from facesync.audit.settings import AuditSettings
 from facesync.data.datasets import FaceDataset
 from facesync.data.left_out import read_list, write_list
+from facesync.devices import pick_device
 from facesync.errors import DataError, ImageError, UsageError
-from facesync.faces.detection import Detector
-from facesync.faces.embedding import FaceModel
+from facesync.evaluation.embeddings import Embedder
+from facesync.evaluation.images import dataset_image_refs
+from facesync.faces.detection import FaceDetector
+from facesync.faces.weights import load_face_model
 from facesync.images import read_image_rgb
 
 logger = logging.getLogger(__name__)
 
 FINDINGS_NAME = "findings.csv"
-_CACHE = "embeddings"
+_EMBEDDINGS = "embeddings"
 _SHEETS = "sheets"
-_FLAGGED = 3
-_KEPT = 256
+_FLAGGED_PER_ENTRY = 3
+_IMAGES_IN_MEMORY = 256
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,11 @@ class Audit:
     """What an audit found and wrote.
 
     Attributes:
-        dataset: the set, without what was on its list before.
-        findings: at most one for each image.
-        csv: where they are written.
+        dataset: the dataset, without images that were left out before.
+        findings: at most one per image.
+        csv: file of the findings.
         sheets: the pages of images.
-        applied: whether the findings are on the set's list now.
+        applied: whether the findings were added to the dataset's list.
     """
 
     dataset: FaceDataset
@@ -60,16 +64,19 @@ class Audit:
 
     def summary(self) -> str:
         """Return a few lines for the terminal."""
-        total = len(self.dataset)
-        counts = Counter(found.kind for found in self.findings)
+        total, found = len(self.dataset), len(self.findings)
+        identities = len(self.dataset.class_names)
+        counts = Counter(finding.kind for finding in self.findings)
         lines = [
-            f"{total:,} images of {len(self.dataset.class_names):,} identities: "
-            f"{len(self.findings):,} should be left out ({len(self.findings) / total:.1%})"
+            f"{total:,} {'image' if total == 1 else 'images'} of {identities:,} "
+            f"{'identity' if identities == 1 else 'identities'}: {found:,} should be left out "
+            f"({found / total:.1%})"
         ]
         lines += [f"  {kind:15} {counts[kind]:8,}" for kind in KINDS if counts[kind]]
         lines.append(f"Findings: {self.csv}")
         if self.sheets:
-            lines.append(f"Images: {self.sheets[0].parent} ({len(self.sheets)} pages)")
+            pages = cli.count(len(self.sheets), "page", "pages")
+            lines.append(f"Images: {self.sheets[0].parent} ({pages})")
         if self.applied:
             lines.append(
                 f"Left out by {self.dataset.list_path}; remove a line, or the file, to take "
@@ -80,67 +87,56 @@ class Audit:
         return "\n".join(lines)
 
 
-def check_paths(source: Path, output: Path | None) -> Path:
-    """Check, before weights are loaded, where a set is read and its audit goes.
+def audit(settings: AuditSettings) -> Audit:
+    """Find what is wrong with a dataset, write it down and print a summary.
 
-    Returns:
-        The output folder: beside the set, `<set>_audit`, where none is named.
+    Writes `findings.csv`, pages of images in `sheets/`, and embeddings for the next run. Images on
+    the dataset's list are left out already and not looked at. With `apply`, the findings are added
+    to that list, which `FaceDataset` reads.
 
     Raises:
-        DataError: there is no such set.
-        UsageError: the output lies among the images, where it would be taken for an identity.
+        UsageError: the output is among the images, where it would be taken for an identity.
+        FaceSyncError: the dataset or the model cannot be used, or a file cannot be written.
     """
+    output = _output_folder(settings.input, settings.output)
+    device = pick_device(settings.device)
+    model = load_face_model(settings.model, device, offline=settings.offline)
+    print(f"Model: {model.source}")
+    dataset = FaceDataset(settings.input, min_images=1, max_images=sys.maxsize)
+    # As training sees the images: as they are, without detection.
+    embedded = Embedder(model, None, output / _EMBEDDINGS).embed(dataset_image_refs(dataset))
+    total, cached = len(dataset), len(dataset) - embedded.computed
+    logger.info("%s of %s embeddings were in the cache", f"{cached:,}", f"{total:,}")
+    findings = find_faults(dataset, embedded, FaceDetector(device))
+    csv = output / FINDINGS_NAME
+    write_findings(csv, findings, dataset.names)
+    sheets = _write_all_sheets(output / _SHEETS, dataset, findings)
+    applied = settings.apply and bool(findings)
+    if applied:
+        reasons = read_list(dataset.list_path)
+        reasons.update((dataset.names[found.image], found.reason()) for found in findings)
+        write_list(dataset.list_path, reasons)
+    done = Audit(dataset, findings, csv, sheets, applied)
+    print(done.summary())
+    return done
+
+
+def _output_folder(source: Path, output: Path | None) -> Path:
+    """Check the paths before weights are loaded; return where the findings go."""
     if not source.exists():
         raise DataError(f"{source}: no such folder or pack")
     if output is None:
         beside = source.with_suffix("") if source.is_file() else source.resolve()
         return beside.with_name(f"{beside.name}_audit")
     if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
-        raise UsageError(f"--output {output} lies in {source}, among the images; name another")
+        raise UsageError(f"--output {output} is in {source}, among the images; name another folder")
     return output
-
-
-def audit(
-    source: Path, output: Path, model: FaceModel, detector: Detector, *, apply: bool = False
-) -> Audit:
-    """Find what is wrong with a folder of images or a pack, and say so in files.
-
-    Writes `findings.csv`, pages of images in `sheets/`, and embeddings, which the next run
-    takes up. Images on the set's list are left out already and not looked at.
-
-    Args:
-        source: folder of identity folders, folder of a pack, or `.rec` file.
-        output: folder for it all; made if missing.
-        model: what embeds the images.
-        detector: tells whether there is a face.
-        apply: add what was found to the list that `FaceDataset` reads.
-
-    Raises:
-        DataError: the set cannot be used.
-        FileError: a file cannot be written.
-    """
-    dataset = FaceDataset(source, min_images=1, max_images=sys.maxsize)
-    embedded = embed_set(dataset, model, output / _CACHE)
-    logger.info(
-        "%s of %s embeddings were there already",
-        f"{len(dataset) - embedded.computed:,}",
-        f"{len(dataset):,}",
-    )
-    findings = find_faults(dataset, embedded, detector)
-    csv = output / FINDINGS_NAME
-    write_findings(csv, findings, dataset.names)
-    sheets = _write_all_sheets(output / _SHEETS, dataset, findings)
-    if apply and findings:
-        reasons = read_list(dataset.list_path)
-        reasons.update((dataset.names[found.image], found.reason()) for found in findings)
-        write_list(dataset.list_path, reasons)
-    return Audit(dataset, findings, csv, sheets, applied=apply and bool(findings))
 
 
 def _write_all_sheets(
     folder: Path, dataset: FaceDataset, findings: Sequence[Finding]
 ) -> list[Path]:
-    @lru_cache(_KEPT)
+    @lru_cache(_IMAGES_IN_MEMORY)
     def image(index: int) -> np.ndarray | None:
         try:
             return read_image_rgb(dataset.encoded(index))
@@ -155,7 +151,7 @@ def _write_all_sheets(
 
 
 def _entries(findings: Sequence[Finding], dataset: FaceDataset) -> list[Entry]:
-    """Make one entry of each finding, but one of all images of a part or an identity."""
+    """Make one entry per finding, but a single one for all images of a part or an identity."""
     groups: dict[tuple[object, ...], list[Finding]] = {}
     for found in findings:
         whole = found.kind in (TWO_PEOPLE, SAME_PERSON)
@@ -170,6 +166,6 @@ def _entries(findings: Sequence[Finding], dataset: FaceDataset) -> list[Entry]:
             title += f" and {len(group) - 1} more of this identity"
         if first.kind in (EXACT_COPY, NEAR_COPY):
             title += f", copy of {first.other}"
-        flagged = tuple(found.image for found in group[:_FLAGGED])
+        flagged = tuple(found.image for found in group[:_FLAGGED_PER_ENTRY])
         entries.append(Entry(flagged, first.compare, title, f"{first.evidence}: {first.action}"))
     return entries

@@ -1,21 +1,19 @@
-"""From images to embeddings as the app makes them, each step cached on disk.
+"""From images to embeddings as the app computes them, each step cached on disk.
 
-Whole photographs are searched for their main face and cut as the model wants; ready crops are
-taken as they are. What was found (`detections`) does not depend on the model and is kept apart
-from the embeddings, which belong to one model and crop.
+In whole photographs the main face is detected and cropped as the model expects; ready crops are
+embedded as they are. Faces do not depend on the model and are cached apart from the embeddings,
+which belong to one model and crop.
 """
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from facesync.data.progress import Progress
+from facesync.data.progress import BAR_AFTER_SECONDS, Progress
 from facesync.errors import DataError, FileError, ImageError
 from facesync.evaluation.cache import VectorCache, content_id
 from facesync.evaluation.images import ImageRef
@@ -23,17 +21,13 @@ from facesync.faces.detection import Detector, Face, FaceDetector, main_face
 from facesync.faces.embedding import EMBEDDING_SIZE, FaceModel
 from facesync.images import read_image_rgb
 
-log = logging.getLogger(__name__)
-
-_BATCH = 16
+_BATCH = 32
 _FACE_NUMBERS = 15  # box, landmarks, probability
 _NO_FACE = np.full(_FACE_NUMBERS, np.nan, dtype=np.float32)
+_UNREADABLE = (ImageError, FileError, DataError)
 
-Change = Callable[[np.ndarray, str], np.ndarray]
-"""Changes an image before anything else sees it: (image_rgb, its content id) -> image_rgb."""
-
-Cut = Callable[[np.ndarray, Face], "np.ndarray | None"]
-"""Cuts a face: (image_rgb, face) -> crop_rgb, or None where that cannot be done."""
+CropFunction = Callable[[np.ndarray, Face], "np.ndarray | None"]
+"""Crops a face: (image_rgb, face) -> crop_rgb, or None if that is impossible."""
 
 
 @dataclass
@@ -41,34 +35,28 @@ class Embedded:
     """Embeddings of images, in their order.
 
     Attributes:
-        vectors: float32 (images, 512), unit length; rows of NaN where there is none.
-        failures: (name, reason) of each image without an embedding.
-        computed: how many were computed in this run; the others came from the cache.
-        seconds: time this run took.
+        vectors: float32 (images, 512), unit length; rows of NaN for failures.
+        ids: content id of each image, bytes (images,): equal if the bytes are; empty if unreadable.
+        failures: reason by index, for each image without an embedding.
+        computed: number of images embedded in this run; the others came from the cache.
     """
 
     vectors: np.ndarray
-    failures: list[tuple[str, str]] = field(default_factory=list)
+    ids: np.ndarray
+    failures: dict[int, str] = field(default_factory=dict)
     computed: int = 0
-    seconds: float = 0.0
-
-    @property
-    def enrolled(self) -> np.ndarray:
-        """Bool (images,): which of them have an embedding."""
-        return ~np.isnan(self.vectors[:, 0])
 
 
 class Embedder:
-    """Embeds images with one model, by way of the cache.
+    """Embeds images with one model and a cache.
 
     Args:
-        model: what embeds.
-        detector: finds the face in whole photographs; None where images are ready crops.
+        model: the model.
+        detector: finds the face in whole photographs; None if the images are ready crops.
         cache: folder of all caches.
-        detection_label: names the detector and what `change` does: faces found are cached by it.
-        label: names what `change` and `cut` do differently: embeddings are cached by both.
-        change: see `Change`.
-        cut: see `Cut`; as the model's crop says when None.
+        detection_label: names the detector's settings: faces are cached by it.
+        label: names what `crop` does differently: embeddings are cached by both labels.
+        crop: crops the face; as the model specifies if None.
     """
 
     def __init__(
@@ -79,15 +67,14 @@ class Embedder:
         *,
         detection_label: str = "mtcnn",
         label: str = "plain",
-        change: Change | None = None,
-        cut: Cut | None = None,
+        crop: CropFunction | None = None,
     ) -> None:
         self._model = model
         self._detector = detector
-        self._change = change
-        self._cut = cut or model.crop.cut
+        self._crop_function = crop
         kind = "crops" if detector is None else detection_label
-        self._faces = VectorCache(cache / f"faces-{detection_label}", _FACE_NUMBERS)
+        self._face_cache = VectorCache(cache / f"faces-{detection_label}", _FACE_NUMBERS)
+        self._faces = dict(self._face_cache.stored()) if detector is not None else {}
         self._embeddings = VectorCache(
             cache / f"embeddings-{model.fingerprint}-{kind}-{label}", EMBEDDING_SIZE
         )
@@ -98,86 +85,117 @@ class Embedder:
         Raises:
             FileError: the cache cannot be written.
         """
-        started = time.monotonic()
-        done = Embedded(np.full((len(images), EMBEDDING_SIZE), np.nan, dtype=np.float32))
-        waiting: list[tuple[int, str, np.ndarray]] = []
+        done = Embedded(
+            np.full((len(images), EMBEDDING_SIZE), np.nan, dtype=np.float32),
+            np.zeros(len(images), dtype="S32"),
+        )
+        missing = self._identify(images, done)
+        for key, vector in self._embeddings.stored():
+            if key in missing:
+                done.vectors[missing.pop(key)] = vector
         try:
-            # miniters: after many images from the cache, tqdm would wait for as many more.
-            with Progress(total=len(images), unit=" images", desc=description, miniters=1) as bar:
-                for index, image in enumerate(images):
-                    bar.update()
-                    try:
-                        data = image.read()
-                        key = content_id(data)
-                        vector = self._embeddings.get(key)
-                        if vector is None:
-                            crop = self._crop(data, key)
-                    except (ImageError, FileError, DataError) as error:
-                        done.failures.append((image.name, str(error)))
-                        continue
-                    if vector is not None:
-                        done.vectors[index] = vector
-                    elif crop is None:
-                        done.failures.append((image.name, "no face found"))
-                    else:
-                        waiting.append((index, key, crop))
-                        if len(waiting) == _BATCH:
-                            self._finish(waiting, done)
-                self._finish(waiting, done)
+            self._compute(images, missing, done, description)
         finally:
-            self._faces.flush()
+            self._face_cache.flush()
             self._embeddings.flush()
-        done.seconds = time.monotonic() - started
         return done
 
     def crop(self, image: ImageRef) -> np.ndarray | None:
-        """Return what the model sees of an image, uint8 RGB; None where no face is found.
+        """Return what the model sees of an image, uint8 RGB; None if no face is found.
 
         Raises:
-            ImageError, FileError, DataError: it cannot be read.
+            ImageError, FileError, DataError: the image cannot be read.
         """
         data = image.read()
         return self._crop(data, content_id(data))
 
     def face(self, image_rgb: np.ndarray, key: str) -> Face | None:
-        """Find the main face in an image, by way of the cache.
-
-        Args:
-            image_rgb: the image, changed already where it is to be.
-            key: its content id.
-        """
+        """Return the main face of an image with this content id, detected or from the cache."""
         if self._detector is None:
             return None
-        numbers = self._faces.get(key)
-        if numbers is None:
+        if key not in self._faces:
             faces = self._detector.detect(image_rgb)
-            numbers = _pack(main_face(faces, image_rgb)) if faces else _NO_FACE
-            self._faces.add(key, numbers)
-        return _unpack(numbers)
+            self._faces[key] = _pack(main_face(faces, image_rgb)) if faces else _NO_FACE
+            self._face_cache.add(key, self._faces[key])
+        return _unpack(self._faces[key])
 
-    def _decode(self, data: bytes, key: str) -> np.ndarray:
-        image_rgb = read_image_rgb(data)
-        return image_rgb if self._change is None else self._change(image_rgb, key)
+    def decode(self, data: bytes, key: str) -> np.ndarray:
+        """Decode an image to uint8 RGB; a study's embedder may change it here."""
+        return read_image_rgb(data)
+
+    def _identify(self, images: Sequence[ImageRef], done: Embedded) -> dict[str, list[int]]:
+        """Fill in `done.ids`; return the indices of the readable images by content id."""
+        indices: dict[str, list[int]] = {}
+        for index, image in enumerate(
+            Progress(images, unit=" images", desc="Reading", delay=BAR_AFTER_SECONDS)
+        ):
+            try:
+                key = content_id(image.read())
+            except _UNREADABLE as error:
+                done.failures[index] = str(error)
+                continue
+            done.ids[index] = key
+            indices.setdefault(key, []).append(index)
+        return indices
+
+    def _compute(
+        self,
+        images: Sequence[ImageRef],
+        missing: dict[str, list[int]],
+        done: Embedded,
+        description: str,
+    ) -> None:
+        """Embed the images that the cache does not have; those of equal bytes once."""
+        crops: dict[str, np.ndarray] = {}
+        with Progress(
+            total=len(missing), unit=" images", desc=description, disable=not missing
+        ) as bar:
+            for key, indices in missing.items():
+                bar.update()
+                try:
+                    crop = self._crop(images[indices[0]].read(), key)
+                except _UNREADABLE as error:
+                    done.failures.update(dict.fromkeys(indices, str(error)))
+                    continue
+                if crop is None:
+                    done.failures.update(dict.fromkeys(indices, "no face found"))
+                    continue
+                crops[key] = crop
+                if len(crops) == _BATCH:
+                    self._embed_batch(crops, missing, done)
+            self._embed_batch(crops, missing, done)
+
+    def _embed_batch(
+        self, crops: dict[str, np.ndarray], missing: dict[str, list[int]], done: Embedded
+    ) -> None:
+        vectors = self._model.embed_crops(list(crops.values()), _BATCH)
+        for key, vector in zip(crops, vectors, strict=True):
+            done.vectors[missing[key]] = vector
+            self._embeddings.add(key, vector)
+        done.computed += len(crops)
+        crops.clear()
 
     def _crop(self, data: bytes, key: str) -> np.ndarray | None:
         if self._detector is None:
-            return self._decode(data, key)
+            return self.decode(data, key)
         known = self._faces.get(key)
         if known is not None and np.isnan(known[0]):
-            return None  # without decoding it again
-        image_rgb = self._decode(data, key)
+            return None  # without decoding it
+        image_rgb = self.decode(data, key)
         face = self.face(image_rgb, key)
-        return None if face is None else self._cut(image_rgb, face)
+        if face is None:
+            return None
+        return (self._crop_function or self._model.crop.cut)(image_rgb, face)
 
-    def _finish(self, waiting: list[tuple[int, str, np.ndarray]], done: Embedded) -> None:
-        """Embed the crops that wait."""
-        crops = [crop for _, _, crop in waiting]
-        vectors = self._model.embed_crops(crops, _BATCH)
-        for (index, key, _), vector in zip(waiting, vectors, strict=True):
-            done.vectors[index] = vector
-            self._embeddings.add(key, vector)
-        done.computed += len(waiting)
-        waiting.clear()
+
+def mirrored(crop: CropFunction) -> CropFunction:
+    """Mirror the crops that a function returns."""
+
+    def mirror(image_rgb: np.ndarray, face: Face) -> np.ndarray | None:
+        crop_rgb = crop(image_rgb, face)
+        return None if crop_rgb is None else np.ascontiguousarray(crop_rgb[:, ::-1])
+
+    return mirror
 
 
 def detector_label(detector: FaceDetector) -> str:
@@ -186,7 +204,7 @@ def detector_label(detector: FaceDetector) -> str:
 
 
 def _pack(face: Face) -> np.ndarray:
-    return np.concatenate([face.box_xyxy, face.landmarks.reshape(-1), [face.probability]])
+    return np.array([*face.box_xyxy, *face.landmarks.reshape(-1), face.probability], np.float32)
 
 
 def _unpack(numbers: np.ndarray) -> Face | None:

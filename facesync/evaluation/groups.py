@@ -1,30 +1,52 @@
-"""Error rates for groups of people that the user names."""
+"""Error rates of groups of people, as the user defines them."""
 
 from __future__ import annotations
 
 import csv
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from facesync import cli
 from facesync.errors import DataError, FileError
 from facesync.evaluation.images import ImageRef
 from facesync.metrics.pairs import all_pairs
 from facesync.metrics.rates import wilson
 
 
-def read_groups(path: Path, images: Sequence[ImageRef]) -> dict[str, list[int]]:
-    """Read a CSV of image and group; return the indices of the images of each group.
+@dataclass(frozen=True)
+class GroupRates:
+    """Error rates within one group, with 95 % intervals (Wilson's); None without pairs."""
 
-    An image goes by its name in the report (`Ada/Ada_0001`), with or without its suffix, or by
-    the person alone, for all images of them. A first line that names no image is a heading.
+    images: int
+    failed_to_enrol: int
+    identities: int
+    genuine_pairs: int
+    impostor_pairs: int
+    fnmr: float | None
+    fnmr_interval: tuple[float, float]
+    fmr: float | None
+    fmr_interval: tuple[float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return their part of `report.json`."""
+        plain = asdict(self)
+        return {"pictures": plain.pop("images"), **plain}  # the name in files from the beginning
+
+
+def read_groups(path: Path, images: Sequence[ImageRef]) -> dict[str, list[int]]:
+    """Read a CSV of image and group; return the indices of each group's images.
+
+    An image is named as in the report (`Ada/Ada_0001`), with or without suffix; a person's name
+    alone stands for all their images. A first line that names no image is a heading.
 
     Raises:
         FileError: it cannot be read.
-        DataError: it is no such list, or names images that are not there.
+        DataError: it has another format, or names images that do not exist.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -50,7 +72,8 @@ def read_groups(path: Path, images: Sequence[ImageRef]) -> dict[str, list[int]]:
     if not groups:
         raise DataError(f"{path} names none of the images, such as {images[0].name}")
     if unknown:
-        raise DataError(f"{path}: {len(unknown)} images are not there, the first: {unknown[0]}")
+        missing = cli.count(len(unknown), "image does not exist", "images do not exist")
+        raise DataError(f"{path}: {missing} (the first: {unknown[0]})")
     return dict(groups)
 
 
@@ -59,11 +82,11 @@ def group_rates(
     vectors: np.ndarray,
     identities: list[str],
     threshold: float,
-) -> dict[str, dict[str, Any]]:
-    """Error rates within each group at one threshold, with 95 % intervals (Wilson's).
+) -> dict[str, GroupRates]:
+    """Measure error rates within each group at one threshold.
 
-    All pairs among a group's images are compared: two people of one group are harder to tell
-    apart than two of any, so these false-match rates lie above the overall one.
+    All pairs among a group's images are compared. Two people of one group are harder to tell apart
+    than two of any, so these false match rates are above the overall one.
     """
     found = {}
     for group, members in sorted(groups.items()):
@@ -71,15 +94,15 @@ def group_rates(
         pairs = all_pairs(vectors[index], [identities[n] for n in index])
         false_matches = int((pairs.impostor >= threshold).sum())
         misses = int((pairs.genuine < threshold).sum())
-        found[group] = {
-            "pictures": len(index),
-            "failed_to_enrol": int(np.isnan(vectors[index, 0]).sum()),
-            "identities": pairs.identities,
-            "genuine_pairs": len(pairs.genuine),
-            "impostor_pairs": len(pairs.impostor),
-            "fnmr": misses / len(pairs.genuine) if len(pairs.genuine) else None,
-            "fnmr_interval": wilson(misses, len(pairs.genuine)),
-            "fmr": false_matches / len(pairs.impostor) if len(pairs.impostor) else None,
-            "fmr_interval": wilson(false_matches, len(pairs.impostor)),
-        }
+        found[group] = GroupRates(
+            images=len(index),
+            failed_to_enrol=int(np.isnan(vectors[index, 0]).sum()),
+            identities=pairs.identities,
+            genuine_pairs=len(pairs.genuine),
+            impostor_pairs=len(pairs.impostor),
+            fnmr=misses / len(pairs.genuine) if len(pairs.genuine) else None,
+            fnmr_interval=wilson(misses, len(pairs.genuine)),
+            fmr=false_matches / len(pairs.impostor) if len(pairs.impostor) else None,
+            fmr_interval=wilson(false_matches, len(pairs.impostor)),
+        )
     return found

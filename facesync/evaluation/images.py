@@ -1,4 +1,4 @@
-"""The images an evaluation is about: where they come from, and what is known of them."""
+"""The images of an evaluation: where they come from and whom they show."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
+from facesync.data.datasets import FaceDataset
 from facesync.errors import FileError
 from facesync.images import read_image_rgb
 
 
 @dataclass(frozen=True)
 class ImageRef:
-    """One image, read when it is needed.
+    """One image, read on demand.
 
     Attributes:
         name: unique within an evaluation; for the report.
-        read: returns its encoded bytes; raises FileError or DataError.
-        identity: who is on it, or None where nobody says.
+        read: returns its encoded bytes; raises ImageError, FileError or DataError.
+        identity: whom it shows, or None if unknown.
     """
 
     name: str
@@ -37,7 +38,7 @@ class ImageRef:
 
 
 def file_image_ref(path: Path, name: str, identity: str | None = None) -> ImageRef:
-    """Make an image of a file."""
+    """Refer to an image file."""
 
     def read() -> bytes:
         try:
@@ -48,15 +49,8 @@ def file_image_ref(path: Path, name: str, identity: str | None = None) -> ImageR
     return ImageRef(name, read, identity)
 
 
-def image_refs_of(source: Path, min_images: int = 1, max_images: int = 100) -> list[ImageRef]:
-    """List the images of an identity folder or a pack as `FaceDataset` finds them.
-
-    Raises:
-        DataError: there are none.
-    """
-    from facesync.data.datasets import FaceDataset
-
-    dataset = FaceDataset(source, min_images=min_images, max_images=max_images)
+def dataset_image_refs(dataset: FaceDataset) -> list[ImageRef]:
+    """Refer to all images of a dataset, in its order."""
     identities = [dataset.class_names[label] for label in dataset.labels]
     return [
         ImageRef(name, lambda index=index: dataset.encoded(index), identity)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The report as one HTML page that opens anywhere: no scripts, nothing from the net."""
+"""The report as one self-contained HTML page: no scripts, nothing loaded from the network."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import base64
 import html
 import io
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from facesync.evaluation import plots, summary
 from facesync.evaluation.protocols import PairSet
+from facesync.evaluation.report import Report
 
 _WORST = 8
 _THUMBNAIL = 96
@@ -27,26 +27,25 @@ figure img { width: 96px; height: 96px; object-fit: cover }
 figcaption { font-size: .75rem; overflow-wrap: anywhere }
 """
 
-Look = Callable[[int], "np.ndarray | None"]
-"""Returns the crop of an image, by its index in the set; None where there is none."""
+CropOf = Callable[[int], "np.ndarray | None"]
+"""Returns the crop of an image by its index, uint8 RGB, or None."""
 
 
-def page(report: dict[str, Any], pairs: PairSet, scores: np.ndarray, look: Look) -> str:
+def page(report: Report, scores: np.ndarray, crop_of: CropOf) -> str:
     """Compose the page.
 
     Args:
-        report: what `report.json` holds.
-        pairs: the pairs compared.
-        scores: their similarities; NaN where an image has no embedding.
-        look: gives the faces to show.
+        report: the report.
+        scores: similarity of each of its pairs; NaN if an image has no embedding.
+        crop_of: returns the faces to show.
     """
-    title = html.escape(f"{report['model']['source']} on {report['set']}")
+    title, pairs = html.escape(report.title), report.pairs
     compared = ~np.isnan(scores)
     shown, same = scores[compared], pairs.same[compared]
     drawings = [
         plots.roc_svg(shown, same),
         plots.det_svg(shown, same),
-        plots.histogram_svg(shown, same, report["threshold"]),
+        plots.histogram_svg(shown, same, report.verification.accuracy.threshold),
     ]
     parts = [
         "<!doctype html>",
@@ -57,9 +56,9 @@ def page(report: dict[str, Any], pairs: PairSet, scores: np.ndarray, look: Look)
         *(_table(name, rows) for name, rows in summary.tables(report)),
         *(f"<p>{html.escape(note)}</p>" for note in summary.notes(report)),
         f'<h2>Curves</h2><div class="plots">{"".join(drawings)}</div>',
-        _worst("Genuine pairs that look least alike", pairs, scores, look, genuine=True),
-        _worst("Impostor pairs that look most alike", pairs, scores, look, genuine=False),
-        _failures(report["failures"]),
+        _worst("Least similar genuine pairs", pairs, scores, crop_of, genuine=True),
+        _worst("Most similar impostor pairs", pairs, scores, crop_of, genuine=False),
+        _failures(report.failures),
         "</body></html>",
     ]
     return "\n".join(parts)
@@ -73,7 +72,9 @@ def _table(title: str, rows: list[summary.Row]) -> str:
     return "\n".join([*lines, "</table>"])
 
 
-def _worst(title: str, pairs: PairSet, scores: np.ndarray, look: Look, *, genuine: bool) -> str:
+def _worst(
+    title: str, pairs: PairSet, scores: np.ndarray, crop_of: CropOf, *, genuine: bool
+) -> str:
     members = np.flatnonzero(~np.isnan(scores) & (pairs.same == genuine))
     order = np.argsort(scores[members] if genuine else -scores[members], kind="stable")
     figures = []
@@ -81,8 +82,9 @@ def _worst(title: str, pairs: PairSet, scores: np.ndarray, look: Look, *, genuin
         left, right = int(pairs.left[pair]), int(pairs.right[pair])
         names = f"{pairs.images[left].name}, {pairs.images[right].name}"
         figures.append(
-            f"<figure>{_image(look(left))}{_image(look(right))}"
-            f"<figcaption>{scores[pair]:.3f}: {html.escape(names)}</figcaption></figure>"
+            f"<figure>{_image(crop_of(left))}{_image(crop_of(right))}"
+            f"<figcaption>{summary.decimals(scores[pair], 3)}: {html.escape(names)}</figcaption>"
+            "</figure>"
         )
     return f'<h2>{title}</h2><div class="pairs">{"".join(figures)}</div>'
 
@@ -100,11 +102,11 @@ def _image(crop_rgb: np.ndarray | None) -> str:
     return f'<img alt="" src="data:image/jpeg;base64,{data}">'
 
 
-def _failures(failures: list[dict[str, str]]) -> str:
+def _failures(failures: list[tuple[str, str]]) -> str:
     if not failures:
         return ""
     items = "".join(
-        f"<li>{html.escape(f['picture'])}: {html.escape(f['reason'])}</li>" for f in failures[:100]
+        f"<li>{html.escape(name)}: {html.escape(why)}</li>" for name, why in failures[:100]
     )
     more = f"<p>… and {len(failures) - 100} more in report.json</p>" if len(failures) > 100 else ""
     return f"<h2>Failed to enrol</h2><ul>{items}</ul>{more}"

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from facesync.evaluation.summary import decimals
 from facesync.metrics.rates import Roc, roc
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_POINTS = 400  # a curve of a million points is drawn with so many
+_POINTS = 400  # per curve, of up to millions
 
 
 def roc_svg(scores: np.ndarray, same: np.ndarray) -> str:
-    """Draw TAR over FAR, the latter by its logarithm."""
+    """Plot TAR over FAR on a logarithmic axis."""
     curve = _thinned(roc(scores, same), int((~same).sum()))
     figure, axes = _figure()
     axes.plot(curve.far, curve.tar, color="tab:blue")
@@ -27,7 +28,7 @@ def roc_svg(scores: np.ndarray, same: np.ndarray) -> str:
 
 
 def det_svg(scores: np.ndarray, same: np.ndarray) -> str:
-    """Draw 1 - TAR over FAR, both on the scale of normal deviates (Martin et al., 1997)."""
+    """Plot 1 - TAR over FAR, both on a normal deviate scale (Martin et al., 1997)."""
     from scipy.stats import norm
 
     genuine, impostor = int(same.sum()), int((~same).sum())
@@ -48,7 +49,7 @@ def det_svg(scores: np.ndarray, same: np.ndarray) -> str:
 
 
 def histogram_svg(scores: np.ndarray, same: np.ndarray, threshold: float) -> str:
-    """Draw how similar genuine and impostor pairs are, and where the threshold lies."""
+    """Plot the similarities of genuine and impostor pairs, and the threshold."""
     figure, axes = _figure()
     finite = scores[np.isfinite(scores)]
     bins = np.linspace(min(-0.4, float(finite.min())), 1, 71)
@@ -56,7 +57,7 @@ def histogram_svg(scores: np.ndarray, same: np.ndarray, threshold: float) -> str
         values = scores[np.isfinite(scores) & (same == kind)]
         label = f"{name} pairs ({len(values):,})"
         axes.hist(values, bins, density=True, alpha=0.6, color=colour, label=label)
-    axes.axvline(threshold, color="black", linewidth=1, label=f"threshold {threshold:.3f}")
+    axes.axvline(threshold, color="black", linewidth=1, label=f"threshold {decimals(threshold, 3)}")
     axes.set(xlabel="cosine similarity", ylabel="density")
     axes.set_title("Similarities")
     axes.legend()
@@ -64,7 +65,7 @@ def histogram_svg(scores: np.ndarray, same: np.ndarray, threshold: float) -> str
 
 
 def _thinned(curve: Roc, impostors: int) -> Roc:
-    """Keep points that are evenly spread over the logarithm of FAR; nothing left of one pair."""
+    """Keep points evenly spread over the logarithm of FAR, down to one impostor pair."""
     least = 1 / impostors
     wanted = np.concatenate([[0.0], np.geomspace(least, 1, _POINTS)])
     places = np.unique(np.searchsorted(curve.far, wanted, side="right") - 1)
@@ -74,7 +75,7 @@ def _thinned(curve: Roc, impostors: int) -> Roc:
 
 
 def _figure() -> tuple[Figure, Any]:
-    # Figures of their own with Agg: nothing of pyplot, whose state belongs to whoever called.
+    # Not pyplot, whose state belongs to the caller.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -86,11 +87,11 @@ def _figure() -> tuple[Figure, Any]:
 
 
 def _svg(figure: Figure) -> str:
-    """Return a figure as an `<svg>` element, text as text."""
+    """Return a figure as an `<svg>` element with selectable text."""
     from matplotlib import rc_context
 
     buffer = io.StringIO()
-    # No date in it, and the same ids each time.
+    # Without a date and with fixed ids: the same each time.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "facesync"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

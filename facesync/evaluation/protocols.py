@@ -1,14 +1,14 @@
-"""Which pairs are compared, and in which folds: LFW's lists, InsightFace's `.bin`, drawn lots.
+"""Which pairs are compared, and in which folds: LFW's lists, InsightFace's `.bin`, random pairs.
 
-LFW's protocol (Huang et al., 2007, "restricted"): pairs come in folds, and the threshold that
-judges a fold is chosen on the others.
+LFW's protocol (Huang et al., 2007, "restricted"): pairs come in folds, and each fold is evaluated
+at a threshold chosen on the others.
 """
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -16,13 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from facesync.data.datasets import FaceDataset
 from facesync.errors import DataError, FileError
-from facesync.evaluation.images import ImageRef, file_image_ref, image_refs_of
+from facesync.evaluation.images import ImageRef, dataset_image_refs, file_image_ref
 from facesync.images import IMAGE_SUFFIXES
 from facesync.pickles import load_plain
 
-PARTS = 10
-"""Folds that pairs are dealt into where their source knows of none."""
+DEFAULT_FOLDS = 10
+"""Folds of pairs whose source names none."""
+
+_MAX_IMAGES = 100
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,12 @@ class PairSet:
 
     Attributes:
         source: where they come from, in words for the report.
-        images: each once.
+        images: all images, each once.
         left: int (pairs,), index of each pair's first image.
-        right: int (pairs,), of its second.
+        right: int (pairs,), index of its second.
         same: bool (pairs,), whether both show one person.
         fold: int (pairs,), 0 … `folds` - 1.
-        folds_given: whether the source says which fold a pair is in.
+        folds_given: whether the source names the folds.
     """
 
     source: str
@@ -49,11 +52,11 @@ class PairSet:
 
     @property
     def folds(self) -> int:
-        """How many folds there are."""
+        """Number of folds."""
         return int(self.fold.max()) + 1
 
     def subset(self, kept: np.ndarray) -> PairSet:
-        """Keep some pairs, bool (pairs,), and the images in them."""
+        """Keep some pairs, bool (pairs,), and their images."""
         used, places = np.unique(
             np.concatenate([self.left[kept], self.right[kept]]), return_inverse=True
         )
@@ -68,128 +71,107 @@ class PairSet:
         )
 
     def scores(self, vectors: np.ndarray) -> np.ndarray:
-        """Cosine similarity of each pair, float64 (pairs,); NaN where an image has no vector."""
+        """Cosine similarity of each pair, float64 (pairs,); NaN if an image has no embedding."""
         left, right = vectors[self.left], vectors[self.right]
         return np.einsum("ij,ij->i", left, right, dtype=np.float64)
 
 
 def read_lfw_pairs(path: Path, images: Path) -> PairSet:
-    """Read a pairs list of LFW's form and find its images, `<Name>/<Name>_0001.jpg`.
+    """Read a pairs list in LFW's format and find its images, `<Name>/<Name>_0001.jpg`.
 
-    The first line holds the number of folds and of pairs of each kind in a fold (`10 300`), or
-    that number alone for a single fold (`1100`). A fold lists its genuine pairs (`Name 1 4`), then
-    its impostor pairs (`Name 1 Other 2`). The pairs of a single fold are dealt into ten.
+    The first line has the number of folds and of pairs of each kind per fold (`10 300`), or only
+    the latter for a single fold (`1100`). A fold lists its genuine pairs (`Name 1 4`), then its
+    impostor pairs (`Name 1 Other 2`). A single fold is split into ten.
 
     Raises:
         FileError: the list cannot be read.
-        DataError: it is of another form, or images are missing.
+        DataError: it has another format, or images are missing.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise FileError(
-            f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"cannot read {path}: {reason}") from error
     rows = [line.split("\t") if "\t" in line else line.split() for line in lines if line.strip()]
     folds, count = _header_of(path, rows)
-    finder = _ImageFinder(images)
+    indices: dict[str, int] = {}  # by image, in order of appearance
     left, right, same = [], [], []
     for number, row in enumerate(rows[1:]):
         genuine = number % (2 * count) < count
         if len(row) != (3 if genuine else 4):
             kind = "a genuine pair (name, number, number)" if genuine else "an impostor pair"
             raise DataError(f"{path}: line {number + 2} should be {kind}: {' '.join(row)!r:.60}")
-        one, other = (row[0], row[1]), (row[0] if genuine else row[2], row[-1])
-        left.append(finder.index(*one))
-        right.append(finder.index(*other))
+        one, other = _image_name(row[0], row[1]), _image_name(row[0 if genuine else 2], row[-1])
+        left.append(indices.setdefault(one, len(indices)))
+        right.append(indices.setdefault(other, len(indices)))
         same.append(genuine)
-    if finder.missing:
-        raise DataError(
-            f"{len(finder.missing)} of the images that {path} lists are not in {images} "
-            f"(the first: {finder.missing[0]})"
-        )
     truth = np.array(same)
-    fold = np.arange(len(truth)) // (2 * count) if folds > 1 else deal(truth, PARTS)
     return PairSet(
-        f"{path.name}, {folds} folds",
-        finder.found,
-        np.array(left),
-        np.array(right),
-        truth,
-        fold,
-        folds > 1,
+        source=f"{path.name}, {folds} folds",
+        images=_find_images(path, images, indices),
+        left=np.array(left),
+        right=np.array(right),
+        same=truth,
+        fold=np.arange(len(truth)) // (2 * count) if folds > 1 else assign_folds(truth),
+        folds_given=folds > 1,
     )
 
 
-def first_folds(pairs: PairSet, count: int) -> PairSet:
-    """Keep the first folds, and the images in them; the pairs of a single one are dealt anew."""
-    kept = pairs.subset(pairs.fold < count)
-    if kept.folds == 1:
-        kept = replace(kept, fold=deal(kept.same, PARTS), folds_given=False)
-    return replace(kept, source=f"{pairs.source}, the first {count}")
-
-
 def _header_of(path: Path, rows: list[list[str]]) -> tuple[int, int]:
-    """Folds, and pairs of each kind in one, by a list's first line and its length."""
+    """Return the number of folds, and of pairs of each kind per fold; checks the list's length."""
     try:
         numbers = [int(value) for value in rows[0]]
         folds, count = numbers if len(numbers) == 2 else (1, *numbers)
     except (IndexError, ValueError) as error:
         raise DataError(
-            f"{path} is no pairs list: its first line should be folds and pairs, like `10 300`"
+            f"{path} is not a pairs list: its first line should be folds and pairs, like `10 300`"
         ) from error
     if folds < 1 or count < 1 or len(rows) - 1 != 2 * folds * count:
         raise DataError(
-            f"{path} promises {folds} folds of {count} + {count} pairs and holds {len(rows) - 1}"
+            f"{path} announces {folds} folds of {count} + {count} pairs and has {len(rows) - 1}"
         )
     if folds == 1 and count < 2:
         raise DataError(f"{path} has one pair of each kind: too few to choose a threshold on")
     return folds, count
 
 
-class _ImageFinder:
-    """Finds LFW's images by name and number."""
+def _image_name(person: str, number: str) -> str:
+    stem = f"{person}_{int(number):04d}" if number.isdecimal() else f"{person}_{number}"
+    return f"{person}/{stem}"
 
-    def __init__(self, images: Path) -> None:
-        if not images.is_dir():
-            raise DataError(f"there is no folder {images}")
-        self._images = images
-        self._index: dict[str, int] = {}
-        self.found: list[ImageRef] = []
-        self.missing: list[str] = []
 
-    def index(self, name: str, number: str) -> int:
-        """Return an image's index in `found`; -1 and an entry in `missing` where it is not."""
-        stem = f"{name}_{int(number):04d}" if number.isdecimal() else f"{name}_{number}"
-        if stem not in self._index:
-            path = self._path(name, stem)
-            if path is None:
-                self.missing.append(f"{name}/{stem}")
-                self._index[stem] = -1
-            else:
-                self._index[stem] = len(self.found)
-                self.found.append(file_image_ref(path, f"{name}/{stem}", name))
-        return self._index[stem]
-
-    def _path(self, name: str, stem: str) -> Path | None:
-        # The usual suffix first: with thousands of images each look-up counts.
-        for suffix in (".jpg", *sorted(IMAGE_SUFFIXES - {".jpg"})):
-            path = self._images / name / (stem + suffix)
-            if path.is_file():
-                return path
-        return None
+def _find_images(path: Path, folder: Path, names: Iterable[str]) -> list[ImageRef]:
+    """Find the images that a list names."""
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}")
+    # The usual suffix first: thousands of look-ups add up.
+    suffixes = (".jpg", *sorted(IMAGE_SUFFIXES - {".jpg"}))
+    found, missing = [], []
+    for name in names:
+        candidates = (folder / (name + suffix) for suffix in suffixes)
+        file = next((file for file in candidates if file.is_file()), None)
+        if file is None:
+            missing.append(name)
+        else:
+            found.append(file_image_ref(file, name, name.rpartition("/")[0]))
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise DataError(
+            f"{len(missing)} of the images that {path} lists {verb} not in {folder} "
+            f"(the first: {missing[0]})"
+        )
+    return found
 
 
 def read_bin(path: Path) -> PairSet:
     """Read one of InsightFace's verification sets: a pickle of (images, whether pairs match).
 
-    Images 2i and 2i + 1 are pair i; they are encoded, and cut and aligned already. Pickles of
-    Python 2 open too; anything but plain data in them is refused. Folds are ten consecutive parts,
-    as InsightFace counts.
+    Images 2i and 2i + 1 are pair i; they are encoded aligned crops. Pickles of Python 2 open too;
+    anything but plain data is refused. The folds are ten consecutive parts, as in InsightFace.
 
     Raises:
         FileError: it cannot be read, is damaged, or would run code.
-        DataError: it holds something else.
+        DataError: it is not a verification set.
     """
     content = load_plain(path, encoding="bytes")
     try:
@@ -197,12 +179,15 @@ def read_bin(path: Path) -> PairSet:
         images = [_encoded(item) for item in encoded]
         truth = np.array([bool(answer) for answer in answers])
     except (TypeError, ValueError) as error:
-        raise DataError(f"{path} is no verification set: {error}") from error
+        raise DataError(f"{path} is not a verification set: {error}") from error
     if len(truth) < 2 or len(images) != 2 * len(truth):
         raise DataError(f"{path}: {len(images)} images for {len(truth)} pairs")
     at = np.arange(len(truth))
     fold = np.concatenate(
-        [np.full(len(part), n) for n, part in enumerate(np.array_split(at, min(PARTS, len(at))))]
+        [
+            np.full(len(part), n)
+            for n, part in enumerate(np.array_split(at, min(DEFAULT_FOLDS, len(at))))
+        ]
     )
     return PairSet(
         path.name,
@@ -227,23 +212,23 @@ def _encoded(item: Any) -> bytes:
 
 
 def draw_pairs(source: Path, impostors: int, seed: int) -> PairSet:
-    """Compare the images of identity folders or a pack: all genuine pairs, some impostor pairs.
+    """Draw pairs from identity folders or a pack: all genuine pairs, some impostor pairs.
 
     Args:
-        source: identity folders or a pack.
-        impostors: how many impostor pairs are drawn, each at most once; all where there are fewer.
-        seed: of the draw, and of how the pairs are dealt into ten folds.
+        source: identity folders or a pack; of each identity at most 100 images are used.
+        impostors: number of impostor pairs to draw, each at most once; all if there are fewer.
+        seed: of the draw and of the split into ten folds.
 
     Raises:
-        DataError: no images, or not two people and two images of one.
+        DataError: there are no images, no two people, or no two images of one person.
     """
-    images = image_refs_of(source)
+    images = dataset_image_refs(FaceDataset(source, min_images=1, max_images=_MAX_IMAGES))
     members: dict[str | None, list[int]] = defaultdict(list)
     for index, image in enumerate(images):
         members[image.identity].append(index)
     genuine = [pair for group in members.values() for pair in combinations(group, 2)]
     if not genuine or len(members) < 2:
-        raise DataError(f"{source}: no pair of one person's images, or only one person")
+        raise DataError(f"{source}: no two images of one person, or only one person")
     pairs = np.array(genuine + _draw_impostors(images, len(genuine), impostors, seed))
     truth = np.arange(len(pairs)) < len(genuine)
     order = np.random.default_rng(seed).permutation(len(pairs))
@@ -254,7 +239,7 @@ def draw_pairs(source: Path, impostors: int, seed: int) -> PairSet:
         pairs[:, 0],
         pairs[:, 1],
         truth,
-        deal(truth, PARTS),
+        assign_folds(truth),
         False,
     )
 
@@ -263,23 +248,23 @@ def _draw_impostors(
     images: Sequence[ImageRef], genuine: int, wanted: int, seed: int
 ) -> list[tuple[int, int]]:
     total = len(images) * (len(images) - 1) // 2 - genuine
-    if wanted >= total // 2:  # nearly all: drawing would meet the same ones over and over
-        everyone = combinations(range(len(images)), 2)
-        pairs = [p for p in everyone if images[p[0]].identity != images[p[1]].identity]
+    if wanted >= total // 2:  # nearly all: random draws would repeat
+        every_pair = combinations(range(len(images)), 2)
+        pairs = [p for p in every_pair if images[p[0]].identity != images[p[1]].identity]
         return random.Random(seed).sample(pairs, min(wanted, total))
-    lots = random.Random(seed)
+    generator = random.Random(seed)
     drawn: set[tuple[int, int]] = set()
     while len(drawn) < wanted:
-        one, other = sorted(lots.sample(range(len(images)), 2))
+        one, other = sorted(generator.sample(range(len(images)), 2))
         if images[one].identity != images[other].identity:
             drawn.add((one, other))
     return sorted(drawn)
 
 
-def deal(same: np.ndarray, parts: int) -> np.ndarray:
-    """Deal pairs into folds, each with its share of genuine and of impostor pairs."""
+def assign_folds(same: np.ndarray, folds: int = DEFAULT_FOLDS) -> np.ndarray:
+    """Split pairs into folds, each with its share of genuine and of impostor pairs."""
     fold = np.empty(len(same), dtype=int)
     for kind in (True, False):
         members = np.flatnonzero(same == kind)
-        fold[members] = np.arange(len(members)) * parts // max(len(members), 1)
+        fold[members] = np.arange(len(members)) * folds // max(len(members), 1)
     return np.unique(fold, return_inverse=True)[1]

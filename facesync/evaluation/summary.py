@@ -1,30 +1,30 @@
-"""A report's figures in words, for the terminal and for the page."""
+"""A report in words, for the terminal and for the page."""
 
 from __future__ import annotations
 
-from typing import Any
+from facesync.evaluation.report import RULE, ByGroup, Calibrated, Report
+from facesync.metrics.rates import Identification
 
 Row = tuple[str, ...]
 Table = tuple[str, list[Row]]  # title and rows; the first row is the heading
 
 
-def tables(report: dict[str, Any]) -> list[Table]:
+def tables(report: Report) -> list[Table]:
     """Arrange a report as tables."""
     found = [("Verification", _verification(report)), ("TAR at FAR", _rates(report))]
-    if report["identification"]:
-        found.append(("Open-set identification", _identification(report["identification"])))
-    if report.get("by_group"):
-        found.append((f"By group, at {report['by_group']['threshold']:.3f}", _groups(report)))
-    if report.get("calibration"):
-        found.append(("Calibration", _calibration(report)))
-    if report.get("conditions"):
-        found.append((report["conditions"]["title"], _conditions(report["conditions"])))
+    if report.identification:
+        found.append(("Open-set identification", _identification(report.identification)))
+    if report.by_group:
+        title = f"By group, at threshold {decimals(report.by_group.threshold, 3)}"
+        found.append((title, _groups(report.by_group)))
+    if report.calibrated:
+        found.append(("Calibration", _calibration(report.calibrated)))
     return found
 
 
-def as_text(report: dict[str, Any]) -> str:
+def as_text(report: Report) -> str:
     """All tables as lines for the terminal."""
-    lines = [f"{report['model']['source']} on {report['set']}"]
+    lines = [report.title]
     for title, rows in tables(report):
         widths = [max(len(row[n]) for row in rows if len(row) > n) for n in range(len(rows[0]))]
         lines += ["", title]
@@ -35,21 +35,27 @@ def as_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def notes(report: dict[str, Any]) -> list[str]:
-    """Say what has to be said beside the figures."""
-    seconds = report["seconds"]
+def notes(report: Report) -> list[str]:
+    """List what has to be said beside the figures."""
+    images = len(report.pairs.images)
     said = [
-        f"{report['pictures']:,} images, {report['failed_to_enrol']} failed to enrol; "
-        f"{report['embedded_now']:,} embedded in this run, the others were in the cache; "
-        f"{seconds:.0f} s.",
-        f"Rule: {report['rule']}.",
+        f"{images:,} {'image' if images == 1 else 'images'}, {len(report.failures):,} failed to "
+        f"enrol; {report.embedded_now:,} embedded in this run, the others were in the cache; "
+        f"{report.seconds:.0f} s.",
+        f"Rule: {RULE}.",
     ]
-    if not report["folds_given"]:
+    if not report.pairs.folds_given:
         said.append(
-            f"The source names no folds: its pairs were dealt into {report['folds']}, and people "
-            "may be in several."
+            f"The source names no folds: its pairs were split into {report.pairs.folds}, and a "
+            "person may be in several."
         )
-    return said + report["notes"]
+    return said + report.notes
+
+
+def decimals(value: float, digits: int = 4) -> str:
+    """Write a number with a fixed number of decimals, without a minus before zero."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def percent(rate: float | None) -> str:
@@ -59,76 +65,70 @@ def percent(rate: float | None) -> str:
     return f"{100 * rate:.2f} %" if rate >= 5e-4 or rate == 0 else f"{100 * rate:.1g} %"
 
 
-def _verification(report: dict[str, Any]) -> list[Row]:
-    other = report["without_failures"]
+def _verification(report: Report) -> list[Row]:
+    both = (report.verification, report.without_failures)
     return [
-        ("", "failures refused", "failures left out"),
-        ("pairs", f"{report['pairs']:,}", f"{other['pairs']:,}"),
-        ("accuracy", *(f"{r['accuracy_mean']:.4f} ± {r['accuracy_std']:.4f}"
-                       for r in (report, other))),
-        ("threshold", *(f"{r['threshold']:.4f}" for r in (report, other))),
-        ("AUC", *(f"{r['auc']:.5f}" for r in (report, other))),
-        ("EER", *(percent(r["eer"]) for r in (report, other))),
-    ]  # fmt: skip
+        ("", "failures rejected", "failures left out"),
+        ("pairs", *(f"{part.pairs:,}" for part in both)),
+        ("accuracy", *(f"{part.accuracy.mean:.4f} ± {part.accuracy.std:.4f}" for part in both)),
+        ("threshold", *(decimals(part.accuracy.threshold) for part in both)),
+        ("AUC", *(f"{part.auc:.5f}" for part in both)),
+        ("EER", *(percent(part.eer) for part in both)),
+    ]
 
 
-def _rates(report: dict[str, Any]) -> list[Row]:
+def _rates(report: Report) -> list[Row]:
     rows: list[Row] = [("FAR", "pairs", "TAR", "95 % interval", "threshold")]
-    for name, part in (("protocol's", report), ("all", report["all_pairs"])):
-        if not part:
+    for name, part in (("protocol's", report.verification.rates), ("all", report.all_pairs)):
+        if part is None:
             continue
-        for far, tar in part["tar_at_far"].items():
-            low, high = part["tar_at_far_interval"][far]
-            threshold = part["threshold_at_far"][far]
-            rows.append((far, name, f"{tar:.4f}", f"{low:.4f} … {high:.4f}", f"{threshold:.4f}"))
-        for far, reason in part["tar_at_far_refused"].items():
+        for far, at in part.tar_at_far.items():
+            interval = f"{at.low:.4f} … {at.high:.4f}"
+            rows.append((far, name, f"{at.tar:.4f}", interval, decimals(at.threshold)))
+        for far, reason in part.refused.items():
             rows.append((far, name, "not given", reason, ""))
     return rows
 
 
-def _identification(found: dict[str, Any]) -> list[Row]:
-    rate = percent(found["fpir"])
-    if found["dir"] is None:
-        result = f"not given: {found['strangers']:,} strangers are too few"
+def _identification(found: Identification) -> list[Row]:
+    if found.dir is None or found.threshold is None:
+        result = f"not given: {found.strangers:,} images of strangers are too few"
     else:
-        result = f"{percent(found['dir'])} at threshold {found['threshold']:.4f}"
+        result = f"{percent(found.dir)} at threshold {decimals(found.threshold)}"
     return [
         ("", ""),
-        ("gallery", f"{found['gallery']:,} people, one image each"),
-        ("probes", f"{found['probes']:,} other images of them"),
-        ("strangers", f"{found['strangers']:,} images of others"),
-        ("rank 1", percent(found["rank1"])),
-        (f"DIR at FPIR {rate}", result),
-    ]
+        ("gallery", f"{found.gallery:,} {'person' if found.gallery == 1 else 'people'}, "
+                    "one image each"),
+        ("probes", f"{found.probes:,} other images of them"),
+        ("strangers", f"{found.strangers:,} images of people who are not in the gallery"),
+        ("rank 1", percent(found.rank1)),
+        (f"DIR at FPIR {percent(found.fpir)}", result),
+    ]  # fmt: skip
 
 
-def _groups(report: dict[str, Any]) -> list[Row]:
-    rows: list[Row] = [("group", "pictures", "no face", "FNMR", "95 %", "FMR", "95 %")]
-    for group, of in report["by_group"]["groups"].items():
+def _groups(found: ByGroup) -> list[Row]:
+    rows: list[Row] = [("group", "images", "no face", "FNMR", "95 %", "FMR", "95 %")]
+    for group, rates in found.groups.items():
         rows.append(
             (
                 group,
-                f"{of['pictures']:,}",
-                str(of["failed_to_enrol"]),
-                percent(of["fnmr"]),
-                " … ".join(map(percent, of["fnmr_interval"])),
-                percent(of["fmr"]),
-                " … ".join(map(percent, of["fmr_interval"])),
+                f"{rates.images:,}",
+                str(rates.failed_to_enrol),
+                percent(rates.fnmr),
+                " … ".join(map(percent, rates.fnmr_interval)),
+                percent(rates.fmr),
+                " … ".join(map(percent, rates.fmr_interval)),
             )
         )
     return rows
 
 
-def _calibration(report: dict[str, Any]) -> list[Row]:
-    found = report["calibration"]
-    rows: list[Row] = [("false-match rate", "threshold")]
-    rows += [(fmr, f"{value:.4f}") for fmr, value in found["thresholds"].items()]
-    for people, value, measured in found["by_gallery"]:
+def _calibration(found: Calibrated) -> list[Row]:
+    rows: list[Row] = [("false match rate", "threshold")]
+    rows += [(fmr, decimals(value)) for fmr, value in found.calibration.thresholds.items()]
+    for people, value, measured in found.by_gallery:
         kind = "measured" if measured else "extrapolated"
-        rows.append((f"{found['fmr']:g} among {people:,} known", f"{value:.4f} ({kind})"))
-    rows.append(("written to", found["written_to"]))
+        gallery = f"{people:,} {'person' if people == 1 else 'people'}"
+        rows.append((f"{found.fmr:g} in a search of {gallery}", f"{decimals(value)} ({kind})"))
+    rows.append(("written to", found.written_to))
     return rows
-
-
-def _conditions(found: dict[str, Any]) -> list[Row]:
-    return [tuple(row) for row in found["table"]]

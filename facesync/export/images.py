@@ -11,7 +11,7 @@ import numpy as np
 
 from facesync.cli import count
 from facesync.errors import DataError, ImageError
-from facesync.evaluation.protocols import PARTS, deal, read_lfw_pairs
+from facesync.evaluation.protocols import assign_folds, read_lfw_pairs
 from facesync.faces.crops import CropSpec
 from facesync.faces.detection import FaceDetector, main_face
 from facesync.images import IMAGE_SUFFIXES, read_image_rgb
@@ -99,7 +99,7 @@ def trial_of_copies(crop: CropSpec) -> Trial:
     same = np.array(who)[left] == np.array(who)[right]
     source = f"varied copies of {count(who[-1] + 1, 'photograph', 'photographs')}"
     return Trial(f"{source}, {len(same)} pairs", np.stack(crops),
-                 left, right, same, deal(same, PARTS))  # fmt: skip
+                 left, right, same, assign_folds(same))  # fmt: skip
 
 
 def _found(images: Iterable[np.ndarray], crop: CropSpec) -> np.ndarray:

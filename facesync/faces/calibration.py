@@ -1,29 +1,30 @@
 """What a model's similarities mean: thresholds by false-match rate, and probabilities.
 
-A cosine threshold means nothing by itself: it belongs to a model and to its crop. A `Calibration`
-is measured once (`evaluate_model.py --calibrate`), travels in the checkpoint or in the `.json`
-beside the model, and is what the app's `--fmr` asks. The words are those of ISO/IEC 19795-1:
-false-match rate (FMR) of one comparison, false-positive identification rate (FPIR) of one search.
+A cosine threshold means nothing by itself: it belongs to a model and its crop. A `Calibration` is
+measured once (`evaluate_model.py --calibrate`) and stored in the checkpoint, in the `.json` beside
+an exported model or, for a model that ships with FaceSync, in the user's cache. The app's `--fmr`
+looks its threshold up there. The terms are those of ISO/IEC 19795-1: false match rate (FMR) of one
+comparison, false-positive identification rate (FPIR) of one search.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facesync.errors import ModelError
+from facesync.files import user_cache
 
 if TYPE_CHECKING:  # NumPy and OpenCV come with it, and the command line needs neither
     from facesync.faces.crops import CropSpec
 
 log = logging.getLogger(__name__)
-
-MIN_FALSE_MATCHES = 10
-"""A false-match rate is measured only where so many false matches are expected at it."""
 
 DEFAULT_FMR = 1e-3
 
@@ -33,23 +34,23 @@ class Calibration:
     """Thresholds of one model with one crop, and the data they were measured on.
 
     Attributes:
-        thresholds: from a false-match rate, written `1e-3`, to the cosine similarity from which
-            on two faces are accepted. Only rates that the data supports are in it, at least one.
-        tail_scale: with `tail_shape`, how the largest impostor similarities thin out above the
-            threshold of the smallest rate measured; thresholds of smaller rates follow from it.
-        tail_shape: 0 where they thin out exponentially, below 0 where faster.
-        tail_fmr: the false-match rate above whose threshold the tail was measured.
+        thresholds: false match rate, written `1e-3`, to the lowest cosine similarity that is
+            accepted. Only rates that the data supports, at least one.
+        tail_scale: scale of the generalised Pareto distribution of impostor similarities above the
+            threshold of the smallest rate measured; gives the thresholds of smaller rates.
+        tail_shape: its shape: 0 for an exponential tail, below 0 for a shorter one.
+        tail_fmr: false match rate above whose threshold the tail was fitted.
         slope: of the logistic mapping from similarity to probability.
         intercept: of the same.
-        crop: how the faces were cut.
-        model_fingerprint: of the model and crop that were measured.
-        data: what was measured on, in words.
-        data_fingerprint: names the images and who is on them.
-        images: how many embeddings were compared.
-        identities: of how many people.
-        genuine_pairs: pairs of images of one person.
-        impostor_pairs: pairs of images of two people. Each image is in many of them, so they
-            count for less than as many independent ones.
+        crop: how the faces were cropped.
+        model_fingerprint: of the model and crop.
+        data: the images measured on, in words.
+        data_fingerprint: identifies the images and their identities.
+        images: number of embeddings compared.
+        identities: number of people.
+        genuine_pairs: number of pairs of images of one person.
+        impostor_pairs: number of pairs of images of two people. Each image is in many of them, so
+            they carry less information than as many independent pairs.
     """
 
     thresholds: Mapping[str, float]
@@ -68,21 +69,21 @@ class Calibration:
     impostor_pairs: int
 
     def threshold(self, fmr: float = DEFAULT_FMR, people: int = 1) -> float:
-        """Similarity to demand so that a stranger is taken for anybody at most that often.
+        """Return the threshold at which a search accepts a stranger at most this often.
 
-        A face compared with N people has N chances to match wrongly: each comparison may then
-        fail with 1 - (1 - fmr)^(1/N), about fmr / N, only. Between two measured rates the
-        threshold is interpolated over the logarithm of the rate. Below the smallest measured one
-        it is extrapolated: what exceeds a high threshold follows a generalised Pareto
-        distribution (peaks over threshold; Pickands, 1975), whose shape is at most 0 here since
-        similarities end at 1. Rates above the largest measured one get that one's threshold.
+        A face compared with N people has N chances of a false match, so each comparison may have a
+        rate of only 1 - (1 - fmr)^(1/N), about fmr / N. Between two measured rates the threshold is
+        interpolated over the logarithm of the rate. Below the smallest one it is extrapolated: the
+        excesses over a high threshold follow a generalised Pareto distribution (peaks over
+        threshold; Pickands, 1975), whose shape is at most 0 here since similarities end at 1. Rates
+        above the largest measured one get that one's threshold.
 
         Args:
-            fmr: the rate for the whole search, above 0 and below 1.
-            people: how many the face is compared with; fewer than 1 count as 1.
+            fmr: the rate of the whole search, above 0 and below 1.
+            people: number of people searched; less than 1 counts as 1.
         """
         if not 0 < fmr < 1:
-            raise ValueError(f"a false-match rate of {fmr} is not between 0 and 1")
+            raise ValueError(f"a false match rate of {fmr} is not between 0 and 1")
         # log1p and expm1 keep the digits that 1 - (1 - fmr) loses.
         rate = -math.expm1(math.log1p(-fmr) / max(people, 1))
         points = self._points()
@@ -100,19 +101,19 @@ class Calibration:
         return min(1.0, largest_threshold + self.tail_scale * beyond)
 
     def is_measured(self, fmr: float, people: int = 1) -> bool:
-        """Whether `threshold` lies within what was measured, or had to be extrapolated."""
+        """Whether `threshold` is within the measured rates rather than extrapolated."""
         return fmr / max(people, 1) >= self._points()[-1][0] * (1 - 1e-6)
 
     def probability(self, similarity: float) -> float:
         """Probability that two faces of this similarity show one person.
 
-        Were both answers equally likely beforehand: who compares with many strangers has to trust
-        it less.
+        It assumes that both answers are equally likely beforehand; in a search of many people a
+        match is less likely than it says.
         """
         return 1 / (1 + math.exp(-max(-500.0, self.slope * similarity + self.intercept)))
 
     def _points(self) -> list[tuple[float, float]]:
-        """Measured (rate, threshold), the largest rate first."""
+        """Measured (rate, threshold) in descending order of rate."""
         return sorted(((float(k), v) for k, v in self.thresholds.items()), reverse=True)
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,10 +124,10 @@ class Calibration:
 
     @staticmethod
     def from_dict(data: Any) -> Calibration:
-        """Read what `to_dict` wrote.
+        """Read the result of `to_dict`.
 
         Raises:
-            ModelError: it is no calibration, or contradicts itself.
+            ModelError: it is not a calibration or not a consistent one.
         """
         from facesync.faces.crops import CropSpec
 
@@ -145,35 +146,35 @@ class Calibration:
 def _check(read: Calibration) -> None:
     points = read._points()
     if not points or not all(0 < rate < 1 and -1 <= value <= 1 for rate, value in points):
-        raise ValueError("it holds no thresholds between -1 and 1")
+        raise ValueError("it has no thresholds between -1 and 1")
     values = [value for _, value in points]
     if values != sorted(values):
-        raise ValueError("its thresholds fall with the rate")
+        raise ValueError("its thresholds do not rise as the rate falls")
     sound = 0 < read.tail_scale < 1 and -1 <= read.tail_shape <= 0 and 0 < read.tail_fmr < 1
     sound = sound and 0 < read.slope < math.inf
     if not sound or not math.isfinite(read.intercept):
         raise ValueError("its tail or its logistic mapping is impossible")
     for name in ("model_fingerprint", "data", "data_fingerprint"):
         if not isinstance(getattr(read, name), str):
-            raise TypeError(f"{name} is no text")
+            raise TypeError(f"{name} is not text")
     for name in ("images", "identities", "genuine_pairs", "impostor_pairs"):
         if type(getattr(read, name)) is not int:
-            raise TypeError(f"{name} is no whole number")
+            raise TypeError(f"{name} is not a whole number")
 
 
 def calibration_for(
     data: Any, source: str, crop: CropSpec, fingerprint: str | None = None
 ) -> Calibration | None:
-    """Read the calibration that came with a model, unless it was measured for another one.
+    """Read the calibration that came with a model.
 
     Args:
-        data: what `to_dict` wrote; None where the model came without.
+        data: the result of `to_dict`; None if the model came without.
         source: the model, in words for the user.
-        crop: how the model's faces are cut.
-        fingerprint: of the model; None where another file may hold the same weights.
+        crop: how the model's faces are cropped.
+        fingerprint: of the model; None if other files may hold the same weights.
 
     Returns:
-        The calibration; None (and a warning where there was one) if it does not hold.
+        The calibration, or None; with a warning if it was measured for another model or crop.
 
     Raises:
         ModelError: it is damaged.
@@ -185,3 +186,24 @@ def calibration_for(
         log.warning("%s: its calibration belongs to another model or crop; not used", source)
         return None
     return read
+
+
+def user_calibration_path(fingerprint: str) -> Path:
+    """Return where the user's own calibration of a shipped model is stored."""
+    return user_cache() / "calibrations" / f"{fingerprint}.json"
+
+
+def user_calibration(fingerprint: str, crop: CropSpec) -> Calibration | None:
+    """Read the user's own calibration of a shipped model; None if there is none.
+
+    A damaged file costs a warning: the calibration that ships with the model is used instead.
+    """
+    path = user_calibration_path(fingerprint)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))["calibration"]
+        return calibration_for(data, str(path), crop, fingerprint)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ModelError) as error:
+        log.warning("%s cannot be read and is not used (%s)", path, error)
+        return None

@@ -13,9 +13,7 @@ import glob
 import hashlib
 import json
 import logging
-import os
 import re
-import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,7 +23,7 @@ from typing import Any
 from filelock import FileLock
 
 from facesync.errors import FileError, ModelError
-from facesync.files import replacing, write_json
+from facesync.files import replacing, user_cache, write_json
 
 log = logging.getLogger(__name__)
 
@@ -94,14 +92,6 @@ def read_description(onnx: Path) -> dict[str, Any]:
     if data.get("sha256") != sha256(onnx):
         raise ModelError(f"{onnx} is damaged: its checksum is not the one in {path.name}")
     return data
-
-
-def user_cache() -> Path:
-    """Folder for what can be made again: `$XDG_CACHE_HOME/facesync` or the system's own place."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    if home is None and sys.platform == "win32":
-        home = os.environ.get("LOCALAPPDATA")
-    return Path(home or "~/.cache").expanduser() / "facesync"
 
 
 def exported(weights: Path, make: Make, *, beside: bool = True) -> tuple[Path, dict[str, Any]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facesync.errors import DownloadError, FaceSyncError, FileError, ModelError
-from facesync.faces.calibration import calibration_for
+from facesync.faces.calibration import calibration_for, user_calibration
 from facesync.faces.crops import CropSpec
 from facesync.faces.embedding import FaceModel
 from facesync.faces.onnx_files import exported, read_description
@@ -70,6 +70,11 @@ def vggface2_path() -> Path:
 def embedded_path() -> Path:
     """Return where the embedded model is."""
     return ASSETS / "embedded.onnx"
+
+
+def is_shipped(path: Path) -> bool:
+    """Whether weights are those that FaceSync ships or downloads, with a calibration."""
+    return path.resolve() in (vggface2_path().resolve(), embedded_path())
 
 
 def load_face_model(
@@ -177,6 +182,8 @@ def _face_model(weights: Weights, facts: dict[str, Any], network: Embedder) -> F
     else:
         data = facts.get("calibration")
         calibration = calibration_for(data, weights.name, crop, fingerprint)
+    if is_shipped(weights.path):
+        calibration = user_calibration(fingerprint, crop) or calibration
     remark = facts.get("remark")
     return FaceModel(
         network=network,

@@ -1,1 +1,1 @@
-"""Error rates and pairs: the mathematics of evaluation, without images or models."""
+"""Error rates, pairs and calibration: the mathematics of evaluation, without images or models."""

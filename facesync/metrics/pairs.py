@@ -1,8 +1,8 @@
-"""All pairs among some images: far more impostor pairs than a protocol lists.
+"""All pairs among a set of images: far more impostor pairs than a protocol lists.
 
-LFW's ten folds hold 3,000 impostor pairs and so support a false-match rate of 1e-2, hardly one of
-1e-3. The same images make millions of pairs of different people. They are not independent, since
-each image is in thousands of them: rates measured on them vary more than their number says.
+LFW's ten folds have 3,000 impostor pairs, enough for a false match rate of 1e-2 but hardly for
+1e-3. The same images form millions of impostor pairs. These are not independent, since each image
+is in thousands of them: rates measured on them vary more than their number suggests.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 
 MAX_IMAGES = 8000
-"""At most so many images are compared with each other: 32 million pairs, 130 MB."""
+"""Limit on the number of images compared: 32 million pairs, 130 MB."""
 
 _BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class AllPairs:
-    """Similarities of all pairs among some images.
+    """Similarities of all pairs among a set of images.
 
     Attributes:
-        genuine: float32, of pairs of one person's images.
-        impostor: float32, of pairs of two people's images.
-        images: how many were compared.
-        identities: of how many people.
+        genuine: float32, pairs of images of one person.
+        impostor: float32, pairs of images of two people.
+        images: number of images compared.
+        identities: number of people.
     """
 
     genuine: np.ndarray
@@ -36,12 +36,12 @@ class AllPairs:
 
 
 def all_pairs(vectors: np.ndarray, identities: Sequence[str], seed: int = 42) -> AllPairs:
-    """Compare each image with each other; of more than `MAX_IMAGES`, people drawn by seed.
+    """Compare all images with each other, or of more than `MAX_IMAGES` those of a sample of people.
 
     Args:
         vectors: float32 (images, 512), unit length; rows of NaN are left out.
-        identities: who is on each image.
-        seed: of the draw.
+        identities: who each image shows.
+        seed: of the sample.
     """
     names = np.unique(np.asarray(identities), return_inverse=True)[1]
     kept = _kept(names, ~np.isnan(vectors[:, 0]), seed)
@@ -51,7 +51,7 @@ def all_pairs(vectors: np.ndarray, identities: Sequence[str], seed: int = 42) ->
     for start in range(0, len(vectors), _BLOCK):
         rows = slice(start, start + _BLOCK)
         similarity = vectors[rows] @ vectors[start:].T
-        # Each pair once: what lies right of the diagonal.
+        # Each pair once: above the diagonal.
         later = np.arange(len(vectors) - start) > np.arange(len(similarity))[:, None]
         same = names[rows, None] == names[None, start:]
         genuine.append(similarity[later & same])

@@ -1,8 +1,8 @@
-"""The mathematics of verification: ROC, AUC, EER, TAR at FAR, LFW's accuracy, identification.
+"""Error rates: ROC, AUC, EER, TAR at FAR, LFW's accuracy, open-set identification.
 
-A pair is accepted where its similarity is at least the threshold. FAR (false accepts over impostor
-pairs) is what ISO/IEC 19795-1 calls FMR, 1 - TAR is its FNMR. A pair that could not be compared
-has the similarity minus infinity: it is never accepted.
+A pair is accepted if its similarity is at least the threshold. FAR (false accepts over impostor
+pairs) is what ISO/IEC 19795-1 calls FMR; 1 - TAR is its FNMR. A pair that could not be compared
+has similarity minus infinity and is never accepted.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facesync.faces.calibration import MIN_FALSE_MATCHES
-
 FARS = ("1e-1", "1e-2", "1e-3", "1e-4", "1e-5", "1e-6")
+
+MIN_FALSE_MATCHES = 10
+"""A rate is measured only where at least this many false matches are expected at it."""
+
 _RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Roc:
-    """Rates for each threshold, the strictest first; begins at (0, 0) with threshold infinity."""
+    """Rates at each threshold, strictest first, starting at (0, 0) with threshold infinity."""
 
     thresholds: np.ndarray
     far: np.ndarray
@@ -28,7 +30,7 @@ class Roc:
 
     @property
     def auc(self) -> float:
-        """Area under TAR over FAR, by trapezoids."""
+        """Area under the curve, by the trapezoidal rule."""
         return float(np.sum(np.diff(self.far) * (self.tar[1:] + self.tar[:-1]) / 2))
 
     @property
@@ -43,7 +45,7 @@ class Roc:
 
 
 def roc(scores: np.ndarray, same: np.ndarray) -> Roc:
-    """Compute the curve; there must be pairs of both kinds."""
+    """Compute the curve from pairs, some genuine and some impostor."""
     order = np.argsort(-scores, kind="stable")
     ordered, truth = scores[order], same[order]
     last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)  # of equals
@@ -57,11 +59,10 @@ def roc(scores: np.ndarray, same: np.ndarray) -> Roc:
 
 
 def best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
-    """Threshold with the most right answers; the middle one where several have as many.
+    """Return the most accurate threshold, midway between two similarities; of ties the middle one.
 
-    It lies half-way between two similarities that occur.
+    Pairs that could not be compared are rejected whatever the threshold, so they do not count.
     """
-    # Of those that could be compared: the others are refused whatever the threshold is.
     compared = np.isfinite(scores)
     if not compared.any():
         return 1.0
@@ -93,17 +94,17 @@ class Accuracy:
 
     @property
     def std(self) -> float:
-        """Standard deviation over the folds (of the folds themselves: divided by their number)."""
+        """Population standard deviation over the folds."""
         return float(np.std(self.by_fold))
 
     @property
     def threshold(self) -> float:
-        """Mean of the thresholds chosen."""
+        """Mean of the thresholds."""
         return float(np.mean(self.thresholds))
 
 
 def fold_accuracy(scores: np.ndarray, same: np.ndarray, fold: np.ndarray) -> Accuracy:
-    """Judge each fold with the threshold that is best on all the others."""
+    """Evaluate each fold at the threshold that is best on the other folds."""
     by_fold, thresholds = [], []
     for number in np.unique(fold):
         held_out = fold == number
@@ -116,14 +117,7 @@ def fold_accuracy(scores: np.ndarray, same: np.ndarray, fold: np.ndarray) -> Acc
 
 @dataclass(frozen=True)
 class TarAtFar:
-    """TAR at a FAR, with what the bootstrap says of its uncertainty.
-
-    Attributes:
-        tar: share of genuine pairs accepted.
-        threshold: the lowest that keeps the FAR.
-        low: 2.5 % point of the bootstrap.
-        high: 97.5 % point.
-    """
+    """TAR at a FAR, the lowest threshold that holds the FAR, and a 95 % bootstrap interval."""
 
     tar: float
     threshold: float
@@ -132,19 +126,19 @@ class TarAtFar:
 
 
 def supports(far: float, impostors: int) -> bool:
-    """Whether so many impostor pairs support a rate: ten false matches are expected at it.
+    """Whether this many impostor pairs support a rate: `MIN_FALSE_MATCHES` are expected at it.
 
-    Fewer, and the threshold hangs on a handful of pairs: with three the rate may as well be half
-    or twice what is claimed (Doddington's rule of 30 asks for even more).
+    With fewer, the threshold depends on a handful of pairs: with three, the true rate may be half
+    or twice the stated one (Doddington's rule of 30 is stricter still).
     """
     return far * impostors >= MIN_FALSE_MATCHES * (1 - 1e-9)
 
 
 def threshold_at(impostor_desc: np.ndarray, far: float) -> float:
-    """Lowest threshold at which at most that share of the impostor pairs is accepted.
+    """Return the lowest threshold that accepts at most this share of the impostor pairs.
 
     Args:
-        impostor_desc: their similarities, the largest first.
+        impostor_desc: their similarities in descending order.
         far: the share.
     """
     allowed = int(far * len(impostor_desc) + 1e-9)
@@ -156,22 +150,21 @@ def threshold_at(impostor_desc: np.ndarray, far: float) -> float:
 def tar_at_far(
     genuine: np.ndarray, impostor: np.ndarray, far: float, seed: int = 42
 ) -> TarAtFar | None:
-    """TAR at a FAR with a 95 % bootstrap interval; None where the pairs do not support the rate.
+    """TAR at a FAR with a 95 % bootstrap interval; None if the pairs do not support the rate.
 
-    Pairs are drawn again, with replacement, genuine and impostor ones each among themselves. The
-    k-th largest of n such draws is the one at place floor(n U), U ~ Beta(k, n - k + 1), and the
-    number accepted of m genuine draws is binomial: both are drawn directly, which is the same
-    bootstrap without sorting millions of pairs two thousand times. Pairs that share images are
-    not independent, so the interval is rather too narrow.
+    Genuine and impostor pairs are resampled separately. The k-th largest of n resampled values is
+    the one at rank floor(n U), U ~ Beta(k, n - k + 1), and the number accepted of m genuine draws
+    is binomial. Drawing both directly is the same bootstrap without sorting millions of pairs two
+    thousand times. Pairs that share images are not independent, so the interval is too narrow.
     """
     if not supports(far, len(impostor)) or not len(genuine):
         return None
     impostor_desc = np.sort(impostor)[::-1]
-    ordered = np.sort(genuine.astype(np.float64))  # a float32 would round the threshold away
+    ordered = np.sort(genuine.astype(np.float64))  # in float32 the threshold would be rounded away
     threshold = threshold_at(impostor_desc, far)
     generator = np.random.default_rng(seed)
     count = len(impostor)
-    k = int(far * count + 1e-9) + 1  # the largest impostor similarity that is refused
+    k = int(far * count + 1e-9) + 1  # rank of the largest impostor similarity that is rejected
     place = (generator.beta(k, max(count - k + 1, 1), _RESAMPLES) * count).astype(int)
     cut = np.nextafter(impostor_desc[np.minimum(place, count - 1)].astype(np.float64), np.inf)
     share = 1 - np.searchsorted(ordered, cut, side="left") / len(ordered)
@@ -182,7 +175,7 @@ def tar_at_far(
 
 
 def wilson(errors: int, total: int) -> tuple[float, float]:
-    """95 % interval of a rate (Wilson, 1927); (0, 1) of nothing."""
+    """95 % confidence interval of a rate (Wilson, 1927); (0, 1) if there are no trials."""
     if not total:
         return 0.0, 1.0
     z, rate = 1.959964, errors / total
@@ -194,17 +187,17 @@ def wilson(errors: int, total: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Identification:
-    """Open-set identification: who of the gallery is it, or nobody (Grother and Ngan, 2014).
+    """Open-set identification (Grother and Ngan, 2014).
 
     Attributes:
-        gallery: people enrolled, with one image each.
-        probes: other images of them.
-        strangers: images of people who are not enrolled.
-        fpir: share of the strangers taken for somebody (at most).
-        dir: share of the probes whose most similar template is their own and is accepted; None
-            where the strangers do not support the rate.
+        gallery: number of people enrolled, with one image each.
+        probes: number of other images of them.
+        strangers: number of images of people who are not enrolled.
+        fpir: false-positive identification rate: share of `strangers` accepted as somebody.
+        dir: detection and identification rate: share of the probes whose most similar template is
+            their own and is accepted; None if there are too few strangers for the rate.
         rank1: the same without a threshold.
-        threshold: see `fpir`.
+        threshold: that holds `fpir`.
     """
 
     gallery: int
@@ -219,16 +212,16 @@ class Identification:
 def identification(
     vectors: np.ndarray, identities: Sequence[str], seed: int = 42, fpir: float = 0.01
 ) -> Identification | None:
-    """Enrol half of those who have two images or more; everybody else is a stranger.
+    """Enrol half of the people who have two or more images; everybody else is a stranger.
 
     Args:
-        vectors: float32 (images, 512), unit length; rows of NaN count as refused.
-        identities: who is on each image.
-        seed: draws who is enrolled, and with which image.
+        vectors: float32 (images, 512), unit length; rows of NaN count as rejected.
+        identities: who each image shows.
+        seed: of the draw of who is enrolled, and with which image.
         fpir: the false-positive identification rate to hold.
 
     Returns:
-        The rates, or None where there is nobody to enrol.
+        The rates, or None if nobody can be enrolled.
     """
     generator = np.random.default_rng(seed)
     names = np.array(identities)
@@ -249,18 +242,16 @@ def identification(
     best, which = _most_similar(vectors[probes], vectors[templates])
     right = names[templates][which] == names[probes]
     false, _ = _most_similar(vectors[strangers], vectors[templates])
-    threshold, found = None, None
+    threshold, rate = None, None
     if supports(fpir, len(strangers)):
         threshold = threshold_at(np.sort(false)[::-1], fpir)
-        found = float((right & (best >= threshold)).mean())
+        rate = float((right & (best >= threshold)).mean())
     rank1 = float((right & (best > -np.inf)).mean())
-    return Identification(
-        len(templates), len(probes), len(strangers), fpir, found, rank1, threshold
-    )
+    return Identification(len(templates), len(probes), len(strangers), fpir, rate, rank1, threshold)
 
 
 def _most_similar(probes: np.ndarray, templates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Similarity and index of each probe's most similar template; minus infinity for NaN rows."""
+    """Return each probe's highest similarity, minus infinity for NaN rows, and its template."""
     best = np.full(len(probes), -np.inf)
     which = np.zeros(len(probes), dtype=int)
     for start in range(0, len(probes), 4096):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facesync.audit import contact_sheet as contact_sheet
+from facesync.audit import contact_sheet
 from facesync.audit.contact_sheet import Entry, write_sheets
 from facesync.errors import FileError
 
@@ -23,7 +23,7 @@ def colours(page: Image.Image) -> set[tuple[int, ...]]:
     return {colour for _, colour in page.getcolors(1 << 24)}
 
 
-def test_pages_show_all_images_and_frame_those_meant(tmp_path):
+def test_pages_show_all_images_and_frame_the_flagged_ones(tmp_path):
     paths = write_sheets(tmp_path, "wrong identity", entries(20), image)
     assert [path.name for path in paths] == ["wrong_identity_01.png", "wrong_identity_02.png"]
     first, second = (Image.open(path) for path in paths)
@@ -52,12 +52,12 @@ def test_the_widest_entry_stays_in_its_column(tmp_path):
 
 
 @pytest.mark.parametrize("title", ["x" * 500, "caf\udce9/1", "José/张伟"])
-def test_any_name_and_a_image_that_cannot_be_shown(tmp_path, title):
+def test_any_name_and_an_image_that_cannot_be_shown(tmp_path, title):
     (path,) = write_sheets(tmp_path, "odd", [Entry((99,), (), title, title)], image)
     assert RED in colours(Image.open(path))
 
 
-def test_pages_of_the_run_before_go(tmp_path):
+def test_pages_of_an_earlier_run_are_deleted(tmp_path):
     write_sheets(tmp_path, "near copy", entries(20), image)
     write_sheets(tmp_path, "no face", entries(1), image)
     assert write_sheets(tmp_path, "near copy", [], image) == []

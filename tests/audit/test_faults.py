@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from facesync.audit import findings as kinds
-from facesync.audit.cache import embed_set
 from facesync.audit.faults import Scale, find_faults
 from facesync.data.datasets import FaceDataset
+from facesync.evaluation.embeddings import Embedded, Embedder
+from facesync.evaluation.images import dataset_image_refs
 from tests.evaluation.drawn_people import (
     DrawnDetector,
     DrawnModel,
@@ -19,14 +22,18 @@ from tests.evaluation.drawn_people import (
 )
 
 
+def embed(dataset: FaceDataset, cache: Path) -> Embedded:
+    return Embedder(DrawnModel(), None, cache).embed(dataset_image_refs(dataset))
+
+
 @pytest.fixture
 def look(tmp_path):
-    """Audit files on top of a sound set of 8 people with 6 images each."""
+    """Audit files on top of a faultless dataset of 8 people with 6 images each."""
 
     def audit(files: dict[str, bytes], detector: DrawnDetector | None = None):
         folder = fill(tmp_path / "set", people(8, 6) | files)
         dataset = FaceDataset(folder, min_images=1)
-        embedded = embed_set(dataset, DrawnModel(), tmp_path / "cache")
+        embedded = embed(dataset, tmp_path / "cache")
         found = find_faults(dataset, embedded, detector or DrawnDetector())
         assert len({f.image for f in found}) == len(found)
         return {dataset.names[f.image]: f for f in found}, dataset
@@ -38,7 +45,7 @@ def kinds_of(found) -> dict[str, tuple[str, str]]:
     return {name: (f.kind, f.other) for name, f in found.items()}
 
 
-def test_a_sound_set_has_no_faults(look):
+def test_a_faultless_dataset(look):
     detector = DrawnDetector()
     assert look({}, detector)[0] == {}
     assert detector.asked == 0
@@ -83,7 +90,7 @@ def test_swapped_labels_name_the_identity_they_belong_to(look):
     assert {dataset.names[index][:2] for index in other} == {"p6"}
 
 
-def test_a_image_without_a_face(look):
+def test_an_image_without_a_face(look):
     detector = DrawnDetector()
     found, _ = look({"p5/9.jpg": faceless(3)}, detector)
     assert kinds_of(found) == {"p5/9": (kinds.NO_FACE, "")}
@@ -109,12 +116,12 @@ def test_a_second_and_a_third_person_in_an_identity(look):
     assert not {dataset.names[index] for index in shown} & set(found)
 
 
-def test_an_identity_under_two_names(look):
+def test_a_person_listed_under_two_identities(look):
     found, _ = look({f"again/{n}.jpg": photograph(4, n) for n in range(20, 25)})
     assert kinds_of(found) == {f"again/{n}": (kinds.SAME_PERSON, "p4") for n in range(20, 25)}
 
 
-def test_a_image_that_cannot_be_decoded(look):
+def test_an_image_that_cannot_be_decoded(look):
     damaged = b"\xff\xd8\xff\xe0" + bytes(range(200)) + b"\xff\xd9"
     found, _ = look({"p5/3.jpg": damaged, "p5/4.jpg": damaged})
     assert {f.kind for f in found.values()} == {kinds.UNDECODABLE}
@@ -122,14 +129,14 @@ def test_a_image_that_cannot_be_decoded(look):
     assert "not an image" in found["p5/3"].evidence or "damaged" in found["p5/3"].evidence
 
 
-def test_single_images_are_nobody_to_compare_with(look):
+def test_single_images_have_nothing_to_compare_with(look):
     found, _ = look({"alone/1.jpg": photograph(60, 1), "bare/1.jpg": faceless(9)})
     assert kinds_of(found) == {"bare/1": (kinds.NO_FACE, "")}
 
 
-def test_a_set_of_one_identity(tmp_path):
+def test_a_dataset_of_one_identity(tmp_path):
     dataset = FaceDataset(fill(tmp_path / "set", people(1, 6)), min_images=1)
-    embedded = embed_set(dataset, DrawnModel(), tmp_path / "cache")
+    embedded = embed(dataset, tmp_path / "cache")
     assert find_faults(dataset, embedded, DrawnDetector()) == []
 
 
@@ -142,6 +149,6 @@ def test_findings_come_by_kind_then_by_strength(look):
     assert strengths == sorted(strengths, reverse=True) and len(strengths) == 3
 
 
-def test_a_scale_goes_from_strangers_to_ones_own():
-    scale = Scale(stranger=0.1, own=0.6)
+def test_a_scale_goes_from_impostor_to_genuine():
+    scale = Scale(impostor=0.1, genuine=0.6)
     assert [scale.at(0), scale.at(1), scale.span(0.5)] == pytest.approx([0.1, 0.6, 0.25])

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from facesync.audit.identities import (
+    centroids,
     coherence,
-    mean_directions,
+    impostor_similarity,
     members_of,
+    nearest_other_person,
     own_similarity,
-    rivals,
-    similar_rows,
+    similar_pairs,
     split_in_two,
-    stranger_similarity,
     unit,
 )
 
@@ -37,15 +37,15 @@ def test_members_by_label():
     assert list(members_of(np.array([], dtype=int))) == []
 
 
-def test_a_stranger_does_not_move_the_mean(three):
-    means = mean_directions(*three)
+def test_an_outlier_does_not_move_the_centroid(three):
+    means = centroids(*three)
     assert np.flatnonzero(~means.counts).tolist() == [5]
     assert (np.sum(means.directions * CENTRES[:3], axis=1) > 0.95).all()
 
 
-def test_a_image_is_compared_with_the_others_of_its_identity(three):
+def test_an_image_is_compared_with_the_others_of_its_identity(three):
     vectors, labels, usable = three
-    own = own_similarity(vectors, labels, mean_directions(vectors, labels, usable))
+    own = own_similarity(vectors, labels, centroids(vectors, labels, usable))
     by_hand = vectors[6] @ unit(vectors[7:11].sum(axis=0))
     assert own[6] == pytest.approx(by_hand, abs=1e-5)
     assert own[5] < 0.4 and np.delete(own, 5).min() > 0.7
@@ -54,32 +54,32 @@ def test_a_image_is_compared_with_the_others_of_its_identity(three):
 def test_without_others_there_is_nothing_to_compare_with():
     vectors = around(0, 3)
     labels = np.array([0, 1, 1])
-    means = mean_directions(vectors, labels, np.array([True, False, True]))
+    means = centroids(vectors, labels, np.array([True, False, True]))
     own = own_similarity(vectors, labels, means)
     assert np.isnan(own).tolist() == [True, False, True]
     assert own[1] == pytest.approx(float(vectors[1] @ vectors[2]), abs=1e-5)
 
 
-def test_rivals_are_of_another_person(three):
+def test_the_nearest_other_person(three):
     vectors, labels, usable = three
-    directions = mean_directions(vectors, labels, usable).directions
-    rival, similarity = rivals(vectors, labels, directions, np.arange(3))
-    assert rival[5] == 2 and similarity[5] > 0.7
-    assert (rival != labels).all()
-    rival, _ = rivals(vectors, labels, directions, np.array([0, 1, 0]))
-    assert rival[5] == 1
-    rival, similarity = rivals(vectors, labels, directions, np.zeros(3, dtype=int))
-    assert (rival == -1).all() and (similarity == -1).all()
+    directions = centroids(vectors, labels, usable).directions
+    nearest, similarity = nearest_other_person(vectors, labels, directions, np.arange(3))
+    assert nearest[5] == 2 and similarity[5] > 0.7
+    assert (nearest != labels).all()
+    nearest, _ = nearest_other_person(vectors, labels, directions, np.array([0, 1, 0]))
+    assert nearest[5] == 1
+    nearest, similarity = nearest_other_person(vectors, labels, directions, np.zeros(3, dtype=int))
+    assert (nearest == -1).all() and (similarity == -1).all()
 
 
-def test_strangers_are_hardly_similar(three):
+def test_impostor_similarity_is_low(three):
     vectors, labels, usable = three
-    directions = mean_directions(vectors, labels, usable).directions
-    assert abs(stranger_similarity(vectors, labels, directions)) < 0.3
-    assert stranger_similarity(vectors, np.zeros(18, dtype=int), directions[:1]) == 0.0
+    directions = centroids(vectors, labels, usable).directions
+    assert abs(impostor_similarity(vectors, labels, directions)) < 0.3
+    assert impostor_similarity(vectors, np.zeros(18, dtype=int), directions[:1]) == 0.0
 
 
-def test_two_people_fall_apart_and_one_does_not():
+def test_two_people_are_split_and_one_is_not():
     smaller, similarity = split_in_two(np.concatenate([around(0, 4), around(1, 6)]))
     assert smaller.tolist() == [True] * 4 + [False] * 6
     assert similarity < 0.3
@@ -87,7 +87,7 @@ def test_two_people_fall_apart_and_one_does_not():
     assert smaller.sum() <= 4 and similarity > 0.7
 
 
-def test_equal_images_are_not_parted():
+def test_equal_images_are_not_split():
     smaller, similarity = split_in_two(np.repeat(around(0, 1), 5, axis=0))
     assert not smaller.any() and similarity == 1.0
 
@@ -100,11 +100,11 @@ def test_coherence_is_the_mean_of_all_pairs():
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 4, 7, 100])
-def test_similar_rows_do_not_depend_on_the_blocks(rows_at_once):
+def test_similar_pairs_do_not_depend_on_the_blocks(rows_at_once):
     vectors = np.concatenate([around(0, 5), around(1, 5), around(0, 3)])
     found = {
         (i, j): value
-        for block in similar_rows(vectors, 0.6, rows_at_once)
+        for block in similar_pairs(vectors, 0.6, rows_at_once)
         for i, j, value in zip(*(part.tolist() for part in block), strict=True)
     }
     everything = vectors @ vectors.T

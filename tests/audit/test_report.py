@@ -4,13 +4,14 @@ import csv
 
 import pytest
 
+import audit_dataset
 import preprocessing_dataset
+from facesync.audit import report
 from facesync.cli import DONE, FAILED, USAGE
 from facesync.data.conversion import convert_pack
 from facesync.data.datasets import FaceDataset
 from facesync.data.left_out import list_path, read_list
 from facesync.data.recordio import write_pack
-from facesync.faces import detection, weights
 from tests.evaluation.drawn_people import (
     DrawnDetector,
     DrawnModel,
@@ -30,12 +31,13 @@ LEFT_OUT = {"p1/9": "exact copy", "p2/9": "wrong identity", "p3/9": "no face"}
 
 @pytest.fixture
 def script(monkeypatch, capsys):
-    """Run the script in this process with what needs no network; its code, output, errors."""
-    monkeypatch.setattr(weights, "load_face_model", lambda *_, **__: DrawnModel())
-    monkeypatch.setattr(detection, "FaceDetector", DrawnDetector)
+    """Run a script in this process with stand-ins; returns its exit code, output and errors."""
+    monkeypatch.setattr(report, "load_face_model", lambda *_, **__: DrawnModel())
+    monkeypatch.setattr(report, "FaceDetector", DrawnDetector)
 
     def run(*args: object) -> tuple[int, str, str]:
-        code = preprocessing_dataset.main([str(arg) for arg in args])
+        module = preprocessing_dataset if args[0] == "--audit" else audit_dataset
+        code = module.main([str(arg) for arg in args])
         shown = capsys.readouterr()
         return code, shown.out, shown.err
 
@@ -47,8 +49,9 @@ def images(tmp_path):
     return fill(tmp_path / "images", people(5, 6) | FAULTS)
 
 
-def test_an_audit_says_what_it_found_and_leaves_nothing_out(script, images, tmp_path):
-    code, out, err = script("--audit", "--input", images)
+@pytest.mark.parametrize("door", [["--audit"], []], ids=["preprocessing_dataset", "audit_dataset"])
+def test_an_audit_says_what_it_found_and_leaves_nothing_out(door, script, images, tmp_path):
+    code, out, err = script(*door, "--input", images)
     output = tmp_path / "images_audit"
     assert code == DONE and "error" not in err
     assert "33 images of 5 identities: 3 should be left out (9.1%)" in out
@@ -70,7 +73,7 @@ def test_an_audit_says_what_it_found_and_leaves_nothing_out(script, images, tmp_
 
 
 def test_apply_leaves_them_out_and_is_taken_back(script, images, tmp_path):
-    code, out, _ = script("--audit", "--input", images, "--apply", "--output", tmp_path / "o")
+    code, out, _ = script("--input", images, "--apply", "--output", tmp_path / "o")
     assert code == DONE and str(images / "left_out.csv") in out
     dataset = FaceDataset(images)
     assert {name: reason.split(":")[0].split(" (")[0] for name, reason in dataset.left_out} == (
@@ -83,12 +86,12 @@ def test_apply_leaves_them_out_and_is_taken_back(script, images, tmp_path):
 
 
 def test_a_second_apply_adds_to_the_list(script, images, tmp_path):
-    script("--audit", "--input", images, "--apply")
+    script("--input", images, "--apply")
     fill(images, {"p4/9.jpg": photograph(0, 2)})
-    code, out, _ = script("--audit", "--input", images, "--apply")
+    code, out, _ = script("--input", images, "--apply")
     assert code == DONE and "31 images of 5 identities: 1 should be left out" in out
     assert set(read_list(images / "left_out.csv")) == {*LEFT_OUT, "p4/9"}
-    code, out, _ = script("--audit", "--input", images, "--apply")
+    code, out, _ = script("--input", images, "--apply")
     assert "0 should be left out" in out and "Left out by" not in out
     assert set(read_list(images / "left_out.csv")) == {*LEFT_OUT, "p4/9"}
 
@@ -100,7 +103,7 @@ def test_a_pack_gives_what_its_folder_gives(script, tmp_path):
     convert_pack(pack, tmp_path / "folder", workers=1)
     lists = []
     for source in (tmp_path / "pack", pack, tmp_path / "folder"):
-        code, _, _ = script("--audit", "--input", source, "--output", tmp_path / "o", "--apply")
+        code, _, _ = script("--input", source, "--output", tmp_path / "o", "--apply")
         assert code == DONE
         path = list_path(pack if source != tmp_path / "folder" else source)
         lists.append(path.read_bytes())
@@ -109,13 +112,13 @@ def test_a_pack_gives_what_its_folder_gives(script, tmp_path):
     assert lists[0].count(b"\n") == 4
 
 
-def test_the_default_output_lies_beside_the_set(script, tmp_path):
+def test_the_default_output_is_beside_the_dataset(script, tmp_path):
     pack = write_pack(
         tmp_path / "a.b" / "pack", [(n // 5, photograph(n // 5, n)) for n in range(9)]
     )
-    assert script("--audit", "--input", pack)[0] == DONE
+    assert script("--input", pack)[0] == DONE
     assert (pack.parent / "train_audit" / "findings.csv").is_file()
-    assert script("--audit", "--input", tmp_path / "a.b")[0] == DONE
+    assert script("--input", tmp_path / "a.b")[0] == DONE
     assert (tmp_path / "a.b_audit" / "findings.csv").is_file()
 
 
@@ -132,27 +135,28 @@ def test_the_default_output_lies_beside_the_set(script, tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_options_that_do_not_go_together(script, images, args, line):
-    assert script("--input", images, *args) == (USAGE, "", f"error: {line}\n")
+def test_options_that_do_not_go_together(images, args, line, capsys):
+    assert preprocessing_dataset.main(["--input", str(images), *args]) == USAGE
+    assert capsys.readouterr().err == f"error: {line}\n"
 
 
 @pytest.mark.parametrize("place", [".", "audit", "p1/audit"])
 def test_an_output_among_the_images_is_refused(script, images, place):
-    code, _, err = script("--audit", "--input", images, "--output", images / place)
+    code, _, err = script("--input", images, "--output", images / place)
     assert code == USAGE and "among the images" in err and err.count("\n") == 1
 
 
 def test_nothing_there(script, tmp_path):
-    code, out, err = script("--audit", "--input", tmp_path / "none")
+    code, out, err = script("--input", tmp_path / "none")
     assert (code, out) == (FAILED, "") and "no such folder or pack" in err
     (tmp_path / "empty").mkdir()
-    code, _, err = script("--audit", "--input", tmp_path / "empty")
+    code, _, err = script("--input", tmp_path / "empty")
     assert code == FAILED and err.count("\n") == 1
 
 
 def test_a_list_that_cannot_be_written_loses_nothing(script, images, tmp_path):
     (images / ".left_out.csv.tmp" / "in the way").mkdir(parents=True)
-    code, _, err = script("--audit", "--input", images, "--apply")
+    code, _, err = script("--input", images, "--apply")
     assert code == FAILED and "left_out.csv" in err
     assert (tmp_path / "images_audit" / "findings.csv").is_file()
 
@@ -172,9 +176,7 @@ def test_planted_faults_in_real_images(shared, tmp_path, run_script):
     fill(tmp_path / "set", {f"{name}.jpg": image for name, image in data.items()})
     env = {"TORCH_HOME": str(shared / "torch_home")}
     options = ("--model", "vggface2", "--offline", "--device", "cpu", "--apply")
-    done = run_script(
-        "preprocessing_dataset.py", "--audit", "--input", tmp_path / "set", *options, env=env
-    )
+    done = run_script("audit_dataset.py", "--input", tmp_path / "set", *options, env=env)
     assert done.returncode == DONE, done.stderr
     reasons = {name: why.split(":")[0] for name, why in FaceDataset(tmp_path / "set").left_out}
     assert reasons[first] == f"wrong identity ({people_of[2]})"

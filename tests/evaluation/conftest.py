@@ -1,4 +1,4 @@
-"""A model and a detector that need no weights, and images that they tell apart."""
+"""A model and a detector that need no weights, and images to recognise with them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def blocks(batch: np.ndarray) -> np.ndarray:
 
 
 class MiddleDetector:
-    """Says that the middle half of an image is a face, unless the image is black."""
+    """Finds a face in the middle half of an image, unless the image is black."""
 
     min_face, max_side, min_probability = 40, 1280, 0.9
 
@@ -44,7 +44,7 @@ class MiddleDetector:
 
 
 def photograph(who: int, variant: int) -> np.ndarray:
-    """64 x 64 RGB: a pattern of its own for each person, a little different in each variant."""
+    """64 x 64 RGB: a pattern for each person, slightly different in each variant."""
     pattern = np.random.default_rng(who).integers(0, 256, (8, 8, 3))
     noise = np.random.default_rng(1000 * who + variant).integers(-40, 41, (8, 8, 3))
     small = np.clip(pattern + noise, 30, 255).astype(np.uint8)

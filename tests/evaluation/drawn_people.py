@@ -1,4 +1,4 @@
-"""Drawn images of drawn people, and what embeds and detects them without a network."""
+"""Synthetic images of synthetic people, with a model and a detector that need no weights."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def photograph(person: int, number: int) -> bytes:
 
 
 def faceless(number: int) -> bytes:
-    """An almost even image: `DrawnDetector` finds nothing in it."""
+    """An almost uniform image: `DrawnDetector` finds nothing in it."""
     colour = np.random.default_rng(number).integers(40, 215, 3)
     noise = np.random.default_rng(number).integers(0, 9, (_SIDE, _SIDE, 3))
     return jpeg((colour + noise).astype(np.uint8))
@@ -59,7 +59,7 @@ def fill(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def people(count: int, each: int) -> dict[str, bytes]:
-    """Files of a sound set: `p<person>/<number>.jpg`."""
+    """Files of a dataset without faults: `p<person>/<number>.jpg`."""
     return {
         f"p{who}/{number}.jpg": photograph(who, number)
         for who in range(count)

@@ -1,74 +1,122 @@
-"""Images become embeddings once: what is cached is not computed again, faults are told."""
+"""Images are embedded once: cached results are reused, failures are named."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from facesync.evaluation.cache import VectorCache, content_id
-from facesync.evaluation.crop_variants import mirrored
-from facesync.evaluation.embeddings import Embedder
-from facesync.evaluation.images import ImageRef, file_image_ref, image_refs_of
+from facesync.data.conversion import convert_pack
+from facesync.data.datasets import FaceDataset
+from facesync.data.recordio import write_pack
+from facesync.evaluation.cache import VectorCache
+from facesync.evaluation.embeddings import Embedder, mirrored
+from facesync.evaluation.images import dataset_image_refs, file_image_ref
 from facesync.files import temporary_beside
 from facesync.images import save_jpeg
+from tests.evaluation.conftest import MiddleDetector
 
 
-def test_vectors_survive_and_damaged_files_cost_only_theirs(tmp_path, caplog):
+def refs(folder):
+    return dataset_image_refs(FaceDataset(folder))
+
+
+def load(folder, width=3):
+    return dict(VectorCache(folder, width).stored())
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 nothing", None], ids=["empty", "zip", "half"])
+def test_vectors_survive_and_damaged_files_cost_only_theirs(tmp_path, caplog, monkeypatch, damage):
+    monkeypatch.setattr("facesync.evaluation.cache._ROWS_PER_FILE", 64)
     cache = VectorCache(tmp_path, 3)
-    for number in range(130):  # more than one file's worth
+    for number in range(130):
         cache.add(f"id {number}", np.array([number, 0, 1]))
-    assert len(list(tmp_path.glob("*.npz"))) == 2  # written on the way, before anybody asks for it
+    assert len(list(tmp_path.glob("*.npz"))) == 2  # written on the way
     cache.flush()
-    again = VectorCache(tmp_path, 3)
-    assert len(again) == 130 and again.get("id 7").tolist() == [7, 0, 1]
-    assert again.get("another") is None
-    files = sorted(tmp_path.glob("*.npz"))
-    files[0].write_bytes(files[0].read_bytes()[:100])
-    temporary_beside(files[1]).write_bytes(b"half a file of a killed run")
-    assert 0 < len(VectorCache(tmp_path, 3)) < 130
-    assert "damaged" in caplog.text
+    stored = load(tmp_path)
+    assert len(stored) == 130 and stored["id 7"].tolist() == [7, 0, 1]
+    path = sorted(tmp_path.glob("*.npz"))[0]
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    temporary_beside(path).write_bytes(b"half a file of a killed run")
+    lost = [key for key in stored if key not in load(tmp_path)]
+    assert 0 < len(lost) <= 64 and "damaged" in caplog.text
+    for key in lost:
+        cache.add(key, stored[key])
+    cache.flush()
+    assert len(load(tmp_path)) == 130 and path.read_bytes() == whole  # in the damaged one's place
 
 
-def test_vectors_of_another_width_and_pickles_are_not_taken(tmp_path):
+def test_vectors_of_another_width_and_pickles_are_not_read(tmp_path):
     cache = VectorCache(tmp_path, 3)
     cache.add("a", np.zeros(3))
     cache.flush()
-    assert len(VectorCache(tmp_path, 4)) == 0
+    assert load(tmp_path, 4) == {}
     np.savez(tmp_path / "evil.npz", ids=np.array([print], dtype=object), vectors=np.zeros((1, 3)))
-    assert len(VectorCache(tmp_path, 3)) == 1
+    assert list(load(tmp_path)) == ["a"]
 
 
 def test_a_second_run_computes_nothing(folder, model, detector, tmp_path):
-    images = image_refs_of(folder)
+    images = refs(folder)
     first = Embedder(model, detector, tmp_path / "cache").embed(images)
     assert first.computed == detector.looks == len(images) == 30
     np.testing.assert_allclose(np.linalg.norm(first.vectors, axis=1), 1, atol=1e-5)
-    assert first.enrolled.all() and not first.failures
+    assert not first.failures
     second = Embedder(model, detector, tmp_path / "cache").embed(images)
     assert second.computed == 0 and detector.looks == 30
     np.testing.assert_array_equal(first.vectors, second.vectors)
 
 
-def test_an_interrupted_run_goes_on(folder, model, detector, tmp_path):
-    images = image_refs_of(folder)
+def test_a_pack_or_a_renamed_folder_is_in_the_cache_too(folder, model, tmp_path):
+    first = Embedder(model, None, tmp_path / "cache").embed(refs(folder))
+    images = [(n // 5, path.read_bytes()) for n, path in enumerate(sorted(folder.glob("*/*.jpg")))]
+    pack = write_pack(tmp_path / "pack", images)
+    convert_pack(pack, tmp_path / "renamed", workers=1)
+    for source in (pack, tmp_path / "renamed"):
+        again = Embedder(model, None, tmp_path / "cache").embed(refs(source))
+        assert again.computed == 0
+        np.testing.assert_array_equal(again.vectors, first.vectors)
+    other = replace(model, fingerprint="another")
+    assert Embedder(other, None, tmp_path / "cache").embed(refs(folder)).computed == 30
 
-    def interrupt() -> bytes:
-        raise KeyboardInterrupt
 
-    stopped = [*images[:20], ImageRef("the one", interrupt), *images[20:]]
+def test_equal_bytes_are_embedded_once(folder, model, tmp_path):
+    images = refs(folder)[:3] + refs(folder)[1:2]
+    found = Embedder(model, None, tmp_path / "cache").embed(images)
+    assert found.computed == 3 and found.ids[3] == found.ids[1] != found.ids[0]
+    np.testing.assert_array_equal(found.vectors[3], found.vectors[1])
+
+
+def test_an_interrupted_run_resumes(folder, model, detector, tmp_path, monkeypatch):
+    monkeypatch.setattr("facesync.evaluation.embeddings._BATCH", 16)
+    images = refs(folder)
+
+    class Interrupted(MiddleDetector):
+        def detect(self, image_rgb):
+            if self.looks == 20:
+                raise KeyboardInterrupt
+            return super().detect(image_rgb)
+
     with pytest.raises(KeyboardInterrupt):
-        Embedder(model, detector, tmp_path / "cache").embed(stopped)
+        Embedder(model, Interrupted(), tmp_path / "cache").embed(images)
     found = Embedder(model, detector, tmp_path / "cache").embed(images)
     assert found.computed == 30 - 16  # whole batches are kept, and all faces found
-    assert detector.looks == 30
+    assert detector.looks == 30 - 20
+    fresh = Embedder(model, detector, tmp_path / "fresh").embed(images)
+    np.testing.assert_array_equal(found.vectors, fresh.vectors)
 
 
-def test_other_cuts_and_models_have_embeddings_of_their_own(folder, model, detector, tmp_path):
-    images = image_refs_of(folder)
+def test_other_crops_have_their_own_embeddings(folder, model, detector, tmp_path):
+    images = refs(folder)
     plain = Embedder(model, detector, tmp_path / "cache").embed(images)
     turned = Embedder(
-        model, detector, tmp_path / "cache", label="mirrored", cut=mirrored(model.crop.cut)
+        model, detector, tmp_path / "cache", label="mirrored", crop=mirrored(model.crop.cut)
     ).embed(images)
     assert turned.computed == 30 and detector.looks == 30  # the faces are the same
     assert not np.allclose(plain.vectors, turned.vectors)
+    image_rgb = images[0].decode()
+    (face,) = detector.detect(image_rgb)
+    crop_rgb = model.crop.cut(image_rgb, face)
+    np.testing.assert_array_equal(mirrored(model.crop.cut)(image_rgb, face), crop_rgb[:, ::-1])
 
 
 def test_failures_to_enrol_are_named(folder, model, detector, tmp_path):
@@ -79,32 +127,18 @@ def test_failures_to_enrol_are_named(folder, model, detector, tmp_path):
         file_image_ref(black, "black"),
         file_image_ref(broken, "broken"),
         file_image_ref(tmp_path / "gone.jpg", "gone"),
-        *image_refs_of(folder)[:1],
+        *refs(folder)[:1],
     ]
     for _ in range(2):  # the second time from the cache
         found = Embedder(model, detector, tmp_path / "cache").embed(images)
-        assert found.enrolled.tolist() == [False, False, False, True]
-        assert [name for name, _ in found.failures] == ["black", "broken", "gone"]
-        assert found.failures[0][1] == "no face found"
+        assert np.isnan(found.vectors[:, 0]).tolist() == [True, True, True, False]
+        assert sorted(found.failures) == [0, 1, 2]
+        assert found.failures[0] == "no face found" and "cannot be read" in found.failures[2]
     assert detector.looks == 2
 
 
 def test_ready_crops_are_taken_as_they_are(folder, model, tmp_path):
-    images = image_refs_of(folder)
+    images = refs(folder)
     found = Embedder(model, None, tmp_path / "cache").embed(images)
     whole = [model.crop.array(image.decode()) for image in images]
     np.testing.assert_allclose(found.vectors, model.network(np.stack(whole)), atol=1e-6)
-
-
-def test_a_change_sees_the_image_first(folder, model, detector, tmp_path):
-    images, seen = image_refs_of(folder)[:2], []
-
-    def blacken(image_rgb, key):
-        seen.append(key)
-        return np.zeros_like(image_rgb)
-
-    changed = Embedder(
-        model, detector, tmp_path / "cache", detection_label="black", change=blacken
-    ).embed(images)
-    assert not changed.enrolled.any()
-    assert seen == [content_id(image.read()) for image in images]

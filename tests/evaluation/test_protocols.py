@@ -1,4 +1,4 @@
-"""Lists of pairs are read as published, and refused in one line where they are something else."""
+"""Published pair lists are read as they are; other files are refused in one line."""
 
 import pickle
 
@@ -7,7 +7,7 @@ import pytest
 
 from facesync.data.recordio import write_pack
 from facesync.errors import DataError, FileError
-from facesync.evaluation.protocols import deal, draw_pairs, first_folds, read_bin, read_lfw_pairs
+from facesync.evaluation.protocols import assign_folds, draw_pairs, read_bin, read_lfw_pairs
 
 
 def test_lfw_list(pairs_file, folder):
@@ -24,31 +24,23 @@ def test_lfw_list(pairs_file, folder):
     assert [a == b for a, b in identities] == pairs.same.tolist()
 
 
-def test_the_first_folds(pairs_file, folder):
-    pairs = first_folds(read_lfw_pairs(pairs_file, folder), 2)
-    assert (pairs.folds, len(pairs.same), len(pairs.images)) == (2, 8, 14)
-    assert pairs.images[pairs.right[7]].name == "Name_3/Name_3_0002"
-    one = first_folds(read_lfw_pairs(pairs_file, folder), 1)
-    assert (len(one.same), one.folds, one.folds_given) == (4, 2, False)
-
-
-def test_a_list_of_one_fold_is_dealt_into_parts(pairs_file, folder):
+def test_a_list_of_one_fold_is_split(pairs_file, folder):
     genuine = [f"Name_{n}\t1\t2" for n in range(4)]
     impostor = [f"Name_{n}\t1\tName_{n + 1}\t1" for n in range(4)]
     pairs_file.write_text("\n".join(["4", *genuine, *impostor]))
     pairs = read_lfw_pairs(pairs_file, folder)
     assert not pairs.folds_given
     assert pairs.folds == 4
-    for number in range(4):  # each part has both kinds
+    for number in range(4):  # each fold has both kinds
         assert pairs.same[pairs.fold == number].tolist() == [True, False]
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "no pairs list"),
-        ("ten\t300\n", "no pairs list"),
-        ("2\t1\nName_0\t1\t2\n", "promises 2 folds of 1 .* holds 1"),
+        ("", "not a pairs list"),
+        ("ten\t300\n", "not a pairs list"),
+        ("2\t1\nName_0\t1\t2\n", "announces 2 folds of 1 .* has 1"),
         ("1\t2\nName_0\t1\t2\nName_1\t1\t2\nName_0\t1\tName_1\t1\nName_0\t1\n", "line 5"),
         ("1\t1\nName_0\t1\t2\nName_0\t1\tName_1\t1\n", "too few"),
         ("1\t2\nName_0\t1\t2\nName_9\t1\t2\nName_0\t1\tName_1\t1\nName_0\t1\tName_2\t1\n",
@@ -81,7 +73,7 @@ def python2_pickle(images, answers):
 
 
 @pytest.mark.parametrize("kind", ["python 3", "python 2", "protocol 2", "arrays"])
-def test_bin_sets_of_every_writer(kind, folder, tmp_path):
+def test_bin_sets_of_all_writers(kind, folder, tmp_path):
     images, answers = encoded(folder, 8), [True, False, True, False]
     path = tmp_path / "lfw.bin"
     if kind == "python 2":
@@ -158,8 +150,8 @@ def test_one_person_alone_makes_no_pairs(folder, tmp_path):
         draw_pairs(tmp_path / "one", 10, seed=1)
 
 
-def test_dealt_parts_share_both_kinds_evenly():
+def test_folds_share_both_kinds_evenly():
     same = np.array([True] * 23 + [False] * 40)
-    fold = deal(same, 10)
+    fold = assign_folds(same, 10)
     assert np.bincount(fold[same], minlength=10).tolist() == [3, 2, 2, 3, 2, 2, 3, 2, 2, 2]
     assert set(np.bincount(fold[~same])) == {4}

@@ -2,13 +2,21 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 
 from facesync.errors import ModelError
-from facesync.faces.calibration import Calibration, calibration_for
+from facesync.faces import weights
+from facesync.faces.calibration import (
+    Calibration,
+    calibration_for,
+    user_calibration_path,
+)
 from facesync.faces.crops import ALIGNED_112, SQUARE
+from facesync.files import write_json
+from facesync.metrics.calibration import fit_calibration
 
 MEASURED = Calibration(
     thresholds={"1e-2": 0.4, "1e-3": 0.5, "1e-4": 0.58},
@@ -19,7 +27,7 @@ MEASURED = Calibration(
     intercept=-9.0,
     crop=SQUARE,
     model_fingerprint="0123456789abcdef",
-    data="pictures",
+    data="images",
     data_fingerprint="fedcba9876543210",
     images=1000,
     identities=100,
@@ -48,23 +56,23 @@ def test_threshold_rises_with_the_gallery_so_that_the_search_keeps_the_rate():
     assert values[0] == values[1] == 0.4
     assert values == sorted(values)
     assert MEASURED.threshold(1e-2, 10) == pytest.approx(0.5, abs=1e-3)
-    # Exactly: N independent chances at the comparison's own rate add up to the rate asked for.
+    # Exactly: N independent chances at the rate of one comparison add up to the rate of the search.
     single = 1 - (1 - 0.3) ** (1 / 200)
     assert MEASURED.threshold(0.3, 200) == pytest.approx(MEASURED.threshold(single))
 
 
-def test_it_says_what_was_measured_and_what_extrapolated():
+def test_thresholds_below_the_measured_rates_are_extrapolated():
     assert MEASURED.is_measured(1e-4)
     assert not MEASURED.is_measured(1e-4, people=2)
 
 
-def test_probability_rises_from_nought_to_one():
+def test_probability_rises_from_zero_to_one():
     assert MEASURED.probability(0.45) == pytest.approx(0.5)
     assert MEASURED.probability(1.0) > 0.99
     assert MEASURED.probability(-1.0) < 1e-10
 
 
-def test_it_survives_json_whole():
+def test_json_round_trip():
     assert Calibration.from_dict(json.loads(json.dumps(MEASURED.to_dict()))) == MEASURED
 
 
@@ -104,3 +112,33 @@ def test_it_holds_for_its_own_model_and_crop_only(caplog):
     assert "not used" in caplog.text
     moved = replace(MEASURED, crop=ALIGNED_112).to_dict()
     assert calibration_for(moved, "m", ALIGNED_112) is not None
+
+
+def test_generalised_pareto_tail_is_near_the_truth():
+    """Two decades beyond what was measured, the rate is that asked for within a factor of two."""
+    generator = np.random.default_rng(5)
+    genuine = generator.normal(0.7, 0.12, 5000).astype(np.float32)
+    impostor = generator.normal(0.05, 0.13, 200_000).astype(np.float32)
+    found = replace(MEASURED, **asdict(fit_calibration(genuine, impostor)))
+    threshold = found.threshold(1e-3, people=1000)
+    assert threshold > found.thresholds["1e-4"]
+    unseen = np.random.default_rng(6).normal(0.05, 0.13, 20_000_000)
+    assert 0.5e-6 < (unseen >= threshold).mean() < 2e-6
+    scores = np.random.default_rng(7).normal(0.05, 0.13, (5000, 50))
+    accepted = (scores.max(axis=1) >= found.threshold(1e-2, people=50)).mean()
+    assert accepted == pytest.approx(1e-2, rel=0.5)
+
+
+def test_a_shipped_model_prefers_the_users_calibration(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model = weights.load_face_model("embedded")
+    own = replace(MEASURED, crop=model.crop, model_fingerprint=model.fingerprint)
+    path = user_calibration_path(model.fingerprint)
+    write_json(path, {"calibration": own.to_dict()})
+    assert model.calibration != own
+    assert weights.load_face_model("embedded").calibration == own
+    write_json(path, {"calibration": replace(own, model_fingerprint="another").to_dict()})
+    assert weights.load_face_model("embedded").calibration == model.calibration
+    path.write_text("{half")
+    assert weights.load_face_model("embedded").calibration == model.calibration
+    assert "is not used" in caplog.text

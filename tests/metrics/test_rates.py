@@ -1,4 +1,4 @@
-"""The mathematics, against scikit-learn and against cases counted by hand."""
+"""Error rates, checked against scikit-learn and by hand."""
 
 import numpy as np
 import pytest
@@ -63,11 +63,11 @@ def test_equal_error_rate_by_hand(genuine, impostor, expected):
     [
         ([0.9, 0.8], [0.1, 0.2], 1.0),
         ([0.9, 0.3], [0.4, 0.1, 0.2], 0.8),
-        ([0.1], [0.2, 0.3], 2 / 3),  # refusing everybody is best
-        ([0.2, 0.3], [0.9], 2 / 3),  # accepting everybody is best
+        ([0.1], [0.2, 0.3], 2 / 3),  # rejecting everything is best
+        ([0.2, 0.3], [0.9], 2 / 3),  # accepting everything is best
     ],
 )
-def test_best_threshold_gives_the_most_right_answers(genuine, impostor, accuracy):
+def test_best_threshold_gives_the_highest_accuracy(genuine, impostor, accuracy):
     scores = np.array(genuine + impostor)
     same = np.arange(len(scores)) < len(genuine)
     threshold = best_threshold(scores, same)
@@ -83,7 +83,7 @@ def test_best_threshold_is_the_best_of_all():
     assert ((scores >= threshold) == same).mean() == pytest.approx(tried)
 
 
-def test_a_fold_is_judged_by_the_threshold_of_the_others():
+def test_a_fold_is_evaluated_at_the_threshold_of_the_others():
     """Fold 0 would be perfect with 0.25, but the others put the threshold at 0.65."""
     scores = np.array([0.4, 0.1, 0.9, 0.4, 0.8, 0.5])
     same = np.array([True, False] * 3)
@@ -91,7 +91,7 @@ def test_a_fold_is_judged_by_the_threshold_of_the_others():
     found = fold_accuracy(scores, same, fold)
     assert found.thresholds[0] == pytest.approx(0.65)
     assert found.by_fold[0] == 0.5
-    # What a fold holds does not change the threshold that judges it.
+    # The content of a fold does not change its threshold.
     for number in range(3):
         changed = np.where(fold == number, np.random.default_rng(0).random(6), scores)
         again = fold_accuracy(changed, same, fold)
@@ -126,7 +126,7 @@ def test_tar_at_far_by_hand_and_never_beyond_what_the_pairs_support():
     assert supports(0.01, 1000) and not supports(0.01, 999)
 
 
-def test_single_precision_does_not_let_a_tie_through():
+def test_single_precision_does_not_accept_a_tie():
     impostor = np.full(1000, 0.3, dtype=np.float32)
     assert tar_at_far(np.full(5, 0.3, dtype=np.float32), impostor, 0.1).tar == 0
 
@@ -164,7 +164,7 @@ def axis(*places):
 
 
 def test_identification_by_hand():
-    """Two of four people are enrolled; each has another image, one of them is taken wrongly."""
+    """Two of four people are enrolled, each with a probe."""
     identities = [name for name in "abcd" for _ in range(2)]
     vectors = np.array([axis((place, 1.0)) for place in (0, 0, 1, 1, 2, 2, 3, 3)])
     strangers = np.array([axis((9, 1.0), (0, 0.01 * n)) for n in range(1000)])
@@ -172,7 +172,7 @@ def test_identification_by_hand():
     found = identification(np.concatenate([vectors, strangers]), names, seed=0)
     assert (found.gallery, found.probes, found.strangers) == (2, 2, 1004)
     assert found.dir == found.rank1 == 1.0
-    vectors[[0, 2, 4, 6]] = [axis((20 + n, 1.0)) for n in range(4)]  # nobody looks like themselves
+    vectors[[0, 2, 4, 6]] = [axis((20 + n, 1.0)) for n in range(4)]  # nobody matches their template
     found = identification(np.concatenate([vectors, strangers]), names, seed=0)
     assert found.dir == 0
 

@@ -1,7 +1,4 @@
-"""Images under bad conditions, made from good ones: the same each time for the same image.
-
-Each takes image_rgb (uint8), the face in it and a random generator, and returns image_rgb.
-"""
+"""Bad conditions, simulated on good images; each takes image_rgb, its face and a generator."""
 
 from __future__ import annotations
 
@@ -17,19 +14,19 @@ Degradation = Callable[[np.ndarray, Face, np.random.Generator], np.ndarray]
 
 
 def _dark(image_rgb: np.ndarray, face: Face, generator: np.random.Generator) -> np.ndarray:
-    """Leave an eighth of the light, with the noise of a sensor."""
+    """Leave an eighth of the light, with sensor noise."""
     return _clip(image_rgb * 0.125 + generator.normal(0, 3, image_rgb.shape))
 
 
 def _bright(image_rgb: np.ndarray, face: Face, generator: np.random.Generator) -> np.ndarray:
-    """Overexpose: two and a half times the light, what is above white is lost."""
+    """Overexposed: two and a half times the light, clipped at white."""
     return _clip(image_rgb * 2.5)
 
 
 def _backlit(image_rgb: np.ndarray, face: Face, generator: np.random.Generator) -> np.ndarray:
-    """Put a window behind: the face gets a fifth of the light, the rest turns white."""
+    """Put a window behind: the face gets a fifth of the light, the background turns white."""
     height, width = image_rgb.shape[:2]
-    (x, y), (w, h) = _middle_and_size(face)
+    (x, y), (w, h) = _centre_and_size(face)
     rows, columns = np.mgrid[:height, :width]
     distance = np.hypot((columns - x) / (0.75 * w), (rows - y) / (0.75 * h))
     inside = np.clip((1.2 - distance) / 0.4, 0, 1)[..., None]
@@ -37,17 +34,17 @@ def _backlit(image_rgb: np.ndarray, face: Face, generator: np.random.Generator) 
 
 
 def _blurred(image_rgb: np.ndarray, face: Face, generator: np.random.Generator) -> np.ndarray:
-    """Blur as out of focus: Gaussian, sigma a twentieth of the face's width."""
-    return cv2.GaussianBlur(image_rgb, (0, 0), _middle_and_size(face)[1][0] / 20)
+    """Out of focus: Gaussian blur, sigma a twentieth of the face's width."""
+    return cv2.GaussianBlur(image_rgb, (0, 0), _centre_and_size(face)[1][0] / 20)
 
 
 def _noisy(image_rgb: np.ndarray, face: Face, generator: np.random.Generator) -> np.ndarray:
-    """Add Gaussian noise of standard deviation 40."""
+    """Gaussian noise of standard deviation 40."""
     return _clip(image_rgb + generator.normal(0, 40, image_rgb.shape))
 
 
 def _jpeg(image_rgb: np.ndarray, face: Face, generator: np.random.Generator) -> np.ndarray:
-    """Save as a JPEG of quality 10."""
+    """JPEG of quality 10."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -56,23 +53,23 @@ def _jpeg(image_rgb: np.ndarray, face: Face, generator: np.random.Generator) -> 
 
 
 def _small(image_rgb: np.ndarray, face: Face, generator: np.random.Generator) -> np.ndarray:
-    """Shrink as from far away, until the face's longer side has 32 pixels."""
-    zoom = 32 / max(_middle_and_size(face)[1])
+    """Far away: the face's longer side has 32 pixels."""
+    zoom = 32 / max(_centre_and_size(face)[1])
     size = [max(1, round(side * zoom)) for side in image_rgb.shape[1::-1]]
     return cv2.resize(image_rgb, size, interpolation=cv2.INTER_AREA)
 
 
 def _rotated(image_rgb: np.ndarray, face: Face, generator: np.random.Generator) -> np.ndarray:
-    """Turn by 20 degrees about the face."""
-    middle = _middle_and_size(face)[0]
-    matrix = cv2.getRotationMatrix2D(middle, 20, 1)
+    """Rotated by 20 degrees about the face."""
+    centre = _centre_and_size(face)[0]
+    matrix = cv2.getRotationMatrix2D(centre, 20, 1)
     return cv2.warpAffine(
         image_rgb, matrix, image_rgb.shape[1::-1], borderMode=cv2.BORDER_REPLICATE
     )
 
 
 def _sunglasses(image_rgb: np.ndarray, face: Face, generator: np.random.Generator) -> np.ndarray:
-    """Draw two dark lenses and a bridge over the eyes."""
+    """Two dark lenses and a bridge over the eyes."""
     drawn = image_rgb.copy()
     left, right = face.landmarks[:2]
     apart = float(np.linalg.norm(right - left))
@@ -123,7 +120,7 @@ def _clip(values: np.ndarray) -> np.ndarray:
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
-def _middle_and_size(face: Face) -> tuple[tuple[float, float], tuple[float, float]]:
+def _centre_and_size(face: Face) -> tuple[tuple[float, float], tuple[float, float]]:
     left, top, right, bottom = (float(v) for v in face.box_xyxy)
     return ((left + right) / 2, (top + bottom) / 2), (right - left, bottom - top)
 

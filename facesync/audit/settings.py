@@ -1,0 +1,32 @@
+"""Settings of `audit_dataset.py`. Imports nothing heavy, so that `--help` is instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from facesync.options import device_option, option
+
+GROUP = "auditing"
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """Settings of one audit."""
+
+    input: Path = option(help="folder of identity folders, or a pack", metavar="PATH")
+    output: Path | None = option(
+        None, "folder for the findings", metavar="DIR", shown_default="INPUT_audit"
+    )
+    apply: bool = option(
+        False, "leave out what is found, by a list beside the dataset", group=GROUP
+    )
+    model: str | None = option(
+        None,
+        "what embeds the images",
+        metavar="vggface2|FILE",
+        group=GROUP,
+        shown_default="models/best_face_model.pth if it exists, else vggface2",
+    )
+    offline: bool = option(False, "open no connection", group=GROUP)
+    device: str = device_option(GROUP)

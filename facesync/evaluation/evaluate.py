@@ -1,0 +1,186 @@
+"""One evaluation from settings to report."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+
+from facesync.devices import pick_device
+from facesync.errors import FaceSyncError, FileError
+from facesync.evaluation import summary
+from facesync.evaluation.calibrate import calibrate, store_calibration
+from facesync.evaluation.embeddings import Embedder, detector_label, mirrored
+from facesync.evaluation.groups import group_rates, read_groups
+from facesync.evaluation.page import page
+from facesync.evaluation.protocols import PairSet, draw_pairs, read_bin, read_lfw_pairs
+from facesync.evaluation.report import (
+    ByGroup,
+    Calibrated,
+    Report,
+    all_pairs_rates,
+    verify,
+)
+from facesync.evaluation.settings import EvaluateSettings
+from facesync.faces.detection import FaceDetector
+from facesync.faces.embedding import FaceModel, unit
+from facesync.faces.weights import load_face_model
+from facesync.files import replacing, write_json
+from facesync.metrics.pairs import AllPairs, all_pairs
+from facesync.metrics.rates import identification
+
+log = logging.getLogger(__name__)
+
+REPORT_NAME, PAGE_NAME = "report.json", "report.html"
+_GALLERIES = (1, 10, 100, 1000, 10_000)
+_DEFAULT_FAR = "1e-3"
+
+
+def evaluate(settings: EvaluateSettings) -> list[Report]:
+    """Evaluate a model, print the figures and write `report.json` and `report.html`.
+
+    For several `.bin` sets, each has its report in a folder of its name, and `report.json` has
+    all of them by that name under `sets`.
+
+    Returns:
+        The report of each set of pairs.
+
+    Raises:
+        FaceSyncError: the model or the data cannot be used, or the report cannot be written.
+    """
+    # Data before model: weights are not downloaded if a file is missing.
+    for path in settings.bin:
+        if not path.is_file():
+            raise FileError(f"there is no file {path}")
+    pairs = _read_pairs(settings)
+    if settings.by_group:
+        read_groups(settings.by_group, pairs.images)
+    device = pick_device(settings.device)
+    model = load_face_model(settings.model, device, offline=settings.offline)
+    if len(settings.bin) < 2:
+        detector = None if settings.crops or settings.bin else FaceDetector(device)
+        return [_evaluate_pairs(settings, model, detector, pairs, settings.report)]
+    reports = {}
+    for number, path in enumerate(settings.bin):
+        if number:
+            pairs = read_bin(path)
+        folder = settings.report / path.stem
+        reports[path.stem] = _evaluate_pairs(settings, model, None, pairs, folder)
+    sets = {name: report.to_dict() for name, report in reports.items()}
+    write_json(settings.report / REPORT_NAME, {"sets": sets})
+    return list(reports.values())
+
+
+def _read_pairs(settings: EvaluateSettings) -> PairSet:
+    if settings.bin:
+        return read_bin(settings.bin[0])
+    if settings.data:
+        return draw_pairs(settings.data, settings.impostors, settings.seed)
+    assert settings.pairs is not None and settings.images is not None
+    return read_lfw_pairs(settings.pairs, settings.images)
+
+
+def _evaluate_pairs(
+    settings: EvaluateSettings,
+    model: FaceModel,
+    detector: FaceDetector | None,
+    pairs: PairSet,
+    folder: Path,
+) -> Report:
+    started = time.monotonic()
+    embedder = _embedder(settings, model, detector)
+    embedded = embedder.embed(pairs.images)
+    vectors, computed = embedded.vectors, embedded.computed
+    if settings.mirror:
+        other = _embedder(settings, model, detector, mirror=True).embed(pairs.images, "Mirrored")
+        vectors, computed = unit(vectors + other.vectors), computed + other.computed
+    scores = pairs.scores(vectors)
+    verification, without_failures = verify(scores, pairs, settings.seed)
+    every, found, by_group, calibrated = None, None, None, None
+    identities = [image.identity for image in pairs.images if image.identity is not None]
+    if len(identities) == len(pairs.images):
+        compared = all_pairs(vectors, identities, settings.seed)
+        every = all_pairs_rates(compared, settings.seed)
+        found = identification(vectors, identities, settings.seed)
+        if settings.by_group:
+            # At the app's default rate, if the images support it.
+            threshold = every.tar_at_far.get(_DEFAULT_FAR, verification.accuracy).threshold
+            groups = read_groups(settings.by_group, pairs.images)
+            by_group = ByGroup(threshold, group_rates(groups, vectors, identities, threshold))
+        if settings.calibrate:
+            calibrated = _calibrate(settings, settings.calibrate, model, pairs, compared)
+    report = Report(
+        model=model,
+        pairs=pairs,
+        failures=[(pairs.images[n].name, why) for n, why in sorted(embedded.failures.items())],
+        embedded_now=computed,
+        verification=verification,
+        without_failures=without_failures,
+        all_pairs=every,
+        identification=found,
+        by_group=by_group,
+        calibrated=calibrated,
+        notes=_notes(settings, model),
+        seed=settings.seed,
+        seconds=time.monotonic() - started,
+    )
+    _publish(report, scores, embedder, folder)
+    return report
+
+
+def _embedder(
+    settings: EvaluateSettings,
+    model: FaceModel,
+    detector: FaceDetector | None,
+    *,
+    mirror: bool = False,
+) -> Embedder:
+    return Embedder(
+        model,
+        detector,
+        settings.cache_folder,
+        detection_label="" if detector is None else detector_label(detector),
+        label="plain-mirrored" if mirror else "plain",
+        crop=mirrored(model.crop.cut) if mirror else None,
+    )
+
+
+def _notes(settings: EvaluateSettings, model: FaceModel) -> list[str]:
+    notes = []
+    if settings.crops or settings.bin:
+        notes.append(f"Images were taken as ready crops; the model was made for {model.crop}.")
+    if settings.mirror:
+        notes.append("Each embedding is the mean of a face and its mirror image.")
+    return notes
+
+
+def _calibrate(
+    settings: EvaluateSettings, fmr: float, model: FaceModel, pairs: PairSet, compared: AllPairs
+) -> Calibrated:
+    data = f"{pairs.source}: all pairs among the images"
+    measured = calibrate(model, compared, pairs.images, data, settings.seed)
+    path = store_calibration(settings.model, measured)
+    log.info("The calibration was written to %s", path)
+    by_gallery = [
+        (people, measured.threshold(fmr, people), measured.is_measured(fmr, people))
+        for people in _GALLERIES
+    ]
+    return Calibrated(measured, fmr, by_gallery, str(path))
+
+
+def _publish(report: Report, scores: np.ndarray, embedder: Embedder, folder: Path) -> None:
+    """Write both files and print the tables."""
+
+    def crop(index: int) -> np.ndarray | None:
+        try:
+            return embedder.crop(report.pairs.images[index])
+        except FaceSyncError:
+            return None
+
+    write_json(folder / REPORT_NAME, report.to_dict())
+    with replacing(folder / PAGE_NAME) as file:
+        file.write(page(report, scores, crop).encode("utf-8", "xmlcharrefreplace"))
+    print(summary.as_text(report))
+    print(f"\nReport: {folder / PAGE_NAME}", flush=True)

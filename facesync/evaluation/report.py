@@ -1,0 +1,251 @@
+"""The figures of one evaluation, and the plain data of `report.json` that they become."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+import facesync
+from facesync.errors import DataError
+from facesync.evaluation.groups import GroupRates
+from facesync.evaluation.protocols import PairSet
+from facesync.faces.calibration import Calibration
+from facesync.faces.embedding import FaceModel
+from facesync.metrics.pairs import AllPairs
+from facesync.metrics.rates import (
+    FARS,
+    MIN_FALSE_MATCHES,
+    Accuracy,
+    Identification,
+    TarAtFar,
+    fold_accuracy,
+    roc,
+    supports,
+    tar_at_far,
+)
+
+RULE = (
+    f"a TAR is reported only if at least {MIN_FALSE_MATCHES} false matches are expected at the "
+    "FAR; intervals are 95 % bootstrap intervals over pairs, which are too narrow since pairs "
+    "share images"
+)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """TAR at each FAR that the impostor pairs support."""
+
+    genuine_pairs: int
+    impostor_pairs: int
+    tar_at_far: dict[str, TarAtFar]
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Why other FARs have no TAR."""
+        return {
+            far: f"needs {MIN_FALSE_MATCHES / float(far):,.0f} impostor pairs, "
+            f"there are {self.impostor_pairs:,}"
+            for far in FARS
+            if not supports(float(far), self.impostor_pairs)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return their part of `report.json`."""
+        found = self.tar_at_far.items()
+        return {
+            "genuine_pairs": self.genuine_pairs,
+            "impostor_pairs": self.impostor_pairs,
+            "tar_at_far": {far: at.tar for far, at in found},
+            "tar_at_far_interval": {far: [at.low, at.high] for far, at in found},
+            "threshold_at_far": {far: at.threshold for far, at in found},
+            "tar_at_far_refused": self.refused,
+        }
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Figures of a protocol's pairs."""
+
+    accuracy: Accuracy
+    auc: float
+    eer: float
+    rates: Rates
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs."""
+        return self.rates.genuine_pairs + self.rates.impostor_pairs
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return their part of `report.json`."""
+        return {
+            "pairs": self.pairs,
+            "accuracy_mean": self.accuracy.mean,
+            "accuracy_std": self.accuracy.std,
+            "accuracy_by_fold": self.accuracy.by_fold,
+            "threshold": self.accuracy.threshold,
+            "auc": self.auc,
+            "eer": self.eer,
+            **self.rates.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class AllPairsRates(Rates):
+    """Figures of all pairs among the images that were embedded."""
+
+    images: int
+    identities: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return their part of `report.json`."""
+        return {"pictures": self.images, "identities": self.identities, **super().to_dict()}
+
+
+@dataclass(frozen=True)
+class ByGroup:
+    """Error rates by group, all at one threshold."""
+
+    threshold: float
+    groups: dict[str, GroupRates]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A calibration that was measured and stored.
+
+    Attributes:
+        calibration: the calibration.
+        fmr: false match rate that `by_gallery` is for.
+        by_gallery: (people in the gallery, threshold, whether it was measured or extrapolated).
+        written_to: the file.
+    """
+
+    calibration: Calibration
+    fmr: float
+    by_gallery: list[tuple[int, float, bool]]
+    written_to: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of one evaluation.
+
+    Attributes:
+        model: the model.
+        pairs: the pairs compared.
+        failures: (image, reason) of each image without an embedding.
+        embedded_now: number of images embedded in this run; the others came from the cache.
+        verification: figures of `pairs`; a pair with a failure counts as rejected.
+        without_failures: the same without such pairs.
+        all_pairs: figures of all pairs among the images; None if identities are unknown.
+        identification: open-set identification; None if nobody can be enrolled.
+        by_group: if asked for.
+        calibrated: if asked for.
+        notes: what else there is to say.
+        seed: of all random draws.
+        seconds: time taken.
+    """
+
+    model: FaceModel
+    pairs: PairSet
+    failures: list[tuple[str, str]]
+    embedded_now: int
+    verification: Verification
+    without_failures: Verification
+    all_pairs: AllPairsRates | None
+    identification: Identification | None
+    by_group: ByGroup | None
+    calibrated: Calibrated | None
+    notes: list[str]
+    seed: int
+    seconds: float
+
+    @property
+    def title(self) -> str:
+        """The model and the pairs, in words."""
+        return f"{self.model.source} on {self.pairs.source}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of `report.json`."""
+        found = self.identification
+        content = {
+            **self.verification.to_dict(),
+            "without_failures": self.without_failures.to_dict(),
+            "set": self.pairs.source,
+            "folds": self.pairs.folds,
+            "folds_given": self.pairs.folds_given,
+            "pictures": len(self.pairs.images),
+            "failed_to_enrol": len(self.failures),
+            "failures": [{"picture": name, "reason": reason} for name, reason in self.failures],
+            "embedded_now": self.embedded_now,
+            "model": {
+                "source": self.model.source,
+                "fingerprint": self.model.fingerprint,
+                "crop": self.model.crop.to_dict(),
+            },
+            "seed": self.seed,
+            "rule": RULE,
+            "notes": self.notes,
+            "version": facesync.__version__,
+            "all_pairs": self.all_pairs and self.all_pairs.to_dict(),
+            "identification": found and asdict(found),
+            "seconds": self.seconds,
+        }
+        if self.by_group:
+            groups = {name: rates.to_dict() for name, rates in self.by_group.groups.items()}
+            content["by_group"] = {"threshold": self.by_group.threshold, "groups": groups}
+        if self.calibrated:
+            content["calibration"] = {
+                **self.calibrated.calibration.to_dict(),
+                "fmr": self.calibrated.fmr,
+                "by_gallery": self.calibrated.by_gallery,
+                "written_to": self.calibrated.written_to,
+            }
+        return content
+
+
+def verify(scores: np.ndarray, pairs: PairSet, seed: int) -> tuple[Verification, Verification]:
+    """Compute the figures of a protocol's pairs, with failures rejected and left out.
+
+    Args:
+        scores: similarity of each pair; NaN if it could not be compared.
+        pairs: the pairs.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: there are no genuine or no impostor pairs.
+    """
+    compared = ~np.isnan(scores)
+    if not (compared & pairs.same).any() or not (compared & ~pairs.same).any():
+        raise DataError(
+            f"{pairs.source}: after failures to enrol there are no genuine or no impostor pairs"
+        )
+    rejected = np.nan_to_num(scores, nan=-np.inf)
+    return (
+        _verification(rejected, pairs.same, pairs.fold, seed),
+        _verification(scores[compared], pairs.same[compared], pairs.fold[compared], seed),
+    )
+
+
+def _verification(
+    scores: np.ndarray, same: np.ndarray, fold: np.ndarray, seed: int
+) -> Verification:
+    genuine, impostor = scores[same], scores[~same]
+    curve = roc(scores, same)
+    rates = Rates(len(genuine), len(impostor), _tar_at_far(genuine, impostor, seed))
+    return Verification(fold_accuracy(scores, same, fold), curve.auc, curve.eer, rates)
+
+
+def all_pairs_rates(pairs: AllPairs, seed: int) -> AllPairsRates:
+    """Compute the figures of all pairs among the images."""
+    found = _tar_at_far(pairs.genuine, pairs.impostor, seed)
+    counts = len(pairs.genuine), len(pairs.impostor)
+    return AllPairsRates(*counts, found, pairs.images, pairs.identities)
+
+
+def _tar_at_far(genuine: np.ndarray, impostor: np.ndarray, seed: int) -> dict[str, TarAtFar]:
+    measured = {far: tar_at_far(genuine, impostor, float(far), seed) for far in FARS}
+    return {far: found for far, found in measured.items() if found}
