@@ -34,11 +34,11 @@ import numpy as np
 from benchmarks.material import shared_data
 from facesync import cli, options
 from facesync.app import registering
-from facesync.app.registering import Registration
 from facesync.app.settings import AppSettings
 from facesync.errors import FaceSyncError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.matching import Matcher
+from facesync.gallery.registration import Registration
 from facesync.gallery.store import Gallery, Person
 from facesync.images import read_image_rgb
 

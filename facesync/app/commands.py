@@ -12,7 +12,6 @@ from functools import partial
 from facesync import cli
 from facesync.app import cameras, doctor, flows, registering, store_commands
 from facesync.app.menu import Menu, confirm, confirm_delete
-from facesync.app.registering import Registration
 from facesync.app.settings import AppSettings
 from facesync.app.watch import watch_camera, watch_window
 from facesync.app.watching import Watcher
@@ -21,6 +20,7 @@ from facesync.errors import FaceSyncError, UsageError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery import attempts, audit_log
 from facesync.gallery.matching import Decision, refused
+from facesync.gallery.registration import Registration
 from facesync.gallery.store import Gallery
 
 log = logging.getLogger(__name__)
@@ -57,13 +57,13 @@ def _register(session: Session, args: argparse.Namespace) -> int:
         replace=args.replace,
         add=args.add,
         same_person=args.same_person,
-        ask=confirm if sys.stdin.isatty() else None,
     )
+    ask = confirm if sys.stdin.isatty() else None
     common = session.gallery, session.recognizer, request
     if args.images:
-        registering.register_images(*common, args.images)
+        registering.register_images(*common, args.images, ask)
     else:
-        registering.register_camera(*common, session.open_camera)
+        registering.register_camera(*common, session.open_camera, ask)
     return cli.DONE
 
 

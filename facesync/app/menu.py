@@ -7,7 +7,6 @@ from dataclasses import replace
 from facesync import cli
 from facesync.app import flows, registering
 from facesync.app.cameras import Camera, open_camera
-from facesync.app.registering import Doubt, Registration
 from facesync.app.screens import RegisterScreen, Screen, VerifyScreen
 from facesync.app.settings import AppSettings
 from facesync.app.watch import watch_camera, watch_window
@@ -16,6 +15,7 @@ from facesync.app.window import Window, run, why_no_window
 from facesync.errors import FaceSyncError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.enrolment import Enrolment
+from facesync.gallery.registration import Doubt, Registration
 from facesync.gallery.store import Gallery, clean_name
 
 
@@ -85,8 +85,9 @@ class Menu:
                 return
             request = replace(request, add=what == "a", replace=what == "r")
         if not self._has_window():
-            request = replace(request, ask=confirm)
-            registering.register_camera(self._gallery, self._recognizer, request, self._open)
+            registering.register_camera(
+                self._gallery, self._recognizer, request, self._open, confirm
+            )
             return
         flows.announce(self._gallery, self._recognizer)
         print("Samples are taken by themselves; C in the window takes one at once, Q gives up.")

@@ -11,11 +11,11 @@ from PIL import Image
 
 from facesync.app import registering
 from facesync.app.pose_guide import POSE_SECONDS, PoseGuide
-from facesync.app.registering import Doubt, Registration
 from facesync.errors import ImageError, StoreError
 from facesync.faces.quality import Pose
 from facesync.faces.recognizer import Seen
 from facesync.gallery.enrolment import Enrolment, TwoPeople
+from facesync.gallery.registration import Doubt, Registration
 from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, face, image, quality
 
 
@@ -142,9 +142,9 @@ def shot(tmp_path):
 
 @pytest.fixture
 def register(gallery, recognizer):
-    def run(name: str, *paths, **allowed) -> None:
+    def run(name: str, *paths, ask=None, **allowed) -> None:
         request = Registration(name, **allowed)
-        registering.register_images(gallery, recognizer, request, paths)
+        registering.register_images(gallery, recognizer, request, paths, ask)
 
     return run
 
@@ -182,12 +182,12 @@ def test_samples_are_added_to_a_person(register, gallery, shot, capsys):
     assert (ada.name, ada.samples, len(ada.sample_embeddings)) == ("Ada", 3, 3)
     assert ada.changed is not None
     assert len(gallery.images("Ada")) == 3
-    assert capsys.readouterr().out.splitlines()[-1] == "Ada has 1 sample more (3 in all)"
+    assert capsys.readouterr().out.splitlines()[-1] == "Ada has 1 more sample (3 in all)"
 
 
 def test_a_stranger_is_not_added_to_a_person(register, gallery, shot):
     register("Ada", shot("ada"))
-    with pytest.raises(Doubt, match="not the face that is stored as Ada"):
+    with pytest.raises(Doubt, match="not the face stored as Ada"):
         register("Ada", shot("bob", who=2), add=True)
     with pytest.raises(StoreError, match="nobody is registered as Cid"):
         register("Cid", shot("bob"), add=True)
@@ -207,7 +207,7 @@ def test_one_wrong_image_of_several_is_left_out_by_name(register, gallery, shot,
     right = [shot(f"ada{v}", variant=v) for v in range(3)]
     register("Ada", right[0], shot("bob", who=2), *right[1:])
     out = capsys.readouterr().out
-    assert "bob.png: another person than the others: left out" in out
+    assert "bob.png: a different person from the others: left out" in out
     assert gallery.people()[0].samples == 3
     assert len(gallery.images("Ada")) == 3
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from facesync.app import flows, registering
-from facesync.app.registering import Doubt, Registration
 from facesync.errors import CameraError, ImageError, StoreError
+from facesync.gallery.registration import Doubt, Registration
 from facesync.gallery.store import Gallery, Person
 from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
 
@@ -56,7 +56,7 @@ def test_register_says_what_came_of_each_image(gallery, recognizer, shot, tmp_pa
 
 
 def test_register_without_one_usable_image_stores_nothing(gallery, recognizer, shot, tmp_path):
-    with pytest.raises(ImageError, match="Ada is not registered"):
+    with pytest.raises(ImageError, match="no image shows a usable face; nothing is stored"):
         register(gallery, recognizer, "Ada", [shot("none", faces=0), tmp_path / "missing.jpg"])
     assert gallery.people() == []
     assert not gallery.faces.exists()
@@ -67,7 +67,7 @@ def test_an_existing_name_needs_replace(ada, recognizer, shot):
     with pytest.raises(StoreError, match="Ada is already registered; --replace"):
         register(ada, recognizer, "ADA", [shot("x")])
     assert recognizer.looks == looks  # told before anything is computed
-    with pytest.raises(Doubt, match=r"not the face that is stored as Ada .*--same-person"):
+    with pytest.raises(Doubt, match=r"not the face stored as Ada .*--same-person"):
         register(ada, recognizer, "ADA", [shot("x", who=2)], replace=True)
     register(ada, recognizer, "ADA", [shot("x", who=2)], replace=True, same_person=True)
     (person,) = ada.people()
