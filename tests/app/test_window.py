@@ -12,6 +12,8 @@ import pytest
 from facesync.app import live, window
 from facesync.app.cameras import DeviceError
 from facesync.app.screens import RegisterScreen, VerifyScreen
+from facesync.app.settings import AppSettings
+from facesync.app.verification import Verification
 from facesync.app.window import run, why_no_window
 from facesync.errors import CameraError, StoreError
 from facesync.gallery.enrolment import Enrolment
@@ -82,8 +84,9 @@ def test_q_gives_up_and_stores_nothing():
     assert not shown.open and camera.closed.is_set()
 
 
-def test_verifying_goes_on_until_q(capsys):
-    screen = VerifyScreen([Person("Ada", embedding(1), "model-a", now(), 5)], 0.6, 0.05)
+def test_verifying_continues_until_q(gallery, recognizer, capsys):
+    gallery.register(Person("Ada", embedding(1), "model-a", now(), 5), [])
+    screen = VerifyScreen(Verification(gallery, recognizer, AppSettings()))
 
     def keys():
         yield "v"

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import faceid_app
-from facesync.app import commands
+from facesync.app import session
 from facesync.gallery.store import Gallery
 from facesync.images import save_jpeg
 from tests.app.fakes import FakeRecognizer, image
@@ -38,7 +38,7 @@ def gallery(tmp_path) -> Gallery:
 @pytest.fixture
 def fake(monkeypatch):
     """Put models that read colours in the place of the real ones."""
-    monkeypatch.setattr(commands, "Recognizer", FakeRecognizer)
+    monkeypatch.setattr(session, "Recognizer", FakeRecognizer)
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_a_image_as_camera(fake, files, shot, capsys):
 def test_watch_without_a_window_says_who_is_in_view(
     fake, files, shot, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("facesync.app.watching._worth_it", lambda image_rgb, face: True)
+    monkeypatch.setattr("facesync.app.watcher._worth_it", lambda image_rgb, face: True)
     assert faceid_app.main([*files, "register", "Ada", "--images", shot("ada")]) == 0
     out = [str(tmp_path / name) for name in ("out.mp4", "events.jsonl")]
     watch = ["watch", "--no-window", "--camera", shot("again", variant=9)]
@@ -275,14 +275,14 @@ def real(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        loaded = commands.Recognizer(AppSettings(model=choice, offline=True))
+        loaded = session.Recognizer(AppSettings(model=choice, offline=True))
         loaded.load()
     return loaded
 
 
 @pytest.fixture
 def real_app(real, monkeypatch):
-    monkeypatch.setattr(commands, "Recognizer", lambda settings: real)
+    monkeypatch.setattr(session, "Recognizer", lambda settings: real)
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def start_registering(app: Terminal, name: str) -> None:
     choose(app, 1)
     app.expect("Name .*: ")
     app.type(name)
-    app.expect("Samples are taken by themselves")
+    app.expect("Samples are taken automatically")
 
 
 def take_samples(app: Terminal, display: Display, name: str) -> None:
