@@ -8,7 +8,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,62 +87,55 @@ class Camera(ABC):
         self.close()
 
 
-class ImageFiles(Camera):
-    """Images, each once; unreadable ones among several are reported and skipped."""
+class Images(Camera):
+    """Images, each once, or as a slideshow that stands in for a camera.
 
-    stills = True
+    A slideshow shows each image for a second, in an endless loop.
+    """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = deque(paths)
+    RATE = 10
+    """Frames per second of a slideshow: as with a camera, the next one is never far away."""
+
+    def __init__(self, paths: Sequence[Path], *, slideshow: bool) -> None:
+        self.stills = not slideshow
+        self._frames_each = self.RATE if slideshow else 1
+        self._images = _read_images(paths, loop=slideshow)
+        self._current: tuple[str, np.ndarray] | None = None
         self._number = 0
 
     def read(self) -> Frame | None:
         """Return the next image that can be read; see `Camera.read`."""
-        while self._paths:
-            path = self._paths.popleft()
-            try:
-                frame = Frame(self._number, float(self._number), _read_bgr(path), path.name)
-            except ImageError as error:
-                if not self._paths and self._number == 0:
-                    raise
-                log.warning("%s; left out", error)
-            else:
-                self._number += 1
-                return frame
-        return None
-
-
-class Slideshow(Camera):
-    """Images that stand in for a camera: each is shown for a second, in an endless loop."""
-
-    RATE = 10
-    """Frames per second: as with a camera, the next one is never far away."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = deque(paths)
-        self._number = 0
-        self._slide_bgr: np.ndarray | None = None
-
-    def read(self) -> Frame | None:
-        """Return the next frame; it never ends. See `Camera.read`."""
-        if self._slide_bgr is None or (self._number % self.RATE == 0 and len(self._paths) > 1):
-            self._slide_bgr = self._next_slide()
-        frame = Frame(self._number, self._number / self.RATE, self._slide_bgr)
+        if self._number % self._frames_each == 0:
+            self._current = next(self._images, None)
+        if self._current is None:
+            return None
+        name, image_bgr = self._current
+        frame = Frame(self._number, self._number / self._frames_each, image_bgr, name)
         self._number += 1
         return frame
 
-    def _next_slide(self) -> np.ndarray:
-        while True:
-            path = self._paths.popleft()
-            try:
-                slide_bgr = _read_bgr(path)
-            except ImageError as error:
-                if not self._paths:
-                    raise
-                log.warning("%s; left out", error)
-            else:
-                self._paths.append(path)
-                return slide_bgr
+
+def _read_images(paths: Sequence[Path], *, loop: bool) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield name and image, BGR, of those that can be read, once or in an endless loop.
+
+    Others are reported and skipped, but if none can be read, the last one's ImageError is raised.
+    """
+    left, found = deque(paths), False
+    while left:
+        path = left.popleft()
+        try:
+            image_bgr = cv2.cvtColor(read_image_rgb(path), cv2.COLOR_RGB2BGR)
+        except ImageError as error:
+            if not left and not found:
+                raise
+            log.warning("%s; skipped", error)
+            continue
+        found = True
+        while loop and not left:  # the only one: read it once
+            yield path.name, image_bgr
+        yield path.name, image_bgr
+        if loop:
+            left.append(path)
 
 
 class VideoFile(Camera):
@@ -254,11 +247,11 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
         paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if not paths:
             raise CameraError(f"the folder {path} holds no images")
-        return Slideshow(paths) if slideshow else ImageFiles(paths)
+        return Images(paths, slideshow=slideshow)
     if not path.is_file():
         raise CameraError(f"there is no {source}; --camera takes {KINDS}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return Slideshow([path]) if slideshow else ImageFiles([path])
+        return Images([path], slideshow=slideshow)
     return VideoFile(path)
 
 
@@ -292,10 +285,6 @@ def _why_not_on_linux(devices: Path, number: int) -> str:
         f"{device} exists: another program may be using it (fuser {device} shows which), or it is "
         f"not the camera's image device (v4l2-ctl --list-devices shows which is); {_OTHERS}"
     )
-
-
-def _read_bgr(path: Path) -> np.ndarray:
-    return cv2.cvtColor(read_image_rgb(path), cv2.COLOR_RGB2BGR)
 
 
 def _quiet_opencv() -> None:

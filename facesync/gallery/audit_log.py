@@ -3,8 +3,8 @@
     {"time": "2026-11-05T14:03:00+01:00", "accepted": true, "name": "Ada", "asked": null,
      "similarity": 0.81, "threshold": 0.6, "reason": "…"}
 
-`asked` is the name that was claimed, or null. Names stay in it when the people are deleted: a log
-that could be changed afterwards would be none. It is its owner's to keep and to remove.
+`asked` is the name that was claimed, or null. Names stay in the log when people are deleted: a log
+that can be changed afterwards is worth nothing. Keeping and removing it is up to its owner.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def test_unreadable_images_of_a_folder_are_left_out(folder, slideshow, caplog):
         frames = [camera.read() for _ in range(21 if slideshow else 2)]
     levels = [int(frame.frame_bgr[0, 0, 0]) for frame in frames]
     assert set(levels) == {10, 200}
-    assert "1.jpg: the file is empty (0 bytes); left out" in caplog.text
+    assert "1.jpg: the file is empty (0 bytes); skipped" in caplog.text
 
 
 @pytest.mark.parametrize("slideshow", [False, True])

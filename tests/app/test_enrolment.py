@@ -42,7 +42,7 @@ def enrolment() -> Enrolment:
         (seen(1, pose=Pose(70, 0, 0)), "turned too far: look towards the camera"),
     ],
 )
-def test_a_image_that_is_no_sample_says_why(enrolment, shown, reason):
+def test_an_image_that_is_no_sample_says_why(enrolment, shown, reason):
     verdict = enrolment.offer(shown)
     assert (verdict.taken, verdict.reason) == (False, reason)
     assert len(enrolment) == 0
@@ -55,12 +55,12 @@ def test_five_copies_of_one_frame_are_one_sample(enrolment):
     assert verdict.reason == "the same image as one taken before: move your head a little"
 
 
-def test_another_persons_photo_among_the_samples_is_dropped_and_taken_anew(enrolment):
+def test_another_persons_photo_among_the_samples_is_dropped_and_retaken(enrolment):
     for number in range(3):
         assert enrolment.offer(seen(number)).taken
     verdict = enrolment.offer(seen(3, who=2))
     assert not verdict.taken
-    assert verdict.reason == "a sample did not match the others: dropped, taken anew"
+    assert verdict.reason == "a sample did not match the others: dropped, will be retaken"
     assert enrolment.offer(seen(4)).taken and enrolment.offer(seen(5)).taken
     template = enrolment.person("Ada", "model-a")
     assert template.samples == 5

@@ -161,7 +161,7 @@ def test_a_camera_that_hangs_is_said_and_opened_again(quick):
         told: list[str] = []
         wait_for(back)
         hangs.closed.set()
-    assert "gives no frames any more: check its cable" in told[0]
+    assert "has stopped giving frames: check its cable" in told[0]
     assert again.closed.is_set()
 
 

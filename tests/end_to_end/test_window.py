@@ -169,7 +169,7 @@ def test_a_video_that_ends_leads_back_to_the_menu(app, display, gallery, tmp_pat
     writer.release()
     terminal = app(path)
     start_registering(terminal, "Ada")
-    terminal.expect("error: the video has come to its end")
+    terminal.expect("error: the video has ended")
     choose(terminal, 6)
     assert terminal.exit_code() == 0
     assert gallery.people() == []
