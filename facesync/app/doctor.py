@@ -17,7 +17,7 @@ from facesync import cli
 from facesync.app.cameras import open_camera
 from facesync.app.settings import AppSettings
 from facesync.app.window import why_no_window
-from facesync.errors import CameraError, FaceSyncError
+from facesync.errors import FaceSyncError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.keys import place_in_words
 from facesync.gallery.store import Gallery
@@ -93,26 +93,25 @@ def _camera(source: str, settings: AppSettings) -> dict[str, Any]:
     facts: dict[str, Any] = {"camera": _shown(source), "opens": False}
     try:
         with open_camera(source, offline=settings.offline) as camera:
-            frame = camera.read()
+            last = camera.read()
             begun = time.monotonic()
-            count = 0
-            while frame is not None and count < _TEST_FRAMES:
-                if time.monotonic() - begun > _TEST_SECONDS or (following := camera.read()) is None:
+            passed, count = 0.0, 0
+            while last is not None and count < _TEST_FRAMES and passed < _TEST_SECONDS:
+                if (following := camera.read()) is None:
                     break
-                frame, count = following, count + 1
-            passed = time.monotonic() - begun
-            if frame is None:
-                raise CameraError("no frame from it")
+                last, count, passed = following, count + 1, time.monotonic() - begun
     except FaceSyncError as error:
         return {**facts, "problem": _without_home(str(error).replace(source, _shown(source)))}
-    live_rate = count / passed if passed > 0 else 0.0
-    rate = live_rate if camera.live else frame.number / frame.seconds if frame.seconds else 0.0
+    if last is None:
+        return {**facts, "problem": "it gives no frame"}
+    if not camera.live:
+        passed = last.seconds
     return {
         **facts,
         "opens": True,
-        "size_wh": list(frame.frame_bgr.shape[1::-1]),
-        "rate": round(rate, 1),
-        "brightness": round(float(frame.frame_bgr.mean()), 1),
+        "size_wh": list(last.frame_bgr.shape[1::-1]),
+        "rate": round(count / passed, 1) if passed else 0.0,
+        "brightness": round(float(last.frame_bgr.mean()), 1),
     }
 
 

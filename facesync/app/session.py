@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 from facesync.app.cameras import Camera, open_camera
+from facesync.app.console import announce
 from facesync.app.settings import AppSettings
-from facesync.app.verification import Verification, known
+from facesync.app.verification import Verification, candidates
 from facesync.app.watcher import Watcher
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.store import Gallery
+
+log = logging.getLogger(__name__)
 
 
 class Session:
@@ -40,5 +45,10 @@ class Session:
 
     def watcher(self) -> Watcher:
         """Prepare to watch; loads the models."""
-        people = known(self.gallery, self.recognizer)
+        if self.gallery.people():
+            people = candidates(self.gallery, self.recognizer)
+        else:
+            announce(self.gallery, self.recognizer)
+            log.warning("Nobody is registered yet: everybody will be unknown")
+            people = []
         return Watcher(self.recognizer, people, self.settings.margin)

@@ -23,6 +23,7 @@ from facesync.faces.detection import Face
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery import attempts, audit_log, matching
 from facesync.gallery.matching import Decision, Matcher, comparable, majority
+from facesync.gallery.people import name_key
 from facesync.gallery.store import Gallery, Person, clean_name
 from facesync.images import read_image_rgb
 
@@ -91,10 +92,15 @@ class Verification:
         """
         return candidates(self._gallery, self._recognizer, self._claimed)
 
-    @cached_property
-    def threshold(self) -> float:
-        """Similarity from which one face is accepted, given how many people there are."""
-        return self._threshold(faces=1)
+    def threshold(self, faces: int = 1) -> float:
+        """Similarity from which a face is accepted if it is one of so many in an image.
+
+        An image of strangers is accepted as soon as one of its faces is, so each face is one more
+        chance of a false match, just as each person is: F faces and P people make F x P
+        comparisons. The false match rate asked for is that of the whole image, so all of them
+        count, and a group needs a slightly higher threshold than a portrait.
+        """
+        return self._recognizer.threshold_for(faces * len(self.people))
 
     def begin(self) -> None:
         """Begin an attempt.
@@ -106,9 +112,9 @@ class Verification:
             if self.people and self._counted_as is not None:
                 attempts.check(self._gallery.path, self._counted_as)
 
-    def decide(self, embedding: np.ndarray) -> Decision:
-        """Say who one face is, (512,) of unit length; a vote, not yet an attempt."""
-        return self._matcher.decide(embedding, self.threshold, self._margin)
+    def decide(self, embedding: np.ndarray, faces: int = 1) -> Decision:
+        """Say who one of so many faces is, (512,) of unit length; a vote, not yet an attempt."""
+        return self._matcher.decide(embedding, self.threshold(faces), self._margin)
 
     def conclude(self, votes: Sequence[Decision]) -> Decision:
         """End an attempt: let the votes decide, count the attempt and write it into the log.
@@ -117,13 +123,10 @@ class Verification:
             votes: decisions of one face in several frames; none if no face was seen.
         """
         decision = majority(votes) if votes else self.refused("no face was seen")
-        if self._counted_as is not None and decision.similarity is not None:
-            if decision.name is not None and self._claimed is None:
-                try:
-                    attempts.check(self._gallery.path, decision.name)
-                except StoreError as paused:
-                    decision = replace(decision, accepted=False, name=None, reason=str(paused))
-            attempts.record(self._gallery.path, self._counted_as, decision.accepted)
+        with self._failures_logged():
+            if self._counted_as is not None and decision.similarity is not None:
+                decision = self._unless_paused(decision)
+                attempts.record(self._gallery.path, self._counted_as, decision.accepted)
         self._note(decision)
         return decision
 
@@ -177,26 +180,20 @@ class Verification:
     def refused(self, reason: str) -> Decision:
         """Make the decision of an attempt that could not compare anything."""
         known = "people" in self.__dict__  # else asking for them may be what has failed
-        threshold = self.threshold if known else self._recognizer.threshold
-        return matching.refused(reason, threshold)
+        return matching.refused(reason, self.threshold() if known else self._recognizer.threshold)
 
-    def log_failure(self, error: FaceSyncError) -> None:
-        """Write an attempt into the log that ended with an error."""
-        self._note(self.refused(str(error)))
+    def _unless_paused(self, decision: Decision) -> Decision:
+        """Refuse whoever is accepted while their name is paused."""
+        try:
+            if decision.name is not None:
+                attempts.check(self._gallery.path, decision.name)
+        except StoreError as paused:
+            return replace(decision, accepted=False, name=None, reason=str(paused))
+        return decision
 
     @cached_property
     def _matcher(self) -> Matcher:
         return Matcher(self.people)
-
-    def _threshold(self, faces: int) -> float:
-        """Similarity from which a face is accepted if it is one of so many.
-
-        An image of strangers is accepted as soon as one of its faces is, so each face is one more
-        chance of a false match, just as each person is: F faces and P people make F x P
-        comparisons. The false match rate asked for is that of the whole image, so all of them
-        count; a group needs a slightly higher threshold than a portrait.
-        """
-        return self._recognizer.threshold_for(faces * len(self.people))
 
     def _faces(
         self, image_rgb: np.ndarray, path: Path, main_face: bool
@@ -212,8 +209,7 @@ class Verification:
 
     def _decide_each(self, embeddings: np.ndarray) -> list[Decision]:
         """Say who each face of an image is; nobody is two of them."""
-        threshold = self._threshold(len(embeddings))
-        decisions = [self._matcher.decide(row, threshold, self._margin) for row in embeddings]
+        decisions = [self.decide(embedding, len(embeddings)) for embedding in embeddings]
         taken = set()
         for place in np.argsort([-(decision.similarity or 0.0) for decision in decisions]):
             name = decisions[place].name
@@ -231,7 +227,7 @@ class Verification:
         try:
             yield
         except FaceSyncError as error:
-            self.log_failure(error)
+            self._note(self.refused(str(error)))
             raise
 
     def _note(self, decision: Decision) -> None:
@@ -249,10 +245,9 @@ def candidates(gallery: Gallery, recognizer: Recognizer, name: str | None = None
     if not people:
         raise StoreError(f"nobody is registered in {gallery.path}; register somebody first")
     if name is not None:
-        person = gallery.find(name)
-        if person is None:
+        people = [person for person in people if name_key(person.name) == name_key(name)]
+        if not people:
             raise StoreError(f"nobody is registered as {clean_name(name)}")
-        people = [person]
     compared = comparable(people, recognizer.fingerprint)
     others = ", ".join(person.name for person in people if person not in compared)
     announce(gallery, recognizer, len(compared))
@@ -266,12 +261,3 @@ def candidates(gallery: Gallery, recognizer: Recognizer, name: str | None = None
             "if they are not recognised, register them again"
         )
     return compared
-
-
-def known(gallery: Gallery, recognizer: Recognizer) -> list[Person]:
-    """List whom a watched face may be: everybody this model knows, or nobody; loads the models."""
-    if gallery.people():
-        return candidates(gallery, recognizer)
-    announce(gallery, recognizer)
-    log.warning("Nobody is registered yet: everybody will be unknown")
-    return []

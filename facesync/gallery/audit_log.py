@@ -20,10 +20,10 @@ from facesync.gallery.people import now
 
 
 def append(path: Path, decision: Decision, asked: str | None = None) -> None:
-    """Add a decision to the log, made with mode 0600 where there is none.
+    """Append a decision to the log, which is created with mode 0600.
 
-    Locked, so that the lines of two processes do not mix. What a crash left of a last line gets an
-    end first.
+    The file is locked, so that lines of two processes do not mix. A last line that a crash cut
+    short is ended first.
 
     Raises:
         FileError: it cannot be written, or another process has it locked for too long.

@@ -158,7 +158,7 @@ class Enrolment:
         return dropped
 
     def person(self, name: str, fingerprint: str) -> Person:
-        """Make the person; the template is the mean of the samples (at least one), scaled to unit."""
+        """Make the person, whose template is the unit mean of the samples (at least one)."""
         embeddings = np.stack([sample.embedding for sample in self._samples])
         qualities = np.array([sample.quality.overall for sample in self._samples], dtype=np.float32)
         mean = embeddings.mean(axis=0)
