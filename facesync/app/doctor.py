@@ -35,6 +35,7 @@ def examine(settings: AppSettings, gallery: Gallery, recognizer: Recognizer) -> 
     if settings.camera not in sources:
         sources.insert(0, settings.camera)
     cameras = [_camera(source, settings) for source in sources]
+    store = _store(gallery)
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
@@ -42,8 +43,8 @@ def examine(settings: AppSettings, gallery: Gallery, recognizer: Recognizer) -> 
         "window": why_no_window() or "can be opened",
         "cameras": [camera for camera in cameras if camera["opens"]]
         or [camera for camera in cameras if camera["camera"] == _shown(settings.camera)],
-        "model": _model(settings, recognizer, gallery),
-        "store": _store(gallery),
+        "model": _model(settings, recognizer, store.get("people", 1)),
+        "store": store,
     }
 
 
@@ -121,9 +122,9 @@ def _light(brightness: float) -> str:
     return ": very bright" if brightness > 220 else ""
 
 
-def _model(settings: AppSettings, recognizer: Recognizer, gallery: Gallery) -> dict[str, Any]:
+def _model(settings: AppSettings, recognizer: Recognizer, people: int) -> dict[str, Any]:
     try:
-        return {**recognizer.facts(_people(gallery)), "margin": settings.margin}
+        return {**recognizer.facts(people), "margin": settings.margin}
     except FaceSyncError as error:
         return {"problem": _without_home(str(error))}
 
@@ -147,13 +148,6 @@ def _store(gallery: Gallery) -> dict[str, Any]:
     except FaceSyncError as error:
         facts["problem"] = _without_home(str(error))
     return facts
-
-
-def _people(gallery: Gallery) -> int:
-    try:
-        return max(1, len(gallery.people()))
-    except FaceSyncError:
-        return 1
 
 
 def _mode(path: Path, private: int) -> str:

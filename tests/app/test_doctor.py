@@ -62,5 +62,5 @@ def test_the_command(form, monkeypatch, tmp_path, settings, capsys):
     if form:
         assert json.loads(out)["store"]["exists"] is False
     else:
-        assert "0.600 (for 1), margin 0.05" in out
+        assert "0.600 (for 0), margin 0.05" in out
         assert "160 x 120" in out and "does not exist yet" in out
