@@ -46,10 +46,10 @@ def video_frames(path: Path, step: int = 1) -> Iterator[np.ndarray]:
 
 
 def processor_ms(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median processor time in ms of each way, measured in turns in one run.
+    """Median processor time in ms of each way, taken in turns in one run.
 
-    Processor time, not wall-clock time, so that other programs do not count. It adds up all
-    threads, so that a way gains nothing by using several.
+    Processor time, not the clock's: what else the machine does stays out of it. It counts all
+    threads together, so that a way gains nothing by using several.
     """
     times: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds + 1):
