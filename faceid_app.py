@@ -6,13 +6,14 @@
   python faceid_app.py register "Ada" --add --images c.jpg
   python faceid_app.py verify --image x.jpg               # exit code 0: known, 1: not
   python faceid_app.py verify --image x.jpg --name Ada --json
+  python faceid_app.py compare a.jpg b.jpg                # exit code 0: same person, 1: not
   python faceid_app.py watch --record out.mp4 --events who.jsonl
   python faceid_app.py doctor                             # what works on this machine
   python faceid_app.py list
   python faceid_app.py delete "Ada" --yes
 
-Options stand before or after the command. Exit codes: 0 accepted or done, 1 not accepted or
-failed, 2 wrong usage, 130 Ctrl-C.
+The options of every command may stand before or after it (--config before it). Exit codes: 0
+accepted or done, 1 not accepted or failed, 2 wrong usage, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -20,29 +21,25 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 
 from facesync import cli
-from facesync.app.options import add_commands
-from facesync.app.settings import AppSettings
+from facesync.app import settings
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the command line."""
+    """Build the parser of the command line."""
     parser = cli.parser(__doc__)
-    add_commands(parser)
+    settings.add_commands(parser)
     return parser
 
 
 @cli.guarded
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command, or the menu where none is given."""
-    args = build_parser().parse_args(argv)
-    known = {field.name for field in fields(AppSettings)}
-    settings = AppSettings(**{k: v for k, v in vars(args).items() if k in known})
+    """Run a command, or the menu if none is given."""
+    parsed = settings.parse(build_parser(), argv)
     from facesync.app import commands
 
-    return commands.run(settings, args)
+    return commands.run(*parsed)
 
 
 if __name__ == "__main__":

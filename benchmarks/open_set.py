@@ -1,11 +1,11 @@
-"""Open set: strangers and friends at a gallery of a hundred, through the app's own path.
+"""Open set: registered people and strangers at a gallery of a hundred, through the app's own path.
 
     nice python -m benchmarks.open_set
     python -m benchmarks.open_set --people 20 --strangers 50
 
-Of the shared LFW images, 100 people are registered with two images each by the app's own
-`register --images`; 300 other images of them (three each where there are so many) and 500 people
-who are not registered, an image each, are then verified as `verify --image` does. Counted are
+From the shared LFW images, 100 people are registered with two images each by the app's own
+`register --images`; 300 other images of them (up to three each) and 500 people who are not
+registered, one image each, are then verified as `verify --main-face --image` does. It counts
 false accepts (a stranger gets a name), wrong identities (somebody registered gets another's name)
 and false rejects (somebody registered is denied), for:
 
@@ -14,15 +14,14 @@ and false rejects (somebody registered is denied), for:
 - the plain rule: the average of the embeddings, the best cosine, 0.6, on the same embeddings;
 - the ingredients, at the app's own threshold: without the margin, mean only, best sample only.
 
-People are drawn with a fixed seed. LFW's images of one person are taken years apart, and some
-carry the wrong name: what fails is listed with --failures.
+People are drawn with a fixed seed. LFW's images of one person may be years apart, and some carry
+the wrong name: --failures lists what fails.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import os
 import random
 import tempfile
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.material import shared_data
+from benchmarks.material import add_model_option, app_material
 from facesync import cli, options
 from facesync.app import registering
 from facesync.app.settings import AppSettings
@@ -50,12 +49,12 @@ Rule = Callable[[np.ndarray], str | None]
 def draw_people(lfw: Path, people: int, probes: int, strangers: int) -> tuple[
     dict[str, list[Path]], list[tuple[str, Path]], list[Path]
 ]:  # fmt: skip
-    """Choose whom to register with which two images, the genuine probes and the strangers."""
+    """Choose whom to register, with which two images; the genuine probes; and the strangers."""
     chance = random.Random(7)
     images = {f.name: sorted(f.glob("*.jpg")) for f in sorted(lfw.iterdir()) if f.is_dir()}
     names = [name for name, paths in images.items() if len(paths) >= 3]
     chance.shuffle(names)
-    # Those with the most other images first, so that there are probes enough.
+    # Those with the most other images first, so that there are enough probes.
     chosen = sorted(names, key=lambda name: -min(len(images[name]), 5))[:people]
     registered = {name: images[name][:2] for name in chosen}
     rest = [(name, path) for name in chosen for path in images[name][2:5]]
@@ -66,7 +65,7 @@ def draw_people(lfw: Path, people: int, probes: int, strangers: int) -> tuple[
 
 
 def enrol(recognizer: Recognizer, registered: dict[str, list[Path]], folder: Path) -> list[Person]:
-    """Register everybody as the command does; say who is refused and why."""
+    """Register everybody as the command does; print who is refused and why."""
     gallery = Gallery(folder / "e.pkl", folder / "faces", encrypt=False)
     for name, paths in registered.items():
         try:
@@ -99,14 +98,13 @@ def main() -> None:
     parser.add_argument("--people", type=options.positive_int, default=100, metavar="N")
     parser.add_argument("--probes", type=options.positive_int, default=300, metavar="N")
     parser.add_argument("--strangers", type=options.positive_int, default=500, metavar="N")
-    parser.add_argument("--model", default="vggface2", help="default: %(default)s")
+    add_model_option(parser)
     parser.add_argument("--failures", action="store_true", help="name the images that fail")
     args = parser.parse_args()
-    data = shared_data()
-    if data is None:
+    material = app_material(args.model)
+    if material is None:
         return
-    os.environ.setdefault("TORCH_HOME", str(data.parent / "torch_home"))
-    settings = AppSettings(model=args.model, offline=True)
+    data, settings = material
     recognizer, lenient = Recognizer(settings), Recognizer(replace(settings, fmr=LENIENT_FMR))
     registered, probes, strangers = draw_people(
         data / "lfw", args.people, args.probes, args.strangers

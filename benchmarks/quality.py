@@ -1,62 +1,60 @@
-"""The limits of a sample: what the gate refuses of good images, and of the same ones spoilt.
+"""The limits of a sample: how many good images the gate refuses, and how many degraded ones.
 
     nice python -m benchmarks.quality
     python -m benchmarks.quality --images 100
 
-On images of the shared LFW set and frames of the shared live video: the share that is refused by
-the limits of a camera and of photographs, as they are and blurred or darkened by rising amounts,
-beside what the spoiling does to the embedding (median cosine to the unspoilt one). A good limit
-lets the first rows pass and begins to refuse where the cosine falls.
+On images of the shared LFW set and frames of the shared live video: the share refused by the
+limits for cameras and for photographs, as they are and increasingly blurred or darkened, next to
+what the degradation does to the embedding (median cosine to the clean one). A good limit passes
+the first rows and begins to refuse where the cosine falls.
 
-Then the numbers that agreement rests on: how alike two samples of one person and of two are, and
-how alike copies of a frame look beside frames a second apart.
+Then the numbers behind the agreement of samples: how similar two samples of one person and of two
+people are, and how similar copies of a frame look compared with frames a second apart.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from benchmarks.material import shared_data
+from benchmarks.material import add_model_option, app_material
 from facesync import cli, options
 from facesync.app.cameras import VideoFile
-from facesync.app.settings import AppSettings
 from facesync.faces.detection import Face, main_face
 from facesync.faces.quality import CAMERA, PHOTOGRAPH, appearance, complaint, measure
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.enrolment import CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT, SAME_IMAGE
 from facesync.images import read_image_rgb
 
-Spoil = Callable[[np.ndarray, Face], np.ndarray]
+Degrade = Callable[[np.ndarray, Face], np.ndarray]
 
 FRAME_STEP = 15  # half a second of the shared video
 
 
-def blurred(share: float) -> Spoil:
+def blurred(share: float) -> Degrade:
     """Blur by a share of the face's width (the Gaussian's sigma)."""
 
-    def spoil(image_rgb: np.ndarray, face: Face) -> np.ndarray:
+    def degrade(image_rgb: np.ndarray, face: Face) -> np.ndarray:
         return cv2.GaussianBlur(image_rgb, (0, 0), share * (face.box_xyxy[2] - face.box_xyxy[0]))
 
-    return spoil
+    return degrade
 
 
-def darkened(share: float) -> Spoil:
-    """Leave a share of the light, and the noise that a camera adds then."""
+def darkened(share: float) -> Degrade:
+    """Leave a share of the light, and add the noise of a camera in the dark."""
     noise = np.random.default_rng(7)
 
-    def spoil(image_rgb: np.ndarray, face: Face) -> np.ndarray:
+    def degrade(image_rgb: np.ndarray, face: Face) -> np.ndarray:
         dark = image_rgb * share + noise.normal(0, 4, image_rgb.shape)
         return np.clip(dark, 0, 255).astype(np.uint8)
 
-    return spoil
+    return degrade
 
 
-SPOILT: dict[str, Spoil | None] = {
+DEGRADED: dict[str, Degrade | None] = {
     "as it is": None,
     "blurred by 2 % of the face": blurred(0.02),
     "blurred by 4 %": blurred(0.04),
@@ -95,18 +93,18 @@ def faces_of_video(recognizer: Recognizer, path: Path) -> Found:
 
 
 def gate(recognizer: Recognizer, name: str, found: Found) -> np.ndarray:
-    """Print what is refused of the faces, spoilt and not; return the unspoilt embeddings."""
+    """Print how many faces are refused, clean and degraded; return the clean embeddings."""
     print(f"\n{name + ', refused of ' + str(len(found)):44} camera  photograph  cosine  overall")
     clean = np.concatenate([recognizer.embed(image_rgb, [face]) for image_rgb, face in found])
-    for how, spoil in SPOILT.items():
+    for how, degrade in DEGRADED.items():
         refused, cosines, overall = np.zeros(2), [], []
         for (image_rgb, face), embedding in zip(found, clean, strict=True):
-            spoilt_rgb = image_rgb if spoil is None else spoil(image_rgb, face)
-            quality = measure(spoilt_rgb, face)
+            degraded_rgb = image_rgb if degrade is None else degrade(image_rgb, face)
+            quality = measure(degraded_rgb, face)
             overall.append(quality.overall)
             refused += [complaint(quality, limits) is not None for limits in (CAMERA, PHOTOGRAPH)]
-            if spoil is not None and len(cosines) < 40:
-                cosines.append(float(recognizer.embed(spoilt_rgb, [face])[0] @ embedding))
+            if degrade is not None and len(cosines) < 40:
+                cosines.append(float(recognizer.embed(degraded_rgb, [face])[0] @ embedding))
         shares = refused / len(found)
         cosine = f"{np.median(cosines):.3f}" if cosines else "  -  "
         print(
@@ -116,7 +114,7 @@ def gate(recognizer: Recognizer, name: str, found: Found) -> np.ndarray:
 
 
 def agreement(recognizer: Recognizer, lfw: np.ndarray, names: list[str], live: np.ndarray) -> None:
-    """Print how many pairs of samples the agreement that is asked for would refuse."""
+    """Print how many pairs of samples the agreement asked for would refuse."""
     similarities = lfw @ lfw.T
     same = np.equal.outer(names, names)
     upper = np.triu(np.ones_like(same), 1)
@@ -135,7 +133,7 @@ def agreement(recognizer: Recognizer, lfw: np.ndarray, names: list[str], live: n
 
 
 def copies(found: Found) -> None:
-    """Print how alike copies of frames look beside frames half a second and a second apart."""
+    """Print how similar copies of frames look, and frames half a second and a second apart."""
     looks = np.stack([appearance(image_rgb, face) for image_rgb, face in found])
     again = []
     for (image_rgb, face), look in zip(found, looks, strict=True):
@@ -155,13 +153,13 @@ def copies(found: Found) -> None:
 def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--images", type=options.positive_int, default=300, metavar="N")
-    parser.add_argument("--model", default="vggface2", help="default: %(default)s")
+    add_model_option(parser)
     args = parser.parse_args()
-    data = shared_data()
-    if data is None:
+    material = app_material(args.model)
+    if material is None:
         return
-    os.environ.setdefault("TORCH_HOME", str(data.parent / "torch_home"))
-    recognizer = Recognizer(AppSettings(model=args.model, offline=True))
+    data, settings = material
+    recognizer = Recognizer(settings)
     found, names = faces_of_lfw(recognizer, data / "lfw", args.images)
     lfw = gate(recognizer, "LFW", found)
     frames = faces_of_video(recognizer, data / "videos" / "one_face_head_turns_live.mp4")

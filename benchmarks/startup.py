@@ -1,4 +1,4 @@
-"""How long `faceid_app.py list` takes, beside importing torch and facenet-pytorch alone.
+"""How long `faceid_app.py list` takes, compared with only importing torch and facenet-pytorch.
 
 Run: python -m benchmarks.startup
 """
@@ -20,7 +20,7 @@ from facesync.pickles import save_plain
 
 
 def seconds(arguments: list[str]) -> float:
-    """Run Python once and take the time."""
+    """Run Python once and return how long it took."""
     started = time.perf_counter()
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True)
     return time.perf_counter() - started
@@ -43,13 +43,13 @@ def main() -> None:
         for number in range(args.rounds + 1):
             for way, arguments in ways.items():
                 taken = seconds(arguments)
-                if number:  # the first round fills the disk's cache
+                if number:  # the first round fills the disk cache
                     times[way].append(taken)
     theirs, ours = (statistics.median(taken) for taken in times.values())
     for way, taken in times.items():
         each = ", ".join(f"{value:.2f}" for value in taken)
         print(f"{way}: {statistics.median(taken):.2f} s  ({each})")
-    print(f"the list takes {ours / theirs:.2f} of the time of the imports (needed: 0.20)")
+    print(f"the list takes {ours / theirs:.2f} of the time of the imports")
 
 
 if __name__ == "__main__":

@@ -1,38 +1,37 @@
-"""Watching several people: names that change on a face, tracked and frame by frame.
+"""Watching several people: how often the name of a face changes, tracked and frame by frame.
 
     python -m benchmarks.watching
 
-Counts on every frame of the shared street and stage videos, as `watch` does without a window.
-There are no labels, so people are enrolled from the first frames: each good face that is unlike
-those enrolled so far becomes somebody, up to five. Then, over the whole video, for each track:
+Counts over every frame of the shared street and stage videos, as `watch` sees them without a
+window. There are no labels, so people are enrolled from the first frames: each good face that is
+unlike those enrolled so far becomes a person, up to five. Then, over the whole video, per track:
 
 - switches: the name changed from one person to another;
 - flickers: the name was lost or came back;
-- jumps: the face in the box became another one, told by the embedding of each frame alone: two
-  consecutive looks, both of good quality, less alike than half the threshold.
+- jumps: the face in the box became another one, judged by the embedding of each frame alone: two
+  consecutive looks, both of good quality, less similar than half the threshold.
 
-The obvious way decides each face of each frame by itself; its names are counted along the same
-tracks. Tracking embeds a face now and then, frame by frame embeds all: that is the ratio of work.
+The simple way decides each face of each frame by itself; its names are counted along the same
+tracks. Tracking embeds a face now and then, frame by frame embeds all of them: the ratio of work.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.material import shared_data
+from benchmarks.material import add_model_option, app_material, person
 from facesync import cli
 from facesync.app.cameras import VideoFile
 from facesync.app.settings import AppSettings
-from facesync.app.watching import Watcher
+from facesync.app.watcher import Watcher
 from facesync.faces.quality import measure
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.matching import Matcher
-from facesync.gallery.store import Person, now
+from facesync.gallery.store import Person
 
 PEOPLE, EARLY_SECONDS, GOOD = 5, 1.5, 0.6
 
@@ -51,7 +50,7 @@ class Names:
 
     @property
     def flickers(self) -> int:
-        """Changes between somebody and unknown, the first naming left out."""
+        """Changes between a name and unknown, not counting the first name."""
         known = [name is not None for name in self.given]
         first = known.index(True) if True in known else len(known)
         return sum(one != other for one, other in pairwise(known[first:]))
@@ -72,10 +71,8 @@ def enrol_early(recognizer: Recognizer, path: Path) -> list[Person]:
                 embedding = recognizer.embed(image_rgb, [face])[0]
                 if people and Matcher(people).similarities(embedding).max() > 0.4:
                     continue
-                people.append(
-                    Person(f"Person {len(people) + 1}", embedding, recognizer.fingerprint, now(), 1,
-                           None, embedding[None], np.array([quality], dtype=np.float32))
-                )  # fmt: skip
+                fingerprint = recognizer.fingerprint
+                people.append(person(len(people) + 1, embedding, quality, fingerprint))
     return people
 
 
@@ -84,10 +81,10 @@ class CountingRecognizer(Recognizer):
 
     embedded = 0
 
-    def embed(self, image_rgb, faces):  # type: ignore[no-untyped-def]
+    def embed(self, image_rgb, faces, *, lit=False):  # type: ignore[no-untyped-def]
         """Embed and count."""
         self.embedded += len(faces)
-        return super().embed(image_rgb, faces)
+        return super().embed(image_rgb, faces, lit=lit)
 
 
 def watch(recognizer: CountingRecognizer, path: Path) -> None:
@@ -103,10 +100,10 @@ def watch(recognizer: CountingRecognizer, path: Path) -> None:
     with VideoFile(path) as video:
         while (frame := video.read()) is not None:
             before = recognizer.embedded
-            watcher.look(frame)
+            sightings = watcher.look(frame).sightings
             worked["tracked"] += recognizer.embedded - before
             frames += 1
-            for sighting in watcher.sightings:
+            for sighting in sightings:
                 image_rgb, face = frame.image_rgb, sighting.moving.face
                 embedding = recognizer.embed(image_rgb, [face])[0]
                 worked["frame by frame"] += 1
@@ -133,13 +130,13 @@ def watch(recognizer: CountingRecognizer, path: Path) -> None:
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--model", default="vggface2", help="default: %(default)s")
+    add_model_option(parser)
     args = parser.parse_args()
-    data = shared_data()
-    if data is None:
+    material = app_material(args.model)
+    if material is None:
         return
-    os.environ.setdefault("TORCH_HOME", str(data.parent / "torch_home"))
-    recognizer = CountingRecognizer(AppSettings(model=args.model, offline=True))
+    data, settings = material
+    recognizer = CountingRecognizer(settings)
     for path in sorted((data / "videos").glob("*several_faces.mp4")):
         watch(recognizer, path)
 

@@ -1,12 +1,12 @@
-"""The window: frames drawn and latency to a name, beside a loop that does everything in turn.
+"""The window: frames drawn and latency to a name, compared with one loop that does everything.
 
     python -m benchmarks.window
     python -m benchmarks.window --seconds 8 --screenshots /tmp/shots
 
-Plays each shared video as a camera into a window on a display without a screen (Xvfb). Ours is the
-app's own `watch`; the obvious way reads, finds, embeds and draws one frame after the other, and a
-camera does not wait for it: it gets the newest frame each time. Latency is from the moment a frame
-was read to the moment its names stood in the window.
+Plays each shared video as a camera into a window on a virtual display (Xvfb). "Ours" is the app's
+own `watch`; "in turn" reads, finds, embeds and draws one frame after the other, and always gets
+the newest frame, because a camera does not wait. Latency is the time from reading a frame to
+showing its names in the window.
 """
 
 from __future__ import annotations
@@ -15,28 +15,29 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import ImageGrab
 
-from benchmarks.material import shared_data
+from benchmarks.material import add_model_option, app_material, person
 from facesync import cli, options
 from facesync.app.cameras import Frame, VideoFile
 from facesync.app.drawing import draw
 from facesync.app.live import Result
 from facesync.app.settings import AppSettings
-from facesync.app.watch import WatchScreen
-from facesync.app.watching import Watcher
+from facesync.app.watch import Events, WatchScreen
+from facesync.app.watcher import Sighting, Watcher
 from facesync.app.window import Window, run
 from facesync.faces.quality import measure
 from facesync.faces.recognizer import Recognizer
-from facesync.gallery.store import Person, now
+from facesync.gallery.store import Person
 
 
 class Timed(VideoFile):
-    """A video that ends after some seconds and notes when each frame was published."""
+    """A video that ends after some seconds and records when each frame was published."""
 
     def __init__(self, path: Path, seconds: float) -> None:
         super().__init__(path)
@@ -54,7 +55,7 @@ class Timed(VideoFile):
 
 
 class CountingWindow(Window):
-    """Notes when something was drawn; takes an image of the screen in the middle."""
+    """Records when something was drawn; takes a screenshot in the middle."""
 
     def __init__(self, screenshot: Path | None, after: float) -> None:
         super().__init__()
@@ -77,6 +78,13 @@ class CountingWindow(Window):
         """Go on at once."""
 
 
+class Silent(Events):
+    """Writes nothing down."""
+
+    def note(self, sightings: Sequence[Sighting], seconds: float) -> None:
+        """Say nothing."""
+
+
 def enrolled(recognizer: Recognizer, path: Path, names: int = 2) -> list[Person]:
     """Enrol the largest faces of the first frame that shows some."""
     with VideoFile(path) as video:
@@ -87,10 +95,11 @@ def enrolled(recognizer: Recognizer, path: Path, names: int = 2) -> list[Person]
                 embeddings = recognizer.embed(image_rgb, faces)
                 good = [measure(image_rgb, face).overall for face in faces]
                 return [
-                    Person(f"Person {n + 1}", e, recognizer.fingerprint, now(), 1, None, e[None],
-                           np.array([q], dtype=np.float32))
-                    for n, (e, q) in enumerate(zip(embeddings, good, strict=True))
-                ]  # fmt: skip
+                    person(number, embedding, quality, recognizer.fingerprint)
+                    for number, (embedding, quality) in enumerate(
+                        zip(embeddings, good, strict=True), 1
+                    )
+                ]
     return []
 
 
@@ -114,7 +123,7 @@ def ours(
         window,
         lambda: camera,
         watcher.look,
-        Screen(watcher, lambda result: None),
+        Screen(Silent()),
         lambda canvas_bgr, frame: drawn.append(frame.number),
     )
     times = np.array(window.shown_at[1:])
@@ -131,9 +140,9 @@ def ours(
 def in_turn(
     recognizer: Recognizer, path: Path, seconds: float, people: list[Person]
 ) -> dict[str, float]:
-    """Read, look and draw in one loop, as the obvious version does, for as long."""
+    """Read, look and draw in one loop for as long."""
     watcher = Watcher(recognizer, people, AppSettings.margin)
-    screen = WatchScreen(watcher, lambda result: None)
+    screen = WatchScreen(Silent())
     latencies: list[float] = []
     with VideoFile(path) as video, Window() as window:
         frames = list(iter(video.read, None))
@@ -158,18 +167,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=options.positive_float, default=12.0, metavar="F")
     parser.add_argument("--screenshots", type=Path, metavar="DIR")
     parser.add_argument("--videos", default="*.mp4", metavar="PATTERN", help="default: all")
-    parser.add_argument("--model", default="vggface2", help="default: %(default)s")
+    add_model_option(parser)
     args = parser.parse_args()
-    data = shared_data()
-    if data is None:
+    material = app_material(args.model)
+    if material is None:
         return
+    data, settings = material
     if shutil.which("Xvfb") is None:
         print("Xvfb is not installed: left out")
         return
     if args.screenshots:
         args.screenshots.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("TORCH_HOME", str(data.parent / "torch_home"))
-    recognizer = Recognizer(AppSettings(model=args.model, offline=True))
+    recognizer = Recognizer(settings)
     recognizer.load()
     read, write = os.pipe()
     server = subprocess.Popen(

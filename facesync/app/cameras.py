@@ -1,20 +1,20 @@
-"""Where frames come from: a camera, a video, an image, a folder of images, a stream."""
+"""Where frames come from: a camera, a video, an image, a folder of images or a stream."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from facesync.app.camera_hints import why_not
 from facesync.errors import CameraError, ImageError
 from facesync.images import IMAGE_SUFFIXES, read_image_rgb
 
@@ -25,10 +25,12 @@ FIRST_FRAME_SECONDS = 5.0
 
 
 class DeviceError(CameraError):
-    """A camera or stream is not there, or not there any more: it may come back."""
+    """A camera or stream is missing or has gone away; it may come back."""
 
 
 KINDS = "a number (0 is the first camera), a video, an image, a folder of images or an address"
+
+_OTHERS = "other cameras are --camera 1, 2, …; a video or an image can stand in for one"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Frame:
 
     Attributes:
         number: 0, 1, 2, …
-        seconds: its time in the camera's own clock: of a video the video's.
+        seconds: its time by the camera's own clock; of a video, the time in the video.
         frame_bgr: uint8, (height, width, 3), OpenCV's colour order.
         name: the file's name for images, else empty.
     """
@@ -49,7 +51,7 @@ class Frame:
 
     @property
     def image_rgb(self) -> np.ndarray:
-        """The frame in the order that detection and the models want."""
+        """The frame in the colour order that detection and models expect."""
         return cv2.cvtColor(self.frame_bgr, cv2.COLOR_BGR2RGB)
 
 
@@ -57,9 +59,9 @@ class Camera(ABC):
     """A source of frames; close it, or use it in a `with` block.
 
     Attributes:
-        live: frames come in their own time, and those not read are lost or stale.
-        mirrored: people expect to see themselves in it as in a mirror.
-        stills: each frame is an image of its own, so that none follows from the one before.
+        live: frames arrive in real time; those that are not read in time are lost or stale.
+        mirrored: people expect to see themselves as in a mirror.
+        stills: the frames are separate photographs, not a sequence.
     """
 
     live = False
@@ -71,7 +73,7 @@ class Camera(ABC):
         """Return the next frame, or None at the end.
 
         Raises:
-            CameraError: it gives no frames, or no longer.
+            CameraError: it gives no frames, or no more.
             ImageError: an image cannot be used.
         """
 
@@ -85,62 +87,55 @@ class Camera(ABC):
         self.close()
 
 
-class ImageFiles(Camera):
-    """Images, each once; of several the unreadable ones are reported and left out."""
+class Images(Camera):
+    """Images, each once, or as a slideshow that stands in for a camera.
 
-    stills = True
+    A slideshow shows each image for a second, in an endless loop.
+    """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = deque(paths)
+    RATE = 10
+    """Frames per second of a slideshow: as with a camera, the next one is never far away."""
+
+    def __init__(self, paths: Sequence[Path], *, slideshow: bool) -> None:
+        self.stills = not slideshow
+        self._frames_each = self.RATE if slideshow else 1
+        self._images = _read_images(paths, loop=slideshow)
+        self._current: tuple[str, np.ndarray] | None = None
         self._number = 0
 
     def read(self) -> Frame | None:
         """Return the next image that can be read; see `Camera.read`."""
-        while self._paths:
-            path = self._paths.popleft()
-            try:
-                frame = Frame(self._number, float(self._number), _read_bgr(path), path.name)
-            except ImageError as error:
-                if not self._paths and self._number == 0:
-                    raise
-                log.warning("%s; left out", error)
-            else:
-                self._number += 1
-                return frame
-        return None
-
-
-class Slideshow(Camera):
-    """Images that stand in for a camera: each is shown for a second, round and round."""
-
-    RATE = 10
-    """Frames a second: as with a camera, the next one is never far."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = deque(paths)
-        self._number = 0
-        self._slide_bgr: np.ndarray | None = None
-
-    def read(self) -> Frame | None:
-        """Return the next frame; it never ends. See `Camera.read`."""
-        if self._slide_bgr is None or (self._number % self.RATE == 0 and len(self._paths) > 1):
-            self._slide_bgr = self._next_slide()
-        frame = Frame(self._number, self._number / self.RATE, self._slide_bgr)
+        if self._number % self._frames_each == 0:
+            self._current = next(self._images, None)
+        if self._current is None:
+            return None
+        name, image_bgr = self._current
+        frame = Frame(self._number, self._number / self._frames_each, image_bgr, name)
         self._number += 1
         return frame
 
-    def _next_slide(self) -> np.ndarray:
-        while True:
-            path = self._paths.popleft()
-            try:
-                slide_bgr = _read_bgr(path)
-            except ImageError as error:
-                if not self._paths:
-                    raise
-                log.warning("%s; left out", error)
-            else:
-                self._paths.append(path)
-                return slide_bgr
+
+def _read_images(paths: Sequence[Path], *, loop: bool) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield name and image, BGR, of those that can be read, once or in an endless loop.
+
+    Others are reported and skipped, but if none can be read, the last one's ImageError is raised.
+    """
+    left, found = deque(paths), False
+    while left:
+        path = left.popleft()
+        try:
+            image_bgr = cv2.cvtColor(read_image_rgb(path), cv2.COLOR_RGB2BGR)
+        except ImageError as error:
+            if not left and not found:
+                raise
+            log.warning("%s; skipped", error)
+            continue
+        found = True
+        while loop and not left:  # the only one: read it once
+            yield path.name, image_bgr
+        yield path.name, image_bgr
+        if loop:
+            left.append(path)
 
 
 class VideoFile(Camera):
@@ -171,7 +166,7 @@ class VideoFile(Camera):
 
 
 class Device(Camera):
-    """A camera of this machine, or a stream.
+    """A camera of this machine, or a network stream.
 
     Args:
         address: the camera's number, or the stream's address.
@@ -201,8 +196,8 @@ class Device(Camera):
 
     def _help(self) -> str:
         if isinstance(self._address, int):
-            return why_not(self._address)
-        return "check the address and that it plays elsewhere"
+            return _why_not(self._address)
+        return "check the address, and whether it plays elsewhere"
 
     def read(self) -> Frame | None:
         """Return the next frame, waiting for it; see `Camera.read`."""
@@ -233,11 +228,11 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
 
     Args:
         source: as typed.
-        slideshow: images stand in for a camera and are shown round and round; else each once.
-        offline: open no connection; a stream is refused.
+        slideshow: show images that stand in for a camera in an endless loop, not once.
+        offline: open no connection; refuse a stream.
 
     Raises:
-        CameraError: there is no such thing, or it cannot be read.
+        CameraError: it does not exist or cannot be read.
         DeviceError: a camera or stream does not open.
     """
     _quiet_opencv()
@@ -252,19 +247,47 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
         paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if not paths:
             raise CameraError(f"the folder {path} holds no images")
-        return Slideshow(paths) if slideshow else ImageFiles(paths)
+        return Images(paths, slideshow=slideshow)
     if not path.is_file():
         raise CameraError(f"there is no {source}; --camera takes {KINDS}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return Slideshow([path]) if slideshow else ImageFiles([path])
+        return Images([path], slideshow=slideshow)
     return VideoFile(path)
 
 
-def _read_bgr(path: Path) -> np.ndarray:
-    return cv2.cvtColor(read_image_rgb(path), cv2.COLOR_RGB2BGR)
+def _why_not(number: int) -> str:
+    """Say in one line why camera `number` may not open on this system, and what to do."""
+    if sys.platform.startswith("linux"):
+        return _why_not_on_linux(Path("/dev"), number)
+    if sys.platform == "darwin":
+        settings = (
+            "macOS also asks once: System Settings > Privacy & Security > Camera must allow the "
+            "terminal, which then has to be restarted"
+        )
+    elif sys.platform == "win32":
+        settings = "Settings > Privacy & security > Camera must let desktop apps use the camera"
+    else:
+        settings = "does your system allow it?"
+    return f"is it plugged in and not in use by another program? {settings}; {_OTHERS}"
+
+
+def _why_not_on_linux(devices: Path, number: int) -> str:
+    device = devices / f"video{number}"
+    if not device.exists():
+        found = sorted(path.name for path in devices.glob("video[0-9]*"))
+        have = f"found: {', '.join(found)}" if found else "no camera is plugged in"
+        return f"there is no {device}: is it plugged in? {have}; {_OTHERS}"
+    if not os.access(device, os.R_OK | os.W_OK):
+        return (
+            f"no permission for {device}: sudo usermod -aG video $USER, then log out and in again"
+        )
+    return (
+        f"{device} exists: another program may be using it (fuser {device} shows which), or it is "
+        f"not the camera's image device (v4l2-ctl --list-devices shows which is); {_OTHERS}"
+    )
 
 
 def _quiet_opencv() -> None:
-    """Keep OpenCV and FFmpeg from writing to the terminal: what is wrong is said by our errors."""
+    """Keep OpenCV and FFmpeg from writing to the terminal: our errors say what is wrong."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

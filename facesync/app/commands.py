@@ -1,149 +1,212 @@
-"""The commands of the app, by name: each takes what was typed and returns an exit code."""
+"""The commands of the app, by name: each takes its options and returns an exit code."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import sys
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from facesync import cli
-from facesync.app import cameras, doctor, flows, registering, store_commands
-from facesync.app.menu import Menu, confirm, confirm_delete
-from facesync.app.settings import AppSettings
+from facesync.app import console, doctor, registering, store_commands
+from facesync.app.menu import Menu
+from facesync.app.session import Session
+from facesync.app.settings import (
+    AppSettings,
+    CompareOptions,
+    DeleteOptions,
+    JsonOptions,
+    RegisterOptions,
+    VerifyOptions,
+    WatchOptions,
+)
+from facesync.app.verification import ImageDecision, Verification
 from facesync.app.watch import watch_camera, watch_window
-from facesync.app.watching import Watcher
 from facesync.app.window import why_no_window
-from facesync.errors import FaceSyncError, UsageError
-from facesync.faces.recognizer import Recognizer
-from facesync.gallery import attempts, audit_log
-from facesync.gallery.matching import Decision, refused
+from facesync.errors import FaceSyncError, ImageError, UsageError
 from facesync.gallery.registration import Registration
-from facesync.gallery.store import Gallery
+from facesync.images import read_image_rgb
 
 log = logging.getLogger(__name__)
 
 
-class Session:
-    """What every command works on.
-
-    Attributes:
-        settings: of this run.
-        gallery: who is registered.
-        recognizer: the models, loaded when first needed.
-        open_camera: opens the camera that the settings name.
-    """
-
-    def __init__(self, settings: AppSettings) -> None:
-        self.settings = settings
-        self.gallery = Gallery(settings.embeddings, settings.faces, encrypt=settings.encrypt)
-        self.recognizer = Recognizer(settings)
-        self.open_camera = partial(cameras.open_camera, settings.camera, offline=settings.offline)
-
-
-def run(settings: AppSettings, args: argparse.Namespace) -> int:
-    """Run the command that was typed, or the menu where none was."""
+def run(settings: AppSettings, command: str | None, options: Any) -> int:
+    """Run the command that was typed, or the menu if none was."""
     session = Session(settings)
-    if args.command is None:
-        return Menu(settings, session.gallery, session.recognizer).run()
-    return COMMANDS[args.command](session, args)
+    if command is None:
+        return Menu(session).run()
+    if command in store_commands.COMMANDS:
+        return store_commands.COMMANDS[command](session.gallery, options)
+    return COMMANDS[command](session, options)
 
 
-def _register(session: Session, args: argparse.Namespace) -> int:
+def _register(session: Session, options: RegisterOptions) -> int:
     request = Registration(
-        args.name,
-        replace=args.replace,
-        add=args.add,
-        same_person=args.same_person,
+        options.name,
+        replace=options.replace,
+        add=options.add,
+        same_person=options.same_person,
     )
-    ask = confirm if sys.stdin.isatty() else None
+    ask = console.confirm if sys.stdin.isatty() else None
     common = session.gallery, session.recognizer, request
-    if args.images:
-        registering.register_images(*common, args.images, ask)
+    if options.images:
+        registering.register_images(*common, options.images, ask)
     else:
         registering.register_camera(*common, session.open_camera, ask)
     return cli.DONE
 
 
-def _verify(session: Session, args: argparse.Namespace) -> int:
-    recognizer, margin = session.recognizer, session.settings.margin
+def _verify(session: Session, options: VerifyOptions) -> int:
+    verification = session.verification(options.name)
     try:
-        people = flows.candidates(session.gallery, recognizer, args.name)
-        if args.name is not None:
-            attempts.check(session.gallery.path, args.name)
-        if args.image:
-            decision = flows.verify_image(recognizer, people, args.image, margin)
-        else:
-            decision = flows.verify_camera(
-                recognizer, people, session.open_camera, margin, args.frames
-            )
-        if args.name is not None and decision.similarity is not None:
-            attempts.record(session.gallery.path, args.name, decision.accepted)
+        if options.image:
+            return _verify_images(verification, options)
+        decision = verification.camera(session.open_camera, options.frames)
     except FaceSyncError as error:
-        decision = refused(str(error), recognizer.threshold)
-        if not args.json:
-            _note(session, decision, args.name)
+        if not options.json:
             raise
-    _note(session, decision, args.name)
-    if args.json:
-        print(flows.decision_json(decision))
+        decision = verification.refused(str(error))
+        if options.image:
+            return _print_images([ImageDecision(options.image[0], decision)])
+    if options.json:
+        console.print_json(asdict(decision))
     else:
-        flows.show_decision(decision)
+        print(console.in_words(decision))
     return cli.DONE if decision.accepted else cli.FAILED
 
 
-def _note(session: Session, decision: Decision, asked: str | None) -> None:
-    if session.settings.audit_log is not None:
-        audit_log.append(session.settings.audit_log, decision, asked)
+def _verify_images(verification: Verification, options: VerifyOptions) -> int:
+    results = []
+    for path in options.image:
+        try:
+            results.append(verification.image(path, main_face=options.main_face))
+        except ImageError as error:
+            if len(options.image) == 1:
+                raise
+            results.append(ImageDecision(path, verification.refused(str(error))))
+        if not options.json:
+            prefix = f"{path}: " if len(options.image) > 1 else ""
+            print(f"{prefix}{console.in_words(results[-1].decision)}")
+            _show_faces(results[-1])
+    if options.json:
+        return _print_images(results)
+    return cli.DONE if all(result.decision.accepted for result in results) else cli.FAILED
 
 
-def _list(session: Session, args: argparse.Namespace) -> int:
-    if args.json:
-        print(flows.people_json(session.gallery))
+def _show_faces(result: ImageDecision) -> None:
+    """Print a line for each face, if there are several."""
+    if len(result.faces) > 1:
+        for face, decision in result.faces:
+            left, top, right, bottom = (round(float(value)) for value in face.box_xyxy)
+            who = decision.name or "unknown"
+            print(f"  {who} at ({left}, {top})-({right}, {bottom}): {decision.reason}")
+
+
+def _print_images(results: Sequence[ImageDecision]) -> int:
+    """Print the decisions of one or several images as one line of JSON.
+
+    At the top is the decision of the image that decides: one that is not accepted, if there is
+    one, else the best.
+    """
+    decisive = min(
+        (result.decision for result in results),
+        key=lambda decision: (decision.accepted, -(decision.similarity or -1.0)),
+    )
+    faces = [
+        {
+            "image": str(result.path),
+            "box": [round(float(value)) for value in face.box_xyxy],
+            "name": decision.name,
+            "similarity": decision.similarity,
+            "reason": decision.reason,
+        }
+        for result in results
+        for face, decision in result.faces
+    ]
+    data = {**asdict(decisive), "faces": faces}
+    if len(results) > 1:
+        data["images"] = [{"image": str(r.path), **asdict(r.decision)} for r in results]
+    console.print_json(data)
+    return cli.DONE if decisive.accepted else cli.FAILED
+
+
+def _compare(session: Session, options: CompareOptions) -> int:
+    recognizer = session.recognizer
+    similarity = probability = None
+    try:
+        embeddings = []
+        for path in (options.first, options.second):
+            seen = recognizer.look(read_image_rgb(path), photograph=True)
+            if seen.embedding is None:
+                raise ImageError(f"no face found in {path}")
+            if len(seen.faces) > 1:
+                log.warning("%s: %d faces, only the main one is compared", path, len(seen.faces))
+            embeddings.append(seen.embedding)
+        similarity = max(-1.0, min(1.0, float(embeddings[0] @ embeddings[1])))
+        probability = recognizer.probability(similarity)
+        reason = f"similarity {similarity:.3f}, needed {recognizer.threshold:.3f}"
+    except FaceSyncError as error:
+        if not options.json:
+            raise
+        reason = str(error)
+    same = similarity is not None and similarity >= recognizer.threshold
+    if options.json:
+        console.print_json(
+            {
+                "same_person": same,
+                "similarity": similarity,
+                "threshold": recognizer.threshold,
+                "probability": probability,
+                "reason": reason,
+            }
+        )
     else:
-        flows.list_people(session.gallery)
+        chance = "" if probability is None else f", probability {probability:.3f}"
+        print(f"{'same person' if same else 'different people'} ({reason}{chance})")
+    return cli.DONE if same else cli.FAILED
+
+
+def _list(session: Session, options: JsonOptions) -> int:
+    if options.json:
+        console.print_json(console.people_data(session.gallery))
+    else:
+        console.list_people(session.gallery)
     return cli.DONE
 
 
-def _delete(session: Session, args: argparse.Namespace) -> int:
-    if args.all:
-        return store_commands.delete_all(session.gallery, args, confirm)
-    if not args.yes:
-        if not sys.stdin.isatty():
-            raise UsageError("delete: no terminal to ask on; --yes deletes without asking")
-        if not confirm_delete(session.gallery, args.name):
-            return cli.FAILED
-    flows.delete(session.gallery, args.name)
-    return cli.DONE
+def _delete(session: Session, options: DeleteOptions) -> int:
+    if not options.yes and not sys.stdin.isatty():
+        raise UsageError("delete: no terminal to ask on; --yes deletes without asking")
+    return store_commands.delete(session.gallery, options)
 
 
-def _watch(session: Session, args: argparse.Namespace) -> int:
-    people = flows.known(session.gallery, session.recognizer)
-    watcher = Watcher(session.recognizer, people, session.settings.margin)
-    reason = "--no-window" if args.no_window else why_no_window()
+def _watch(session: Session, options: WatchOptions) -> int:
+    watcher = session.watcher()
+    reason = "--no-window" if options.no_window else why_no_window()
     if reason:
-        log.info("No window (%s): who appears is printed; Ctrl-C ends", reason)
-        watch_camera(watcher, session.open_camera, args.record, args.events)
+        log.info("No window (%s): printing who appears; Ctrl-C ends", reason)
+        watch_camera(watcher, session.open_camera, options.record, options.events)
     else:
-        watch_window(watcher, session.open_camera, args.record, args.events)
+        watch_window(watcher, session.open_camera, options.record, options.events)
     return cli.DONE
 
 
-def _doctor(session: Session, args: argparse.Namespace) -> int:
+def _doctor(session: Session, options: JsonOptions) -> int:
     facts = doctor.examine(session.settings, session.gallery, session.recognizer)
-    print(json.dumps(facts) if args.json else doctor.in_words(facts))
+    if options.json:
+        console.print_json(facts)
+    else:
+        print(doctor.in_words(facts))
     return cli.DONE
 
 
-COMMANDS: dict[str, Callable[[Session, argparse.Namespace], int]] = {
+COMMANDS: dict[str, Callable[[Session, Any], int]] = {
     "register": _register,
     "verify": _verify,
+    "compare": _compare,
     "list": _list,
     "delete": _delete,
     "watch": _watch,
     "doctor": _doctor,
-    "store": lambda session, args: store_commands.store(session.gallery, args),
-    "export": lambda session, args: store_commands.export(session.gallery, args),
 }

@@ -1,6 +1,6 @@
-"""`doctor`: what works on this machine, and which model, threshold and store are in force.
+"""`doctor`: what works on this machine, and which model, threshold and store are in use.
 
-Nothing personal is in it: no names, no images, no folder of the user's own by name.
+It says nothing personal: no names, no images, no home folder.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from facesync import cli
 from facesync.app.cameras import open_camera
 from facesync.app.settings import AppSettings
 from facesync.app.window import why_no_window
-from facesync.errors import CameraError, FaceSyncError
+from facesync.errors import FaceSyncError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.keys import place_in_words
 from facesync.gallery.store import Gallery
@@ -29,11 +30,12 @@ _TEST_SECONDS, _TEST_FRAMES = 3.0, 30
 
 
 def examine(settings: AppSettings, gallery: Gallery, recognizer: Recognizer) -> dict[str, Any]:
-    """Look at everything and return it as plain data for JSON."""
+    """Examine everything and return it as plain data for JSON."""
     sources = [str(number) for number in range(_CAMERAS)]
     if settings.camera not in sources:
         sources.insert(0, settings.camera)
     cameras = [_camera(source, settings) for source in sources]
+    store = _store(gallery)
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
@@ -41,13 +43,13 @@ def examine(settings: AppSettings, gallery: Gallery, recognizer: Recognizer) -> 
         "window": why_no_window() or "can be opened",
         "cameras": [camera for camera in cameras if camera["opens"]]
         or [camera for camera in cameras if camera["camera"] == _shown(settings.camera)],
-        "model": _model(recognizer, gallery),
-        "store": _store(gallery),
+        "model": _model(settings, recognizer, store.get("people", 1)),
+        "store": store,
     }
 
 
 def in_words(facts: dict[str, Any]) -> str:
-    """Write the facts for a person, a line each."""
+    """Write the facts as text, one a line."""
     lines = [f"system     {facts['system']}, Python {facts['python']}"]
     lines.append("packages   " + ", ".join(f"{n} {v}" for n, v in facts["packages"].items()))
     lines.append(f"window     {facts['window']}")
@@ -67,11 +69,11 @@ def in_words(facts: dict[str, Any]) -> str:
         lines.append(f"model      {model['source']} ({model['fingerprint']})")
         lines.append(f"crop       {model['crop']}")
         lines.append(f"threshold  {model['threshold_in_words']}, margin {model['margin']}")
-        lines.append(f"calibrated {model['calibration'] or 'not at all'}")
+        lines.append(f"calibrated {model['calibration'] or 'no'}")
     store = facts["store"]
-    what = (
-        store.get("problem") or f"{store['people']} people" if store["exists"] else "not yet made"
-    )
+    what = "does not exist yet"
+    if store["exists"]:
+        what = store.get("problem") or cli.count(store["people"], "person", "people")
     lines.append(f"store      {store['path']}: {what}, {store['mode']}, {store['encryption']}")
     lines.append(f"faces      {store['faces']}: {store['faces_mode']}")
     return "\n".join(lines)
@@ -88,30 +90,29 @@ def _packages() -> dict[str, str]:
 
 
 def _camera(source: str, settings: AppSettings) -> dict[str, Any]:
-    """Open a camera, take images for a moment and say what they are like."""
+    """Open a camera, read frames for a moment and say what they are like."""
     facts: dict[str, Any] = {"camera": _shown(source), "opens": False}
     try:
         with open_camera(source, offline=settings.offline) as camera:
-            frame = camera.read()
+            last = camera.read()
             begun = time.monotonic()
-            count = 0
-            while frame is not None and count < _TEST_FRAMES:
-                if time.monotonic() - begun > _TEST_SECONDS or (following := camera.read()) is None:
+            passed, count = 0.0, 0
+            while last is not None and count < _TEST_FRAMES and passed < _TEST_SECONDS:
+                if (following := camera.read()) is None:
                     break
-                frame, count = following, count + 1
-            passed = time.monotonic() - begun
-            if frame is None:
-                raise CameraError("it gives no image")
+                last, count, passed = following, count + 1, time.monotonic() - begun
     except FaceSyncError as error:
         return {**facts, "problem": _without_home(str(error).replace(source, _shown(source)))}
-    live_rate = count / passed if passed > 0 else 0.0
-    rate = live_rate if camera.live else frame.number / frame.seconds if frame.seconds else 0.0
+    if last is None:
+        return {**facts, "problem": "it gives no frame"}
+    if not camera.live:
+        passed = last.seconds
     return {
         **facts,
         "opens": True,
-        "size_wh": list(frame.frame_bgr.shape[1::-1]),
-        "rate": round(rate, 1),
-        "brightness": round(float(frame.frame_bgr.mean()), 1),
+        "size_wh": list(last.frame_bgr.shape[1::-1]),
+        "rate": round(count / passed, 1) if passed else 0.0,
+        "brightness": round(float(last.frame_bgr.mean()), 1),
     }
 
 
@@ -121,9 +122,9 @@ def _light(brightness: float) -> str:
     return ": very bright" if brightness > 220 else ""
 
 
-def _model(recognizer: Recognizer, gallery: Gallery) -> dict[str, Any]:
+def _model(settings: AppSettings, recognizer: Recognizer, people: int) -> dict[str, Any]:
     try:
-        return recognizer.facts(_people(gallery))
+        return {**recognizer.facts(people), "margin": settings.margin}
     except FaceSyncError as error:
         return {"problem": _without_home(str(error))}
 
@@ -149,17 +150,10 @@ def _store(gallery: Gallery) -> dict[str, Any]:
     return facts
 
 
-def _people(gallery: Gallery) -> int:
-    try:
-        return max(1, len(gallery.people()))
-    except FaceSyncError:
-        return 1
-
-
 def _mode(path: Path, private: int) -> str:
-    """Permissions as `0600`, and whether others may read it."""
+    """Permissions, such as `0600`, and whether others may read it."""
     if not path.exists():
-        return "not there"
+        return "missing"
     mode = stat.S_IMODE(path.stat().st_mode)
     if sys.platform != "win32" and mode & ~private:
         return f"{mode:04o}: others may read it (should be {private:04o})"
@@ -167,7 +161,7 @@ def _mode(path: Path, private: int) -> str:
 
 
 def _shown(source: str) -> str:
-    """Leave out of a camera's address what stands before the host: it may be a password."""
+    """Remove from a camera's address what precedes the host: it may be a password."""
     if "://" in source:
         kind, _, rest = source.partition("://")
         return f"{kind}://{rest.rpartition('@')[2]}"
@@ -175,5 +169,5 @@ def _shown(source: str) -> str:
 
 
 def _without_home(text: str) -> str:
-    """Put ~ for the home folder, whose name is the user's."""
+    """Write ~ for the home folder, whose name may be the user's."""
     return text.replace(str(Path.home()), "~") if str(Path.home()) != "/" else text

@@ -1,7 +1,7 @@
-"""What the window shows: the image with frames around faces, and a strip of words below it.
+"""What the window shows: the image with boxes around faces, and a strip of text below it.
 
-Text is drawn with PIL, so that every name that DejaVu Sans can write appears as it is written.
-Everything that stays the same from frame to frame is drawn once and kept.
+Text is drawn with PIL, which can write every name that DejaVu Sans has the characters for.
+Whatever stays the same from frame to frame is drawn once and cached.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 MAX_WIDTH, MAX_HEIGHT = 1280, 720
-"""Largest image that is drawn, strip included: it fits the screen of a small laptop."""
+"""Largest canvas, strip included: it fits the screen of a small laptop."""
 
 MIN_WIDTH = 640
-"""Smallest width, so that the words have room beside each other."""
+"""Smallest width that has room for the text."""
 
 Rgb = tuple[int, int, int]
 
@@ -26,7 +26,7 @@ NEUTRAL: Rgb = (240, 243, 246)
 GOOD: Rgb = (74, 214, 149)
 ATTENTION: Rgb = (247, 187, 84)
 BAD: Rgb = (245, 118, 112)
-"""Tones of words and frames: nothing special, accepted, look here, denied or broken."""
+"""Colours of text and boxes: neutral, accepted, attention needed, denied or broken."""
 
 _GROUND: Rgb = (20, 23, 28)
 _QUIET: Rgb = (146, 156, 170)
@@ -38,12 +38,12 @@ _SMOOTH = 2  # Strips are drawn this many times larger and shrunk: PIL does not 
 
 @dataclass(frozen=True)
 class Mark:
-    """A frame around a face.
+    """A box around a face.
 
     Attributes:
         box_xyxy: left, top, right, bottom in pixels of the camera's frame.
         tone: its colour.
-        label: words above it, if any.
+        label: text above it, if any.
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -56,12 +56,12 @@ class View:
     """What a window shows besides the camera's image.
 
     Attributes:
-        status: one line of what is the matter.
+        status: one line that says what is going on.
         tone: colour of the dot before it.
-        hint: what to do about it; shown where there are no keys.
+        hint: what to do about it; shown if there are no keys.
         keys: pairs of a key and what it does.
         progress: how many of how many samples are taken, or None.
-        marks: frames around faces.
+        marks: boxes around faces.
     """
 
     status: str
@@ -77,8 +77,8 @@ def draw(frame_bgr: np.ndarray | None, view: View, *, mirrored: bool = False) ->
 
     Args:
         frame_bgr: uint8, (height, width, 3), of any size; None while there is none.
-        view: frames and words; boxes are in the pixels of `frame_bgr`.
-        mirrored: show the image, not the words, as in a mirror.
+        view: boxes and text; boxes are in the pixels of `frame_bgr`.
+        mirrored: show the image, but not the text, as in a mirror.
 
     Returns:
         canvas_bgr, uint8, at least 640 pixels wide and at most 1280 x 720.
@@ -105,7 +105,7 @@ def draw(frame_bgr: np.ndarray | None, view: View, *, mirrored: bool = False) ->
 
 
 def _draw_mark(image: np.ndarray, box: tuple[int, int, int, int], mark: Mark) -> None:
-    """Draw a thin frame with round corners, and its label where there is room."""
+    """Draw a thin box with round corners, and its label if there is room."""
     left, top, right, bottom = box
     radius = max(2, min(16, (right - left) // 5, (bottom - top) // 5))
     # A darker line underneath keeps it visible on white.
@@ -140,7 +140,7 @@ def _rounded_frame(
 
 @lru_cache(maxsize=64)
 def _label(text: str, tone: Rgb) -> tuple[np.ndarray, np.ndarray]:
-    """Dark words on the tone's colour, BGR, and the opacity that rounds its corners."""
+    """Draw dark text on a coloured ground, BGR; also return the opacity that rounds its corners."""
     font = _font(15 * _SMOOTH)
     text = _shortened(text, font, 320 * _SMOOTH)
     width = round(font.getlength(text)) + 16 * _SMOOTH
@@ -157,7 +157,7 @@ def _label(text: str, tone: Rgb) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=16)
 def _strip(width: int, view: View) -> np.ndarray:
-    """Draw the strip below the image: status and progress, then the keys or a hint. BGR."""
+    """Draw the strip below the image, BGR: status and progress, then the keys or a hint."""
     s = _SMOOTH
     image = Image.new("RGB", (width * s, _STRIP_HEIGHT * s), _GROUND)
     draw = ImageDraw.Draw(image)
@@ -196,14 +196,14 @@ def _strip(width: int, view: View) -> np.ndarray:
 
 
 def _finished(image: Image.Image) -> np.ndarray:
-    """Shrink what was drawn larger, and put its colours in OpenCV's order."""
+    """Shrink a drawing to its final size, in OpenCV's colour order."""
     size_wh = image.width // _SMOOTH, image.height // _SMOOTH
     shrunk = image.resize(size_wh, Image.Resampling.BOX)
     return np.ascontiguousarray(np.asarray(shrunk)[:, :, ::-1])
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Cut a text to a width in pixels, with an ellipsis."""
+    """Shorten text to a width in pixels, with an ellipsis."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:
@@ -213,7 +213,7 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 @lru_cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which every matplotlib brings along."""
+    """Load DejaVu Sans, which comes with matplotlib."""
     import matplotlib
 
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"

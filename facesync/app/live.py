@@ -1,8 +1,7 @@
-"""Capture and inference in threads of their own, so that drawing never waits for either.
+"""Capture and inference in their own threads, so that drawing never waits for either.
 
-The capture thread opens the camera, keeps only its newest frame, and opens it again when it goes
-away; the inference thread always takes the newest frame and keeps only the newest result. Whoever
-draws looks at both and waits for neither.
+The capture thread opens the camera, keeps only its newest frame, and reopens the camera if it
+goes away; the inference thread always takes the newest frame and keeps only the newest result.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from facesync.errors import CameraError, FaceSyncError
 from facesync.faces.recognizer import Seen
 
 STALL_SECONDS = 6.0
-"""A camera that has given no frame for so long has stalled."""
+"""A camera that has given no frame for this long has stalled."""
 
 RETRY_SECONDS = (0.5, 8.0)
-"""The first and the longest pause before a camera that went away is opened again."""
+"""The first and the longest pause before a camera that went away is reopened."""
 
 LOST_SECONDS = 15.0
-"""Without a window, a camera that stays away for so long is given up."""
+"""Without a window, a camera that stays away for this long is given up."""
 
-_LEAVE_SECONDS = 2.0  # How long the end waits for a camera that is busy.
+_LEAVE_SECONDS = 2.0  # How long leaving waits for a camera that is busy.
 _SWITCH_SECONDS = 0.0005
 
 OpenCamera = Callable[[], Camera]
@@ -44,20 +43,20 @@ class Result:
 class Capture:
     """Reads a camera in a thread, which opens it and closes it at the end.
 
-    A camera or stream that does not open, fails or stalls is opened again with growing pauses; for
-    anything else that goes wrong there is no second try.
+    A camera or stream that does not open, fails or stalls is reopened with growing pauses; any
+    other error is final.
 
     Args:
         open_camera: opens it.
-        opened: the camera, where it is open already; taken over.
+        opened: the camera, if it is already open; taken over.
 
     Attributes:
-        newest: the newest frame, None before the first; numbers and seconds go on growing when
-            the camera is opened again.
+        newest: the newest frame, None before the first; numbers and seconds keep growing when
+            the camera is reopened.
         mirrored: see `Camera`.
-        ended: the camera has come to its end (a video does).
+        ended: the end of a video.
         error: why it gives no more frames, if it failed for good.
-        trouble: why there are none at the moment, while it is tried again.
+        trouble: why there are none at the moment, while it is being retried.
     """
 
     def __init__(self, open_camera: OpenCamera, opened: Camera | None = None) -> None:
@@ -71,7 +70,7 @@ class Capture:
         self._recorded = False
         self._stop = threading.Event()
         self._tries = 0
-        self._turn = 0  # of the thread that counts; one that hangs in a driver is left behind
+        self._turn = 0  # of the current thread; one that hangs in a driver is left behind
         self._alive = 0.0
         self._thread = threading.Thread()
 
@@ -84,16 +83,16 @@ class Capture:
         self._thread.join(timeout=_LEAVE_SECONDS)
 
     def check(self) -> None:
-        """Begin anew where the camera has stalled; call it again and again.
+        """Reopen the camera if it has stalled; call this again and again.
 
         Raises:
-            FaceSyncError: what has gone wrong for good, as one of the errors shown to the user.
+            FaceSyncError: the camera has failed for good.
         """
         if self.error is not None:
             raise shown(self.error, "the camera")
         silent = time.monotonic() - self._alive
         if not self.ended and silent > STALL_SECONDS * min(4, 1 + self._tries):
-            line = "the camera gives no frames any more: check its cable or connection"
+            line = "the camera has stopped giving frames: check its cable or connection"
             if self._recorded:
                 raise CameraError(line)
             self.trouble = DeviceError(line)
@@ -132,7 +131,7 @@ class Capture:
                 return
 
     def _read(self, turn: int) -> None:
-        """Open the camera and read it to its end, or until another thread takes its place."""
+        """Open the camera and read it to its end, or until another thread takes over."""
         camera, self._opened = self._opened or self._open(), None
         with camera:
             self.mirrored, self._recorded = camera.mirrored, not camera.live
@@ -159,11 +158,11 @@ class Capture:
 
 
 class Analysis:
-    """Looks at the newest frame, again and again, in a thread.
+    """Keeps looking at the newest frame, in a thread.
 
     Args:
         capture: where frames come from.
-        look: finds what there is in one.
+        look: finds what is in a frame.
 
     Attributes:
         newest: the newest result, None before the first.
@@ -180,8 +179,8 @@ class Analysis:
         self._switch = sys.getswitchinterval()
 
     def __enter__(self) -> Analysis:
-        # Python lets a busy thread go on for 5 ms before another gets its turn, which each of the
-        # dozen steps of drawing a frame would wait for.
+        # Python lets a busy thread run for 5 ms before another gets its turn, and each of the
+        # dozen steps of drawing a frame would wait for that.
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._thread.start()
         return self
@@ -192,7 +191,7 @@ class Analysis:
         sys.setswitchinterval(self._switch)
 
     def check(self) -> None:
-        """Raise what has gone wrong, as one of the errors shown to the user."""
+        """Raise what has gone wrong, as a FaceSyncError."""
         if self.error is not None:
             raise shown(self.error, "looking for faces")
 
@@ -211,16 +210,16 @@ class Analysis:
 
 
 def frames(camera: Camera, open_camera: OpenCamera) -> Generator[Frame, None, None]:
-    """Yield every frame of a recording or of images, of a live camera always the newest.
+    """Yield every frame of a recording or of images; of a live camera, always the newest.
 
-    Takes the camera over: it is closed when this is (`contextlib.closing`) or comes to its end.
+    Takes over the camera, which is closed at the end or with the generator (`contextlib.closing`).
 
     Args:
         camera: already open.
-        open_camera: opens it again when it goes away.
+        open_camera: reopens it if it goes away.
 
     Raises:
-        CameraError: it gives no frames, or no longer.
+        CameraError: it gives no frames, or no more.
         ImageError: the only image cannot be used.
     """
     if not camera.live:
@@ -243,7 +242,7 @@ def frames(camera: Camera, open_camera: OpenCamera) -> Generator[Frame, None, No
 
 
 def shown(error: Exception, what: str) -> FaceSyncError:
-    """Make one line of any error of a thread."""
+    """Turn any error of a thread into one line for the user."""
     if isinstance(error, FaceSyncError):
         return error
     line = CameraError(f"{what} failed: {type(error).__name__}: {error}".splitlines()[0])

@@ -1,4 +1,4 @@
-"""An enrolment before a camera: which pose is wanted next, and when a sample is taken by itself."""
+"""Enrolment before a camera: which pose is wanted next, and when a sample is taken."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PROMPTS = {
 }
 
 SAMPLE_SECONDS, REFUSED_SECONDS = 0.5, 0.2
-"""Least time after a sample, and after an image that was refused as one."""
+"""Least time after a sample, and after a frame that was refused as one."""
 
 POSE_SECONDS = 6.0
-"""After so long without the pose that is wanted, any that differs will do: not everybody can turn
-their head."""
+"""After this long without the wanted pose, any other one will do: not everybody can turn their
+head."""
 
 _TURN, _NOD, _SKEW = 11.0, 9.0, 22.0  # degrees
 
@@ -28,8 +28,8 @@ class PoseGuide:
     """Takes the samples of one person from the frames of a camera.
 
     Args:
-        enrolment: where the samples go.
-        guided: different poses are asked for; a recording cannot be asked.
+        enrolment: collects the samples.
+        guided: ask for different poses; a recording cannot be asked.
     """
 
     def __init__(self, enrolment: Enrolment, *, guided: bool = True) -> None:
@@ -55,15 +55,15 @@ class PoseGuide:
         return PROMPTS[missing[0]] if missing else "move your head a little"
 
     def consider(self, seen: Seen, seconds: float, *, asked: bool = False) -> Verdict | None:
-        """Take a sample if the frame is a good one and it is time for one.
+        """Take a sample if the frame is good and it is time for one.
 
         Args:
             seen: what is in the frame.
             seconds: its time.
-            asked: the person pressed the key: any pose will do, and at once.
+            asked: the key was pressed: take any pose, at once.
 
         Returns:
-            What came of it; None where the frame is good, but another pose is waited for.
+            What came of it; None if the frame is good, but another pose or moment is wanted.
 
         Raises:
             TwoPeople: see `Enrolment.offer`.
@@ -88,7 +88,7 @@ class PoseGuide:
         return verdict
 
     def _pose(self, pose: Pose) -> str:
-        """Name a pose, "" where it has none; turns are told against the person's own straight."""
+        """Name a pose, "" if it has none; turns are relative to the person's own straight pose."""
         straight = self.enrolment.poses.get("straight")
         if straight is None:
             frontal = abs(pose.yaw) <= _SKEW / 2 and abs(pose.pitch) <= _SKEW

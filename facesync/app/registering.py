@@ -11,7 +11,7 @@ import numpy as np
 
 from facesync import cli
 from facesync.app.cameras import Frame
-from facesync.app.flows import announce
+from facesync.app.console import announce
 from facesync.app.live import OpenCamera, frames
 from facesync.app.pose_guide import SAMPLE_SECONDS, PoseGuide
 from facesync.errors import CameraError, StoreError

@@ -1,6 +1,6 @@
-"""What the keys do and what is said, in the window that registers and the one that verifies.
+"""What the keys do and what is shown, in the window that registers and the one that verifies.
 
-A screen is told of each new result and each key, and says what to show; it knows nothing of
+A screen is told about each new result and each key, and says what to show; it knows nothing about
 threads, cameras and windows.
 """
 
@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
+from facesync.app.console import in_words
 from facesync.app.drawing import ATTENTION, BAD, GOOD, NEUTRAL, Mark, Rgb, View
-from facesync.app.flows import show_decision
 from facesync.app.live import Result
 from facesync.app.pose_guide import PoseGuide
 from facesync.app.registering import MIN_VIDEO_SAMPLES
 from facesync.app.settings import VERIFY_FRAMES
+from facesync.app.verification import Verification
+from facesync.errors import StoreError
 from facesync.faces.quality import CAMERA, complaint
 from facesync.gallery.enrolment import SAMPLES, Enrolment
-from facesync.gallery.matching import Decision, Matcher, majority
-from facesync.gallery.store import Person
+from facesync.gallery.matching import Decision
 
 NO_FACE = "No face: look into the camera"
 
@@ -34,9 +35,9 @@ class Screen(ABC):
 
     Attributes:
         done: it has come to its end; what it shows now is the last.
-        keys: pairs of a key and what it does, for the strip.
+        keys: pairs of a key and what it does, for the strip below the image.
         progress: how many of how many samples are taken, or None.
-        whose: a name for the face, where nothing else is said of it.
+        whose: label of the face, unless there is something else to say about it.
     """
 
     done = False
@@ -49,7 +50,7 @@ class Screen(ABC):
 
     @abstractmethod
     def update(self, result: Result) -> None:
-        """Take note of a new result; called once for each."""
+        """Take in a new result; called once for each."""
 
     @abstractmethod
     def key(self, key: str, result: Result | None) -> None:
@@ -57,10 +58,10 @@ class Screen(ABC):
 
     @abstractmethod
     def ready(self, result: Result) -> tuple[str, Rgb]:
-        """Say what may be done now, with at least one face in view, and in which tone."""
+        """Say what can be done now, with at least one face in view, and in which tone."""
 
     def ended(self) -> bool:
-        """Whether the end of the video is no failure: what was to be done is done."""
+        """Whether the end of the video is a success: what was to be done is done."""
         return False
 
     def view(self, result: Result | None, seconds: float = 0.0) -> View:
@@ -89,12 +90,12 @@ class Screen(ABC):
 
 
 class RegisterScreen(Screen):
-    """Takes five samples of one person, by itself or at the press of C, and then saves them.
+    """Takes five samples of one person, automatically or when C is pressed, and saves them.
 
     Args:
-        name: whose they are.
-        enrolment: where they go.
-        save: called with the complete enrolment; what it raises ends the window.
+        name: of the person.
+        enrolment: collects the samples.
+        save: called with the complete enrolment; an error that it raises ends the window.
     """
 
     keys = (("C", "take a sample now"), ("Q", "give up, store nothing"))
@@ -104,7 +105,7 @@ class RegisterScreen(Screen):
         self._name = name
         self.whose = name
         self._save = save
-        self._sitting = PoseGuide(enrolment)
+        self._guide = PoseGuide(enrolment)
         self._asked = False
         self._last = -1  # number of the frame considered last
         self._fault = ""
@@ -112,31 +113,31 @@ class RegisterScreen(Screen):
     @property
     def progress(self) -> tuple[int, int]:  # type: ignore[override]
         """Samples taken, of how many."""
-        return self._sitting.progress
+        return self._guide.progress
 
     def ready(self, result: Result) -> tuple[str, Rgb]:
-        """Say what is wrong with the image, else which pose is wanted."""
-        fault = self._sitting.enrolment.fault(result.seen) or self._fault
+        """Say what is wrong with the image, or which pose is wanted."""
+        fault = self._guide.enrolment.fault(result.seen) or self._fault
         if fault:
             return _sentence(fault), ATTENTION
-        return _sentence(self._sitting.prompt), NEUTRAL
+        return _sentence(self._guide.prompt), NEUTRAL
 
     def key(self, key: str, result: Result | None) -> None:
-        """C takes the newest analysed frame; where that was considered before, the next one."""
+        """C takes the newest analysed frame, or the next one if that was considered before."""
         if key == "c" and not self.done:
             self._asked = True
             if result is not None:
                 self.update(result)
 
     def update(self, result: Result) -> None:
-        """Take a sample if the frame is a good one; never two of one frame."""
+        """Take a sample if the frame is good; never two from one frame."""
         if self.done or result.frame.number <= self._last:
             return
         self._last = result.frame.number
         asked, self._asked = self._asked, False
-        before = len(self._sitting.enrolment)
-        verdict = self._sitting.consider(result.seen, result.frame.seconds, asked=asked)
-        taken = len(self._sitting.enrolment)
+        before = len(self._guide.enrolment)
+        verdict = self._guide.consider(result.seen, result.frame.seconds, asked=asked)
+        taken = len(self._guide.enrolment)
         self._fault = ""
         if verdict is None:
             return
@@ -148,17 +149,17 @@ class RegisterScreen(Screen):
             self.say(_sentence(verdict.reason), ATTENTION)
         else:
             self._fault = verdict.reason
-        if self._sitting.done:
+        if self._guide.done:
             self._finish()
 
     def ended(self) -> bool:
-        """Save what a video that ends early has shown, if that is enough."""
-        if not self.done and len(self._sitting.enrolment) >= MIN_VIDEO_SAMPLES:
+        """Save the samples of a video that ends early, if there are enough."""
+        if not self.done and len(self._guide.enrolment) >= MIN_VIDEO_SAMPLES:
             self._finish()
         return self.done
 
     def _finish(self) -> None:
-        self._save(self._sitting.enrolment)
+        self._save(self._guide.enrolment)
         self.done = True
         self.say(f"{_short(self._name)} is registered", GOOD, _VERDICT_SECONDS)
 
@@ -167,25 +168,22 @@ class VerifyScreen(Screen):
     """Says who is before the camera, each time V is pressed, from several frames.
 
     Args:
-        people: whom the face is compared with, at least one.
-        threshold: cosine similarity that accepts.
-        margin: by how much the second must be less similar.
+        verification: compares the faces and writes each attempt down.
     """
 
     keys = (("V", "verify"), ("Q", "back"))
 
-    def __init__(self, people: Sequence[Person], threshold: float, margin: float) -> None:
+    def __init__(self, verification: Verification) -> None:
         super().__init__()
-        self._matcher = Matcher(people)
-        self._threshold, self._margin = threshold, margin
-        self._looks: list[Decision] | None = None  # None: V was not pressed
+        self._verification = verification
+        self._votes: list[Decision] | None = None  # None: V was not pressed
         self._give_up = 0.0
         self._last = -1
 
     def ready(self, result: Result) -> tuple[str, Rgb]:
         """Say that V may be pressed, which face counts, and what is wrong with the image."""
-        if self._looks is not None:
-            return f"Looking … {len(self._looks)} of {VERIFY_FRAMES} frames", NEUTRAL
+        if self._votes is not None:
+            return f"Looking … {len(self._votes)} of {VERIFY_FRAMES} frames", NEUTRAL
         if len(result.seen.faces) > 1:
             return f"{len(result.seen.faces)} faces: the largest is verified", ATTENTION
         wrong = result.seen.quality and complaint(result.seen.quality, CAMERA)
@@ -193,41 +191,51 @@ class VerifyScreen(Screen):
 
     def key(self, key: str, result: Result | None) -> None:
         """V compares the newest analysed frame and those after it with everybody."""
-        if key == "v" and self._looks is None:
-            self._looks, self._until = [], 0.0
-            self._give_up = time.monotonic() + _LOOK_LIMIT_SECONDS
-            self._last = -1
-            if result is not None:
-                self.update(result)
+        if key != "v" or self._votes is not None:
+            return
+        try:
+            self._verification.begin()
+        except StoreError as error:
+            print(f"access denied: {error}")
+            self.say(_sentence(str(error)), BAD, _VERDICT_SECONDS, "access denied")
+            return
+        self._votes, self._until = [], 0.0
+        self._give_up = time.monotonic() + _LOOK_LIMIT_SECONDS
+        self._last = -1
+        if result is not None:
+            self.update(result)
 
     def update(self, result: Result) -> None:
-        """Note a frame; give the verdict when there are enough; forget it when the face goes."""
+        """Take a vote of a new frame; give the verdict when there are enough.
+
+        A verdict is forgotten when the face goes.
+        """
         if not result.seen.faces:
             self._label = ""
-        if self._looks is None or result.frame.number <= self._last:
+        if self._votes is None or result.frame.number <= self._last:
             return
         self._last = result.frame.number
         if result.seen.embedding is not None:
-            looked = self._matcher.decide(result.seen.embedding, self._threshold, self._margin)
-            self._looks.append(looked)
+            self._votes.append(self._verification.decide(result.seen.embedding))
         late = time.monotonic() > self._give_up
-        if len(self._looks) == VERIFY_FRAMES or (late and self._looks):
-            self._verdict(majority(self._looks))
-        elif late or (not result.seen.faces and not self._looks):
-            self._looks = None
-            print("no face before the camera")
-            self.say(f"Not verified. {NO_FACE}", ATTENTION)
+        nobody = not result.seen.faces and not self._votes
+        if late or nobody or len(self._votes) == VERIFY_FRAMES:
+            votes, self._votes = self._votes, None
+            self._verdict(self._verification.conclude(votes))
 
     def _verdict(self, decision: Decision) -> None:
-        self._looks = None
-        show_decision(decision)
+        if decision.similarity is None:
+            print("no face before the camera")
+            self.say(f"Not verified. {NO_FACE}", ATTENTION)
+            return
+        print(in_words(decision))
         score = f"{decision.similarity:.2f}"
         if decision.accepted and decision.name:
             self.say(f"{_short(decision.name)}   {score}", GOOD, _VERDICT_SECONDS, decision.name)
             return
-        text = f"Access denied   {score}, needed {self._threshold:.2f}"
-        if decision.similarity is not None and decision.similarity >= self._threshold:
-            text = f"Access denied   {score}, but not sure who of two"
+        text = f"Access denied   {score}, needed {decision.threshold:.2f}"
+        if decision.similarity >= decision.threshold:
+            text = f"Access denied   {score}: {decision.reason}"
         self.say(text, BAD, _VERDICT_SECONDS, "access denied")
 
 
@@ -241,5 +249,5 @@ def _sentence(text: str) -> str:
 
 
 def _short(name: str) -> str:
-    """Leave room for what is said beside a name."""
+    """Shorten a name to leave room for the words beside it."""
     return name if len(name) <= 32 else name[:31] + "…"

@@ -1,32 +1,233 @@
-"""What the app can be told on the command line, with every default stated once."""
+"""What the app can be told: the options of every command, and those of each one.
+
+Imports nothing heavy, so that `--help` is instant.
+"""
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from facesync import options
+from facesync.errors import UsageError
 from facesync.faces.settings import RecognizerSettings
+from facesync.options import make_settings, option, positive_int
 
 VERIFY_FRAMES = 5
 """Frames of a camera that one verification looks at."""
 
 
+def margin(text: str) -> float:
+    """Argparse type: a difference of similarities, 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
 @dataclass(frozen=True)
 class AppSettings(RecognizerSettings):
-    """Settings of one run of the app.
+    """Settings of one run of the app, whichever the command."""
 
-    Attributes:
-        embeddings: the store of registered faces.
-        faces: folder of their sample images.
-        margin: how much more similar the best must be than the second.
-        camera: number, video, image, folder of images or stream address.
-        encrypt: encrypt the store and the images by the next save.
-        audit_log: a file to which every verification is added; None for none.
+    embeddings: Path = option(
+        Path("models/face_embeddings.pkl"), "the store of registered people", metavar="FILE"
+    )
+    faces: Path = option(Path("faces"), "folder of their sample images", metavar="DIR")
+    margin: float = option(
+        0.05,
+        "how far the best match must be ahead of the second; a face that two people match "
+        "about equally is not accepted",
+        parse=margin,
+        metavar="F",
+    )
+    camera: str = option(
+        "0",
+        "a camera number, a video, an image, a folder of images or a stream address",
+        metavar="SOURCE",
+    )
+    encrypt: bool = option(
+        True,
+        "do not encrypt a store that is not encrypted yet (the key of an encrypted one comes "
+        "from FACESYNC_PASSPHRASE, the keyring or a key file)",
+        flag="--no-encrypt",
+    )
+    audit_log: Path | None = option(
+        None, "append a line of JSON for every verification; no images", metavar="FILE"
+    )
+
+
+def _json_option() -> Any:
+    return option(False, "print the result as one line of JSON")
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """A command without options of its own."""
+
+
+@dataclass(frozen=True)
+class JsonOptions:
+    """A command that can print JSON instead of words."""
+
+    json: bool = _json_option()
+
+
+@dataclass(frozen=True)
+class RegisterOptions:
+    """`register`."""
+
+    name: str = option(help="the person's name", metavar="NAME", positional=True)
+    images: tuple[Path, ...] = option((), "images of the person; else the camera", metavar="FILE")
+    replace: bool = option(False, "replace the person who already has this name")
+    add: bool = option(False, "add samples to the person who already has this name")
+    same_person: bool = option(
+        False,
+        "confirm that it is one person, although the face is registered under another name or "
+        "looks different",
+    )
+
+    def __post_init__(self) -> None:
+        if self.add and self.replace:
+            raise UsageError("register: --add and --replace do not go together")
+
+
+@dataclass(frozen=True)
+class VerifyOptions(JsonOptions):
+    """`verify`."""
+
+    image: tuple[Path, ...] = option(
+        (),
+        "images to look at instead of the camera. An image is accepted if one of its faces is; "
+        "with several images the exit code is 0 only if every one is accepted",
+        metavar="FILE",
+    )
+    main_face: bool = option(False, "compare only the main face of each image")
+    name: str | None = option(None, "accept only this person")
+    frames: int = option(
+        VERIFY_FRAMES,
+        "frames of the camera to look at; more than half must agree",
+        parse=positive_int,
+        metavar="N",
+    )
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """`compare`."""
+
+    first: Path = option(help="an image", metavar="A", positional=True)
+    second: Path = option(help="another image", metavar="B", positional=True)
+    json: bool = _json_option()
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """`watch`."""
+
+    record: Path | None = option(None, "record what is shown as a video", metavar="FILE")
+    events: Path | None = option(
+        None, "append a line of JSON for each appearance of a person", metavar="FILE"
+    )
+    no_window: bool = option(False, "print who appears instead of opening a window")
+
+
+@dataclass(frozen=True)
+class DeleteOptions:
+    """`delete`."""
+
+    name: str | None = option(None, "the person's name", metavar="NAME", positional=True)
+    all: bool = option(False, "delete everybody, and the store itself")
+    yes: bool = option(False, "do not ask for confirmation")
+
+    def __post_init__(self) -> None:
+        if (self.name is None) != self.all:
+            raise UsageError("delete: give a NAME or --all, one of the two")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """`export`."""
+
+    name: str = option(help="the person's name", metavar="NAME", positional=True)
+    output: Path | None = option(
+        None, "the zip file", metavar="FILE", shown_default="NAME.zip in this folder"
+    )
+
+
+@dataclass(frozen=True)
+class KeyOptions:
+    """`store encrypt` and `store change-key`."""
+
+    passphrase: bool = option(
+        False,
+        "ask for a passphrase (or take FACESYNC_PASSPHRASE if there is no terminal) instead of "
+        "keeping a key in the keyring or a file",
+    )
+
+
+@dataclass(frozen=True)
+class BackupOptions:
+    """`store backup` and `store restore`."""
+
+    file: Path = option(help="the backup", metavar="FILE", positional=True)
+
+
+COMMANDS: dict[str, tuple[type, str]] = {
+    "register": (RegisterOptions, "register a person"),
+    "verify": (VerifyOptions, "say who is in an image or before the camera"),
+    "compare": (CompareOptions, "say whether two images show the same person"),
+    "watch": (WatchOptions, "say who is in view, several people at once"),
+    "list": (JsonOptions, "list who is registered"),
+    "delete": (DeleteOptions, "delete a person: template and images"),
+    "doctor": (JsonOptions, "say what works here: cameras, model, store, versions"),
+    "export": (ExportOptions, "write everything stored about a person into a zip file"),
+    "store encrypt": (KeyOptions, "encrypt the store, its backup and the images"),
+    "store change-key": (KeyOptions, "encrypt everything with a new key"),
+    "store decrypt": (NoOptions, "write everything as plain files"),
+    "store check": (NoOptions, "open everything that is stored and report damage"),
+    "store backup": (BackupOptions, "write everything into one file"),
+    "store restore": (BackupOptions, "replace the store by a backup"),
+}
+"""The options of each command, and what it does."""
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command, and a subparser for each command."""
+    _add_common_options(parser, config=True)
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    stores: Any = None
+    for command, (kind, what) in COMMANDS.items():
+        group, _, name = command.rpartition(" ")
+        if group and stores is None:
+            store = commands.add_parser(group, help="encrypt, check or back up the store")
+            stores = store.add_subparsers(metavar="ACTION", required=True)
+        described = f"{what[0].upper()}{what[1:]}."
+        leaf = (stores if group else commands).add_parser(name, help=what, description=described)
+        leaf.set_defaults(command=command)
+        options.add_options(leaf, kind, config=False)
+        _add_common_options(leaf, config=False)
+
+
+def _add_common_options(parser: argparse.ArgumentParser, *, config: bool) -> None:
+    group: Any = parser.add_argument_group("options of every command")
+    options.add_options(group, AppSettings, config=config)
+
+
+def parse(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
+) -> tuple[AppSettings, str | None, Any]:
+    """Parse a command line.
+
+    Returns:
+        The settings, the command (None for the menu) and its options.
     """
-
-    embeddings: Path = Path("models/face_embeddings.pkl")
-    faces: Path = Path("faces")
-    margin: float = 0.05
-    camera: str = "0"
-    encrypt: bool = True
-    audit_log: Path | None = None
+    args = parser.parse_args(argv)
+    settings = make_settings(parser, AppSettings, args)
+    if args.command is None:
+        return settings, None, None
+    given = argparse.Namespace(**{k: v for k, v in vars(args).items() if k != "config"})
+    return settings, args.command, make_settings(parser, COMMANDS[args.command][0], given)

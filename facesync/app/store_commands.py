@@ -1,143 +1,108 @@
-"""The commands that are about the store itself: `store …`, `export`, `delete --all`.
-
-Imports nothing heavy at the top, so that `--help` is instant.
-"""
+"""The commands that need no model: `delete`, `export`, `store …`."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from facesync import cli
-from facesync.errors import StoreError, UsageError
-
-if TYPE_CHECKING:
-    from facesync.gallery.store import Gallery
-
-
-def add_store_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add the parsers of `store` and its actions; all of them take the app's options too."""
-    parser = commands.add_parser("store", help="encrypt, check or back up the store of faces")
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    encrypt = actions.add_parser("encrypt", help="encrypt the store, its backup and the images")
-    change = actions.add_parser("change-key", help="encrypt everything with a new key")
-    for keyed in (encrypt, change):
-        keyed.add_argument(
-            "--passphrase",
-            action="store_true",
-            help="ask for a passphrase (FACESYNC_PASSPHRASE where there is no terminal) "
-            "instead of keeping a key in the keyring or a file",
-        )
-    decrypt = actions.add_parser("decrypt", help="write everything as plain files")
-    check = actions.add_parser("check", help="open everything that is stored and say how it is")
-    backup = actions.add_parser("backup", help="write everything into one file")
-    restore = actions.add_parser("restore", help="put a backup in the place of the store")
-    for filed in (backup, restore):
-        filed.add_argument("file", metavar="FILE", type=Path)
-    return [encrypt, change, decrypt, check, backup, restore]
+from facesync.app.console import confirm
+from facesync.app.settings import BackupOptions, DeleteOptions, ExportOptions, KeyOptions, NoOptions
+from facesync.errors import StoreError
+from facesync.files import folder_name
+from facesync.gallery import backups, checking, exports
+from facesync.gallery.keys import place_in_words
+from facesync.gallery.store import Gallery, clean_name
 
 
-def add_export_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add the parser of `export`."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "export", help="give a person all that is stored about them, as a zip file"
+def delete(gallery: Gallery, options: DeleteOptions) -> int:
+    """Forget a person or everybody, after asking unless told not to.
+
+    Raises:
+        StoreError: nobody has this name, or the store does not allow it.
+    """
+    if options.name is None:
+        return _delete_all(gallery, options)
+    person = gallery.find(options.name)
+    if person is not None and not options.yes:
+        if not confirm(f"Delete {person.name}, template and images, for good?"):
+            return cli.FAILED
+    deleted = gallery.delete(options.name)
+    if deleted is None:
+        name = clean_name(options.name)
+        raise StoreError(f"nobody is registered as {name}; `list` shows who is")
+    print(
+        f"{deleted} is deleted: template, sample images and the copy in the backup; a search found "
+        "nothing about them in the files of the app"
     )
-    parser.add_argument("name", metavar="NAME", help="the person's name")
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="the zip file (default: NAME.zip, here)"
-    )
-    return parser
-
-
-def store(gallery: Gallery, args: argparse.Namespace) -> int:
-    """Run a `store` command."""
-    return _ACTIONS[args.action](gallery, args)
-
-
-def export(gallery: Gallery, args: argparse.Namespace) -> int:
-    """Write what is stored about a person into a zip file."""
-    from facesync.files import folder_name
-    from facesync.gallery import exports
-    from facesync.gallery.people import clean_name
-
-    file = args.output or Path(f"{folder_name(clean_name(args.name))}.zip")
-    _is_new(file)
-    images = exports.export(gallery, args.name, file)
-    print(f"{file}: all that is stored, with {images} images; it is not encrypted")
     return cli.DONE
 
 
-def delete_all(gallery: Gallery, args: argparse.Namespace, confirm: Callable[[str], bool]) -> int:
-    """Forget everybody, after asking unless told not to."""
-    if not args.yes:
-        if not sys.stdin.isatty():
-            raise UsageError("delete: no terminal to ask on; --yes deletes without asking")
+def _delete_all(gallery: Gallery, options: DeleteOptions) -> int:
+    if not options.yes:
         if not confirm(f"Delete everybody in {gallery.path}, templates and images, for good?"):
             return cli.FAILED
-    names = gallery.delete_all()
-    gone = cli.count(len(names), "person is", "people are")
-    print(f"{gone} deleted; nothing of them is left in what the app keeps here")
+    gone = cli.count(len(gallery.delete_all()), "person is", "people are")
+    print(f"{gone} deleted; a search found nothing about them in the files of the app")
     return cli.DONE
 
 
-def _encrypt(gallery: Gallery, args: argparse.Namespace) -> int:
-    return _seal(gallery, args, "is encrypted")
+def _export(gallery: Gallery, options: ExportOptions) -> int:
+    file = options.output or Path(f"{folder_name(clean_name(options.name))}.zip")
+    _must_be_new(file)
+    images = cli.count(exports.export(gallery, options.name, file), "image", "images")
+    print(f"{file}: everything that is stored, with {images}; not encrypted")
+    return cli.DONE
 
 
-def _change_key(gallery: Gallery, args: argparse.Namespace) -> int:
+def _encrypt(gallery: Gallery, options: KeyOptions) -> int:
+    return _seal(gallery, options, "is encrypted")
+
+
+def _change_key(gallery: Gallery, options: KeyOptions) -> int:
     if gallery.content().key is None:
         raise StoreError(f"{gallery.path} is not encrypted; `store encrypt` does that")
-    code = _seal(gallery, args, "has a new key")
-    print("Files of `store backup` made before need the key from before; it was not removed.")
+    code = _seal(gallery, options, "has a new key")
+    print("Earlier backups still need the old key, which was not removed.")
     return code
 
 
-def _seal(gallery: Gallery, args: argparse.Namespace, what: str) -> int:
-    from facesync.gallery.keys import place_in_words
-
-    people = gallery.reseal(lambda: gallery.keys.new(passphrase=args.passphrase))
+def _seal(gallery: Gallery, options: KeyOptions, what: str) -> int:
+    people = gallery.reseal(lambda: gallery.keys.new(passphrase=options.passphrase))
     key = gallery.content().key
     assert key is not None
     print(f"{gallery.path} {what}: {_people(people)}, {place_in_words(key.header)}")
     return cli.DONE
 
 
-def _decrypt(gallery: Gallery, args: argparse.Namespace) -> int:
+def _decrypt(gallery: Gallery, options: NoOptions) -> int:
     people = gallery.reseal(None)
-    print(f"{gallery.path} is not encrypted any more: {_people(people)}")
-    print("The next save encrypts it again unless it is given --no-encrypt.")
+    print(f"{gallery.path} is no longer encrypted: {_people(people)}")
+    print("The next save encrypts it again, unless it is given --no-encrypt.")
     return cli.DONE
 
 
-def _check(gallery: Gallery, args: argparse.Namespace) -> int:
-    from facesync.gallery.checking import check
-
-    facts, faults = check(gallery)
+def _check(gallery: Gallery, options: NoOptions) -> int:
+    facts, faults = checking.check(gallery)
     for line in facts:
         print(line)
     for line in faults:
         print(f"WRONG  {line}")
-    wrong = cli.count(len(faults), "fault", "faults")
-    print(wrong if faults else "everything is as it should be")
+    print(cli.count(len(faults), "fault", "faults") if faults else "everything is in order")
     return cli.FAILED if faults else cli.DONE
 
 
-def _backup(gallery: Gallery, args: argparse.Namespace) -> int:
-    from facesync.gallery import backups
-
-    _is_new(args.file)
-    print(f"{args.file}: {_people(backups.backup(gallery, args.file))}, encrypted as the store is")
+def _backup(gallery: Gallery, options: BackupOptions) -> int:
+    _must_be_new(options.file)
+    people = _people(backups.backup(gallery, options.file))
+    print(f"{options.file}: {people}, encrypted like the store")
     return cli.DONE
 
 
-def _restore(gallery: Gallery, args: argparse.Namespace) -> int:
-    from facesync.gallery import backups
-
-    people = backups.restore(gallery, args.file)
-    print(f"{gallery.path}: {_people(people)} from {args.file}; before: {gallery.backup}")
+def _restore(gallery: Gallery, options: BackupOptions) -> int:
+    people = _people(backups.restore(gallery, options.file))
+    print(f"{gallery.path}: {people} from {options.file}; the version before is {gallery.backup}")
     return cli.DONE
 
 
@@ -145,16 +110,17 @@ def _people(number: int) -> str:
     return cli.count(number, "person", "people")
 
 
-def _is_new(file: Path) -> None:
+def _must_be_new(file: Path) -> None:
     if file.exists():
-        raise StoreError(f"{file} is there already; choose another name")
+        raise StoreError(f"{file} already exists; choose another name")
 
 
-_ACTIONS: dict[str, Callable[[Gallery, argparse.Namespace], int]] = {
-    "encrypt": _encrypt,
-    "change-key": _change_key,
-    "decrypt": _decrypt,
-    "check": _check,
-    "backup": _backup,
-    "restore": _restore,
+COMMANDS: dict[str, Callable[[Gallery, Any], int]] = {
+    "export": _export,
+    "store encrypt": _encrypt,
+    "store change-key": _change_key,
+    "store decrypt": _decrypt,
+    "store check": _check,
+    "store backup": _backup,
+    "store restore": _restore,
 }

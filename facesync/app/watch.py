@@ -1,9 +1,9 @@
-"""`watch`: show or print who is in view, record it, and write down who came when."""
+"""`watch`: show or print who is in view, record the video, write down who appeared when."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,11 +13,12 @@ from typing import TextIO
 import cv2
 import numpy as np
 
+from facesync import cli
 from facesync.app.cameras import Frame
 from facesync.app.drawing import ATTENTION, GOOD, NEUTRAL, Mark, Rgb, View, draw
 from facesync.app.live import OpenCamera, Result, frames
 from facesync.app.screens import Screen
-from facesync.app.watching import Sighting, Watcher
+from facesync.app.watcher import Scene, Sighting, Watcher
 from facesync.app.window import Window, run
 from facesync.errors import FileError
 
@@ -25,34 +26,32 @@ RECORD_RATE = 25
 """Frames a second of a recording."""
 
 STALE_SECONDS = 1.0
-"""A box that was found so long ago is not shown: on a slow machine its face is elsewhere by now."""
+"""Older boxes are not shown: on a slow machine the face is elsewhere by now."""
 
 
 class WatchScreen(Screen):
     """Names on the boxes of everybody in view.
 
     Args:
-        watcher: looks at the frames, in another thread.
-        note: called with what is newly known.
+        events: told about each new result.
     """
 
     keys = (("Q", "back"),)
 
-    def __init__(self, watcher: Watcher, note: Callable[[Result], None]) -> None:
+    def __init__(self, events: Events) -> None:
         super().__init__()
-        self._watcher = watcher
-        self._note = note
+        self._events = events
 
     def update(self, result: Result) -> None:
-        """Write down who has come."""
-        self._note(result)
+        """Write down who has appeared."""
+        self._events.note(_sightings(result), result.frame.seconds)
 
     def key(self, key: str, result: Result | None) -> None:
         """There is nothing to press."""
 
     def ready(self, result: Result) -> tuple[str, Rgb]:
         """Say how many faces there are, and how many of them are known."""
-        return _summary(self._watcher.sightings), NEUTRAL
+        return _summary(_sightings(result)), NEUTRAL
 
     def ended(self) -> bool:
         """Watching a video ends with the video."""
@@ -60,31 +59,31 @@ class WatchScreen(Screen):
         return True
 
     def view(self, result: Result | None, seconds: float = 0.0) -> View:
-        """Boxes where the faces are by now, moved on from where they were seen."""
+        """Show boxes where the faces are by now, moved on from where they were seen."""
         if result is None:
             return View("Looking for faces …", NEUTRAL, keys=self.keys)
-        sightings = tuple(
+        sightings = [
             sighting
-            for sighting in self._watcher.sightings
+            for sighting in _sightings(result)
             if seconds - sighting.moving.seconds < STALE_SECONDS
-        )
+        ]
         marks = tuple(_mark(sighting, seconds) for sighting in sightings)
         return View(_summary(sightings), GOOD if sightings else NEUTRAL, "", self.keys, None, marks)
 
 
 class Events:
-    """Prints who appears and, where there is a file, writes each appearance as a line of JSON.
+    """Prints who appears and, if there is a file, writes each appearance as a line of JSON.
 
     A line has `time` (ISO 8601), `seconds` (of the video or since the start), `track`, `name`
-    (null where unknown) and `score` (similarity to the most similar person, or null).
+    (null if unknown) and `score` (similarity to the most similar person, or null).
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
         self._file = file
         self._told: dict[int, str | None] = {}
 
-    def note(self, sightings: tuple[Sighting, ...], seconds: float) -> None:
-        """Tell what is newly known: a face that is settled, or one whose name has changed."""
+    def note(self, sightings: Sequence[Sighting], seconds: float) -> None:
+        """Write down what is new: a face that is settled, or one whose name has changed."""
         for sighting in sightings:
             same = self._told.get(sighting.track, False) == sighting.name
             if not sighting.settled or same:
@@ -104,7 +103,7 @@ class Events:
 
 
 class Recorder:
-    """Writes frames to a video that appears when it is closed, each as long as it was shown."""
+    """Writes frames to a video, each for as long as it was shown; the file appears at the end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -136,7 +135,7 @@ class Recorder:
         """Add a frame as it was drawn, uint8 BGR.
 
         Raises:
-            FileError: the file cannot be written, or not in the format that its name asks for.
+            FileError: the file cannot be written, or its name asks for an unknown format.
         """
         if self._writer is None:
             self._start, self._size_wh = frame.seconds, canvas_bgr.shape[1::-1]
@@ -156,11 +155,8 @@ def watch_window(
 ) -> None:
     """Watch in a window until q, or the end of a video."""
     with _outputs(record, events) as (log, recorder):
-        screen = WatchScreen(
-            watcher, lambda result: log.note(watcher.sightings, result.frame.seconds)
-        )
         drawn = recorder.write if recorder else None
-        run(Window(), open_camera, watcher.look, screen, drawn)
+        run(Window(), open_camera, watcher.look, WatchScreen(log), drawn)
 
 
 def watch_camera(
@@ -174,17 +170,17 @@ def watch_camera(
     camera = open_camera()
     with _outputs(record, events) as (log, recorder), closing(frames(camera, open_camera)) as all_:
         for frame in all_:
-            watcher.look(frame)
-            log.note(watcher.sightings, frame.seconds)
+            sightings = watcher.look(frame).sightings
+            log.note(sightings, frame.seconds)
             if recorder is not None:
-                marks = tuple(_mark(sighting, frame.seconds) for sighting in watcher.sightings)
-                view = View(_summary(watcher.sightings), GOOD if marks else NEUTRAL, marks=marks)
+                marks = tuple(_mark(sighting, frame.seconds) for sighting in sightings)
+                view = View(_summary(sightings), GOOD if marks else NEUTRAL, marks=marks)
                 recorder.write(draw(frame.frame_bgr, view), frame)
 
 
 @contextmanager
 def _outputs(record: Path | None, events: Path | None) -> Iterator[tuple[Events, Recorder | None]]:
-    """Open what is written beside the window; the events are added to those already there."""
+    """Open what is written besides the window; events are appended."""
     with ExitStack() as stack:
         file = None
         for path in (record, events):
@@ -199,6 +195,11 @@ def _outputs(record: Path | None, events: Path | None) -> Iterator[tuple[Events,
         yield Events(file), recorder
 
 
+def _sightings(result: Result) -> tuple[Sighting, ...]:
+    assert isinstance(result.seen, Scene)
+    return result.seen.sightings
+
+
 def _mark(sighting: Sighting, seconds: float) -> Mark:
     left, top, right, bottom = (float(value) for value in sighting.moving.box_at(seconds))
     score = "" if sighting.score is None else f"  {sighting.score:.2f}"
@@ -208,9 +209,8 @@ def _mark(sighting: Sighting, seconds: float) -> Mark:
     return Mark((left, top, right, bottom), tone, label)
 
 
-def _summary(sightings: tuple[Sighting, ...]) -> str:
+def _summary(sightings: Sequence[Sighting]) -> str:
     if not sightings:
         return "Nobody in view"
     known = sum(sighting.name is not None for sighting in sightings)
-    faces = "1 face" if len(sightings) == 1 else f"{len(sightings)} faces"
-    return f"{faces} in view, {known} known"
+    return f"{cli.count(len(sightings), 'face', 'faces')} in view, {known} known"

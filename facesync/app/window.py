@@ -1,6 +1,6 @@
-"""The camera window: whether there can be one, and the loop that draws it.
+"""The camera window: whether one can be opened, and the loop that draws it.
 
-OpenCV wants its windows on the main thread; nothing here waits for the camera or the models.
+OpenCV needs its windows on the main thread; nothing here waits for the camera or the models.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from facesync.app.screens import Screen
 from facesync.errors import CameraError, FaceSyncError
 
 TITLE = "FaceSync"
-_LINGER_SECONDS = 2.0  # How long the last words stay before the window closes.
+_LINGER_SECONDS = 2.0  # How long the last message stays before the window closes.
 _ESCAPE = 27
 _TRIES, _PAINT_SECONDS = 5, 0.5
 
@@ -30,9 +30,9 @@ WAITING = View("Waiting for the camera …")
 
 
 def why_no_window() -> str | None:
-    """Say why no window can be opened here; None where one can.
+    """Say why no window can be opened here; None if one can.
 
-    Asked before any window is: without a display, Qt ends the whole program.
+    This has to be known first: without a display, Qt ends the whole program.
     """
     if not sys.platform.startswith("linux"):
         return None
@@ -42,12 +42,12 @@ def why_no_window() -> str | None:
             return "OpenCV's windows need X11 (XWayland), and DISPLAY is not set"
         return "there is no display (DISPLAY is not set)"
     if not _answers(display):
-        return f"the display {display} does not answer"
+        return f"the display {display} does not respond"
     return None
 
 
 def _answers(display: str) -> bool:
-    """Whether an X server listens at `[host]:number[.screen]`."""
+    """Whether an X server is listening at `[host]:number[.screen]`."""
     host, _, number = display.rpartition(":")
     number = number.split(".")[0]
     if not number.isdecimal():
@@ -84,35 +84,35 @@ class Window:
 
     def _close(self) -> None:
         cv2.destroyAllWindows()
-        cv2.waitKey(1)  # lets it go now rather than at the next window
+        cv2.waitKey(1)  # closes it now rather than when the next window opens
 
     def show(self, canvas_bgr: np.ndarray) -> None:
-        """Show an image, uint8 BGR; the window takes its size."""
+        """Show an image, uint8 BGR, in a window of its size."""
         cv2.imshow(TITLE, canvas_bgr)
 
     def key(self) -> str | None:
-        """Wait a moment and return the key pressed, in lower case; `q` also for Esc and closing."""
+        """Wait a moment and return the key pressed, lower case; Esc and closing count as `q`."""
         code = self._early.pop(0) if self._early else cv2.waitKey(10)
         if code == _ESCAPE or cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
             return "q"
         return chr(code & 0xFF).lower() if code >= 0 else None
 
     def linger(self, canvas_bgr: np.ndarray) -> None:
-        """Show a last image for two seconds, or until a key."""
+        """Show a last image for two seconds, or until a key is pressed."""
         self.show(canvas_bgr)
         end = time.monotonic() + _LINGER_SECONDS
         while time.monotonic() < end and self.key() is None:
             pass
 
     def _is_painted(self) -> bool:
-        """Whether the window shows what was drawn, which is never black; True where none can tell.
+        """Whether the window shows what was drawn, which is never black; True if unknown.
 
-        On X11, Qt 5 now and then loses the event that tells it of its new window (seen without a
-        window manager and with twm, on busy machines). That window takes keys but stays black for
-        good; another one is the remedy.
+        On X11, Qt 5 now and then loses the event about its new window (seen without a window
+        manager and with twm, on busy machines). That window takes keys but stays black for good;
+        opening another one helps.
         """
         if not sys.platform.startswith("linux") or os.environ.get("WAYLAND_DISPLAY"):
-            return True  # elsewhere the window is another system's, or the screen cannot be read
+            return True  # another window system, or the screen cannot be read
         end = time.monotonic() + _PAINT_SECONDS
         while time.monotonic() < end:
             code = cv2.waitKey(20)
@@ -137,23 +137,23 @@ def run(
 ) -> bool:
     """Show a camera and answer keys until the screen is done, or `q`, Esc or closing ends it.
 
-    A camera that is not there, or not any more, is said on screen and tried again and again.
+    If the camera is missing or goes away, the window says so, and it is retried again and again.
 
     Args:
         window: where it is shown.
         open_camera: opens the camera; called in another thread.
-        look: finds what there is in a frame; called in another thread.
-        screen: what the keys do and what is said.
-        drawn: is given each new frame as it was drawn, uint8 BGR.
+        look: finds what is in a frame; called in another thread.
+        screen: decides what the keys do and what is shown.
+        drawn: called with each new frame as it was drawn, uint8 BGR.
 
     Returns:
         Whether the screen was done.
 
     Raises:
-        FaceSyncError: the camera failed for good or came to its end, or the screen gave up; the
-            window said so.
+        FaceSyncError: the camera failed for good or came to its end, or the screen raised it; the
+            window has shown it.
     """
-    # The window is the first to go: a camera that hangs may take seconds.
+    # The window closes first: a camera that hangs may take seconds.
     with Capture(open_camera) as capture, Analysis(capture, look) as analysis, window:
         shown: tuple[int, View] | None = None
         told = number = -1
@@ -168,7 +168,7 @@ def run(
                     told = result.frame.number
                     screen.update(result)
                 if capture.ended and not screen.done and not screen.ended():
-                    raise CameraError("the video has come to its end")
+                    raise CameraError("the video has ended")
                 view = _view(capture, screen, frame, result)
                 if (now := (frame.number if frame else -1, view)) != shown:
                     canvas_bgr = draw(image, view, mirrored=capture.mirrored)
@@ -193,7 +193,7 @@ def run(
 
 
 def _view(capture: Capture, screen: Screen, frame: Frame | None, result: Result | None) -> View:
-    """Choose what to show: the screen's view, or what is the matter with the camera."""
+    """Choose what to show: the screen's view, or what is wrong with the camera."""
     if capture.trouble is not None:
         what, hint = _in_two(capture.trouble)
         return View(f"{what}. Trying again; Q leaves", BAD, hint, progress=screen.progress)
@@ -201,14 +201,14 @@ def _view(capture: Capture, screen: Screen, frame: Frame | None, result: Result 
 
 
 def _in_two(error: FaceSyncError) -> tuple[str, str]:
-    """Split an error's line into what happened and what helps."""
+    """Split an error message into what happened and what helps."""
     what, _, hint = str(error).partition(": ")
     return what[:1].upper() + what[1:], hint
 
 
 def _prepare_qt() -> None:
-    """Keep Qt, which OpenCV's windows use on Linux, from writing warnings to the terminal."""
+    """Keep Qt, which OpenCV uses on Linux, from writing warnings to the terminal."""
     if sys.platform.startswith("linux"):
         os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
-        # The only platform that OpenCV's wheel brings along, also in a Wayland session.
+        # The only platform in OpenCV's wheel, also for a Wayland session.
         os.environ.setdefault("QT_QPA_PLATFORM", "xcb")

@@ -1,24 +1,22 @@
-"""Detector and embedding model, loaded when first needed, and asked what is in an image."""
+"""Detector and embedding model, loaded when first needed, and what they see in an image."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from facesync.cli import count
 from facesync.devices import device_name
 from facesync.faces.detection import Face, FaceDetector, main_face
-from facesync.faces.embedding import DEFAULT_THRESHOLD
+from facesync.faces.embedding import DEFAULT_THRESHOLD, FaceModel
 from facesync.faces.lighting import relit
 from facesync.faces.quality import Quality, measure
 from facesync.faces.settings import RecognizerSettings
 from facesync.faces.weights import expected, load_face_model
-
-if TYPE_CHECKING:
-    from facesync.faces.embedding import FaceModel
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +27,9 @@ class Seen:
 
     Attributes:
         image_rgb: the image, uint8 (height, width, 3).
-        faces: all faces; the first is the one that counts.
-        embedding: of the first face, float32 (512,) of unit length; None without a face.
-        quality: of the first face; None without a face.
+        faces: all faces; the first is the main one.
+        embedding: of the main face, float32 (512,) of unit length; None without a face.
+        quality: of the main face; None without a face.
     """
 
     image_rgb: np.ndarray
@@ -41,10 +39,10 @@ class Seen:
 
 
 class Recognizer:
-    """Detector and embedding model as the settings ask for them.
+    """Detector and embedding model, as the settings ask for them.
 
-    `load`, `look` and `fingerprint` load them, which takes seconds the first time, and raise
-    ModelError or DownloadError where they cannot be had.
+    Every method and property that needs the models loads them, which takes seconds the first
+    time, and raises ModelError or DownloadError if they cannot be had.
     """
 
     def __init__(self, settings: RecognizerSettings) -> None:
@@ -75,28 +73,29 @@ class Recognizer:
     @property
     def fingerprint(self) -> str:
         """Fingerprint of the embedding model and its crop."""
-        self.load()
-        assert self._model is not None
-        return self._model.fingerprint
+        return self._loaded_model().fingerprint
 
     @property
     def threshold(self) -> float:
-        """Similarity that accepts a face which is compared with one person."""
+        """Similarity from which a face is accepted that is compared with one person."""
         return self.threshold_for(1)
 
-    def threshold_for(self, people: int) -> float:
-        """Similarity that accepts a face which is compared with so many people.
+    def threshold_for(self, comparisons: int) -> float:
+        """Similarity from which a face is accepted, given the number of comparisons.
 
-        As asked for (`--threshold`); else what the loaded model's calibration says for the
-        false-match rate asked for (`--fmr`), which rises with the number of people; else the one
-        threshold that its checkpoint brings; else 0.6.
+        In this order: what was asked for (`--threshold`); the threshold of the loaded model's
+        calibration for the false match rate asked for (`--fmr`), which rises with the number of
+        comparisons; the single threshold of the checkpoint; 0.6. Loads nothing.
+
+        Args:
+            comparisons: in how many of them a stranger could be accepted: faces times people.
         """
         if self._settings.threshold is not None:
             return self._settings.threshold
         if self._model is None:
             return DEFAULT_THRESHOLD
         if self._model.calibration is not None:
-            return self._model.calibration.threshold(self._settings.fmr, people)
+            return self._model.calibration.threshold(self._settings.fmr, comparisons)
         return DEFAULT_THRESHOLD if self._model.threshold is None else self._model.threshold
 
     @property
@@ -106,64 +105,89 @@ class Recognizer:
             return self._model.source
         return f"{expected(self._settings.model)} (loaded when first needed)"
 
-    @property
-    def threshold_in_words(self) -> str:
-        """Which similarity is needed, and who says so."""
+    def threshold_in_words(self, people: int) -> str:
+        """Which similarity is needed among so many people, and where that comes from."""
+        needed = f"{self.threshold_for(people):.3f}"
         if self._settings.threshold is not None:
-            return f"{self.threshold:.3f} (--threshold)"
+            return f"{needed} (--threshold)"
         if self._model is None:
             return f"the model's own, else {DEFAULT_THRESHOLD:.3f}"
         if self._model.calibration is not None:
-            return f"{self.threshold:.3f} (calibrated, FMR {self._settings.fmr:g})"
+            among = count(max(people, 1), "person", "people")
+            return f"{needed} (calibrated, FMR {self._settings.fmr:g} among {among})"
         kind = "not calibrated" if self._model.threshold is None else "the model's own"
-        return f"{self.threshold:.3f} ({kind})"
+        return f"{needed} ({kind})"
+
+    def probability(self, similarity: float) -> float | None:
+        """Probability that two faces of this similarity show one person.
+
+        See `Calibration.probability`; None if the model is not calibrated.
+        """
+        calibration = self._loaded_model().calibration
+        return None if calibration is None else calibration.probability(similarity)
 
     def facts(self, people: int) -> dict[str, Any]:
-        """Model, crop and threshold in force, as plain data; loads the models."""
-        self.load()
-        assert self._model is not None
-        crop, calibration = self._model.crop, self._model.calibration
+        """Model, crop and threshold in force, as plain data."""
+        model = self._loaded_model()
         return {
-            "source": self._model.source,
-            "fingerprint": self._model.fingerprint,
-            "crop": f"{crop.kind}, {crop.crop_size} pixels",
+            "source": model.source,
+            "fingerprint": model.fingerprint,
+            "crop": f"{model.crop.kind}, {model.crop.crop_size} pixels",
             "threshold": self.threshold_for(people),
-            "threshold_in_words": self.threshold_in_words,
-            "calibration": None if calibration is None else calibration.data,
+            "threshold_in_words": self.threshold_in_words(people),
+            "calibration": None if model.calibration is None else model.calibration.data,
         }
 
     def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:
-        """Find the faces in an image and embed the one that counts.
+        """Find the faces in an image and embed the main one.
 
         Args:
             image_rgb: uint8, (height, width, 3).
-            photograph: the face that counts is the one a photograph is about (`main_face`);
-                before a camera it is the largest.
+            photograph: the main face is the one a photograph is about (`main_face`); before a
+                camera it is the largest.
         """
-        faces = self.find(image_rgb)
+        lit_rgb = relit(image_rgb)
+        faces = self.find(lit_rgb, lit=True)
         if not faces:
             return Seen(image_rgb, [])
         if photograph and len(faces) > 1:
             main = main_face(faces, image_rgb)
             faces = [main, *(face for face in faces if face is not main)]
-        embedding = self.embed(image_rgb, faces[:1])[0]
+        embedding = self.embed(lit_rgb, faces[:1], lit=True)[0]
         return Seen(image_rgb, faces, embedding, measure(image_rgb, faces[0]))
 
-    def find(self, image_rgb: np.ndarray) -> list[Face]:
-        """Find all faces in an image, uint8 RGB (height, width, 3), largest first."""
-        self.load()
-        assert self._detector is not None
-        return self._detector.detect(relit(image_rgb))
+    def find_and_embed(self, image_rgb: np.ndarray) -> tuple[list[Face], np.ndarray]:
+        """Find all faces in an image, largest first, and embed them: float32 (faces, 512)."""
+        lit_rgb = relit(image_rgb)
+        faces = self.find(lit_rgb, lit=True)
+        return faces, self.embed(lit_rgb, faces, lit=True)
 
-    def follow(self, image_rgb: np.ndarray, faces: Sequence[Face]) -> list[Face]:
-        """Find faces of the last frame again in this one; those lost are left out."""
-        self.load()
-        assert self._detector is not None
-        found = self._detector.follow(relit(image_rgb), faces)
+    # A dark image is lit before anything else is done with it. Whoever calls several of these for
+    # one image lights it once, by `facesync.faces.lighting.relit`, and says so with `lit`.
+
+    def find(self, image_rgb: np.ndarray, *, lit: bool = False) -> list[Face]:
+        """Find all faces in an image, uint8 RGB (height, width, 3), largest first."""
+        return self._loaded_detector().detect(image_rgb if lit else relit(image_rgb))
+
+    def follow(
+        self, image_rgb: np.ndarray, faces: Sequence[Face], *, lit: bool = False
+    ) -> list[Face]:
+        """Find the faces of the previous frame again in this one; lost ones are left out."""
+        found = self._loaded_detector().follow(image_rgb if lit else relit(image_rgb), faces)
         return [face for face in found if face is not None]
 
-    def embed(self, image_rgb: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
+    def embed(
+        self, image_rgb: np.ndarray, faces: Sequence[Face], *, lit: bool = False
+    ) -> np.ndarray:
         """Embed faces found in an image: float32 (faces, 512), each of unit length."""
+        return self._loaded_model().embed(image_rgb if lit else relit(image_rgb), faces)
+
+    def _loaded_model(self) -> FaceModel:
         self.load()
         assert self._model is not None
-        return self._model.embed(relit(image_rgb), faces)
+        return self._model
+
+    def _loaded_detector(self) -> FaceDetector:
+        self.load()
+        assert self._detector is not None
+        return self._detector

@@ -1,27 +1,45 @@
-"""What the models can be told, with every default stated once. Imports nothing heavy."""
+"""What the models can be told. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 
 from facesync.faces.calibration import DEFAULT_FMR
+from facesync.options import device_option, option, rate
+
+
+def threshold(text: str) -> float:
+    """Argparse type: a cosine similarity above -1 and up to 1."""
+    value = float(text)
+    if not -1 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above -1 and at most 1")
+    return value
 
 
 @dataclass(frozen=True)
 class RecognizerSettings:
-    """Which models are loaded, and when a face is accepted.
+    """Which models are loaded, and when a face is accepted."""
 
-    Attributes:
-        model: `vggface2`, `embedded` or a checkpoint's path; None for the usual order
-            (`facesync.faces.weights.load_face_model`).
-        threshold: cosine similarity in (-1, 1] that accepts; None for the model's own.
-        fmr: how often a stranger may be taken for somebody registered, by the model's calibration.
-        offline: open no connection.
-        device: auto, cpu or cuda.
-    """
-
-    model: str | None = None
-    threshold: float | None = None
-    fmr: float = DEFAULT_FMR
-    offline: bool = False
-    device: str = "auto"
+    model: str | None = option(
+        None,
+        "the model that embeds faces",
+        metavar="FILE|vggface2|embedded",
+        shown_default="models/best_face_model.pth, else the VGGFace2 weights",
+    )
+    threshold: float | None = option(
+        None,
+        "cosine similarity from which a face is accepted",
+        parse=threshold,
+        metavar="F",
+        shown_default="from --fmr if the model is calibrated, else the model's own, else 0.6",
+    )
+    fmr: float = option(
+        DEFAULT_FMR,
+        "false match rate: how often a stranger may be accepted as somebody registered; the "
+        "threshold follows from it by the model's calibration",
+        parse=rate,
+        metavar="F",
+    )
+    offline: bool = option(False, "open no network connection")
+    device: str = device_option()

@@ -3,8 +3,8 @@
     {"time": "2026-11-05T14:03:00+01:00", "accepted": true, "name": "Ada", "asked": null,
      "similarity": 0.81, "threshold": 0.6, "reason": "…"}
 
-`asked` is the name that was claimed, or null. Names stay in it when the people are deleted: a log
-that could be changed afterwards would be none. It is its owner's to keep and to remove.
+`asked` is the name that was claimed, or null. Names stay in the log when people are deleted: a log
+that can be changed afterwards is worth nothing. Keeping and removing it is up to its owner.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from facesync.gallery.people import now
 
 
 def append(path: Path, decision: Decision, asked: str | None = None) -> None:
-    """Add a decision to the log, made with mode 0600 where there is none.
+    """Append a decision to the log, which is created with mode 0600.
 
-    Locked, so that the lines of two processes do not mix. What a crash left of a last line gets an
-    end first.
+    The file is locked, so that lines of two processes do not mix. A last line that a crash cut
+    short is ended first.
 
     Raises:
         FileError: it cannot be written, or another process has it locked for too long.

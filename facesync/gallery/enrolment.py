@@ -1,8 +1,8 @@
-"""Samples of one person that nothing can poison, and the template that is made of them.
+"""Collecting the samples of one person, guarded against mistakes, and making the template.
 
-Whatever comes from, camera or images, goes through the same gate (`Enrolment.offer`): one face,
-good enough, not a copy of one taken before. Samples must agree with each other; one that does not
-is dropped and taken anew, and two people in one enrolment are refused.
+Frames and photographs pass through the same gate (`Enrolment.offer`): one face, good enough, and
+not a copy of an earlier sample. Samples must agree with each other; one that does not is dropped
+and retaken, and an enrolment of two people is refused.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from facesync.errors import ImageError
 from facesync.faces.crops import cut_square, resize
+from facesync.faces.embedding import unit
 from facesync.faces.quality import CAMERA, PHOTOGRAPH, Pose, Quality, appearance, complaint
 from facesync.faces.recognizer import Seen
 from facesync.gallery.store import Person, now
@@ -22,15 +23,15 @@ SAMPLES = 5
 """Samples that are taken from a camera."""
 
 SAME_IMAGE = 0.97
-"""Product of two appearances from which one image is a copy of the other."""
+"""Product of two appearances from which one image counts as a copy of the other."""
 
 CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT = 0.75, 0.5
-"""Least similarity between samples as a share of the threshold. Photographs of one person differ by
-years and light: on LFW half the threshold refuses none of the pairs of one person and 94 % of those
-of two; frames of one session are more alike than that by far (`python -m benchmarks.quality`)."""
+"""Least similarity between samples, as a share of the threshold. Photographs of one person may be
+years apart: on LFW, half the threshold refuses no pair of one person and 94 % of the pairs of two
+people; frames of one session are far more similar than that (`python -m benchmarks.quality`)."""
 
 DROPPED_LIMIT = 3
-"""With so many samples dropped, somebody else is before the camera."""
+"""When this many samples were dropped, somebody else is before the camera."""
 
 _IMAGE_SCALE, _IMAGE_SIDE = 2.0, 640
 
@@ -40,8 +41,8 @@ class Verdict:
     """What came of an image that was offered.
 
     Attributes:
-        taken: it is a sample now.
-        reason: why not, or what is to be said besides; one line, may be empty when taken.
+        taken: whether it is a sample now.
+        reason: why not, or a remark about one that was taken, which may be empty; one line.
     """
 
     taken: bool
@@ -65,8 +66,8 @@ class Enrolment:
     """Collects samples of one person.
 
     Args:
-        threshold: cosine similarity that accepts, of which agreement is a share.
-        photographs: samples are images as people have them, not frames of a camera.
+        threshold: cosine similarity that accepts a face; agreement is a share of it.
+        photographs: the samples are photographs, not frames of a camera.
     """
 
     def __init__(self, threshold: float, *, photographs: bool = False) -> None:
@@ -81,11 +82,11 @@ class Enrolment:
 
     @property
     def images_rgb(self) -> list[np.ndarray]:
-        """Images of the samples, uint8 RGB, with room around the face."""
+        """Images of the samples, uint8 RGB, with a margin around the face."""
         return [sample.image_rgb for sample in self._samples]
 
     def fault(self, seen: Seen) -> str | None:
-        """Say why an image is no sample, whatever the other samples are; None where it is one."""
+        """Say why an image cannot be a sample, whatever the others are; None if it can."""
         if not seen.faces:
             return "no face" if self._photographs else "no face: look into the camera"
         if len(seen.faces) > 1 and not self._photographs:
@@ -96,21 +97,21 @@ class Enrolment:
 
     @property
     def poses(self) -> dict[str, Pose]:
-        """The poses that samples were taken in, by the names given to them; the first of each."""
+        """The poses of the samples, by the names given to them; the first of each."""
         latest_first = reversed(self._samples)
         return {sample.pose: sample.quality.pose for sample in latest_first if sample.pose}
 
     @property
     def agreement(self) -> float:
-        """How alike the samples are: the least of their typical similarities to the others."""
+        """How similar the samples are: the least of their typical similarities to the others."""
         return float(self._typical().min())
 
     def offer(self, seen: Seen, pose: str = "") -> Verdict:
-        """Take a sample if it is one.
+        """Take an image as a sample if it can be one.
 
         Args:
             seen: what is in the image.
-            pose: a name for the pose that the face is in.
+            pose: a name for the pose of the face.
 
         Raises:
             TwoPeople: too many samples did not agree with the others.
@@ -127,19 +128,19 @@ class Enrolment:
             if self._dropped >= DROPPED_LIMIT:
                 raise TwoPeople("the samples show two different people; nothing is stored")
             taken = any(kept is sample for kept in self._samples)
-            return Verdict(taken, "a sample did not match the others: dropped, taken anew")
+            return Verdict(taken, "a sample did not match the others: dropped, will be retaken")
         if self._photographs:
-            return Verdict(True, self._beside(seen))
+            return Verdict(True, self._remark(seen))
         return Verdict(True)
 
     def settle(self) -> list[int]:
-        """Drop photographs that do not agree with the others, once all are there.
+        """Drop photographs that do not agree with the others, once all have been offered.
 
         Returns:
-            places, among the images that were taken, of those dropped.
+            Positions, among the images that were taken, of those dropped.
 
         Raises:
-            TwoPeople: it cannot be told which of them belong together.
+            TwoPeople: it is unclear which of them belong together.
         """
         places = list(range(len(self._samples)))
         dropped = []
@@ -157,13 +158,13 @@ class Enrolment:
         return dropped
 
     def person(self, name: str, fingerprint: str) -> Person:
-        """Make the template: the mean of the samples (at least one), of unit length, and each."""
+        """Make the person, whose template is the unit mean of the samples (at least one)."""
         embeddings = np.stack([sample.embedding for sample in self._samples])
         qualities = np.array([sample.quality.overall for sample in self._samples], dtype=np.float32)
         mean = embeddings.mean(axis=0)
         return Person(
             name=name,
-            embedding=(mean / np.linalg.norm(mean)).astype(np.float32),
+            embedding=unit(mean).astype(np.float32),
             fingerprint=fingerprint,
             registered=now(),
             samples=len(self),
@@ -171,15 +172,15 @@ class Enrolment:
             sample_qualities=qualities,
         )
 
-    def _beside(self, seen: Seen) -> str:
-        """Say what is to be known of a photograph that is taken all the same."""
+    def _remark(self, seen: Seen) -> str:
+        """Remark on a photograph that is taken all the same."""
         assert seen.quality is not None
-        said = [f"{len(seen.faces)} faces, the main one"] if len(seen.faces) > 1 else []
+        remarks = [f"{len(seen.faces)} faces, the main one"] if len(seen.faces) > 1 else []
         doubt = complaint(seen.quality, CAMERA)
-        return ", ".join([*said, *([f"though {doubt.split(':')[0]}"] if doubt else [])])
+        return ", ".join([*remarks, *([f"though {doubt.split(':')[0]}"] if doubt else [])])
 
     def _drop_outlier(self) -> bool:
-        """Drop samples that disagree, while there are enough to tell which ones these are."""
+        """Drop samples that disagree, while there are enough to tell which ones are wrong."""
         before = self._dropped
         while len(self._samples) >= 3 and (outlier := self._outlier()) is not None:
             del self._samples[outlier]
@@ -187,13 +188,13 @@ class Enrolment:
         return self._dropped > before
 
     def _outlier(self) -> int | None:
-        """Find the sample least like the others, if it is less alike than samples must be."""
+        """Find the sample least similar to the others, if it is less similar than required."""
         typical = self._typical()
         worst = int(typical.argmin())
         return worst if typical[worst] < self._agreement else None
 
     def _typical(self) -> np.ndarray:
-        """Each sample's median similarity to the others, (samples,); 1 where there is one only."""
+        """Each sample's median similarity to the others, (samples,); 1 for a single sample."""
         if len(self._samples) < 2:
             return np.ones(len(self._samples))
         embeddings = np.stack([sample.embedding for sample in self._samples])
@@ -206,8 +207,8 @@ class Enrolment:
 
 def _sample(seen: Seen, pose: str) -> _Sample:
     assert seen.embedding is not None and seen.quality is not None
-    # Twice the face's box holds every crop that a model wants, so that the person can be
-    # registered again from these images when the model changes.
+    # Twice the face's box holds the crop of every model, so that the person can be registered
+    # again from these images when the model changes.
     image_rgb = cut_square(seen.image_rgb, seen.faces[0].box_xyxy, _IMAGE_SCALE)
     if len(image_rgb) > _IMAGE_SIDE:
         image_rgb = resize(image_rgb, _IMAGE_SIDE)

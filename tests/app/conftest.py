@@ -1,7 +1,11 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+from PIL import Image
 
 from facesync.gallery.store import Gallery
-from tests.app.fakes import FakeRecognizer
+from tests.app.fakes import FakeRecognizer, image
 
 
 @pytest.fixture
@@ -12,3 +16,15 @@ def gallery(tmp_path) -> Gallery:
 @pytest.fixture
 def recognizer() -> FakeRecognizer:
     return FakeRecognizer()
+
+
+@pytest.fixture
+def shot(tmp_path) -> Callable[..., Path]:
+    """Write an image and return its path."""
+
+    def write(name: str, **shown: int) -> Path:
+        path = tmp_path / f"{name}.png"
+        Image.fromarray(image(**shown)).save(path)
+        return path
+
+    return write

@@ -41,7 +41,6 @@ class FakeRecognizer:
         self.settings = settings
         self.fingerprint = fingerprint
         self.model_in_words = "fake weights"
-        self.threshold_in_words = f"{self.threshold:.3f}"
         self.loaded = False
         self.looks = 0
         self.failure: Exception | None = None
@@ -49,8 +48,14 @@ class FakeRecognizer:
     def load(self) -> None:
         self.loaded = True
 
-    def threshold_for(self, people: int) -> float:
+    def threshold_for(self, comparisons: int) -> float:
         return self.threshold
+
+    def threshold_in_words(self, people: int) -> str:
+        return f"{self.threshold_for(people):.3f} (for {people})"
+
+    def probability(self, similarity: float) -> float | None:
+        return None
 
     def facts(self, people: int) -> dict[str, object]:
         return {
@@ -58,24 +63,29 @@ class FakeRecognizer:
             "fingerprint": self.fingerprint,
             "crop": "none",
             "threshold": self.threshold,
-            "threshold_in_words": self.threshold_in_words,
-            "margin": 0.05,
+            "threshold_in_words": self.threshold_in_words(people),
             "calibration": None,
         }
 
-    def find(self, image_rgb: np.ndarray) -> list[Face]:
+    def find(self, image_rgb: np.ndarray, *, lit: bool = False) -> list[Face]:
         self.load()
         if self.failure:
             raise self.failure
         return [face(index) for index in range(round(int(image_rgb[60, 80, 0]) / STEP))]
 
-    def follow(self, image_rgb: np.ndarray, faces: list[Face]) -> list[Face]:
+    def follow(self, image_rgb: np.ndarray, faces: list[Face], *, lit: bool = False) -> list[Face]:
         return self.find(image_rgb)[: len(faces)]
 
-    def embed(self, image_rgb: np.ndarray, faces: list[Face]) -> np.ndarray:
-        """All faces are those of the person whom the image shows."""
+    def embed(self, image_rgb: np.ndarray, faces: list[Face], *, lit: bool = False) -> np.ndarray:
+        """The first face is that of the person whom the image shows, the next of the next."""
         _, green, blue = (int(value) for value in image_rgb[60, 80])
-        return np.stack([embedding(round(green / STEP), blue) for _ in faces])
+        who = round(green / STEP)
+        rows = [embedding(who + place, blue) for place in range(len(faces))]
+        return np.array(rows, dtype=np.float32).reshape(-1, 512)
+
+    def find_and_embed(self, image_rgb: np.ndarray) -> tuple[list[Face], np.ndarray]:
+        faces = self.find(image_rgb)
+        return faces, self.embed(image_rgb, faces)
 
     def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:
         self.looks += 1

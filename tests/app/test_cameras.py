@@ -36,7 +36,7 @@ def video(tmp_path):
     return path
 
 
-def test_a_image_is_one_frame_in_bgr(tmp_path):
+def test_an_image_is_one_frame_in_bgr(tmp_path):
     save_jpeg(RED, tmp_path / "red.JPG")
     with open_camera(str(tmp_path / "red.JPG")) as camera:
         frame = camera.read()
@@ -55,7 +55,7 @@ def test_a_folder_is_each_image_once(folder):
     assert levels == pytest.approx([10, 90, 200], abs=3)
 
 
-def test_a_slideshow_goes_round_a_second_a_image(folder):
+def test_a_slideshow_goes_round_a_second_an_image(folder):
     with open_camera(str(folder), slideshow=True) as camera:
         frames = [camera.read() for _ in range(45)]
     levels = [int(frame.frame_bgr[0, 0, 0]) for frame in frames]
@@ -78,7 +78,7 @@ def test_unreadable_images_of_a_folder_are_left_out(folder, slideshow, caplog):
         frames = [camera.read() for _ in range(21 if slideshow else 2)]
     levels = [int(frame.frame_bgr[0, 0, 0]) for frame in frames]
     assert set(levels) == {10, 200}
-    assert "1.jpg: the file is empty (0 bytes); left out" in caplog.text
+    assert "1.jpg: the file is empty (0 bytes); skipped" in caplog.text
 
 
 @pytest.mark.parametrize("slideshow", [False, True])
@@ -166,3 +166,32 @@ def test_a_camera_that_gives_no_frames_is_one_line(monkeypatch, frames, line):
         camera.read()
     assert camera.live and camera.mirrored
     assert FakeVideoCapture.last.released
+
+
+@pytest.mark.parametrize(
+    ("made", "access", "words"),
+    [
+        ([], True, "no camera is plugged in"),
+        (["video0", "video1"], True, "found: video0, video1"),
+        (["video2"], True, "another program may be using it"),
+        (["video2"], False, "sudo usermod -aG video"),
+    ],
+)
+def test_why_a_camera_does_not_open_on_linux(tmp_path, monkeypatch, made, access, words):
+    for name in made:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(cameras.os, "access", lambda path, mode: access)
+    assert words in cameras._why_not_on_linux(tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    ("platform", "words"),
+    [
+        ("darwin", "Privacy & Security > Camera"),
+        ("win32", "let desktop apps use the camera"),
+        ("freebsd14", "is it plugged in"),
+    ],
+)
+def test_why_a_camera_does_not_open_elsewhere(monkeypatch, platform, words):
+    monkeypatch.setattr(cameras.sys, "platform", platform)
+    assert words in cameras._why_not(0)

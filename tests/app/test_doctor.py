@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import faceid_app
-from facesync.app import camera_hints, commands, doctor
+from facesync.app import doctor, session
 from facesync.app.settings import AppSettings
 from facesync.images import save_jpeg
 from tests.app.fakes import FakeRecognizer, image
@@ -55,40 +55,12 @@ def test_the_home_folder_and_passwords_are_left_out(gallery, recognizer, monkeyp
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_the_command(form, monkeypatch, tmp_path, settings, capsys):
-    monkeypatch.setattr(commands, "Recognizer", FakeRecognizer)
+    monkeypatch.setattr(session, "Recognizer", FakeRecognizer)
     files = ["--embeddings", str(tmp_path / "e.pkl"), "--faces", str(tmp_path / "faces")]
     assert faceid_app.main([*files, "--camera", settings.camera, "doctor", *form]) == 0
     out = capsys.readouterr().out
     if form:
         assert json.loads(out)["store"]["exists"] is False
     else:
-        assert "160 x 120" in out and "not yet made" in out
-
-
-@pytest.mark.parametrize(
-    ("made", "access", "words"),
-    [
-        ([], True, "no camera is plugged in"),
-        (["video0", "video1"], True, "there are video0, video1"),
-        (["video2"], True, "another program may be using it"),
-        (["video2"], False, "sudo usermod -aG video"),
-    ],
-)
-def test_why_a_camera_does_not_open_on_linux(tmp_path, monkeypatch, made, access, words):
-    for name in made:
-        (tmp_path / name).touch()
-    monkeypatch.setattr(camera_hints.os, "access", lambda path, mode: access)
-    assert words in camera_hints._linux(2, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("platform", "words"),
-    [
-        ("darwin", "Privacy & Security > Camera"),
-        ("win32", "let desktop apps use the camera"),
-        ("freebsd14", "is it plugged in"),
-    ],
-)
-def test_why_a_camera_does_not_open_elsewhere(monkeypatch, platform, words):
-    monkeypatch.setattr(camera_hints.sys, "platform", platform)
-    assert words in camera_hints.why_not(0)
+        assert "0.600 (for 0), margin 0.05" in out
+        assert "160 x 120" in out and "does not exist yet" in out

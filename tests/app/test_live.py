@@ -161,14 +161,14 @@ def test_a_camera_that_hangs_is_said_and_opened_again(quick):
         told: list[str] = []
         wait_for(back)
         hangs.closed.set()
-    assert "gives no frames any more: check its cable" in told[0]
+    assert "has stopped giving frames: check its cable" in told[0]
     assert again.closed.is_set()
 
 
 def test_a_recording_that_hangs_is_given_up(quick):
     camera = FakeCamera([image()], then="hang")
     with Capture(lambda: camera) as capture:
-        with pytest.raises(CameraError, match="no frames any more"):
+        with pytest.raises(CameraError, match="has stopped giving frames"):
             wait_for(lambda: capture.check())
         camera.closed.set()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,9 @@ from facesync.app.cameras import Frame
 from facesync.app.drawing import ATTENTION, BAD, GOOD, NEUTRAL
 from facesync.app.live import Result
 from facesync.app.screens import RegisterScreen, VerifyScreen
+from facesync.app.settings import AppSettings
+from facesync.app.verification import Verification
+from facesync.gallery import attempts
 from facesync.gallery.enrolment import Enrolment
 from facesync.gallery.store import Person, now
 from tests.app.fakes import FakeRecognizer, embedding, image
@@ -31,8 +36,14 @@ def register(saved) -> RegisterScreen:
 
 
 @pytest.fixture
-def verify() -> VerifyScreen:
-    return VerifyScreen([Person("Ada", embedding(1), "model-a", now(), 5)], 0.6, 0.05)
+def settings(tmp_path) -> AppSettings:
+    return AppSettings(audit_log=tmp_path / "log.jsonl")
+
+
+@pytest.fixture
+def verify(gallery, recognizer, settings) -> VerifyScreen:
+    gallery.register(Person("Ada", embedding(1), "model-a", now(), 5), [])
+    return VerifyScreen(Verification(gallery, recognizer, settings, counted=True))
 
 
 def test_samples_are_taken_by_themselves_a_pose_each(register, saved, capsys):
@@ -160,6 +171,20 @@ def test_two_frames_of_five_are_not_enough(verify, capsys):
     assert "access denied" in capsys.readouterr().out
     verdict(verify, 1, 2, 1, 2, 1)
     assert "Ada: accepted (3 of 5 frames agree" in capsys.readouterr().out
+
+
+def test_attempts_in_the_window_are_logged_and_pause(verify, settings, capsys):
+    verdict(verify, 1, 1, 1, 1, 1)
+    verify.key("v", result(0, faces=0))
+    for _ in range(attempts.FREE_ATTEMPTS):
+        verdict(verify, 2, 2, 2, 2, 2)
+    verdict(verify, 1, 1, 1, 1, 1)
+    view = verify.view(result(6))
+    assert (view.status, view.tone) == ("5 wrong attempts in a row: try again in 30 s", BAD)
+    assert "access denied: 5 wrong attempts in a row" in capsys.readouterr().out
+    lines = [json.loads(line) for line in settings.audit_log.read_text().splitlines()]
+    assert [line["name"] for line in lines] == ["Ada", *[None] * 7]
+    assert lines[1]["reason"] == "no face was seen" and "try again" in lines[-1]["reason"]
 
 
 def test_verify_without_a_face(verify, capsys):

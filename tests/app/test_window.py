@@ -12,6 +12,8 @@ import pytest
 from facesync.app import live, window
 from facesync.app.cameras import DeviceError
 from facesync.app.screens import RegisterScreen, VerifyScreen
+from facesync.app.settings import AppSettings
+from facesync.app.verification import Verification
 from facesync.app.window import run, why_no_window
 from facesync.errors import CameraError, StoreError
 from facesync.gallery.enrolment import Enrolment
@@ -82,8 +84,9 @@ def test_q_gives_up_and_stores_nothing():
     assert not shown.open and camera.closed.is_set()
 
 
-def test_verifying_goes_on_until_q(capsys):
-    screen = VerifyScreen([Person("Ada", embedding(1), "model-a", now(), 5)], 0.6, 0.05)
+def test_verifying_continues_until_q(gallery, recognizer, capsys):
+    gallery.register(Person("Ada", embedding(1), "model-a", now(), 5), [])
+    screen = VerifyScreen(Verification(gallery, recognizer, AppSettings()))
 
     def keys():
         yield "v"
@@ -100,7 +103,7 @@ def test_verifying_goes_on_until_q(capsys):
 @pytest.mark.parametrize(
     ("then", "line"),
     [
-        ("end", "come to its end"),
+        ("end", "the video has ended"),
         (CameraError("unplugged"), "unplugged"),
         (ValueError("driver"), "the camera failed: ValueError: driver"),
     ],
@@ -145,7 +148,7 @@ def test_a_camera_that_is_away_is_said_and_tried_again_until_q(monkeypatch):
             thread.join(20)
     said = [view.status for view in views]
     assert "Camera 0 does not open. Trying again; Q leaves" in said
-    assert "The camera gives no frames any more. Trying again; Q leaves" in said
+    assert "The camera has stopped giving frames. Trying again; Q leaves" in said
     assert any(view.hint == "no permission for /dev/video0" for view in views)
 
 
@@ -195,7 +198,7 @@ def test_no_display(linux):
 @pytest.mark.parametrize("display", [":4711", "127.0.0.1:0", "nonsense", ":", "unix:4711.0"])
 def test_a_display_that_does_not_answer(linux, display):
     linux.setenv("DISPLAY", display)
-    assert why_no_window() == f"the display {display} does not answer"
+    assert why_no_window() == f"the display {display} does not respond"
 
 
 def test_a_display_that_answers(linux):

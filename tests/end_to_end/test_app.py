@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import faceid_app
-from facesync.app import commands
+from facesync.app import session
 from facesync.gallery.store import Gallery
 from facesync.images import save_jpeg
 from tests.app.fakes import FakeRecognizer, image
@@ -38,7 +38,7 @@ def gallery(tmp_path) -> Gallery:
 @pytest.fixture
 def fake(monkeypatch):
     """Put models that read colours in the place of the real ones."""
-    monkeypatch.setattr(commands, "Recognizer", FakeRecognizer)
+    monkeypatch.setattr(session, "Recognizer", FakeRecognizer)
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def shot(tmp_path):
 
 
 def last_object(printed: str) -> dict[str, object]:
-    """Read the decision off the last line, and see that it has what programs rely on."""
+    """Read the decision off the last line, and check that it has what programs rely on."""
     decision = json.loads(printed.splitlines()[-1])
-    assert set(decision) == FIELDS
+    assert set(decision) - {"faces", "images"} == FIELDS
     assert decision["accepted"] is (decision["name"] is not None)
     assert isinstance(decision["reason"], str) and "\n" not in decision["reason"]
     return decision
@@ -62,7 +62,9 @@ def last_object(printed: str) -> dict[str, object]:
 def verify(capsys, *arguments: str) -> tuple[int, dict[str, object]]:
     capsys.readouterr()
     code = faceid_app.main(["verify", "--json", *arguments])
-    return code, last_object(capsys.readouterr().out)
+    decision = last_object(capsys.readouterr().out)
+    assert ("faces" in decision) is ("--image" in arguments)
+    return code, decision
 
 
 def modules_after(statements: str) -> set[str]:
@@ -133,7 +135,10 @@ def test_options_stand_before_or_after_the_command(fake, files, shot, capsys):
     [
         ["register"],
         ["register", "Ada", "--images"],
-        ["delete"],
+        ["compare", "one.jpg"],
+        ["store"],
+        ["store", "mend"],
+        ["list", "--config", "app.toml"],  # stands before the command
         ["verify", "--threshold", "1.5"],
         ["verify", "--threshold", "-1"],
         ["verify", "--threshold", "nan"],
@@ -148,6 +153,31 @@ def test_wrong_usage_is_exit_2(arguments, capsys):
         faceid_app.main(arguments)
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["register", "Ada", "--add", "--replace"], "--add and --replace do not go together"),
+        (["delete"], "give a NAME or --all"),
+        (["delete", "Ada", "--all"], "give a NAME or --all"),
+    ],
+)
+def test_options_that_do_not_go_together_are_exit_2(arguments, line, capsys):
+    assert faceid_app.main(arguments) == 2
+    assert line in capsys.readouterr().err
+
+
+def test_defaults_come_from_a_file(fake, files, shot, tmp_path, capsys):
+    assert faceid_app.main([*files, "register", "Ada", "--images", shot("ada")]) == 0
+    config = tmp_path / "app.toml"
+    config.write_text(f'embeddings = "{tmp_path}/models/e.pkl"\nthreshold = 0.99\n')
+    again = ["verify", "--image", shot("again", variant=9)]
+    assert faceid_app.main(["--config", str(config), *again]) == 1
+    assert faceid_app.main(["--config", str(config), *again, "--threshold", "0.5"]) == 0
+    config.write_text("treshold = 0.5\n")
+    assert faceid_app.main(["--config", str(config), *again]) == 2
+    assert "treshold" in capsys.readouterr().err
 
 
 def test_deleting_asks_or_refuses(gallery, files, monkeypatch, capsys):
@@ -196,7 +226,7 @@ def test_verify_says_in_json_why_it_could_not(fake, files, shot, gallery, tmp_pa
     assert gallery.path.read_bytes() == b"damaged"
 
 
-def test_a_image_as_camera(fake, files, shot, capsys):
+def test_an_image_as_camera(fake, files, shot, capsys):
     assert faceid_app.main([*files, "register", "Ada", "--camera", shot("ada")]) == 0
     code, decision = verify(capsys, *files, "--camera", shot("again", variant=9))
     assert code == 0 and decision["name"] == "Ada"
@@ -205,7 +235,7 @@ def test_a_image_as_camera(fake, files, shot, capsys):
 def test_watch_without_a_window_says_who_is_in_view(
     fake, files, shot, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("facesync.app.watching._worth_it", lambda image_rgb, face: True)
+    monkeypatch.setattr("facesync.app.watcher._worth_it", lambda image_rgb, face: True)
     assert faceid_app.main([*files, "register", "Ada", "--images", shot("ada")]) == 0
     out = [str(tmp_path / name) for name in ("out.mp4", "events.jsonl")]
     watch = ["watch", "--no-window", "--camera", shot("again", variant=9)]
@@ -219,22 +249,65 @@ def test_watch_without_a_window_says_who_is_in_view(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        (["--add"], 0),
-        (["--same-person", "--replace"], 0),
-        (["--add", "--replace"], 2),
-    ],
+    ("arguments", "samples"), [(["--add"], 2), (["--same-person", "--replace"], 1)]
 )
-def test_who_is_registered_can_be_added_to(fake, files, shot, gallery, arguments, code):
+def test_who_is_registered_can_be_added_to(fake, files, shot, gallery, arguments, samples):
     assert faceid_app.main([*files, "register", "Ada", "--images", shot("ada")]) == 0
     more = [*files, "register", "Ada", *arguments, "--images", shot("again", variant=9)]
-    if code == 2:
-        with pytest.raises(SystemExit):
-            faceid_app.main(more)
-    else:
-        assert faceid_app.main(more) == code
-        assert gallery.find("Ada").samples == (2 if "--add" in arguments else 1)
+    assert faceid_app.main(more) == 0
+    assert gallery.find("Ada").samples == samples
+
+
+def test_every_face_of_every_image(fake, files, shot, tmp_path, capsys):
+    """The fake's second face is that of the person after the first."""
+    assert faceid_app.main([*files, "register", "Ada", "--images", shot("ada", who=2)]) == 0
+    alone, group = shot("alone", who=2, variant=9), shot("group", faces=2, who=1, variant=9)
+    code, decision = verify(capsys, *files, "--image", group)
+    assert (code, decision["name"]) == (0, "Ada")
+    assert [face["name"] for face in decision["faces"]] == [None, "Ada"]
+    assert decision["faces"][1]["box"] == [60, 40, 99, 80]
+    assert set(decision["faces"][0]) == {"image", "box", "name", "similarity", "reason"}
+    assert decision["faces"][0]["image"] == group
+    code, decision = verify(capsys, *files, "--main-face", "--image", group)
+    assert (code, len(decision["faces"])) == (1, 1)
+
+    code, decision = verify(capsys, *files, "--image", alone, group)
+    assert (code, decision["name"], len(decision["faces"])) == (0, "Ada", 3)
+    missing = str(tmp_path / "missing.jpg")
+    code, decision = verify(capsys, *files, "--image", alone, missing)
+    assert (code, decision["accepted"]) == (1, False)
+    assert [entry["name"] for entry in decision["images"]] == ["Ada", None]
+    assert "cannot be read" in decision["reason"] and decision["images"][1]["image"] == missing
+
+    assert faceid_app.main([*files, "verify", "--image", alone, group, missing]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{alone}: Ada: accepted")
+    assert lines[1].startswith(f"{group}: Ada: accepted")
+    assert "unknown at (60, 40)-(100, 80)" in lines[2] and "Ada at" in lines[3]
+    assert lines[4].startswith(f"{missing}: access denied: {missing}: cannot be read")
+
+
+def test_compare(fake, shot, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    one, again, other = shot("one"), shot("again", variant=9), shot("other", who=3)
+    nobody = shot("nobody", faces=0)
+    monkeypatch.setattr(FakeRecognizer, "probability", lambda self, similarity: 0.75)
+    for second, code in ((again, 0), (other, 1)):
+        assert faceid_app.main(["compare", one, second, "--json"]) == code
+        answer = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert answer["same_person"] is (code == 0)
+        assert (answer["threshold"], answer["probability"]) == (0.6, 0.75)
+        assert (answer["similarity"] > 0.9) is (code == 0)
+    assert faceid_app.main(["compare", one, again]) == 0
+    assert capsys.readouterr().out.startswith("same person (similarity 0.9")
+    assert faceid_app.main(["compare", one, nobody]) == 1
+    assert capsys.readouterr().err == f"error: no face found in {nobody}\n"
+    assert faceid_app.main(["compare", one, nobody, "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["similarity"] is None and answer["reason"] == f"no face found in {nobody}"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "one.png", "again.png", "other.png", "nobody.png"
+    }  # fmt: skip
 
 
 def test_names_reach_the_terminal_without_escape_sequences(files, gallery, capsys):
@@ -275,14 +348,14 @@ def real(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        loaded = commands.Recognizer(AppSettings(model=choice, offline=True))
+        loaded = session.Recognizer(AppSettings(model=choice, offline=True))
         loaded.load()
     return loaded
 
 
 @pytest.fixture
 def real_app(real, monkeypatch):
-    monkeypatch.setattr(commands, "Recognizer", lambda settings: real)
+    monkeypatch.setattr(session, "Recognizer", lambda settings: real)
 
 
 @pytest.fixture(scope="session")

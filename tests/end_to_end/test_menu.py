@@ -164,7 +164,7 @@ def test_without_a_display_the_flows_go_without_a_window(menu, gallery, tmp_path
     app.type("1")
     app.expect("Name .*: ")
     app.type("ADA")
-    app.expect(r"Ada is already registered: \[a\]dd samples, \[r\]egister anew, or Enter")
+    app.expect(r"Ada is already registered: \[a\]dd samples, \[r\]eplace the old ones, or Enter")
     app.type("")
     app.expect("Choose 1-6: ")
     app.type("6")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import faceid_app
-from facesync.app import commands
+from facesync.app import session
 from facesync.gallery.store import Gallery
 from tests.app.fakes import FakeRecognizer, image
 
@@ -17,7 +17,7 @@ from tests.app.fakes import FakeRecognizer, image
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder of the test's own, in which Ada and Bob are registered."""
-    monkeypatch.setattr(commands, "Recognizer", FakeRecognizer)
+    monkeypatch.setattr(session, "Recognizer", FakeRecognizer)
     monkeypatch.chdir(tmp_path)
     for name, who in (("Ada", 1), ("Bob", 2)):
         shot(tmp_path, name, who)
@@ -55,7 +55,7 @@ def test_encrypted_by_itself_opened_and_sealed_again(folder, capsys):
     assert store("change-key") == 0
     assert "was not removed" in capsys.readouterr().out
     assert store("check") == 0
-    assert "as it should be" in capsys.readouterr().out
+    assert "everything is in order" in capsys.readouterr().out
     assert names(capsys) == ["Ada", "Bob"]
 
 

@@ -73,7 +73,7 @@ def start_registering(app: Terminal, name: str) -> None:
     choose(app, 1)
     app.expect("Name .*: ")
     app.type(name)
-    app.expect("Samples are taken by themselves")
+    app.expect("Samples are taken automatically")
 
 
 def take_samples(app: Terminal, display: Display, name: str) -> None:
@@ -169,7 +169,7 @@ def test_a_video_that_ends_leads_back_to_the_menu(app, display, gallery, tmp_pat
     writer.release()
     terminal = app(path)
     start_registering(terminal, "Ada")
-    terminal.expect("error: the video has come to its end")
+    terminal.expect("error: the video has ended")
     choose(terminal, 6)
     assert terminal.exit_code() == 0
     assert gallery.people() == []

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from facesync.app.cameras import Frame
 from facesync.app.settings import AppSettings
+from facesync.app.watcher import Watcher
 from facesync.faces.crops import SQUARE
+from facesync.faces.detection import Face
 from facesync.faces.embedding import FaceModel
 from facesync.faces.lighting import equalize
 from facesync.faces.recognizer import Recognizer
@@ -31,12 +34,14 @@ def recognizer(settings=None, **model):
 def test_the_threshold_and_who_says_so(settings, model, expected, words):
     made = recognizer(AppSettings(**settings), **model)
     assert made.threshold == pytest.approx(expected)
-    assert words in made.threshold_in_words
+    assert words in made.threshold_in_words(1)
 
 
-def test_more_people_need_a_higher_threshold_where_the_model_is_calibrated():
+def test_more_people_need_a_higher_threshold_if_the_model_is_calibrated():
     calibrated = recognizer(calibration=MEASURED)
     assert calibrated.threshold_for(1000) > calibrated.threshold_for(10) > calibrated.threshold
+    needed = f"{calibrated.threshold_for(10):.3f} (calibrated, FMR 0.001 among 10 people)"
+    assert calibrated.threshold_in_words(10) == needed
     asked_for = recognizer(AppSettings(threshold=0.7), calibration=MEASURED)
     assert asked_for.threshold_for(1000) == 0.7
 
@@ -56,3 +61,37 @@ def test_only_dark_images_are_lit_before_faces_are_looked_for(level, changed):
     assert made.look(image).image_rgb is image
     expected = equalize(image) if changed else image
     np.testing.assert_array_equal(made._detector.seen, expected)
+
+
+def test_a_frame_is_relit_once(monkeypatch):
+    calls = []
+
+    def relit(image_rgb):
+        calls.append(1)
+        return image_rgb
+
+    monkeypatch.setattr("facesync.faces.recognizer.relit", relit)
+    monkeypatch.setattr("facesync.app.watcher.relit", relit)
+    monkeypatch.setattr("facesync.app.watcher._worth_it", lambda image_rgb, face: True)
+    made = Recognizer(AppSettings())
+
+    class Detector:
+        def detect(self, image_rgb):
+            return [Face(np.array([10, 10, 50, 50], dtype=np.float32), np.zeros((5, 2)), 1.0)]
+
+        def follow(self, image_rgb, faces):
+            return faces
+
+    class Model(FaceModel):
+        def embed(self, image_rgb, faces):
+            return np.eye(512, dtype=np.float32)[: len(faces)]
+
+    made._detector = Detector()
+    made._model = Model(lambda batch: batch, SQUARE, "f", "weights")
+    image_bgr = np.full((60, 80, 3), 90, dtype=np.uint8)
+    watcher = Watcher(made, [], 0.05)
+    for number in range(3):  # searched, then followed
+        watcher.look(Frame(number, number / 10, image_bgr))
+    assert len(calls) == 3
+    made.find_and_embed(image_bgr)
+    assert len(calls) == 4

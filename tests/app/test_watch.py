@@ -12,17 +12,16 @@ from facesync.app import watch
 from facesync.app.cameras import Frame, open_camera
 from facesync.app.live import Result
 from facesync.app.watch import Events, Recorder, WatchScreen, watch_camera
-from facesync.app.watching import LOOKS, REFRESH_SECONDS, Watcher
+from facesync.app.watcher import LOOKS, REFRESH_SECONDS, Scene, Watcher
 from facesync.errors import FileError
 from facesync.faces.detection import Face
-from facesync.faces.recognizer import Seen
 from facesync.gallery.store import Person, now
 from tests.app.fakes import FakeCamera, embedding, image
 
 BLACK = np.zeros((240, 640, 3), dtype=np.uint8)
 
 
-class Scene:
+class FakeScene:
     """A recognizer of a scene that is told what it sees: (x, who) of each face."""
 
     threshold = 0.6
@@ -34,25 +33,25 @@ class Scene:
     def threshold_for(self, people: int) -> float:
         return self.threshold
 
-    def find(self, image_rgb) -> list[Face]:
+    def find(self, image_rgb, lit=False) -> list[Face]:
         return [
             Face(np.array([x, 50, x + 80, 150], dtype=np.float32), np.zeros((5, 2)), 1.0)
             for x, _ in self.faces
         ]
 
-    def follow(self, image_rgb, faces) -> list[Face]:
+    def follow(self, image_rgb, faces, lit=False) -> list[Face]:
         return self.find(image_rgb)[: len(faces)]
 
-    def embed(self, image_rgb, faces) -> np.ndarray:
+    def embed(self, image_rgb, faces, lit=False) -> np.ndarray:
         self.embedded += len(faces)
         who = {x: who for x, who in self.faces}
         return np.stack([embedding(who[float(face.box_xyxy[0])]) for face in faces])
 
 
 @pytest.fixture
-def scene(monkeypatch) -> Scene:
-    monkeypatch.setattr("facesync.app.watching._worth_it", lambda image_rgb, face: True)
-    return Scene()
+def scene(monkeypatch) -> FakeScene:
+    monkeypatch.setattr("facesync.app.watcher._worth_it", lambda image_rgb, face: True)
+    return FakeScene()
 
 
 @pytest.fixture
@@ -65,11 +64,16 @@ def watcher(scene, people) -> Watcher:
     return Watcher(scene, people, 0.05)
 
 
-def play(watcher: Watcher, scene: Scene, number: int, *faces: tuple[float, int]):
-    """Show a frame, ten a second, and return the names by track."""
+def show(watcher: Watcher, scene: FakeScene, number: int, *faces: tuple[float, int]) -> Scene:
+    """Show a frame, ten a second, and return what was seen."""
     scene.faces = list(faces)
-    watcher.look(Frame(number, number / 10, BLACK))
-    return {sighting.track: sighting.name for sighting in watcher.sightings}
+    return watcher.look(Frame(number, number / 10, BLACK))
+
+
+def play(watcher: Watcher, scene: FakeScene, number: int, *faces: tuple[float, int]):
+    """Show a frame and return the names by track."""
+    sightings = show(watcher, scene, number, *faces).sightings
+    return {sighting.track: sighting.name for sighting in sightings}
 
 
 def test_names_move_with_their_faces_and_are_looked_at_now_and_then(watcher, scene):
@@ -80,12 +84,9 @@ def test_names_move_with_their_faces_and_are_looked_at_now_and_then(watcher, sce
 
 
 def test_a_stranger_is_unknown_after_some_looks_and_not_before(watcher, scene):
-    settled = []
-    for number in range(20):
-        play(watcher, scene, number, (10.0, 7))
-        settled.append(watcher.sightings[0].settled)
-    assert settled[0] is False and settled[-1] is True
-    assert watcher.sightings[0].name is None
+    seen = [show(watcher, scene, number, (10.0, 7)).sightings[0] for number in range(20)]
+    assert not seen[0].settled and seen[-1].settled
+    assert seen[-1].name is None
     assert scene.embedded >= LOOKS
 
 
@@ -121,8 +122,8 @@ def test_nobody_is_in_two_places(watcher, scene):
 def test_with_nobody_registered_everybody_is_unknown(scene):
     watcher = Watcher(scene, [], 0.05)
     for number in range(20):
-        names = play(watcher, scene, number, (10.0, 1))
-    assert names == {1: None} and watcher.sightings[0].settled
+        seen = show(watcher, scene, number, (10.0, 1))
+    assert seen.sightings[0].name is None and seen.sightings[0].settled
 
 
 def test_events_are_written_once_for_each_appearance(watcher, scene, tmp_path, capsys):
@@ -130,8 +131,8 @@ def test_events_are_written_once_for_each_appearance(watcher, scene, tmp_path, c
     with path.open("w") as file:
         events = Events(file)
         for number in range(30):
-            play(watcher, scene, number, (10.0, 1), (300.0, 7))
-            events.note(watcher.sightings, number / 10)
+            seen = show(watcher, scene, number, (10.0, 1), (300.0, 7))
+            events.note(seen.sightings, number / 10)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["name"] for line in lines] == ["Ada", None]
     assert set(lines[0]) == {"time", "seconds", "track", "name", "score"}
@@ -142,10 +143,10 @@ def test_events_are_written_once_for_each_appearance(watcher, scene, tmp_path, c
 
 
 def test_the_screen_shows_names_where_the_boxes_are_by_now(watcher, scene):
-    screen = WatchScreen(watcher, lambda result: None)
+    screen = WatchScreen(Events())
     for number in range(10):
-        play(watcher, scene, number, (10.0 + 10 * number, 1))
-    result = Result(Frame(9, 0.9, BLACK), Seen(BLACK, scene.find(BLACK)))
+        seen = show(watcher, scene, number, (10.0 + 10 * number, 1))
+    result = Result(Frame(9, 0.9, BLACK), seen)
     view = screen.view(result, 1.0)
     assert view.status == "1 face in view, 1 known"
     (mark,) = view.marks

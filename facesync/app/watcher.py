@@ -1,4 +1,4 @@
-"""Several faces at once: who is in view, on boxes that move and names that stay."""
+"""Recognising several people at once: boxes follow the faces, and names stay on them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 
 from facesync.app.cameras import Frame
 from facesync.faces.detection import Face
+from facesync.faces.embedding import unit
+from facesync.faces.lighting import relit
 from facesync.faces.quality import measure
 from facesync.faces.recognizer import Recognizer, Seen
 from facesync.faces.tracking import Track, Tracker
@@ -16,32 +18,32 @@ from facesync.gallery.matching import Decision, Matcher
 from facesync.gallery.store import Person
 
 LOOKS = 3
-"""A new face is looked at so often before it is called unknown."""
+"""How often a new face is embedded before it is called unknown."""
 
 REFRESH_SECONDS = 2.0
-"""How long a name holds before the face is looked at again."""
+"""How long a name holds before the face is embedded again."""
 
 SEARCH_SECONDS = 0.3
-"""New faces are looked for so often; in between those known are followed, which is quicker."""
+"""How often new faces are searched for; in between, known ones are followed, which is faster."""
 
-_PER_FRAME = 3  # Faces embedded in one frame, so that a crowd does not slow the boxes.
-_RETRY_SECONDS = 0.3  # Between looks at a face not recognised yet.
-_GOOD_ENOUGH = 0.45  # Overall quality below which a look tells too little.
+_PER_FRAME = 3  # Faces embedded in one frame, so that a crowd does not slow down the boxes.
+_RETRY_SECONDS = 0.3  # Between looks at a face that is not recognised yet.
+_GOOD_ENOUGH = 0.45  # Overall quality below which a look says too little.
 _KEEP = 0.7  # Share of the earlier looks in a face's embedding.
-_SWAPPED = 0.5  # Share of the threshold below which a look shows another person than before.
-_DOUBTS = 2  # Looks in a row that must say another name before it changes.
+_SWAPPED = 0.5  # Share of the threshold below which a look shows a different person.
+_DOUBTS = 2  # Looks in a row that must give another name before it changes.
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """One face as it is to be shown.
+    """One tracked face.
 
     Attributes:
-        track: its number; the same after a short gap.
-        name: who it is; None where that is unknown, or not known yet.
+        track: its number; stays the same over a short gap.
+        name: who it is; None if that is unknown, or not known yet.
         score: similarity to the most similar person; None before the first look.
-        settled: it was looked at often enough to say.
-        moving: the track, which tells where the box is.
+        settled: whether it was looked at often enough to say.
+        moving: the track, which says where the box is by now.
     """
 
     track: int
@@ -49,6 +51,17 @@ class Sighting:
     score: float | None
     settled: bool
     moving: Track
+
+
+@dataclass(frozen=True)
+class Scene(Seen):
+    """What was found in one frame, and who it is.
+
+    Attributes:
+        sightings: the tracked faces; not every face of the frame need be one.
+    """
+
+    sightings: tuple[Sighting, ...] = ()
 
 
 @dataclass
@@ -69,16 +82,13 @@ class _Identity:
 class Watcher:
     """Recognises everybody in view, frame after frame.
 
-    Each track is looked at until it has a name or is unknown, and then now and then again. What
-    speaks for a name adds up in the track's embedding; another name must come twice in a row.
+    Each track is looked at until it has a name or is unknown, and again every few seconds. Its
+    embedding is a running mean of the looks; a different name must come twice in a row.
 
     Args:
         recognizer: finds and embeds faces.
-        people: whom they are compared with; may be nobody, and then all are unknown.
+        people: whom they are compared with; if there are none, everybody is unknown.
         margin: see `Matcher.decide`.
-
-    Attributes:
-        sightings: those in the newest frame; replaced as a whole, so that another thread may read.
     """
 
     def __init__(self, recognizer: Recognizer, people: Sequence[Person], margin: float) -> None:
@@ -90,30 +100,30 @@ class Watcher:
         self._seen: list[Face] = []
         self._searched = 0.0
         self._known: dict[int, _Identity] = {}
-        self.sightings: tuple[Sighting, ...] = ()
 
-    def look(self, frame: Frame) -> Seen:
-        """Find, follow and recognise the faces of a frame; those wanted most are embedded."""
+    def look(self, frame: Frame) -> Scene:
+        """Find, follow and recognise the faces of a frame; those most overdue are embedded."""
         image_rgb = frame.image_rgb
-        faces = self._faces(image_rgb, frame.seconds)
+        lit_rgb = relit(image_rgb)
+        faces = self._faces(lit_rgb, frame.seconds)
         tracks = self._tracker.update(faces, frame.seconds)
         due = [track for track in tracks if self._is_due(track, frame.seconds)]
         due.sort(key=lambda track: self._of(track).next_look)
         chosen = [track for track in due if _worth_it(image_rgb, track.face)][:_PER_FRAME]
         if chosen:
-            embeddings = self._recognizer.embed(image_rgb, [track.face for track in chosen])
+            chosen_faces = [track.face for track in chosen]
+            embeddings = self._recognizer.embed(lit_rgb, chosen_faces, lit=True)
             for track, embedding in zip(chosen, embeddings, strict=True):
                 self._recognise(track, embedding, frame.seconds)
         self._one_face_a_name(tracks)
-        self.sightings = tuple(self._sighting(track) for track in tracks)
-        return Seen(image_rgb, faces)
+        return Scene(image_rgb, faces, sightings=tuple(map(self._sighting, tracks)))
 
-    def _faces(self, image_rgb: np.ndarray, seconds: float) -> list[Face]:
-        """Search the whole frame now and then, and follow what was found in between."""
+    def _faces(self, lit_rgb: np.ndarray, seconds: float) -> list[Face]:
+        """Search the whole frame now and then; in between, follow the faces found."""
         if self._seen and 0 <= seconds - self._searched < SEARCH_SECONDS:
-            self._seen = self._recognizer.follow(image_rgb, self._seen)
+            self._seen = self._recognizer.follow(lit_rgb, self._seen, lit=True)
         else:
-            self._seen, self._searched = self._recognizer.find(image_rgb), seconds
+            self._seen, self._searched = self._recognizer.find(lit_rgb, lit=True), seconds
         return self._seen
 
     def _of(self, track: Track) -> _Identity:
@@ -129,11 +139,11 @@ class Watcher:
             before = self._tracker.rejoin(track, embedding, self._threshold)
         identity = self._of(track)
         if before is not None and float(before @ embedding) < _SWAPPED * self._threshold:
-            # Another face has taken the box, in a crossing or a cut: what was known is void.
+            # Another face has taken over the box, in a crossing or a cut: forget what was known.
             before = None
             identity.name, identity.score, identity.looks, identity.doubts = None, None, 0, 0
         mixed = embedding if before is None else _KEEP * before + (1 - _KEEP) * embedding
-        track.embedding = (mixed / np.linalg.norm(mixed)).astype(np.float32)
+        track.embedding = unit(mixed).astype(np.float32)
         identity.looks += 1
         if self._matcher is not None:
             decision = self._matcher.decide(track.embedding, self._threshold, self._margin)
@@ -141,7 +151,7 @@ class Watcher:
         identity.next_look = seconds + (REFRESH_SECONDS if identity.settled else _RETRY_SECONDS)
 
     def _weigh(self, identity: _Identity, decision: Decision) -> None:
-        """Give a face its name, change it, or take it away, but not at the first doubt."""
+        """Set, change or remove the name of a face, but not at the first doubt."""
         if decision.name == identity.name:
             identity.doubts, identity.score = 0, decision.similarity
             return
@@ -151,7 +161,7 @@ class Watcher:
             identity.doubts = 0
 
     def _one_face_a_name(self, tracks: Sequence[Track]) -> None:
-        """Nobody is in two places at once: of two faces with a name, the more similar keeps it."""
+        """Give a name to one face only: the most similar one keeps it."""
         best: dict[str, _Identity] = {}
         for identity in sorted(map(self._of, tracks), key=lambda known: -(known.score or 0.0)):
             if identity.name is None:
@@ -167,5 +177,5 @@ class Watcher:
 
 
 def _worth_it(image_rgb: np.ndarray, face: Face) -> bool:
-    """Whether a face is seen well enough to tell who it is."""
+    """Whether a face is seen well enough to say who it is."""
     return measure(image_rgb, face).overall >= _GOOD_ENOUGH

@@ -1,0 +1,93 @@
+"""What the app prints and asks on the terminal.
+
+Results go to standard output, remarks to the log.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from facesync import cli
+from facesync.faces.recognizer import Recognizer
+from facesync.gallery.matching import Decision
+from facesync.gallery.store import Gallery
+
+log = logging.getLogger(__name__)
+
+
+def print_json(data: Any) -> None:
+    """Print one line of JSON for programs."""
+    print(json.dumps(data))
+
+
+def confirm(question: str) -> bool:
+    """Ask a yes-or-no question; anything but yes means no."""
+    return input(f"{question} [y/N] ").strip().casefold() in ("y", "yes")
+
+
+def announce(gallery: Gallery, recognizer: Recognizer, people: int | None = None) -> None:
+    """Load the models and say which are in use, with which threshold.
+
+    Args:
+        gallery: where people are registered.
+        recognizer: the models.
+        people: how many are compared; everybody in the gallery when None.
+    """
+    recognizer.load()
+    registered = len(gallery.people())
+    log.info(
+        "Model: %s; threshold %s; %s in %s",
+        recognizer.model_in_words,
+        recognizer.threshold_in_words(registered if people is None else people),
+        cli.count(registered, "person", "people"),
+        gallery.path,
+    )
+
+
+def in_words(decision: Decision) -> str:
+    """Say who it is, or that access is denied, and why."""
+    if decision.accepted:
+        return f"{decision.name}: accepted ({decision.reason})"
+    return f"access denied: {decision.reason}"
+
+
+def list_people(gallery: Gallery, fingerprint: str | None = None) -> None:
+    """Print who is registered, since when, from how many samples.
+
+    Args:
+        gallery: where they are.
+        fingerprint: of the model in use; if it is not loaded, that of the newest template.
+    """
+    people = gallery.people()
+    if not people:
+        print(f"Nobody is registered in {gallery.path}.")
+        return
+    if fingerprint is None:
+        dated = [(p.registered, p.fingerprint) for p in people if p.registered]
+        fingerprint = max(dated, default=(None, None), key=lambda pair: pair[0])[1]
+    width = min(30, max(len(person.name) for person in people))
+    print(f"{cli.count(len(people), 'person', 'people')} in {gallery.path}")
+    for person in people:
+        if person.registered is None:
+            facts = "from an older store"
+        else:
+            when = person.registered.astimezone().strftime("%Y-%m-%d %H:%M")
+            facts = f"{when}  {cli.count(person.samples, 'sample', 'samples')}"
+            if person.fingerprint != fingerprint:
+                facts += "  made by another model: register again"
+        print(f"  {person.name:<{width}}  {facts}")
+
+
+def people_data(gallery: Gallery) -> list[dict[str, Any]]:
+    """Name, time of registration, samples and model of everybody, as plain data."""
+    return [
+        {
+            "name": person.name,
+            "registered": person.registered and person.registered.isoformat(),
+            "samples": person.samples,
+            "model": person.fingerprint,
+        }
+        for person in gallery.people()
+    ]

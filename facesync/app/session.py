@@ -1,0 +1,54 @@
+"""What commands and menu work on: settings, gallery, models and camera."""
+
+from __future__ import annotations
+
+import logging
+
+from facesync.app.cameras import Camera, open_camera
+from facesync.app.console import announce
+from facesync.app.settings import AppSettings
+from facesync.app.verification import Verification, candidates
+from facesync.app.watcher import Watcher
+from facesync.faces.recognizer import Recognizer
+from facesync.gallery.store import Gallery
+
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """One run of the app.
+
+    Attributes:
+        settings: of this run.
+        gallery: who is registered.
+        recognizer: the models, loaded when first needed.
+    """
+
+    def __init__(self, settings: AppSettings) -> None:
+        self.settings = settings
+        self.gallery = Gallery(settings.embeddings, settings.faces, encrypt=settings.encrypt)
+        self.recognizer = Recognizer(settings)
+
+    def open_camera(self) -> Camera:
+        """Open the camera that the settings name."""
+        return open_camera(self.settings.camera, offline=self.settings.offline)
+
+    def open_slideshow(self) -> Camera:
+        """Open the camera for a window: images that stand in for one are shown in turn."""
+        return open_camera(self.settings.camera, slideshow=True, offline=self.settings.offline)
+
+    def verification(self, claimed: str | None = None, *, counted: bool = False) -> Verification:
+        """Prepare to verify; see `Verification`."""
+        return Verification(
+            self.gallery, self.recognizer, self.settings, claimed=claimed, counted=counted
+        )
+
+    def watcher(self) -> Watcher:
+        """Prepare to watch; loads the models."""
+        if self.gallery.people():
+            people = candidates(self.gallery, self.recognizer)
+        else:
+            announce(self.gallery, self.recognizer)
+            log.warning("Nobody is registered yet: everybody will be unknown")
+            people = []
+        return Watcher(self.recognizer, people, self.settings.margin)

@@ -1,0 +1,263 @@
+"""Verification: whom a face is compared with, by which threshold, and what is written down.
+
+Commands, menu and window verify by the same `Verification`, so that every attempt is in the audit
+log and wrong ones are counted wherever they are made.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from facesync.app.console import announce
+from facesync.app.live import OpenCamera, frames
+from facesync.app.settings import VERIFY_FRAMES, AppSettings
+from facesync.errors import FaceSyncError, StoreError
+from facesync.faces.detection import Face
+from facesync.faces.recognizer import Recognizer
+from facesync.gallery import attempts, audit_log, matching
+from facesync.gallery.matching import Decision, Matcher, comparable, majority
+from facesync.gallery.people import name_key
+from facesync.gallery.store import Gallery, Person, clean_name
+from facesync.images import read_image_rgb
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.2
+"""Least time between the frames that a verification looks at."""
+
+ANYBODY = ""
+"""What wrong attempts are counted under when no name is claimed; nobody can be called that."""
+
+_LIVE_PATIENCE_SECONDS = 30.0  # A live camera is given up after so long without success.
+
+
+@dataclass(frozen=True)
+class ImageDecision:
+    """What came of one image.
+
+    Attributes:
+        path: the image.
+        decision: of the image: that of its best accepted face, else of the most similar one.
+        faces: every face that was compared, with its own decision.
+    """
+
+    path: Path
+    decision: Decision
+    faces: tuple[tuple[Face, Decision], ...] = ()
+
+
+class Verification:
+    """Compares faces with everybody registered, or with one person.
+
+    An attempt runs from `begin` to `conclude`; `image` and `camera` are whole attempts.
+
+    Args:
+        gallery: who is registered.
+        recognizer: finds and embeds faces.
+        settings: margin and audit log.
+        claimed: the only person to compare with; wrong attempts at their name are counted.
+        counted: count wrong attempts although nobody is claimed, and accept nobody whose name is
+            paused: at the menu, anybody may walk up and try again and again.
+    """
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        recognizer: Recognizer,
+        settings: AppSettings,
+        *,
+        claimed: str | None = None,
+        counted: bool = False,
+    ) -> None:
+        self._gallery = gallery
+        self._recognizer = recognizer
+        self._margin = settings.margin
+        self._audit_log = settings.audit_log
+        self._claimed = claimed
+        self._counted_as = ANYBODY if counted and claimed is None else claimed
+
+    @cached_property
+    def people(self) -> list[Person]:
+        """Whom faces are compared with, at least one; loads the models.
+
+        Raises:
+            StoreError: see `candidates`.
+        """
+        return candidates(self._gallery, self._recognizer, self._claimed)
+
+    def threshold(self, faces: int = 1) -> float:
+        """Similarity from which a face is accepted if it is one of so many in an image.
+
+        An image of strangers is accepted as soon as one of its faces is, so each face is one more
+        chance of a false match, just as each person is: F faces and P people make F x P
+        comparisons. The false match rate asked for is that of the whole image, so all of them
+        count, and a group needs a slightly higher threshold than a portrait.
+        """
+        return self._recognizer.threshold_for(faces * len(self.people))
+
+    def begin(self) -> None:
+        """Begin an attempt.
+
+        Raises:
+            StoreError: there is nobody to compare with, or too many attempts were wrong.
+        """
+        with self._failures_logged():
+            if self.people and self._counted_as is not None:
+                attempts.check(self._gallery.path, self._counted_as)
+
+    def decide(self, embedding: np.ndarray, faces: int = 1) -> Decision:
+        """Say who one of so many faces is, (512,) of unit length; a vote, not yet an attempt."""
+        return self._matcher.decide(embedding, self.threshold(faces), self._margin)
+
+    def conclude(self, votes: Sequence[Decision]) -> Decision:
+        """End an attempt: let the votes decide, count the attempt and write it into the log.
+
+        Args:
+            votes: decisions of one face in several frames; none if no face was seen.
+        """
+        decision = majority(votes) if votes else self.refused("no face was seen")
+        with self._failures_logged():
+            if self._counted_as is not None and decision.similarity is not None:
+                decision = self._unless_paused(decision)
+                attempts.record(self._gallery.path, self._counted_as, decision.accepted)
+        self._note(decision)
+        return decision
+
+    def image(self, path: Path, *, main_face: bool = False) -> ImageDecision:
+        """Compare every face of an image, or the main one only: one attempt.
+
+        Raises:
+            ImageError: the image cannot be read.
+            StoreError: see `begin`.
+        """
+        self.begin()
+        with self._failures_logged():
+            image_rgb = read_image_rgb(path)
+            faces, embeddings = self._faces(image_rgb, path, main_face)
+        if not faces:
+            nobody = self.refused(f"no face found in {path}")
+            return ImageDecision(path, self.conclude([nobody]))
+        decisions = self._decide_each(embeddings)
+        best = max(decisions, key=lambda decision: (decision.accepted, decision.similarity))
+        if len(faces) > 1 and not best.accepted:
+            best = replace(best, reason=f"none of {len(faces)} faces: {best.reason}")
+        pairs = tuple(zip(faces, decisions, strict=True))
+        return ImageDecision(path, self.conclude([best]), pairs)
+
+    def camera(self, open_camera: OpenCamera, looks: int = VERIFY_FRAMES) -> Decision:
+        """Compare whoever is before a camera, without a window: one attempt of several looks.
+
+        Raises:
+            CameraError: it gives no frames.
+            StoreError: see `begin`.
+        """
+        self.begin()
+        votes: list[Decision] = []
+        with self._failures_logged():
+            camera = open_camera()
+            with closing(frames(camera, open_camera)) as stream:
+                next_look = 0.0
+                for frame in stream:
+                    if camera.live and frame.seconds > _LIVE_PATIENCE_SECONDS:
+                        break
+                    if frame.seconds < next_look:
+                        continue
+                    next_look = frame.seconds + LOOK_SECONDS
+                    seen = self._recognizer.look(frame.image_rgb, photograph=camera.stills)
+                    if seen.embedding is not None:
+                        votes.append(self.decide(seen.embedding))
+                    if len(votes) == looks:
+                        break
+        return self.conclude(votes)
+
+    def refused(self, reason: str) -> Decision:
+        """Make the decision of an attempt that could not compare anything."""
+        known = "people" in self.__dict__  # else asking for them may be what has failed
+        return matching.refused(reason, self.threshold() if known else self._recognizer.threshold)
+
+    def _unless_paused(self, decision: Decision) -> Decision:
+        """Refuse whoever is accepted while their name is paused."""
+        try:
+            if decision.name is not None:
+                attempts.check(self._gallery.path, decision.name)
+        except StoreError as paused:
+            return replace(decision, accepted=False, name=None, reason=str(paused))
+        return decision
+
+    @cached_property
+    def _matcher(self) -> Matcher:
+        return Matcher(self.people)
+
+    def _faces(
+        self, image_rgb: np.ndarray, path: Path, main_face: bool
+    ) -> tuple[Sequence[Face], np.ndarray]:
+        if not main_face:
+            return self._recognizer.find_and_embed(image_rgb)
+        seen = self._recognizer.look(image_rgb, photograph=True)
+        if seen.embedding is None:
+            return [], np.empty((0, 0))
+        if len(seen.faces) > 1:
+            log.warning("%s: %d faces, only the main one is compared", path, len(seen.faces))
+        return seen.faces[:1], seen.embedding[None]
+
+    def _decide_each(self, embeddings: np.ndarray) -> list[Decision]:
+        """Say who each face of an image is; nobody is two of them."""
+        decisions = [self.decide(embedding, len(embeddings)) for embedding in embeddings]
+        taken = set()
+        for place in np.argsort([-(decision.similarity or 0.0) for decision in decisions]):
+            name = decisions[place].name
+            if name in taken:
+                reason = f"another face of the image is more similar to {name}'s"
+                decisions[place] = replace(
+                    decisions[place], accepted=False, name=None, reason=reason
+                )
+            elif name is not None:
+                taken.add(name)
+        return decisions
+
+    @contextmanager
+    def _failures_logged(self) -> Iterator[None]:
+        try:
+            yield
+        except FaceSyncError as error:
+            self._note(self.refused(str(error)))
+            raise
+
+    def _note(self, decision: Decision) -> None:
+        if self._audit_log is not None:
+            audit_log.append(self._audit_log, decision, self._claimed)
+
+
+def candidates(gallery: Gallery, recognizer: Recognizer, name: str | None = None) -> list[Person]:
+    """List whom a face is compared with: everybody, or one person; loads the models.
+
+    Raises:
+        StoreError: nobody is registered, or nobody with this model.
+    """
+    people = gallery.people()
+    if not people:
+        raise StoreError(f"nobody is registered in {gallery.path}; register somebody first")
+    if name is not None:
+        people = [person for person in people if name_key(person.name) == name_key(name)]
+        if not people:
+            raise StoreError(f"nobody is registered as {clean_name(name)}")
+    compared = comparable(people, recognizer.fingerprint)
+    others = ", ".join(person.name for person in people if person not in compared)
+    announce(gallery, recognizer, len(compared))
+    if not compared:
+        raise StoreError(f"made by another model, so not comparable: {others}; register again")
+    if others:
+        log.warning("Made by another model, not compared: %s; register again", others)
+    if any(person.fingerprint is None for person in compared):
+        log.warning(
+            "Some people come from an older store that does not say which model made them; "
+            "if they are not recognised, register them again"
+        )
+    return compared

@@ -1,0 +1,39 @@
+"""What the app prints about the people and the models."""
+
+from __future__ import annotations
+
+import logging
+
+from facesync.app import console
+from facesync.gallery.store import Person
+from tests.app.fakes import FakeRecognizer, embedding
+from tests.gallery.conftest import person
+
+
+def test_the_list_says_who_since_when_and_by_which_model(gallery, capsys):
+    gallery.register(Person("Old", embedding(3), None, None, 0), [])
+    gallery.register(person("Ada"), [])
+    gallery.register(person("Bob", fingerprint="model-b"), [])
+    console.list_people(gallery, "model-b")
+    head, first, second, third = capsys.readouterr().out.splitlines()
+    assert head.startswith("3 people in ")
+    assert "Ada" in first and first.endswith("samples  made by another model: register again")
+    assert "Bob" in second and second.endswith("samples")
+    assert "Old" in third and third.endswith("from an older store")
+    assert [p["name"] for p in console.people_data(gallery)] == ["Ada", "Bob", "Old"]
+
+
+def test_an_empty_list(gallery, capsys):
+    console.list_people(gallery)
+    assert capsys.readouterr().out.startswith("Nobody is registered in ")
+    assert console.people_data(gallery) == []
+
+
+def test_the_threshold_announced_is_the_one_for_everybody(gallery, caplog):
+    gallery.register(person("Ada"), [])
+    gallery.register(person("Bob"), [])
+    with caplog.at_level(logging.INFO):
+        console.announce(gallery, FakeRecognizer())
+        console.announce(gallery, FakeRecognizer(), people=1)
+    assert "threshold 0.600 (for 2); 2 people in" in caplog.messages[0]
+    assert "threshold 0.600 (for 1); 2 people in" in caplog.messages[1]

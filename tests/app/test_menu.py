@@ -1,0 +1,60 @@
+"""The menu without a window: what it shows, and that its attempts are logged and counted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from facesync.app import session
+from facesync.app.menu import Menu
+from facesync.app.settings import AppSettings
+from facesync.gallery import attempts
+from facesync.gallery.store import Person, now
+from tests.app.fakes import FakeRecognizer, embedding
+
+
+class Calibrated(FakeRecognizer):
+    def threshold_for(self, comparisons: int) -> float:
+        return 0.5 + 0.01 * comparisons
+
+
+@pytest.fixture
+def run(gallery, shot, tmp_path, monkeypatch, capsys):
+    """Type answers into the menu, with Ada and Bob registered, and return what it printed."""
+    monkeypatch.setattr(session, "Recognizer", Calibrated)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("facesync.app.window.sys.platform", "linux")
+    for name, who in (("Ada", 1), ("Bob", 2)):
+        gallery.register(Person(name, embedding(who), "model-a", now(), 1), [])
+
+    def answer(*answers: str, who: int = 1) -> str:
+        left = iter(answers)
+        monkeypatch.setattr("builtins.input", lambda question: next(left, "6"))
+        camera = str(shot("camera", who=who, variant=5))
+        log = tmp_path / "log.jsonl"
+        settings = AppSettings(
+            embeddings=gallery.path, faces=gallery.faces, camera=camera, audit_log=log
+        )
+        assert Menu(session.Session(settings)).run() == 0
+        return capsys.readouterr().out
+
+    return answer
+
+
+def test_the_threshold_is_the_one_for_everybody_registered(run):
+    out = run("2")
+    assert out.count("threshold  0.520 (for 2)") == 1  # once the models are loaded
+    assert "Ada: accepted" in out and "needed 0.520)" in out
+
+
+def test_attempts_are_logged_and_wrong_ones_pause(run, tmp_path):
+    run("2")
+    out = run(*["2"] * attempts.FREE_ATTEMPTS, who=4)
+    assert out.count("access denied") == attempts.FREE_ATTEMPTS
+    out = run("2")
+    assert "error: 5 wrong attempts in a row: try again in 30 s" in out
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["accepted"] for line in lines] == [True, *[False] * 6]
+    assert {line["threshold"] for line in lines} == {0.52}

@@ -1,0 +1,198 @@
+"""Registering from images and cameras without a window, and what may be stored."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import repeat
+
+import numpy as np
+import pytest
+
+from facesync.app import registering
+from facesync.errors import CameraError, ImageError, StoreError
+from facesync.gallery.enrolment import TwoPeople
+from facesync.gallery.registration import Doubt, Registration
+from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
+
+
+@pytest.fixture
+def register(gallery, recognizer):
+    def run(name: str, *paths, ask=None, **allowed) -> None:
+        request = Registration(name, **allowed)
+        registering.register_images(gallery, recognizer, request, paths, ask)
+
+    return run
+
+
+def test_register_says_what_came_of_each_image(register, gallery, shot, tmp_path, capsys):
+    paths = [shot("one"), shot("none", faces=0), tmp_path / "missing.jpg", shot("two", faces=2)]
+    register("Ada", *paths)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("one.png: used")
+    assert lines[1].endswith("none.png: no face: left out")
+    assert "missing.jpg: cannot be read" in lines[2] and lines[2].endswith("left out")
+    assert lines[3].endswith("two.png: used, 2 faces, the main one")
+    assert lines[4] == "Ada is registered (2 samples)"
+    (person,) = gallery.people()
+    assert (person.samples, person.fingerprint) == (2, "model-a")
+    samples = gallery.images("Ada")
+    assert [sample.shape for sample in samples] == [(80, 80, 3)] * 2  # twice the box of 40 pixels
+
+
+def test_register_without_one_usable_image_stores_nothing(register, gallery, shot, tmp_path):
+    with pytest.raises(ImageError, match="no image shows a usable face; nothing is stored"):
+        register("Ada", shot("none", faces=0), tmp_path / "missing.jpg")
+    assert gallery.people() == []
+    assert not gallery.faces.exists()
+
+
+def test_an_existing_name_needs_replace(register, gallery, recognizer, shot):
+    register("Ada", shot("ada"))
+    looks = recognizer.looks
+    with pytest.raises(StoreError, match="Ada is already registered; --replace"):
+        register("ADA", shot("x"))
+    assert recognizer.looks == looks  # told before anything is computed
+    with pytest.raises(Doubt, match=r"not the face stored as Ada .*--same-person"):
+        register("ADA", shot("x", who=2), replace=True)
+    register("ADA", shot("x", who=2), replace=True, same_person=True)
+    (person,) = gallery.people()
+    assert person.name == "ADA"
+    np.testing.assert_allclose(person.embedding, embedding(2), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["", "  \n", "\x1b\x07"])
+def test_an_empty_name_is_refused(register, name, shot):
+    with pytest.raises(StoreError, match="a name needs"):
+        register(name, shot("x"))
+
+
+def register_video(gallery, recognizer, images_rgb, **kwargs) -> FakeCamera:
+    camera = FakeCamera(images_rgb, **kwargs)
+    registering.register_camera(gallery, recognizer, Registration("Ada"), lambda: camera)
+    return camera
+
+
+def test_a_video_gives_five_samples_half_a_second_apart(gallery, recognizer, capsys):
+    camera = register_video(gallery, recognizer, [image(variant=i) for i in range(100)])
+    assert gallery.people()[0].samples == 5
+    assert recognizer.looks == 5
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "sample 1 of 5 at 0.0 s"
+    assert lines[4] == "sample 5 of 5 at 2.0 s"
+    assert camera.closed.is_set()
+
+
+def test_moments_with_no_or_several_faces_are_passed_over(gallery, recognizer, capsys):
+    moments = [image(faces=0)] * 10 + [image(faces=2)] * 10 + [image()] * 40
+    register_video(gallery, recognizer, moments)
+    assert gallery.people()[0].samples == 5
+    out = capsys.readouterr().out
+    assert "no face: look into the camera" in out
+    assert "two faces: only you, please" in out
+
+
+@pytest.mark.parametrize(("frames", "samples"), [(11, 3), (10, 2), (1, 1)])
+def test_a_short_video_is_enough_or_refused(gallery, recognizer, frames, samples):
+    if samples >= 3:
+        register_video(gallery, recognizer, [image()] * frames)
+        assert gallery.people()[0].samples == samples
+    else:
+        with pytest.raises(CameraError, match=rf"only {samples} usable sample.*\(3 needed\)"):
+            register_video(gallery, recognizer, [image()] * frames)
+        assert gallery.people() == []
+
+
+def test_a_live_camera_without_a_face_is_given_up(gallery, recognizer, monkeypatch):
+    monkeypatch.setattr(registering, "_LIVE_PATIENCE_SECONDS", 0.5)
+    with pytest.raises(CameraError, match="only 0 usable samples"):
+        register_video(gallery, recognizer, repeat(image(faces=0)), live=True)
+
+
+def test_a_camera_is_not_opened_for_a_name_that_is_taken(register, gallery, recognizer, shot):
+    register("Ada", shot("ada"))
+    opened = []
+    request = Registration("Ada")
+    with pytest.raises(StoreError, match="already registered"):
+        registering.register_camera(gallery, recognizer, request, partial(opened.append, 1))
+    assert opened == []
+
+
+def test_a_face_is_not_stored_under_a_second_name(register, gallery, shot):
+    register("Ada", shot("ada"))
+    with pytest.raises(Doubt, match=r"already registered as Ada \(similarity 0\.9.*--same-person"):
+        register("Countess", shot("again", variant=5))
+    register("Countess", shot("again", variant=5), same_person=True)
+    assert len(gallery.people()) == 2
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_on_a_terminal_it_is_asked(register, gallery, shot, answer):
+    register("Ada", shot("ada"))
+    questions = []
+
+    def ask(question: str) -> bool:
+        questions.append(question)
+        return answer
+
+    if answer:
+        register("Countess", shot("again", variant=5), ask=ask)
+    else:
+        with pytest.raises(StoreError, match="nothing is stored"):
+            register("Countess", shot("again", variant=5), ask=ask)
+    assert "Is Countess the same person under another name?" in questions[0]
+    assert len(gallery.people()) == 1 + answer
+
+
+def test_samples_are_added_to_a_person(register, gallery, shot, capsys):
+    register("Ada", shot("one"), shot("two", variant=1))
+    register("ada", shot("three", variant=2), add=True)
+    (ada,) = gallery.people()
+    assert (ada.name, ada.samples, len(ada.sample_embeddings)) == ("Ada", 3, 3)
+    assert ada.changed is not None
+    assert len(gallery.images("Ada")) == 3
+    assert capsys.readouterr().out.splitlines()[-1] == "Ada has 1 more sample (3 in all)"
+
+
+def test_a_stranger_is_not_added_to_a_person(register, gallery, shot):
+    register("Ada", shot("ada"))
+    with pytest.raises(Doubt, match="not the face stored as Ada"):
+        register("Ada", shot("bob", who=2), add=True)
+    with pytest.raises(StoreError, match="nobody is registered as Cid"):
+        register("Cid", shot("bob"), add=True)
+    assert gallery.people()[0].samples == 1
+
+
+def test_images_of_two_people_are_refused(register, gallery, shot):
+    with pytest.raises(ImageError, match=r"two different people .*nothing is stored"):
+        register("Ada", shot("ada"), shot("bob", who=2))
+    four = [shot(f"{who}{v}", who=who, variant=v) for who in (1, 2) for v in (0, 1)]
+    with pytest.raises(ImageError, match="different people"):
+        register("Ada", *four)
+    assert gallery.people() == []
+
+
+def test_one_wrong_image_of_several_is_left_out_by_name(register, gallery, shot, capsys):
+    right = [shot(f"ada{v}", variant=v) for v in range(3)]
+    register("Ada", right[0], shot("bob", who=2), *right[1:])
+    out = capsys.readouterr().out
+    assert "bob.png: a different person from the others: left out" in out
+    assert gallery.people()[0].samples == 3
+    assert len(gallery.images("Ada")) == 3
+
+
+def test_a_second_face_that_enters_stops_the_samples(gallery, recognizer, capsys):
+    alone, two = image(), image(faces=2)
+    camera = FakeCamera([alone] * 5 + [two] * 100)
+    with pytest.raises(Exception, match="only 1 usable sample"):
+        registering.register_camera(gallery, recognizer, Registration("Ada"), lambda: camera)
+    assert "two faces: only you, please" in capsys.readouterr().out
+    assert gallery.people() == []
+
+
+def test_a_stranger_who_takes_over_before_the_camera_is_refused(gallery):
+    recognizer = FakeRecognizer()
+    frames = [image(variant=i) for i in range(13)] + [image(who=2, variant=i) for i in range(99)]
+    camera = FakeCamera(frames)
+    with pytest.raises(TwoPeople):
+        registering.register_camera(gallery, recognizer, Registration("Ada"), lambda: camera)
+    assert gallery.people() == []

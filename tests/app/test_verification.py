@@ -1,0 +1,203 @@
+"""Who is accepted and who is not, what is logged and what is counted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from facesync.app import registering
+from facesync.app.settings import AppSettings
+from facesync.app.verification import Verification
+from facesync.errors import FileError, StoreError
+from facesync.gallery import attempts
+from facesync.gallery.registration import Registration
+from facesync.gallery.store import Gallery, Person
+from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
+
+
+def register(gallery, recognizer, name, path) -> None:
+    registering.register_images(gallery, recognizer, Registration(name), [path])
+
+
+@pytest.fixture
+def ada(gallery, recognizer, shot) -> Gallery:
+    """A gallery in which Ada is registered."""
+    register(gallery, recognizer, "Ada", shot("ada"))
+    return gallery
+
+
+@pytest.fixture
+def settings(tmp_path) -> AppSettings:
+    return AppSettings(audit_log=tmp_path / "log.jsonl")
+
+
+def logged(settings) -> list[dict[str, object]]:
+    return [json.loads(line) for line in settings.audit_log.read_text().splitlines()]
+
+
+def verify(gallery, recognizer, path, name=None, **how):
+    verification = Verification(gallery, recognizer, AppSettings(), claimed=name)
+    return verification.image(path, **how).decision
+
+
+def test_verify_an_image(ada, recognizer, shot):
+    decision = verify(ada, recognizer, shot("again", variant=7))
+    assert (decision.accepted, decision.name) == (True, "Ada")
+    decision = verify(ada, recognizer, shot("other", who=2))
+    assert (decision.accepted, decision.name) == (False, None)
+    decision = verify(ada, recognizer, shot("nobody", faces=0))
+    assert (decision.accepted, decision.similarity) == (False, None)
+    assert "no face found" in decision.reason
+
+
+def test_verify_one_person_only(ada, recognizer, shot):
+    register(ada, recognizer, "Bob", shot("bob", who=2))
+    again = shot("again", variant=7)
+    assert verify(ada, recognizer, again, "ADA").accepted
+    assert not verify(ada, recognizer, again, "Bob").accepted
+    with pytest.raises(StoreError, match="nobody is registered as Cid"):
+        verify(ada, recognizer, again, "Cid")
+
+
+def test_verify_with_nobody_registered(gallery, recognizer, shot):
+    with pytest.raises(StoreError, match="nobody is registered in"):
+        verify(gallery, recognizer, shot("x"))
+    assert not recognizer.loaded  # told before seconds are spent on loading
+
+
+def test_templates_of_another_model_are_not_compared(ada, shot, caplog):
+    other = FakeRecognizer(fingerprint="model-b")
+    with pytest.raises(StoreError, match=r"made by another model.*: Ada; register again"):
+        verify(ada, other, shot("again"))
+    register(ada, other, "Bob", shot("bob", who=2))
+    assert not verify(ada, other, shot("again")).accepted
+    assert "Made by another model, not compared: Ada; register again" in caplog.text
+
+
+def test_templates_of_the_older_form_are_compared_with_a_notice(gallery, recognizer, shot, caplog):
+    gallery.register(Person("Ada", embedding(1), None, None, 0), [])
+    assert verify(gallery, recognizer, shot("again")).accepted
+    assert "older store" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("moments", "accepted", "looks"),
+    [
+        ([image()] * 20, True, 5),
+        ([image(faces=0)] * 20 + [image()] * 20, True, 15),
+        ([image(who=2)] * 4 + [image()] * 20, True, 5),
+        ([image(who=2)] * 6 + [image()] * 20, False, 5),
+        ([image()] * 3, True, 2),
+        ([image(who=2)] * 100, False, 5),
+        ([image(faces=0)] * 10, False, 5),
+    ],
+)
+def test_verify_before_a_camera(ada, moments, accepted, looks):
+    recognizer, camera = FakeRecognizer(), FakeCamera(moments)
+    decision = Verification(ada, recognizer, AppSettings()).camera(lambda: camera)
+    assert decision.accepted is accepted
+    assert recognizer.looks == looks
+    assert camera.closed.is_set()
+
+
+class Calibrated(FakeRecognizer):
+    """Needs a higher threshold, the more comparisons there are."""
+
+    def threshold_for(self, comparisons: int) -> float:
+        return 0.5 + 0.01 * comparisons
+
+
+def test_every_face_of_an_image_is_compared(ada, recognizer, shot):
+    """Beside Ada, whom the fake shows first, stand people 2 and 3."""
+    verification = Verification(ada, recognizer, AppSettings())
+    seen = verification.image(shot("group", faces=3, variant=5))
+    assert seen.decision.accepted and seen.decision.name == "Ada"
+    assert [decision.name for _, decision in seen.faces] == ["Ada", None, None]
+    seen = verification.image(shot("others", faces=2, who=2))
+    assert not seen.decision.accepted
+    assert seen.decision.reason.startswith("none of 2 faces: the face is not similar enough")
+
+
+def test_somebody_registered_is_accepted_beside_somebody_else(ada, recognizer, shot, caplog):
+    """Ada is the second face: the main face alone is refused, as it always was."""
+    group = shot("group", faces=2, who=0, variant=5)
+    seen = Verification(ada, recognizer, AppSettings()).image(group)
+    assert [decision.name for _, decision in seen.faces] == [None, "Ada"]
+    assert seen.decision.name == "Ada"
+    assert not verify(ada, recognizer, group, main_face=True).accepted
+    assert "2 faces, only the main one is compared" in caplog.text
+
+
+def test_a_name_is_given_to_one_face_of_an_image(ada, shot, monkeypatch):
+    recognizer = FakeRecognizer()
+    less_like_ada = embedding(1) + 0.5 * embedding(9)
+    rows = np.stack([less_like_ada / np.linalg.norm(less_like_ada), embedding(1)])
+    monkeypatch.setattr(recognizer, "embed", lambda *image, **how: rows)
+    seen = Verification(ada, recognizer, AppSettings()).image(shot("twice", faces=2))
+    first, second = (decision for _, decision in seen.faces)
+    assert (first.name, second.name) == (None, "Ada")
+    assert first.reason == "another face of the image is more similar to Ada's"
+    assert seen.decision == second
+
+
+def test_each_face_and_each_person_raises_the_threshold(ada, shot):
+    calibrated = Calibrated()
+    register(ada, calibrated, "Bob", shot("bob", who=2))
+    verification = Verification(ada, calibrated, AppSettings())
+    assert verification.threshold() == pytest.approx(0.52)
+    seen = verification.image(shot("group", faces=3))
+    assert seen.decision.threshold == pytest.approx(0.56)
+    assert verification.image(shot("group", faces=3), main_face=True).decision.threshold == (
+        pytest.approx(0.52)
+    )
+
+
+def test_every_attempt_is_logged(ada, recognizer, settings, shot, tmp_path):
+    verification = Verification(ada, recognizer, settings)
+    verification.image(shot("again", variant=5))
+    with pytest.raises(Exception, match="cannot be read"):
+        verification.image(tmp_path / "missing.jpg")
+    verification.camera(lambda: FakeCamera([image(faces=0)] * 10))
+    Verification(ada, recognizer, settings, claimed="Ada").image(shot("bob", who=2))
+    with pytest.raises(StoreError):
+        Verification(ada, recognizer, settings, claimed="Cid").image(shot("bob", who=2))
+    lines = logged(settings)
+    assert [line["accepted"] for line in lines] == [True, False, False, False, False]
+    assert [line["asked"] for line in lines] == [None, None, None, "Ada", "Cid"]
+    assert "cannot be read" in lines[1]["reason"]
+    assert lines[2]["reason"] == "no face was seen"
+
+
+def test_an_attempt_that_cannot_be_logged_is_an_error(ada, recognizer, settings, shot, tmp_path):
+    settings = replace(settings, audit_log=tmp_path)
+    with pytest.raises(FileError):
+        Verification(ada, recognizer, settings).image(shot("again"))
+
+
+@pytest.mark.parametrize("claimed", ["Ada", None])
+def test_wrong_attempts_pause(ada, recognizer, settings, shot, claimed):
+    """At the menu, where nobody is claimed, as with --name."""
+    verification = Verification(ada, recognizer, settings, claimed=claimed, counted=True)
+    wrong, right = shot("bob", who=2), shot("again", variant=5)
+    for _ in range(attempts.FREE_ATTEMPTS - 1):
+        assert not verification.image(wrong).decision.accepted
+    assert verification.image(right).decision.accepted  # ends the row of wrong ones
+    for _ in range(attempts.FREE_ATTEMPTS):
+        assert not verification.image(wrong).decision.accepted
+    with pytest.raises(StoreError, match="5 wrong attempts in a row: try again in 30 s"):
+        verification.image(right)
+    assert "try again" in logged(settings)[-1]["reason"]
+
+
+def test_a_paused_name_is_not_accepted_at_the_menu_either(ada, recognizer, settings, shot):
+    claimed = Verification(ada, recognizer, settings, claimed="Ada")
+    for _ in range(attempts.FREE_ATTEMPTS):
+        claimed.image(shot("bob", who=2))
+    at_the_menu = Verification(ada, recognizer, settings, counted=True)
+    decision = at_the_menu.image(shot("again", variant=5)).decision
+    assert (decision.accepted, decision.name) == (False, None)
+    assert "try again" in decision.reason
+    assert Verification(ada, recognizer, settings).image(shot("again")).decision.accepted
