@@ -37,14 +37,13 @@ from facesync.errors import (
     StoreError,
     UsageError,
 )
-from facesync.faces import detection
 from facesync.faces.calibration import DEFAULT_FMR
 from facesync.faces.quality import Quality, measure
-from facesync.faces.recognizer import Recognizer
+from facesync.faces.recognizer import Comparison, Recognizer
 from facesync.faces.settings import RecognizerSettings
 from facesync.gallery import registration, store
 from facesync.gallery.enrolment import Enrolment
-from facesync.gallery.matching import Matcher, comparable, decide_faces
+from facesync.gallery.matching import Matcher, comparable
 from facesync.gallery.people import Person
 from facesync.images import read_image_rgb
 
@@ -84,29 +83,6 @@ class Face:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """How alike two faces are.
-
-    Attributes:
-        similarity: cosine of the two embeddings, -1 to 1.
-        threshold: the similarity from which on the model takes two faces for one person.
-        probability: that they show one person, if both answers were equally likely beforehand;
-            None where the model carries no calibration.
-        same_person: whether `similarity` reaches `threshold`.
-    """
-
-    similarity: float
-    threshold: float
-    probability: float | None
-    same_person: bool
-
-    def __str__(self) -> str:
-        verdict = "the same person" if self.same_person else "two people"
-        sure = "" if self.probability is None else f", probability {self.probability:.4f}"
-        return f"{verdict} (similarity {self.similarity:.3f}, threshold {self.threshold:.3f}{sure})"
-
-
-@dataclass(frozen=True)
 class Match:
     """Who a face is.
 
@@ -114,7 +90,8 @@ class Match:
         face: the face.
         name: the registered person; None where nobody is similar enough.
         similarity: cosine to the most similar person, -1 to 1; None where nobody is registered.
-        threshold: the similarity from which on a face is accepted among the people registered.
+        threshold: the similarity from which on a face is accepted; it rises with the number of
+            people registered and of faces in the image.
         reason: the outcome in words.
     """
 
@@ -150,7 +127,13 @@ class Model:
             ImageError: the image cannot be read.
         """
         image_rgb = _read(image)
-        return self._described(image_rgb, self._recognizer.find(image_rgb))
+        found, embeddings = self._recognizer.find_and_embed(image_rgb)
+        return [
+            Face(
+                face.box_xyxy, face.landmarks, face.probability, measure(image_rgb, face), embedding
+            )
+            for face, embedding in zip(found, embeddings, strict=True)
+        ]
 
     def main_face(self, image: AnyImage) -> Face:
         """Find the face that a photograph is about: large and near the middle.
@@ -158,11 +141,11 @@ class Model:
         Raises:
             ImageError: the image cannot be read, or shows no face.
         """
-        image_rgb = _read(image)
-        found = self._recognizer.find(image_rgb)
-        if not found:
+        seen = self._recognizer.look(_read(image), photograph=True)
+        if seen.embedding is None or seen.quality is None:
             raise ImageError(f"{_name(image)}: no face found")
-        return self._described(image_rgb, [detection.main_face(found, image_rgb)])[0]
+        main = seen.faces[0]
+        return Face(main.box_xyxy, main.landmarks, main.probability, seen.quality, seen.embedding)
 
     def compare(self, one: AnyImage | Face, other: AnyImage | Face) -> Comparison:
         """Compare two faces; of an image its main face.
@@ -172,15 +155,6 @@ class Model:
         """
         faces = [item if isinstance(item, Face) else self.main_face(item) for item in (one, other)]
         return self._recognizer.compare(faces[0].embedding, faces[1].embedding)
-
-    def _described(self, image_rgb: np.ndarray, found: Sequence[detection.Face]) -> list[Face]:
-        embeddings = self._recognizer.embed(image_rgb, found)
-        return [
-            Face(
-                face.box_xyxy, face.landmarks, face.probability, measure(image_rgb, face), embedding
-            )
-            for face, embedding in zip(found, embeddings, strict=True)
-        ]
 
 
 class Gallery:
@@ -254,11 +228,11 @@ class Gallery:
         known = comparable(people, self._model.fingerprint)
         if people and not known:
             raise StoreError("everybody was registered with another model; register them again")
-        threshold = self._model._recognizer.threshold_for(max(1, len(known)))
+        threshold = self._model._recognizer.threshold_for(max(1, len(faces) * len(known)))
         if not known:
             return [Match(face, None, None, threshold, "nobody is registered") for face in faces]
-        embeddings = np.array([face.embedding for face in faces])
-        decisions = decide_faces(Matcher(known), embeddings, threshold, MARGIN)
+        embeddings = [face.embedding for face in faces]
+        decisions = Matcher(known).decide_each(embeddings, threshold, MARGIN)
         return [
             Match(face, decision.name, decision.similarity, threshold, decision.reason)
             for face, decision in zip(faces, decisions, strict=True)

@@ -133,7 +133,7 @@ def _print_images(results: Sequence[ImageDecision]) -> int:
 
 def _compare(session: Session, options: CompareOptions) -> int:
     recognizer = session.recognizer
-    similarity = probability = None
+    compared = None
     try:
         embeddings = []
         for path in (options.first, options.second):
@@ -143,28 +143,19 @@ def _compare(session: Session, options: CompareOptions) -> int:
             if len(seen.faces) > 1:
                 log.warning("%s: %d faces, only the main one is compared", path, len(seen.faces))
             embeddings.append(seen.embedding)
-        similarity = max(-1.0, min(1.0, float(embeddings[0] @ embeddings[1])))
-        probability = recognizer.probability(similarity)
-        reason = f"similarity {similarity:.3f}, needed {recognizer.threshold:.3f}"
+        compared = recognizer.compare(*embeddings)
+        reason = str(compared)
     except FaceSyncError as error:
         if not options.json:
             raise
         reason = str(error)
-    same = similarity is not None and similarity >= recognizer.threshold
     if options.json:
-        console.print_json(
-            {
-                "same_person": same,
-                "similarity": similarity,
-                "threshold": recognizer.threshold,
-                "probability": probability,
-                "reason": reason,
-            }
-        )
+        nothing = {"similarity": None, "threshold": recognizer.threshold, "probability": None}
+        found = asdict(compared) if compared else {**nothing, "same_person": False}
+        console.print_json({**found, "reason": reason})
     else:
-        chance = "" if probability is None else f", probability {probability:.3f}"
-        print(f"{'same person' if same else 'different people'} ({reason}{chance})")
-    return cli.DONE if same else cli.FAILED
+        print(reason)
+    return cli.DONE if compared and compared.same_person else cli.FAILED
 
 
 def _list(session: Session, options: JsonOptions) -> int:

@@ -112,9 +112,9 @@ class Verification:
             if self.people and self._counted_as is not None:
                 attempts.check(self._gallery.path, self._counted_as)
 
-    def decide(self, embedding: np.ndarray, faces: int = 1) -> Decision:
-        """Say who one of so many faces is, (512,) of unit length; a vote, not yet an attempt."""
-        return self._matcher.decide(embedding, self.threshold(faces), self._margin)
+    def decide(self, embedding: np.ndarray) -> Decision:
+        """Say who a face is, (512,) of unit length; a vote, not yet an attempt."""
+        return self._matcher.decide(embedding, self.threshold(), self._margin)
 
     def conclude(self, votes: Sequence[Decision]) -> Decision:
         """End an attempt: let the votes decide, count the attempt and write it into the log.
@@ -144,7 +144,8 @@ class Verification:
         if not faces:
             nobody = self.refused(f"no face found in {path}")
             return ImageDecision(path, self.conclude([nobody]))
-        decisions = self._decide_each(embeddings)
+        threshold = self.threshold(len(faces))
+        decisions = self._matcher.decide_each(embeddings, threshold, self._margin)
         best = max(decisions, key=lambda decision: (decision.accepted, decision.similarity))
         if len(faces) > 1 and not best.accepted:
             best = replace(best, reason=f"none of {len(faces)} faces: {best.reason}")
@@ -206,21 +207,6 @@ class Verification:
         if len(seen.faces) > 1:
             log.warning("%s: %d faces, only the main one is compared", path, len(seen.faces))
         return seen.faces[:1], seen.embedding[None]
-
-    def _decide_each(self, embeddings: np.ndarray) -> list[Decision]:
-        """Say who each face of an image is; nobody is two of them."""
-        decisions = [self.decide(embedding, len(embeddings)) for embedding in embeddings]
-        taken = set()
-        for place in np.argsort([-(decision.similarity or 0.0) for decision in decisions]):
-            name = decisions[place].name
-            if name in taken:
-                reason = f"another face of the image is more similar to {name}'s"
-                decisions[place] = replace(
-                    decisions[place], accepted=False, name=None, reason=reason
-                )
-            elif name is not None:
-                taken.add(name)
-        return decisions
 
     @contextmanager
     def _failures_logged(self) -> Iterator[None]:

@@ -38,6 +38,29 @@ class Seen:
     quality: Quality | None = None
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """How alike two faces are.
+
+    Attributes:
+        similarity: cosine of the two embeddings, -1 to 1.
+        threshold: the similarity from which on the model takes two faces for one person.
+        probability: that they show one person, if both answers were equally likely beforehand;
+            None where the model carries no calibration.
+        same_person: whether `similarity` reaches `threshold`.
+    """
+
+    similarity: float
+    threshold: float
+    probability: float | None
+    same_person: bool
+
+    def __str__(self) -> str:
+        verdict = "the same person" if self.same_person else "two people"
+        sure = "" if self.probability is None else f", probability {self.probability:.4f}"
+        return f"{verdict} (similarity {self.similarity:.3f}, threshold {self.threshold:.3f}{sure})"
+
+
 class Recognizer:
     """Detector and embedding model, as the settings ask for them.
 
@@ -125,6 +148,12 @@ class Recognizer:
         """
         calibration = self._loaded_model().calibration
         return None if calibration is None else calibration.probability(similarity)
+
+    def compare(self, one: np.ndarray, other: np.ndarray) -> Comparison:
+        """Compare two embeddings, each (512,) of unit length."""
+        similarity = max(-1.0, min(1.0, float(one @ other)))
+        same = similarity >= self.threshold
+        return Comparison(similarity, self.threshold, self.probability(similarity), same)
 
     def facts(self, people: int) -> dict[str, Any]:
         """Model, crop and threshold in force, as plain data."""

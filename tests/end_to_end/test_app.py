@@ -299,7 +299,7 @@ def test_compare(fake, shot, capsys, monkeypatch, tmp_path):
         assert (answer["threshold"], answer["probability"]) == (0.6, 0.75)
         assert (answer["similarity"] > 0.9) is (code == 0)
     assert faceid_app.main(["compare", one, again]) == 0
-    assert capsys.readouterr().out.startswith("same person (similarity 0.9")
+    assert capsys.readouterr().out.startswith("the same person (similarity 0.9")
     assert faceid_app.main(["compare", one, nobody]) == 1
     assert capsys.readouterr().err == f"error: no face found in {nobody}\n"
     assert faceid_app.main(["compare", one, nobody, "--json"]) == 1

@@ -1,0 +1,41 @@
+"""Register faces and verify them: a menu with a camera window, or commands for programs.
+
+  python faceid_app.py                                    # the menu
+  python faceid_app.py register "Ada" --images a.jpg b.jpg
+  python faceid_app.py register "Ada" --camera clip.mp4
+  python faceid_app.py register "Ada" --add --images c.jpg
+  python faceid_app.py verify --image x.jpg               # exit code 0: known, 1: not
+  python faceid_app.py verify --image x.jpg --name Ada --json
+  python faceid_app.py compare a.jpg b.jpg                # exit code 0: same person, 1: not
+  python faceid_app.py watch --record out.mp4 --events who.jsonl
+  python faceid_app.py doctor                             # what works on this machine
+  python faceid_app.py list
+  python faceid_app.py delete "Ada" --yes
+
+The options of every command may stand before or after it (--config before it). Exit codes: 0
+accepted or done, 1 not accepted or failed, 2 wrong usage, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from facesync import cli
+from facesync.app import settings
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = cli.parser(__doc__)
+    settings.add_commands(parser)
+    return parser
+
+
+@cli.guarded
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command, or the menu if none is given."""
+    parsed = settings.parse(build_parser(), argv)
+    from facesync.app import commands
+
+    return commands.run(*parsed)
