@@ -72,16 +72,16 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
-def write_json(path: Path, content: Any, *, indent: int = 1) -> None:
-    """Write plain data as JSON, whole or not at all; what is no number (NaN) is refused.
+def write_json(path: Path, content: Any, *, indent: int = 1, private: bool = False) -> None:
+    """Write plain data as JSON, whole or not at all; `private` as in `replacing`.
 
     Raises:
         FileError: the file cannot be written.
-        ValueError: the data holds a number that JSON does not have.
+        ValueError: the data holds NaN or infinity, which JSON does not have.
     """
     text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
-    with replacing(path) as file:
-        # Names of files on Linux need not be text.
+    with replacing(path, private=private) as file:
+        # File names on Linux need not be valid text.
         file.write(text.encode("utf-8", "replace") + b"\n")
 
 

@@ -97,8 +97,9 @@ def _change_key(gallery: Gallery, args: argparse.Namespace) -> int:
 
 def _seal(gallery: Gallery, args: argparse.Namespace, what: str) -> int:
     from facesync.gallery.keys import place_in_words
+    from facesync.gallery.resealing import reseal
 
-    people = gallery.reseal(lambda: gallery.keys.new(passphrase=args.passphrase))
+    people = reseal(gallery, lambda: gallery.keys.new(passphrase=args.passphrase))
     key = gallery.content().key
     assert key is not None
     print(f"{gallery.path} {what}: {_people(people)}, {place_in_words(key.header)}")
@@ -106,7 +107,9 @@ def _seal(gallery: Gallery, args: argparse.Namespace, what: str) -> int:
 
 
 def _decrypt(gallery: Gallery, args: argparse.Namespace) -> int:
-    people = gallery.reseal(None)
+    from facesync.gallery.resealing import reseal
+
+    people = reseal(gallery, None)
     print(f"{gallery.path} is not encrypted any more: {_people(people)}")
     print("The next save encrypts it again unless it is given --no-encrypt.")
     return cli.DONE

@@ -100,7 +100,7 @@ def test_samples_are_added(either):
         assert (gallery.folder("Ada") / name).read_bytes() == content
     with pytest.raises(StoreError, match="nobody is registered as Bob"):
         gallery.add("Bob", rows, np.ones(5, np.float32), [])
-    with pytest.raises(StoreError, match="no face embedding"):
+    with pytest.raises(StoreError, match="no valid face embedding"):
         gallery.add("Ada", rows * 2, np.ones(5, np.float32), [])
 
 
@@ -347,7 +347,7 @@ def test_a_store_that_asks_to_run_code_is_refused(gallery, tmp_path):
 def test_a_template_that_is_none_is_not_stored(gallery):
     broken = person("Ada")
     broken.embedding[:] = np.nan
-    with pytest.raises(StoreError, match="no face embedding of Ada"):
+    with pytest.raises(StoreError, match="no valid face embedding for Ada"):
         gallery.register(broken, images())
     assert not gallery.path.exists()
 
