@@ -72,7 +72,7 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
-def write_json(path: Path, content: Any, *, indent: int = 1, private: bool = False) -> None:
+def write_json(path: Path, content: Any, *, indent: int | None = 1, private: bool = False) -> None:
     """Write plain data as JSON, whole or not at all; `private` as in `replacing`.
 
     Raises:

@@ -73,7 +73,7 @@ def test_help_is_light(run_script, script):
     assert "usage:" in result.stdout
     imported = {line.rsplit("|", 1)[-1].strip() for line in result.stderr.splitlines()}
     assert "argparse" in imported
-    assert not imported & {"torch", "torchvision", "cv2", "numpy", "PIL", "matplotlib", "kaggle"}
+    assert not imported & {"torch", "torchvision", "cv2", "numpy", "PIL", "matplotlib", "requests"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

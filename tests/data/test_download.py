@@ -22,7 +22,8 @@ from kagglesdk import kaggle_env
 
 import download_dataset
 from facesync.data import download, kaggle_client
-from facesync.data.verification import LIST_FILE, verify_folder
+from facesync.data.download_settings import default_output
+from facesync.data.verification import INVENTORY, verify_folder
 from facesync.errors import DownloadError
 from tests.data.kaggle_server import DATASET, PIECE, KaggleServer
 
@@ -213,7 +214,7 @@ def test_ctrl_c_keeps_the_part_and_the_next_run_resumes_it(run, kaggle, output, 
     kaggle.midway = interrupt
     result = run()
     assert result.code == 130
-    assert "the same command goes on from there" in result.err
+    assert "run the same command again to resume" in result.err
     kept = part.stat().st_size
     assert 0 < kept < len(kaggle.zip_bytes)
     kaggle.midway = lambda: None
@@ -248,7 +249,7 @@ def test_a_refusal_of_the_storage_keeps_the_part(run, kaggle, output):
     assert part_of(output).stat().st_size == 2 * PIECE
 
 
-def test_an_unknown_data_set_is_not_found(run, kaggle):
+def test_an_unknown_dataset_is_not_found(run, kaggle):
     result = run("--dataset", "someone/else")
     assert result.code == 1 and "no dataset someone/else" in result.error
 
@@ -307,7 +308,7 @@ def test_an_interrupted_unpacking_is_done_again_without_network(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(download, "write_list", stop)
+        patch.setattr(download, "write_inventory", stop)
         assert run().code == 130
     assert not (output / "tiny-faces").exists()
     (output / ".tiny-faces.unpacking").mkdir()
@@ -365,11 +366,11 @@ def test_a_folder_that_cannot_be_written(run, kaggle, output):
     assert kaggle.requests == []
 
 
-def test_a_data_set_of_another_kind_comes_too(run, kaggle, output):
+def test_a_dataset_of_another_kind_comes_too(run, kaggle, output):
     kaggle.zip_bytes = zip_of({"a.csv": b"1,2", "images/b.jpg": b"jpeg"})
     for args in ([], [], ["--verify-only"]):
         result = run(*args)
-        assert result.code == 0 and "2 files; no RecordIO pack" in result.out
+        assert result.code == 0 and "2 files, no RecordIO pack" in result.out
     assert (output / "tiny-faces/images/b.jpg").read_bytes() == b"jpeg"
 
 
@@ -377,14 +378,14 @@ def test_a_pack_that_is_broken_at_its_source_is_told_and_kept(run, kaggle, outpu
     pack_files["tiny-faces/train.idx"] = b"1\t12\n"
     kaggle.zip_bytes = zip_of(pack_files)
     result = run()
-    assert result.code == 1 and "so it came from Kaggle" in result.error
+    assert result.code == 1 and "it is so in the zip from Kaggle" in result.error
     assert sorted(path.name for path in output.iterdir()) == [
         "someone_tiny-faces.zip",
         "tiny-faces",
     ]
 
 
-def test_another_owners_data_set_of_that_name_is_not_taken_for_it(run, kaggle):
+def test_another_owners_dataset_of_that_name_is_not_taken_for_it(run, kaggle):
     run()
     result = run("--dataset", "else/tiny-faces")
     assert result.code == 1 and "holds someone/tiny-faces" in result.error
@@ -423,17 +424,16 @@ def test_a_whole_pack_verifies_by_hand_or_in_a_deeper_folder(run, pack):
         (lambda pack: (pack / "train.idx").unlink(), "train.idx is missing beside train.rec"),
         (lambda pack: (pack / "train.rec").unlink(), "train.rec is missing beside train.idx"),
         (lambda pack: rows_of(pack, ""), "train.idx is empty"),
-        (lambda pack: rows_of(pack, "\n\n"), "train.idx has rows that are not"),
-        (lambda pack: rows_of(pack, "1\t0\n2\n"), "train.idx has rows that are not"),
-        (lambda pack: rows_of(pack, "1 2 3\n"), "train.idx has rows that are not"),
-        (lambda pack: rows_of(pack, "a\tb\n"), "train.idx has rows that are not"),
-        (lambda pack: rows_of(pack, f"1\t{10**30}\n"), "train.idx has rows that are not"),
-        (lambda pack: (pack / "train.idx").write_bytes(b"\xff\n"), "rows that are not"),
-        (lambda pack: rows_of(pack, "1\t0\n7\t999999999\n"), "point outside train.rec"),
-        (lambda pack: rows_of(pack, "1\t0\n7\t-8\n"), "point outside train.rec"),
-        (lambda pack: rows_of(pack, "1\t0\n7\t4.5\n"), "train.idx has rows that are not"),
-        (lambda pack: rows_of(pack, "1\t0\n7\t4\n"), "point at no record of train.rec"),
-        (truncate, "cut off at the end of train.rec, the first with key 40"),
+        (lambda pack: rows_of(pack, "\n\n"), "train.idx is empty"),
+        (lambda pack: rows_of(pack, "1\t0\n2\n"), "1 row does not point at a record of train.rec"),
+        (lambda pack: rows_of(pack, "a\tb\n"), "line 1 of train.idx is not a key and an offset"),
+        (lambda pack: (pack / "train.idx").write_bytes(b"\xff\n"), "line 1 of train.idx is not"),
+        (lambda pack: rows_of(pack, f"1\t0\n7\t{10**30}\n"), "(key 7: outside the file)"),
+        (lambda pack: rows_of(pack, "1\t0\n7\t-8\n"), "(key 7: outside the file)"),
+        (lambda pack: rows_of(pack, "1\t0\n7\t4.5\n"), "line 2 of train.idx is not"),
+        (lambda pack: rows_of(pack, "9\t4\n7\t4\n"), "2 rows do not point at a record"),
+        (lambda pack: rows_of(pack, "1\t0\n7\t4\n"), "(key 7: no record starts here)"),
+        (truncate, "(key 40: truncated: 9904 of 10001 bytes are there)"),
         (shutil.rmtree, "run without --verify-only to download it"),
         (lambda pack: [f.unlink() for f in pack.iterdir()], "holds no RecordIO pack"),
     ],
@@ -442,12 +442,6 @@ def test_a_broken_pack_is_told(run, pack, damage, message):
     damage(pack)
     result = run("--verify-only")
     assert result.code == 1 and message in result.error
-
-
-def test_a_key_of_a_bad_row_is_named(run, pack):
-    rows_of(pack, "1\t0\n7\t4\n")
-    assert "1 rows point at no record" in run("--verify-only").error
-    assert "the first with key 7" in run("--verify-only").error
 
 
 def test_a_flipped_byte_is_found_by_its_checksum(run, kaggle, output):
@@ -472,8 +466,8 @@ def test_a_file_that_is_lost_or_shorter_is_found_without_reading_everything(run,
     assert "lfw.bin is missing" in result.error and "then run again" in result.error
 
 
-def test_a_damaged_list_is_told(run, pack):
-    (pack / LIST_FILE).write_text("[]")
+def test_a_damaged_inventory_is_reported(run, pack):
+    (pack / INVENTORY).write_text("[]")
     assert "is damaged" in run("--verify-only").error
 
 
@@ -591,14 +585,12 @@ def test_a_wrong_slug_is_wrong_usage(slug, capsys):
     assert "owner/name" in capsys.readouterr().err
 
 
-def test_data_sets_go_to_content_in_colab(monkeypatch):
-    assert download.default_output() == Path("datasets")
+def test_datasets_go_to_content_in_colab(monkeypatch):
+    assert default_output() == Path("datasets")
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
-    assert download.default_output() == Path("/content/datasets")
+    assert default_output() == Path("/content/datasets")
 
 
-def test_help_loads_nothing_heavy(run_script):
-    result = run_script("download_dataset.py", "--help", env={"PYTHONPROFILEIMPORTTIME": "1"})
-    assert result.returncode == 0 and "--verify-only" in result.stdout
-    loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
-    assert not loaded & {"torch", "numpy", "kaggle", "kagglesdk", "requests", "tqdm"}
+def test_a_file_supplies_defaults(run, output, pack, tmp_path):
+    (tmp_path / "mine.toml").write_text("verify-only = true\n")
+    assert run("--config", str(tmp_path / "mine.toml")).code == 0

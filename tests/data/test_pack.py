@@ -182,7 +182,7 @@ def test_index_lines_that_are_none(rec):
     )
     pack = Pack(rec)
     assert [fault.reason for fault in pack.faults] == [
-        f"line {number} of train.idx is no key and offset" for number in (1, 2, 19, 20)
+        f"line {number} of train.idx is not a key and an offset" for number in (1, 2, 19, 20)
     ]
     assert read_images(pack) == expected()
 
