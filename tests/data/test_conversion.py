@@ -172,7 +172,7 @@ def test_kill_9_leaves_only_whole_images_and_running_again_completes(large, tmp_
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
-def test_ctrl_c_says_that_running_again_goes_on(large, tmp_path):
+def test_ctrl_c_says_how_to_resume(large, tmp_path):
     rec, expected = large
     out = tmp_path / "out"
     script = start_script("--input", rec, "--output", out, "--workers", 2)
@@ -180,7 +180,7 @@ def test_ctrl_c_says_that_running_again_goes_on(large, tmp_path):
     os.killpg(script.pid, signal.SIGINT)
     _, said = script.communicate()
     assert script.returncode == 130
-    assert "run the same command again, it goes on where this one stopped" in said
+    assert "run the same command again to resume" in said
     assert "Traceback" not in said
     written = tree(out)
     assert 0 < len(written) < len(expected)

@@ -102,7 +102,7 @@ def test_unreadable_images_are_reported_in_one_line(tmp_path, caplog):
     assert [(r.name, r.getMessage()) for r in caplog.records] == [
         (
             "facesync.data.datasets",
-            f"{tmp_path}: 5 images cannot be used and are left out (the first: a/2: empty)",
+            f"{tmp_path}: 5 images left out as unusable (the first: a/2: empty)",
         )
     ]
 
@@ -145,9 +145,9 @@ def test_a_file_that_is_gone_later(tmp_path, source):
     ("files", "said"),
     [
         (None, "no such file or folder"),
-        ({}, "neither images in it"),
-        ({"1.jpg": b"pictures", "2.jpg": b"without folders"}, "neither images in it"),
-        ({"a/notes.txt": b""}, "neither images in it"),
+        ({}, "neither images"),
+        ({"1.jpg": b"pictures", "2.jpg": b"without folders"}, "neither images"),
+        ({"a/notes.txt": b""}, "neither images"),
         ({"a/1.jpg": image(1)}, "no identity with at least 5 readable images"),
         ({"a/1.jpg": b"", "a/2.jpg": b""}, r"\(2 unreadable\)"),
         ({"a.rec": b""}, "the file is empty"),

@@ -226,12 +226,12 @@ def test_ctrl_c_keeps_the_part_and_the_next_run_resumes_it(run, kaggle, output, 
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
-        (401, "make new ones at https://www.kaggle.com/settings/api"),
+        (401, "create new ones at https://www.kaggle.com/settings/api"),
         (403, "accept its terms and verify your phone"),
         (404, "check the name"),
         (429, "again in 90 seconds"),
-        (500, "again in some minutes"),
-        (503, "again in some minutes"),
+        (500, "again in a few minutes"),
+        (503, "again in a few minutes"),
         (418, "to see why"),
     ],
 )
@@ -245,7 +245,7 @@ def test_a_refusal_says_what_to_do(run, kaggle, status, advice):
 def test_a_refusal_of_the_storage_keeps_the_part(run, kaggle, output):
     break_off(run, kaggle)
     kaggle.storage_status = 503
-    assert "again in some minutes" in run().error
+    assert "again in a few minutes" in run().error
     assert part_of(output).stat().st_size == 2 * PIECE
 
 
@@ -525,13 +525,13 @@ def test_every_place_for_credentials(no_account_of_the_developer, tmp_path, monk
 @pytest.mark.parametrize("content", ["", "[]", '{"username": "ada"}'])
 def test_a_kaggle_json_without_a_key_is_told(no_account_of_the_developer, content):
     (no_account_of_the_developer / ".kaggle/kaggle.json").write_text(content)
-    with pytest.raises(DownloadError, match="holds no user name and key"):
+    with pytest.raises(DownloadError, match="has no username and key"):
         kaggle_client.find_credentials()
 
 
 def test_a_token_that_was_copied_badly_is_told(monkeypatch):
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_abc…")
-    with pytest.raises(DownloadError, match="copy them"):
+    with pytest.raises(DownloadError, match="copy them again"):
         kaggle_client.find_credentials()
 
 
@@ -544,7 +544,7 @@ def test_name_and_key_reach_kaggle(run, kaggle, monkeypatch):
 
 
 @pytest.mark.skipif(
-    not hasattr(kaggle_env, "get_access_token_from_env"), reason="kaggle 1.7 knows no OAuth"
+    not hasattr(kaggle_env, "get_access_token_from_env"), reason="kaggle 1.7 has no OAuth"
 )
 @pytest.mark.parametrize(("hours", "token"), [(1, "valid"), (-5, "renewed")])
 def test_a_login_with_oauth_reaches_kaggle(

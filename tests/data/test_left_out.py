@@ -37,7 +37,7 @@ def test_what_is_no_list_is_refused_in_one_line(tmp_path, text):
         (tmp_path / "0").mkdir(exist_ok=True)
         (tmp_path / "0" / f"{number}.jpg").write_bytes(image(number))
     (tmp_path / "left_out.csv").write_text(text)
-    with pytest.raises(DataError, match=r"left_out.csv.*mend or remove it$"):
+    with pytest.raises(DataError, match=r"left_out.csv.*fix or remove it$"):
         FaceDataset(tmp_path)
 
 
@@ -82,7 +82,7 @@ def test_a_list_of_another_set_is_noticed(tmp_path, caplog):
     pack = write_pack(tmp_path, images(2, 6))
     write_list(list_path(pack), {"0/1": "blurred", "9/1": "a copy"})
     FaceDataset(pack)
-    assert "1 images of this list are not in" in caplog.text and "9/1" in caplog.text
+    assert "1 image on this list not found in" in caplog.text and "9/1" in caplog.text
 
 
 def test_when_the_list_leaves_nothing(tmp_path):
