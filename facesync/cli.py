@@ -83,6 +83,11 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     )
 
 
+def decimals(value: float, places: int = 3) -> str:
+    """Return `0.123`; never `-0.000`."""
+    return f"{round(value, places) + 0.0:.{places}f}"
+
+
 def count(number: int, one: str, many: str) -> str:
     """Return `1 person`, `2 people`, `1,234 people`."""
     return f"{number:,} {one if number == 1 else many}"

@@ -46,13 +46,22 @@ def test_a_bug_keeps_its_traceback():
         main([])
 
 
-def test_a_terminal_without_the_letters_is_no_error():
+def test_a_terminal_that_cannot_show_a_name_is_no_error():
     script = "from facesync import cli; import sys\n@cli.guarded\ndef main(argv=None):\n"
     script += "    print('Jos\\xe9 \\U0001f600'); return 0\nsys.exit(main())"
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT)
     assert (result.returncode, result.stdout) == (0, "Jos? ?\n")
+
+
+def test_numbers_as_text():
+    assert [cli.count(n, "person", "people") for n in (0, 1, 1234)] == [
+        "0 people",
+        "1 person",
+        "1,234 people",
+    ]
+    assert [cli.decimals(x) for x in (-0.0001, 0.12345, -1)] == ["0.000", "0.123", "-1.000"]
 
 
 def test_number_types():

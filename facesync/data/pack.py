@@ -101,10 +101,6 @@ class Pack:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def keys(self) -> list[int]:
-        """All keys, ascending."""
-        return self._keys[self._by_key].tolist()
-
     @cached_property
     def _by_key(self) -> np.ndarray:
         return np.argsort(self._keys)

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from facesync.cli import decimals
 from facesync.gallery import search
 from facesync.gallery.people import Person
 
@@ -98,7 +99,7 @@ class Matcher:
         best = int(scores.argmax())
         similarity = float(scores[best])
         person = self.people[best]
-        figures = f"{similarity:.3f}, needed {threshold:.3f}"
+        figures = f"{decimals(similarity)}, needed {decimals(threshold)}"
         if similarity < threshold:
             whom = f"{person.name}'s" if len(self.people) == 1 else "any that is registered"
             reason = f"the face is not similar enough to {whom}: {figures}"
@@ -108,7 +109,7 @@ class Matcher:
         if ahead is not None and ahead < margin:
             reason = (
                 f"the face is too similar to two people to tell them apart: {figures}, only "
-                f"{ahead:.3f} ahead of the second, {margin:.3f} needed"
+                f"{decimals(ahead)} ahead of the second, {decimals(margin)} needed"
             )
             return Decision(False, None, similarity, threshold, reason, ahead)
         reason = f"the face is similar to {person.name}'s: {figures}"

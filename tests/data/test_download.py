@@ -52,7 +52,7 @@ def zip_of(files: dict[str, bytes]) -> bytes:
 
 @pytest.fixture(autouse=True)
 def no_account_of_the_developer(tmp_path, monkeypatch) -> Path:
-    """Home of somebody without credentials."""
+    """A home folder without credentials."""
     for name in [name for name in os.environ if name.startswith(("KAGGLE_", "COLAB_"))]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
@@ -66,7 +66,7 @@ def no_account_of_the_developer(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def pack_files(tmp_path) -> dict[str, bytes]:
-    """What a pack's zip holds, laid out as Kaggle's CASIA-WebFace is."""
+    """The files in the zip of a pack, laid out as in Kaggle's CASIA-WebFace."""
     write_pack(tmp_path / "source")
     return {
         "eval/lfw.bin": b"pairs",
@@ -118,7 +118,7 @@ def assert_complete(output: Path, pack_files: dict[str, bytes]) -> None:
     assert (found.files, [pack.rows for pack in found.packs]) == (3, [RECORDS])
 
 
-def test_downloads_unpacks_and_says_what_comes_next(run, kaggle, output, pack_files):
+def test_downloads_unpacks_and_prints_the_next_command(run, kaggle, output, pack_files):
     result = run()
     assert result.code == 0
     assert f"Pack: {output}/tiny-faces (40 index rows" in result.out.replace("\\", "/")
@@ -134,7 +134,7 @@ def test_credentials_go_to_kaggle_and_not_to_its_storage(run, kaggle):
     assert set(sent.values()) == {"Bearer s3cret"}
 
 
-def test_nothing_is_asked_when_all_is_there(run, kaggle, output, pack_files, monkeypatch):
+def test_nothing_is_requested_if_everything_is_there(run, kaggle, output, pack_files, monkeypatch):
     run()
     kaggle.requests.clear()
     monkeypatch.delenv("KAGGLE_API_TOKEN")
@@ -188,14 +188,14 @@ def test_a_part_without_its_note_is_not_continued(run, kaggle, output, pack_file
     assert_complete(output, pack_files)
 
 
-def test_a_storage_without_ranges_starts_anew(run, kaggle, output, pack_files):
+def test_a_storage_without_ranges_starts_over(run, kaggle, output, pack_files):
     break_off(run, kaggle)
     kaggle.ranges = False
     assert run().code == 0
     assert_complete(output, pack_files)
 
 
-def test_a_part_that_lacks_only_its_name_is_taken(run, kaggle, output, pack_files):
+def test_a_complete_part_is_used(run, kaggle, output, pack_files):
     break_off(run, kaggle)
     part_of(output).write_bytes(kaggle.zip_bytes)
     assert run().code == 0
@@ -274,7 +274,7 @@ def test_an_answer_that_is_not_kaggles(run, kaggle, monkeypatch):
     assert result.code == 1 and "login page" in result.error
 
 
-def test_a_damaged_zip_is_refused_and_the_next_run_asks_again(run, kaggle, output, pack_files):
+def test_a_damaged_zip_is_refused_and_downloaded_again(run, kaggle, output, pack_files):
     whole = kaggle.zip_bytes
     at = whole.index(bytes([7]) * 100)
     kaggle.zip_bytes = whole[:at] + b"?" + whole[at + 1 :]
@@ -286,7 +286,7 @@ def test_a_damaged_zip_is_refused_and_the_next_run_asks_again(run, kaggle, outpu
     assert_complete(output, pack_files)
 
 
-def test_something_that_is_no_zip_is_refused(run, kaggle, output):
+def test_something_that_is_not_a_zip_is_refused(run, kaggle, output):
     kaggle.zip_bytes = b"<html>" * 99
     assert "damaged" in run().error
     assert list(output.iterdir()) == []
@@ -301,7 +301,7 @@ def test_a_zip_that_writes_elsewhere_is_refused(run, kaggle, output, name):
     assert not (output.parent / "outside.txt").exists()
 
 
-def test_an_interrupted_unpacking_is_done_again_without_network(
+def test_interrupted_unpacking_is_repeated_without_network(
     run, kaggle, output, pack_files, monkeypatch
 ):
     def stop(*_: object) -> None:
@@ -319,7 +319,7 @@ def test_an_interrupted_unpacking_is_done_again_without_network(
     assert_complete(output, pack_files)
 
 
-def test_a_folder_of_the_same_name_in_the_zip_is_kept_where_files_would_meet(run, kaggle, output):
+def test_a_top_folder_is_kept_if_files_would_clash(run, kaggle, output):
     kaggle.zip_bytes = zip_of({"tiny-faces/a.txt": b"1", "a.txt": b"2"})
     assert run().code == 0
     assert (output / "tiny-faces/tiny-faces/a.txt").read_bytes() == b"1"
@@ -366,7 +366,7 @@ def test_a_folder_that_cannot_be_written(run, kaggle, output):
     assert kaggle.requests == []
 
 
-def test_a_dataset_of_another_kind_comes_too(run, kaggle, output):
+def test_a_dataset_without_a_pack(run, kaggle, output):
     kaggle.zip_bytes = zip_of({"a.csv": b"1,2", "images/b.jpg": b"jpeg"})
     for args in ([], [], ["--verify-only"]):
         result = run(*args)
@@ -374,7 +374,7 @@ def test_a_dataset_of_another_kind_comes_too(run, kaggle, output):
     assert (output / "tiny-faces/images/b.jpg").read_bytes() == b"jpeg"
 
 
-def test_a_pack_that_is_broken_at_its_source_is_told_and_kept(run, kaggle, output, pack_files):
+def test_a_pack_that_is_broken_at_its_source_is_reported_and_kept(run, kaggle, output, pack_files):
     pack_files["tiny-faces/train.idx"] = b"1\t12\n"
     kaggle.zip_bytes = zip_of(pack_files)
     result = run()
@@ -385,7 +385,7 @@ def test_a_pack_that_is_broken_at_its_source_is_told_and_kept(run, kaggle, outpu
     ]
 
 
-def test_another_owners_dataset_of_that_name_is_not_taken_for_it(run, kaggle):
+def test_another_owners_dataset_of_the_same_name_is_refused(run, kaggle):
     run()
     result = run("--dataset", "else/tiny-faces")
     assert result.code == 1 and "holds someone/tiny-faces" in result.error
@@ -396,7 +396,7 @@ def test_another_owners_dataset_of_that_name_is_not_taken_for_it(run, kaggle):
 
 @pytest.fixture
 def pack(output) -> Path:
-    """A pack that was put in place by hand."""
+    """A pack that was copied by hand."""
     write_pack(output / "tiny-faces")
     return output / "tiny-faces"
 
@@ -438,7 +438,7 @@ def test_a_whole_pack_verifies_by_hand_or_in_a_deeper_folder(run, pack):
         (lambda pack: [f.unlink() for f in pack.iterdir()], "holds no RecordIO pack"),
     ],
 )
-def test_a_broken_pack_is_told(run, pack, damage, message):
+def test_a_broken_pack_is_reported(run, pack, damage, message):
     damage(pack)
     result = run("--verify-only")
     assert result.code == 1 and message in result.error
@@ -456,7 +456,7 @@ def test_a_flipped_byte_is_found_by_its_checksum(run, kaggle, output):
     assert kaggle.requests == []
 
 
-def test_a_file_that_is_lost_or_shorter_is_found_without_reading_everything(run, kaggle, output):
+def test_a_missing_or_shorter_file_is_found_without_reading_everything(run, kaggle, output):
     run()
     lost = output / "tiny-faces/eval/lfw.bin"
     lost.write_bytes(b"pai")
@@ -500,7 +500,7 @@ def test_every_place_for_credentials(no_account_of_the_developer, tmp_path, monk
     home = no_account_of_the_developer
     assert authorization() is None
 
-    # From the last place that is looked at to the first: each wins over those before it.
+    # In ascending order of precedence: each overrides those before it.
     write_json(home / ".config/kaggle/kaggle.json", {"username": "xdg", "key": "k"})
     assert authorization() == requests.auth._basic_auth_str("xdg", "k")
     write_json(home / ".kaggle/kaggle.json", ADA)
@@ -523,13 +523,13 @@ def test_every_place_for_credentials(no_account_of_the_developer, tmp_path, monk
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"username": "ada"}'])
-def test_a_kaggle_json_without_a_key_is_told(no_account_of_the_developer, content):
+def test_a_kaggle_json_without_a_key_is_reported(no_account_of_the_developer, content):
     (no_account_of_the_developer / ".kaggle/kaggle.json").write_text(content)
     with pytest.raises(DownloadError, match="has no username and key"):
         kaggle_client.find_credentials()
 
 
-def test_a_token_that_was_copied_badly_is_told(monkeypatch):
+def test_a_badly_copied_token_is_reported(monkeypatch):
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_abc…")
     with pytest.raises(DownloadError, match="copy them again"):
         kaggle_client.find_credentials()
@@ -565,7 +565,7 @@ def test_a_login_with_oauth_reaches_kaggle(
     assert {headers["Authorization"] for headers in dataset_calls} == {f"Bearer {token}"}
 
 
-def test_no_credentials_is_one_line_with_the_page_that_gives_them(run, kaggle, monkeypatch):
+def test_without_credentials_one_line_names_the_page_to_get_them(run, kaggle, monkeypatch):
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     result = run()
     assert result.code == 1

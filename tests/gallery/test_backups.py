@@ -1,4 +1,4 @@
-"""A backup comes back whole, or not at all."""
+"""A backup is restored whole, or not at all."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_sealed_backup_is_sealed(sealed, tmp_path):
     assert b"JFIF" not in file.read_bytes()
 
 
-def test_a_backup_that_is_none_changes_nothing(gallery, tmp_path):
+def test_an_invalid_backup_changes_nothing(gallery, tmp_path):
     with pytest.raises(StoreError, match="there is no store"):
         backup(gallery, tmp_path / "x")
     gallery.register(enrolled("Ada"), images())
@@ -93,7 +93,7 @@ def test_checking(either):
     (either.folder("Bob") / ".sample_9.jpg.tmp").write_bytes(b"")
     either.backup.write_bytes(b"damaged")
     _, faults = check(either)
-    told = "\n".join(faults)
-    assert f"{either.backup} is damaged" in told
-    assert str(first) in told and "interrupted save" in told
-    assert os.name != "posix" or f"{second}: other users may read it" in told
+    said = "\n".join(faults)
+    assert f"{either.backup} is damaged" in said
+    assert str(first) in said and "interrupted save" in said
+    assert os.name != "posix" or f"{second}: other users may read it" in said

@@ -1,4 +1,4 @@
-"""What is sealed opens with its key only, and tells tampering from a key that is wrong."""
+"""Sealed data opens only with its key; tampering is told apart from a wrong key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.gallery.conftest import enrolled, images
 
 
 class Ring(KeyringBackend):
-    """A keyring of the system, in memory."""
+    """A system keyring in memory."""
 
     priority = 5
 
@@ -47,7 +47,7 @@ def ring(monkeypatch) -> Ring:
 
 
 def again(gallery: Gallery) -> Gallery:
-    """The same place, opened by a program that starts anew."""
+    """The same gallery, opened by a new process."""
     return Gallery(gallery.path, gallery.faces, keys=KeyChain(ask=lambda question: pytest.fail()))
 
 
@@ -72,7 +72,7 @@ def test_nothing_can_be_read_without_the_key(sealed):
     assert len(again(sealed).images("Ada Lovelace")) == 2
 
 
-def test_the_key_lies_in_the_configuration(sealed):
+def test_the_key_is_in_the_configuration_folder(sealed):
     sealed.register(enrolled("Ada"), images())
     file = key_file(header(sealed)["id"])
     assert file.is_relative_to(config_folder())
@@ -147,7 +147,7 @@ def test_a_passphrase(sealed, monkeypatch):
 
 
 @pytest.mark.parametrize("change", ["missing", "another", "short", "text"])
-def test_a_key_that_is_not_right_is_one_line_and_nothing_is_overwritten(sealed, change):
+def test_a_wrong_key_is_one_line_and_nothing_is_overwritten(sealed, change):
     sealed.register(enrolled("Ada"), images())
     before = everything(sealed)
     file = key_file(header(sealed)["id"])
@@ -170,7 +170,7 @@ def envelope(gallery: Gallery, **changes: object) -> None:
     gallery.path.write_bytes(dumps_plain({**data, **changes}))
 
 
-def test_tampering_is_told(sealed):
+def test_tampering_is_detected(sealed):
     sealed.register(enrolled("Ada"), images())
     whole = load_plain(sealed.path)
     encryption = whole["encryption"]
@@ -200,7 +200,7 @@ def test_tampering_is_told(sealed):
 @pytest.mark.parametrize(
     "numbers", [{"n": 2**40}, {"n": 2**14 + 1}, {"r": 1 << 30}, {"p": 10**9}, {"n": True}, {"n": 2}]
 )
-def test_a_header_does_not_make_this_machine_work_without_end(sealed, monkeypatch, numbers):
+def test_a_header_cannot_cost_endless_time_or_memory(sealed, monkeypatch, numbers):
     monkeypatch.setenv("FACESYNC_PASSPHRASE", "x")
     sealed.register(enrolled("Ada"), [])
     encryption = load_plain(sealed.path)["encryption"]
@@ -209,7 +209,7 @@ def test_a_header_does_not_make_this_machine_work_without_end(sealed, monkeypatc
         again(sealed).people()
 
 
-def test_one_sealed_file_in_the_place_of_another_is_told(sealed):
+def test_swapped_sealed_files_are_detected(sealed):
     sealed.register(enrolled("Ada"), images())
     sealed.register(enrolled("Bob", 2), images())
     ada, bob = (sealed.folder(name) / "sample_1.jpg.enc" for name in ("Ada", "Bob"))
