@@ -15,7 +15,8 @@ from multiprocessing import parent_process
 from pathlib import Path
 
 from facesync.cli import count
-from facesync.data.pack import Fault, Pack
+from facesync.data.index import Fault
+from facesync.data.pack import Pack
 from facesync.data.progress import Progress
 from facesync.data.writing import ImageWriter, temporary_folder
 from facesync.errors import DataError, FileError

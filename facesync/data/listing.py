@@ -7,7 +7,8 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from facesync.data.pack import Fault, Pack
+from facesync.data.index import Fault
+from facesync.data.pack import Pack
 from facesync.data.progress import BAR_AFTER_SECONDS, Progress
 from facesync.images import IMAGE_SUFFIXES, MARKER_HEAD, MARKER_TAIL, marker_fault
 

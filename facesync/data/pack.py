@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from facesync.data.index import Fault, as_numbers, read_index
 from facesync.data.recordio import BrokenRecord, RecordFile, split_header
 from facesync.errors import DataError
 
@@ -47,15 +48,6 @@ class Record:
     def identity(self) -> str:
         """The identity's name: its number as text."""
         return str(int(self.labels[0]))
-
-
-@dataclass(slots=True)
-class Fault:
-    """A record that cannot be read, and why; `key` is None if unknown."""
-
-    key: int | None
-    offset: int
-    reason: str
 
 
 class Pack:
@@ -199,10 +191,10 @@ class Pack:
                 key = _own_id(self._file.start_of_data(offset, _HEAD))
                 where = f"at byte {offset}: {reason}"
                 self.faults.append(Fault(None if key < 0 else key, offset, where))
-        found = _numbers(keys)
+        found = as_numbers(keys)
         if _repeats(found) or (found < 0).any():
             found = np.arange(first_key, first_key + len(found))
-        return found, _numbers(offsets)
+        return found, as_numbers(offsets)
 
     def _without_doubles(
         self, keys: np.ndarray, offsets: np.ndarray
@@ -216,44 +208,6 @@ class Pack:
         for key, offset in zip(keys[double].tolist(), offsets[double].tolist(), strict=True):
             self.faults.append(Fault(key, offset, "the index has this key twice"))
         return keys[~double], offsets[~double]
-
-
-def read_index(path: Path, size: int) -> tuple[np.ndarray, np.ndarray, list[Fault]]:
-    """Read an index: `key<TAB>byte offset` on each line.
-
-    Args:
-        path: the `.idx` file.
-        size: bytes of the `.rec` file; an offset outside it is returned as `size`.
-
-    Returns:
-        Keys and offsets, int64, in the order of the file; and a fault for each line that is neither
-        blank nor a row.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    keys, offsets, faults = array("q"), array("q"), []
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            for number, line in enumerate(file, 1):
-                fields = line.split()
-                try:
-                    key, offset = int(fields[0]), int(fields[1])
-                    keys.append(key)
-                except (ValueError, IndexError, OverflowError):
-                    if fields:
-                        reason = f"line {number} of {path.name} is not a key and an offset"
-                        faults.append(Fault(None, -1, reason))
-                    continue
-                offsets.append(offset if 0 <= offset < size else size)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    return _numbers(keys), _numbers(offsets), faults
-
-
-def _numbers(values: array[int]) -> np.ndarray:
-    """View an array as int64, without a copy: packs have millions of records."""
-    return np.frombuffer(values, dtype=np.int64)
 
 
 def _repeats(values: np.ndarray) -> bool:

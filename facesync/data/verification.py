@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facesync.cli import count
-from facesync.data.pack import Fault, read_index
+from facesync.data.index import Fault, read_index
 from facesync.data.recordio import BrokenRecord, RecordFile
 from facesync.errors import DataError
 from facesync.files import write_json

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from facesync.data.pack import Fault, Pack, Record, find_pack
+from facesync.data.index import Fault
+from facesync.data.pack import Pack, Record, find_pack
 from facesync.data.recordio import RecordFile, join_header, write_pack
 from facesync.errors import DataError
 from tests.data.packs import (
