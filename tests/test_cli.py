@@ -17,6 +17,9 @@ SCRIPTS = [
     "train_model.py",
     "continue_training.py",
     "faceid_app.py",
+    "evaluate_model.py",
+    "distill_model.py",
+    "export_model.py",
 ]
 
 

@@ -165,18 +165,18 @@ class _Tally:
         self.faults += other.faults
 
 
+@dataclass(frozen=True)
 class _Worker:
     """Converts parts of a pack; each process has its own."""
 
-    def __init__(self, pack: Pack, writer: ImageWriter, decode_check: bool) -> None:
-        self._pack = pack
-        self._writer = writer
-        self._decode_check = decode_check
+    pack: Pack
+    writer: ImageWriter
+    decode_check: bool
 
     def convert(self, start: int, stop: int) -> _Tally:
         """Convert the records at positions `start` to `stop` - 1 in the file."""
         done = _Tally()
-        for record in self._pack.records(start, stop):
+        for record in self.pack.records(start, stop):
             if isinstance(record, Fault):
                 done.faults.append(record)
             elif record.kind != "image":
@@ -184,18 +184,17 @@ class _Worker:
             elif reason := self._fault_of(record.data):
                 done.faults.append(Fault(record.key, record.offset, reason))
             else:
-                identity = record.identity
-                done.identities.add(identity)
+                done.identities.add(record.identity)
                 name = f"{record.key}{suffix_of(record.data)}"
-                if self._writer.write(identity, name, record.data):
+                if self.writer.write(record.identity, name, record.data):
                     done.written += 1
                 else:
                     done.already_there += 1
-        self._writer.publish()
+        self.writer.publish()
         return done
 
     def _fault_of(self, data: bytes) -> str | None:
-        return marker_fault(data) or (decode_fault(data) if self._decode_check else None)
+        return marker_fault(data) or (decode_fault(data) if self.decode_check else None)
 
 
 _worker: _Worker  # of this process, if it belongs to the pool
@@ -252,7 +251,7 @@ def _explain(pack: Pack, done: _Tally) -> str:
     people = done.bookkeeping - bool(pack.key_range)
     header = "one header (key 0) and " if pack.key_range else ""
     return (
-        f"{done.bookkeeping:,} bookkeeping records: {header}{people:,} that say which keys belong"
+        f"{count(done.bookkeeping, 'bookkeeping record', 'bookkeeping records')}: {header}{people:,} that say which keys belong"
         " to which identity. They hold no image, so none is lost. (CASIA-WebFace has 10,573 of"
         " them: the 10,573 errors of converters that try to decode every record.)"
     )
