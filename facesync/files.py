@@ -13,6 +13,9 @@ from typing import Any, BinaryIO
 
 from facesync.errors import FileError
 
+NAME_ENCODING = ("utf-8", "surrogateescape")
+"""To encode file names with, which on Linux need not be valid text."""
+
 LOCK_SECONDS = 60.0
 """How long to wait for another process that is writing."""
 

@@ -250,8 +250,9 @@ def _explain(pack: Pack, done: _Tally) -> str:
         )
     people = done.bookkeeping - bool(pack.key_range)
     header = "one header (key 0) and " if pack.key_range else ""
+    records = count(done.bookkeeping, "bookkeeping record", "bookkeeping records")
     return (
-        f"{count(done.bookkeeping, 'bookkeeping record', 'bookkeeping records')}: {header}{people:,} that say which keys belong"
-        " to which identity. They hold no image, so none is lost. (CASIA-WebFace has 10,573 of"
-        " them: the 10,573 errors of converters that try to decode every record.)"
+        f"{records}: {header}{people:,} that say which keys belong to which "
+        "identity. They hold no image, so none is lost. (CASIA-WebFace has 10,573 of them: the "
+        "10,573 errors of converters that try to decode every record.)"
     )

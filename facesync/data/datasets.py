@@ -24,6 +24,7 @@ from facesync.data.left_out import list_path, read_list
 from facesync.data.listing import files_in_folder, files_in_pack, is_image_folder
 from facesync.data.pack import Pack, packs_in
 from facesync.errors import DataError, ImageError
+from facesync.files import NAME_ENCODING
 from facesync.images import read_image_rgb
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ else:
 logger = logging.getLogger(__name__)
 
 Transform = Callable[[Image.Image], Any]
-
-_ENCODING = ("utf-8", "surrogateescape")  # file names on Linux need not be valid text
 
 
 class FaceDataset(_Base):
@@ -219,7 +218,7 @@ def split_indices(
         raise ValueError(f"validation_fraction {validation_fraction} is not in [0, 1)")
     # An exact fraction: in floating point the size would sometimes be one too small.
     train_size = int(len(names) * (1 - Fraction(str(validation_fraction))))
-    lots = [hashlib.sha256(f"{seed}/{name}".encode(*_ENCODING)).digest() for name in names]
+    lots = [hashlib.sha256(f"{seed}/{name}".encode(*NAME_ENCODING)).digest() for name in names]
     order = sorted(range(len(names)), key=lambda index: (lots[index], names[index]))
     validation_size = len(names) - train_size
     return sorted(order[validation_size:]), sorted(order[:validation_size])
@@ -231,7 +230,7 @@ def split_fingerprint(
     """Return 16 hexadecimal digits that identify a split."""
     digest = hashlib.sha256(f"{seed}/{Fraction(str(validation_fraction))}".encode())
     for name in sorted(names):
-        digest.update(b"\0" + name.encode(*_ENCODING))
+        digest.update(b"\0" + name.encode(*NAME_ENCODING))
     return digest.hexdigest()[:16]
 
 

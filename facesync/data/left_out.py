@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from facesync.errors import DataError
-from facesync.files import replacing
+from facesync.files import NAME_ENCODING, replacing
 
 _COLUMNS = ["picture", "reason"]
-_ENCODING = ("utf-8", "surrogateescape")  # file names on Linux need not be valid text
 
 
 def list_path(source: Path) -> Path:
@@ -33,7 +32,7 @@ def read_list(path: Path) -> dict[str, str]:
             what somebody wanted left out.
     """
     try:
-        text = path.read_bytes().decode(*_ENCODING).removeprefix("\ufeff")
+        text = path.read_bytes().decode(*NAME_ENCODING).removeprefix("\ufeff")
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -65,4 +64,4 @@ def write_list(path: Path, reasons: Mapping[str, str]) -> None:
     writer.writerow(_COLUMNS)
     writer.writerows(reasons.items())
     with replacing(path) as file:
-        file.write(text.getvalue().encode(*_ENCODING))
+        file.write(text.getvalue().encode(*NAME_ENCODING))

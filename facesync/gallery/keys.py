@@ -61,9 +61,9 @@ def config_folder() -> Path:
     return Path(home).expanduser() / "facesync"
 
 
-def key_file(identity: str) -> Path:
+def key_file(key_id: str) -> Path:
     """Where a key is kept that is not in a keyring."""
-    return config_folder() / "keys" / f"{identity}.key"
+    return config_folder() / "keys" / f"{key_id}.key"
 
 
 def place_in_words(header: dict[str, Any]) -> str:
@@ -116,7 +116,7 @@ class KeyChain:
             key = _from_passphrase(self._new_passphrase(passphrase))
         else:
             secret = secrets.token_bytes(_SECRET_BYTES)
-            key = Key({"kind": "stored", "id": _identity(secret)}, secret)
+            key = Key({"kind": "stored", "id": _id_of(secret)}, secret)
             if not _put_in_keyring(key):
                 _put_in_file(key)
         self._known[key.header["id"]] = key
@@ -142,20 +142,20 @@ class KeyChain:
         tried = [*self._passphrases, *([given] if given else [])]
         for text in tried:
             secret = _scrypt(text, header)
-            if _identity(secret) == header["id"]:
+            if _id_of(secret) == header["id"]:
                 return secret
         if not sys.stdin.isatty():
             missing = f"it needs a passphrase: set {PASSPHRASE_VARIABLE}"
             raise StoreError("the passphrase is wrong" if tried else missing)
         text = self._ask("Passphrase of the store: ")
         secret = _scrypt(text, header)
-        if _identity(secret) != header["id"]:
+        if _id_of(secret) != header["id"]:
             raise StoreError("the passphrase is wrong")
         self._passphrases.append(text)
         return secret
 
 
-def _identity(secret: bytes) -> str:
+def _id_of(secret: bytes) -> str:
     return hashlib.sha256(b"FaceSync key\0" + secret).hexdigest()[:16]
 
 
@@ -194,12 +194,12 @@ def _scrypt(passphrase: str, header: dict[str, Any]) -> bytes:
 def _from_passphrase(text: str) -> Key:
     header = {"kind": "passphrase", "salt": secrets.token_hex(16), **_SCRYPT}
     secret = _scrypt(text, header)
-    return Key({**header, "id": _identity(secret)}, secret)
+    return Key({**header, "id": _id_of(secret)}, secret)
 
 
 def _stored(header: dict[str, Any]) -> bytes:
-    identity = header["id"]
-    file = key_file(identity)
+    key_id = header["id"]
+    file = key_file(key_id)
     text: str | None
     try:
         text = file.read_text("ascii") if file.exists() else None
@@ -207,16 +207,14 @@ def _stored(header: dict[str, Any]) -> bytes:
         raise StoreError(f"its key in {file} cannot be read") from error
     place = str(file)
     if text is None:
-        text, place = _ask_keyring("get_password", identity), "the system's keyring"
+        text, place = _ask_keyring("get_password", key_id), "the system's keyring"
     if text is None:
-        raise StoreError(
-            f"its key {identity} is missing: it is neither in the keyring nor in {file}"
-        )
+        raise StoreError(f"its key {key_id} is missing: it is neither in the keyring nor in {file}")
     try:
         secret = base64.b64decode(text, validate=True)
     except ValueError:
         secret = b""
-    if len(secret) != _SECRET_BYTES or _identity(secret) != identity:
+    if len(secret) != _SECRET_BYTES or _id_of(secret) != key_id:
         raise StoreError(f"the key in {place} is wrong")
     return secret
 
@@ -228,12 +226,12 @@ def _put_in_file(key: Key) -> None:
 
 def _put_in_keyring(key: Key) -> bool:
     """Keep a key in the system's keyring, if there is one and it returns the key."""
-    identity, text = key.header["id"], base64.b64encode(key.secret).decode()
+    key_id, text = key.header["id"], base64.b64encode(key.secret).decode()
     try:
         if not _ask_keyring("recommended"):
             return False
-        _ask_keyring("set_password", identity, text)
-        return _ask_keyring("get_password", identity) == text
+        _ask_keyring("set_password", key_id, text)
+        return _ask_keyring("get_password", key_id) == text
     except StoreError as error:
         log.warning("%s; using a key file instead", error)
         return False
