@@ -189,18 +189,13 @@ class _Machine:
             elif name in _CONSTANTS:
                 stack.append(_CONSTANTS[name]())
             elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-                self._tuple(int(name[-1]))
+                stack.append(tuple(self._pop(int(name[-1]))))
             elif name == "STOP":
                 (value,) = stack
                 return value
             elif name not in ("PROTO", "FRAME"):
                 self._step(name, argument)
         raise _Refused("no end")
-
-    def _tuple(self, count: int) -> None:
-        if len(self._stack) < count:
-            raise IndexError("stack")
-        self._stack[-count:] = [tuple(self._stack[-count:])]
 
     def _since_mark(self) -> list[Any]:
         place = self._marks.pop()

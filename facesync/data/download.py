@@ -76,7 +76,7 @@ def download(dataset: str, output: Path) -> VerifiedDataset:
             _fetch(dataset, archive)
         _unpack(archive, folder, dataset)
     except KeyboardInterrupt:
-        _log.info("Interrupted: run the same command again to resume.")
+        _log.info("Run the same command again to resume.")
         raise
     except OSError as error:
         raise FileError(

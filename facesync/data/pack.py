@@ -81,10 +81,10 @@ class Pack:
             keys, offsets, self.faults = read_index(index, self._file.size)
             self.index_path = index if len(keys) else None
         if self.index_path:
-            keys, offsets = self._with_those_behind(keys, offsets)
+            keys, offsets = self._with_unindexed(keys, offsets)
         else:
             keys, offsets = self._scan(0)
-        self._keys, self._offsets = self._without_doubles(keys, offsets)
+        self._keys, self._offsets = self._without_duplicates(keys, offsets)
         if (self._offsets[1:] < self._offsets[:-1]).any():
             order = np.argsort(self._offsets, kind="stable")
             self._keys, self._offsets = self._keys[order], self._offsets[order]
@@ -163,7 +163,7 @@ class Pack:
         first, end = record.labels
         return (int(first), int(end)) if 1 <= first <= end < float("inf") else None
 
-    def _with_those_behind(
+    def _with_unindexed(
         self, keys: np.ndarray, offsets: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Add the records behind the last one in the index."""
@@ -196,18 +196,18 @@ class Pack:
             found = np.arange(first_key, first_key + len(found))
         return found, as_numbers(offsets)
 
-    def _without_doubles(
+    def _without_duplicates(
         self, keys: np.ndarray, offsets: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Drop and report all rows of a key except the first."""
         if not _repeats(keys):
             return keys, offsets
         _, first = np.unique(keys, return_index=True)
-        double = np.ones(len(keys), dtype=bool)
-        double[first] = False
-        for key, offset in zip(keys[double].tolist(), offsets[double].tolist(), strict=True):
+        duplicate = np.ones(len(keys), dtype=bool)
+        duplicate[first] = False
+        for key, offset in zip(keys[duplicate].tolist(), offsets[duplicate].tolist(), strict=True):
             self.faults.append(Fault(key, offset, "the index has this key twice"))
-        return keys[~double], offsets[~double]
+        return keys[~duplicate], offsets[~duplicate]
 
 
 def _repeats(values: np.ndarray) -> bool:

@@ -214,7 +214,7 @@ def test_ctrl_c_keeps_the_part_and_the_next_run_resumes_it(run, kaggle, output, 
     kaggle.midway = interrupt
     result = run()
     assert result.code == 130
-    assert "run the same command again to resume" in result.err
+    assert "Run the same command again to resume" in result.err
     kept = part.stat().st_size
     assert 0 < kept < len(kaggle.zip_bytes)
     kaggle.midway = lambda: None
