@@ -11,13 +11,13 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from facesync.errors import FileError, ImageError, StoreError
+from facesync.errors import ImageError, StoreError
 from facesync.files import replacing
 from facesync.gallery import samples, sealing
 from facesync.gallery.people import FORMAT, Person, decode, encode
 from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
-from facesync.pickles import dumps_plain, loads_plain
+from facesync.pickles import dumps_plain
 
 
 def backup(gallery: Gallery, file: Path) -> int:
@@ -82,11 +82,7 @@ def _read(
     gallery: Gallery, file: Path
 ) -> tuple[datetime, list[Person], dict[str, dict[str, bytes]]]:
     """Open a backup and check everything in it: creation time, people, and images by name."""
-    plain, _ = sealing.read(file, gallery.keys, sealing.BACKUP)
-    try:
-        data = loads_plain(plain, file)
-    except FileError as error:
-        raise StoreError(str(error)) from error
+    data, _, _ = sealing.load(file, gallery.keys, sealing.BACKUP)
     inner = data.get("backup") if isinstance(data, dict) else None
     if not isinstance(inner, dict) or data.get("format") != FORMAT:
         raise StoreError(f"{file} is not a backup of a store")

@@ -57,6 +57,19 @@ def read(path: Path, keys: KeyChain, what: str) -> tuple[bytes, Key | None]:
     return _unseal(data, keys, what, path)
 
 
+def load(path: Path, keys: KeyChain, what: str) -> tuple[Any, bytes, Key | None]:
+    """Read a pickle that may be sealed: its data, its plain bytes, and the key if it was.
+
+    Raises:
+        StoreError: as `read`, or what was sealed is not a pickle.
+    """
+    plain, key = read(path, keys, what)
+    try:
+        return loads_plain(plain, path), plain, key
+    except FileError as error:
+        raise StoreError(str(error)) from error
+
+
 def _unseal(data: dict[str, Any], keys: KeyChain, what: str, path: Path) -> tuple[bytes, Key]:
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from facesync.errors import FileError, StoreError
 from facesync.files import replacing
 from facesync.gallery import sealing
 from facesync.gallery.keys import Key, KeyChain
 from facesync.gallery.people import Person, decode, encode
-from facesync.pickles import dumps_plain, loads_plain
+from facesync.pickles import dumps_plain
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,8 @@ def read(path: Path, keys: KeyChain) -> Content:
     Raises:
         StoreError: it cannot be read or opened, or is damaged.
     """
-    plain, key = sealing.read(path, keys, sealing.STORE)
-    try:
-        created, people = decode(loads_plain(plain, path), path)
-    except FileError as error:
-        raise StoreError(str(error)) from error
+    data, plain, key = sealing.load(path, keys, sealing.STORE)
+    created, people = decode(data, path)
     return Content(people, created, plain, key)
 
 
