@@ -1,4 +1,4 @@
-"""What every script shares: logging, errors to exit codes, plurals."""
+"""What every script shares: logging, exit codes for errors, plurals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Main = Callable[..., int]
 
 
 class _TqdmHandler(logging.Handler):
-    """Writes a log line to standard error without tearing a progress bar apart."""
+    """Writes log lines to standard error without breaking a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
@@ -48,7 +48,7 @@ def guarded(main: Main) -> Main:
     def run(argv: Sequence[str] | None = None) -> int:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                # A terminal that cannot write a name shows question marks, not a traceback.
+                # A terminal that cannot show a name prints question marks, not a traceback.
                 stream.reconfigure(errors="replace")
         setup_logging()
         try:
@@ -57,7 +57,7 @@ def guarded(main: Main) -> Main:
             print(f"error: {error}", file=sys.stderr)
             return USAGE if isinstance(error, UsageError) else FAILED
         except BrokenPipeError:
-            # The reader of a pipe (`… | head`) has gone; nothing more can be printed.
+            # The reader of a pipe (`… | head`) is gone; nothing more can be printed.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
         except OSError as error:
@@ -71,18 +71,23 @@ def guarded(main: Main) -> Main:
 
 
 def describe_os_error(error: OSError) -> str:
-    """One line for an error of the operating system, with the file it is about."""
+    """Return one line for an error of the operating system, with the file it is about."""
     reason = error.strerror or str(error) or type(error).__name__
     return f"{error.filename}: {reason}" if error.filename else reason
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
-    """Argument parser whose description is the script's docstring, run lines kept as written."""
+    """Make a parser whose description is the script's docstring, line breaks kept."""
     return argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
 
 
+def decimals(value: float, places: int = 3) -> str:
+    """Return `0.123`; never `-0.000`."""
+    return f"{round(value, places) + 0.0:.{places}f}"
+
+
 def count(number: int, one: str, many: str) -> str:
-    """`1 person`, `2 people`."""
-    return f"{number} {one if number == 1 else many}"
+    """Return `1 person`, `2 people`, `1,234 people`."""
+    return f"{number:,} {one if number == 1 else many}"

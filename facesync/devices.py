@@ -1,4 +1,4 @@
-"""Where a computation runs: the choice of device, and the number format that pays on it."""
+"""Where to compute: the device, and the short number format that is faster on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def device_name(name: str) -> str:
 
 
 def _cuda_driver() -> bool:
-    """Whether this machine has a CUDA driver and a device for it; only then is torch asked."""
+    """Whether this machine has a CUDA driver and device; only then is torch asked."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         count = ctypes.c_int(0)
@@ -52,7 +52,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def short_format(device: torch.device) -> torch.dtype | None:
-    """Return the short format that pays on a device: bf16, else fp16 on CUDA, else none."""
+    """Return the short number format that is fast on a device (bf16, or fp16 on CUDA), or None."""
     import torch
 
     if device.type == "cuda":

@@ -1,17 +1,17 @@
 """Every error a user can cause: one line that says what happened and what to do.
 
     FaceSyncError
-    ├── FileError       a file that cannot be read or written
-    ├── ImageError    an image that cannot be used
-    ├── DataError       a pack, a folder of images or a dataset that cannot be used
-    ├── DownloadError   a transfer that was refused or broke
-    ├── ModelError      weights or a checkpoint that cannot be used
-    ├── StoreError      the store of registered faces cannot be used
-    ├── CameraError     a camera, video or stream that gives no frames
-    └── UsageError      options that do not go together
+    ├── FileError       a file cannot be read or written
+    ├── ImageError      an image cannot be used
+    ├── DataError       a pack, a folder of images or a dataset cannot be used
+    ├── DownloadError   a download was refused or interrupted
+    ├── ModelError      weights or a checkpoint cannot be used
+    ├── StoreError      the store of registered people cannot be used
+    ├── CameraError     a camera, video or stream gives no frames
+    └── UsageError      options are missing, or conflict
 
-`facesync.cli.guarded` turns each of them into that line on standard error and exit code 1; a
-`UsageError` into exit code 2.
+`facesync.cli.guarded` prints that line on standard error and returns exit code 1; for a
+`UsageError` exit code 2.
 """
 
 
@@ -20,32 +20,32 @@ class FaceSyncError(Exception):
 
 
 class FileError(FaceSyncError):
-    """A file that cannot be read or written."""
+    """A file cannot be read or written."""
 
 
 class ImageError(FaceSyncError):
-    """An image that cannot be used."""
+    """An image cannot be used."""
 
 
 class DataError(FaceSyncError):
-    """A pack, a folder of images or a dataset that cannot be used."""
+    """A pack, a folder of images or a dataset cannot be used."""
 
 
 class DownloadError(FaceSyncError):
-    """A transfer that was refused or broke."""
+    """A download was refused or interrupted."""
 
 
 class ModelError(FaceSyncError):
-    """Weights or a checkpoint that cannot be used."""
+    """Weights or a checkpoint cannot be used."""
 
 
 class StoreError(FaceSyncError):
-    """The store of registered faces cannot be used."""
+    """The store of registered people cannot be used."""
 
 
 class CameraError(FaceSyncError):
-    """A camera, video or stream that gives no frames."""
+    """A camera, video or stream gives no frames."""
 
 
 class UsageError(FaceSyncError):
-    """Options that do not go together, or that are missing."""
+    """Options are missing, or conflict."""

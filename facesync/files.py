@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and names that are data rather than paths."""
+"""Files written whole or not at all, locks, and folder names for any person's name."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from typing import Any, BinaryIO
 
 from facesync.errors import FileError
 
-LOCK_SECONDS = 60.0
-"""How long a writer waits for another process that is writing."""
+NAME_ENCODING = ("utf-8", "surrogateescape")
+"""To encode file names with, which on Linux need not be valid text."""
 
-# Names that Windows keeps for devices, whatever their suffix.
+LOCK_SECONDS = 60.0
+"""How long to wait for another process that is writing."""
+
+# Names that Windows reserves for devices, with any suffix.
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{p}{n}" for p in ("com", "lpt") for n in range(1, 10)}
 
 
 def temporary_beside(path: Path) -> Path:
-    """Name of the temporary file that `replacing` writes before it takes `path`'s place.
+    """Return the temporary file that `replacing` writes before it replaces `path`.
 
-    Always the same for one path: what a killed process left behind is overwritten by the next
-    save instead of lying about for ever.
+    It is always the same for a path: the next save overwrites what a killed process left.
     """
     return path.with_name(f".{path.name}.tmp")
 
 
 @contextmanager
 def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes `path`'s place only when the block ends well.
+    """Open a file for writing that replaces `path` only if the block ends without an error.
 
-    The bytes go to a temporary file beside `path`, are flushed to the disk and renamed over it,
-    so that a crash, Ctrl-C, `kill -9` or a full disk leaves the old file as it was. Missing
-    folders are made. One writer at a time: lock where there may be two.
+    The bytes go to a temporary file beside `path`, are flushed to disk and renamed over it, so that
+    a crash, Ctrl-C, `kill -9` or a full disk leaves the old file unchanged. Missing folders are
+    made. Only one writer at a time: if there may be two, use `locked`.
 
     Args:
         path: the file to write.
-        private: readable and writable by its owner alone (mode 0600), as are folders that had
-            to be made for it (mode 0700).
+        private: for the owner alone (mode 0600), as are folders made for it (mode 0700).
 
     Raises:
         FileError: the file cannot be written.
@@ -73,16 +74,16 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
-def write_json(path: Path, content: Any, *, indent: int = 1) -> None:
-    """Write plain data as JSON, whole or not at all; what is no number (NaN) is refused.
+def write_json(path: Path, content: Any, *, indent: int | None = 1, private: bool = False) -> None:
+    """Write plain data as JSON, whole or not at all; `private` as in `replacing`.
 
     Raises:
         FileError: the file cannot be written.
-        ValueError: the data holds a number that JSON does not have.
+        ValueError: the data holds NaN or infinity, which JSON does not have.
     """
     text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
-    with replacing(path) as file:
-        # Names of files on Linux need not be text.
+    with replacing(path, private=private) as file:
+        # File names on Linux need not be valid text.
         file.write(text.encode("utf-8", "replace") + b"\n")
 
 
@@ -91,7 +92,7 @@ def locked(path: Path) -> Iterator[None]:
     """Keep other processes from changing a file, by a lock beside it.
 
     Raises:
-        FileError: another process has it for too long, or the folder cannot be written.
+        FileError: another process holds the lock for too long, or the folder cannot be written.
     """
     import filelock
 
@@ -110,10 +111,9 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, for their owner alone (mode 0700).
+    """Make a folder and its missing parents for their owner alone (mode 0700).
 
-    Folders that are there already keep their mode: whoever made them may share them on purpose,
-    and the current folder or a home is not this program's to close.
+    Existing folders keep their mode: they may be shared on purpose.
     """
     missing = []
     while not folder.exists():
@@ -124,7 +124,7 @@ def make_private_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; Windows has no such call."""
+    """Make a rename survive a power cut; Windows has no call for it."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -142,11 +142,11 @@ def user_cache() -> Path:
 
 
 def folder_name(name: str) -> str:
-    """Make a folder name of any person's name: the name itself where that is safe everywhere.
+    """Make a folder name from any person's name: the name itself if it is safe everywhere.
 
-    `Ada Lovelace` and `José` stay as they are; `../x`, `con`, 300 characters or an emoji become
-    what is left of their letters and a hash, so that two names never share a folder. Names that
-    differ only in case or in Unicode form are one name (see `same_name_key`).
+    `Ada Lovelace` and `José` are kept; `../x`, `con`, 300 characters or an emoji become the letters
+    that are left and a hash, so that two names never share a folder. Names that differ only in case
+    or Unicode form are one name (see `same_name_key`).
     """
     name = unicodedata.normalize("NFC", name)
     kept = "".join(c for c in name if c.isalnum() or c in " ._-").strip(" .")
@@ -159,5 +159,5 @@ def folder_name(name: str) -> str:
 
 
 def same_name_key(name: str) -> str:
-    """Return what two spellings of one name share (case and Unicode form are set aside)."""
+    """Return a key that all spellings of a name share; case and Unicode form do not matter."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFKD", name).casefold())

@@ -1,4 +1,4 @@
-"""Images: read whatever people have, check what a pack holds, write whole files."""
+"""Images: read any common encoding, check encoded bytes for damage, write JPEG."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from facesync.errors import ImageError
 from facesync.files import replacing
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-"""Suffixes, in lower case, by which a folder is searched for images."""
+"""Suffixes of image files, in lower case."""
 
 MAX_PIXELS = 100_000_000
-"""Images with more pixels than this are refused: no camera makes them, a bomb does."""
+"""Images with more pixels are refused as decompression bombs."""
 
 
 def read_image_rgb(source: Path | str | bytes) -> np.ndarray:
-    """Decode an image to RGB as a person sees it.
+    """Decode an image to RGB as a viewer shows it.
 
-    Takes every common encoding; turns it by its EXIF orientation; grey, 16-bit, palette and CMYK
-    become RGB, transparency is laid on white; of an animation the first frame is taken.
+    Any common encoding; the EXIF orientation is applied; grey, 16-bit, palette and CMYK become RGB;
+    transparency is put on white; of an animation the first frame is taken.
 
     Args:
-        source: a file's path, or the encoded bytes.
+        source: path of a file, or encoded bytes.
 
     Returns:
         image_rgb, uint8, shape (height, width, 3).
@@ -74,10 +74,9 @@ def read_image_rgb(source: Path | str | bytes) -> np.ndarray:
 
 
 def _is_whole_upright_jpeg(data: bytes) -> bool:
-    """Whether the bytes are a JPEG with its end, and say nothing of an orientation.
+    """Whether the bytes are a complete JPEG without a stated orientation.
 
-    Such a one OpenCV decodes to the same pixels in half the time, for it copies them less often;
-    of half an image it would make a whole one.
+    OpenCV decodes those to the same pixels in half the time; it would fill up half an image.
     """
     return (
         data[:2] == b"\xff\xd8"
@@ -88,11 +87,11 @@ def _is_whole_upright_jpeg(data: bytes) -> bool:
 
 
 def _to_rgb(image):  # type: ignore[no-untyped-def]
-    """PIL image of any mode to mode RGB."""
+    """Convert a PIL image of any mode to RGB."""
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
-        # 16 bits and more: keep the eight high ones. PIL's own convert() would clip instead.
+        # 16 bits and more: keep the high eight. PIL's own convert() would clip instead.
         values = np.asarray(image, dtype=np.float64)
         scale = 256.0 if values.max(initial=0) > 255 else 1.0
         image = Image.fromarray(np.clip(values / scale, 0, 255).astype(np.uint8))
@@ -119,10 +118,7 @@ def save_jpeg(image_rgb: np.ndarray, path: Path) -> None:
 
 
 def suffix_of(data: bytes) -> str:
-    """File suffix for encoded bytes, by their first bytes; `.bin` where they are of no kind known.
-
-    A damaged JPEG is `.bin` here: what cannot be told from its content is not guessed.
-    """
+    """Return the file suffix for encoded bytes, by their first bytes; `.bin` if unknown."""
     if data[:3] == b"\xff\xd8\xff":
         return ".jpg"
     if data[:8] == b"\x89PNG\r\n\x1a\n":
@@ -139,15 +135,15 @@ def suffix_of(data: bytes) -> str:
 
 
 MARKER_HEAD, MARKER_TAIL = 16, 64
-"""How many bytes at the start and at the end `marker_fault` looks at."""
+"""How many bytes at the start and end `marker_fault` needs."""
 
 
 def marker_fault(data: bytes) -> str | None:
-    """Say what is wrong with an image by its start and end alone, or None.
+    """Say what is wrong with an image by its start and end alone; None if nothing is.
 
-    JPEG (ITU T.81) starts with FF D8 and ends with FF D9, which coded data never holds; PNG starts
-    with its signature and ends with IEND. A few bytes behind the end, within `MARKER_TAIL`, are
-    let pass as decoders do. Other encodings are told by their start.
+    JPEG (ITU T.81) starts with FF D8 and ends with FF D9, which coded data never contains; PNG
+    starts with its signature and ends with IEND. A few bytes after the end, within `MARKER_TAIL`,
+    are tolerated, as by decoders. Of other encodings only the start is checked.
     """
     if not data:
         return "empty"
@@ -163,7 +159,7 @@ def marker_fault(data: bytes) -> str | None:
 
 
 def decode_fault(data: bytes) -> str | None:
-    """Decode an image fully and say what is wrong with it, or None."""
+    """Decode an image and say what is wrong with it; None if nothing is."""
     try:
         read_image_rgb(data)
     except ImageError as error:
@@ -179,15 +175,15 @@ _JPEG_SCAN_REST = re.compile(rb"(?:[^\xff]|\xff[\x00\xd0-\xd7\xd9])*\xff\xd9\x00
 
 
 def _ends_early(data: bytes) -> bool:
-    """Whether coded image data goes on behind the end marker of a JPEG (ITU T.81, B.1).
+    """Whether coded image data continues after the end marker of a JPEG (ITU T.81, B.1).
 
-    Decoders stop at that marker and fill the rest with grey without a word. Other things that
-    cameras put behind the end (a second image, say) do not look like coded data.
+    Decoders stop at that marker and silently fill the rest with grey. Other things that cameras
+    append (a second image, say) do not look like coded data.
     """
     at = 2
     while segment := _JPEG_SEGMENT.match(data, at):
         at = segment.start(2) + int.from_bytes(segment[2], "big")
-        if segment[1] == b"\xda":  # a scan: its coded data goes on to the next marker
+        if segment[1] == b"\xda":  # a scan: its coded data reaches to the next marker
             marker = _JPEG_MARKER.search(data, at)
             at = marker.start() if marker else len(data)
     end = data.find(b"\xff\xd9", at) + 2

@@ -1,11 +1,11 @@
-"""Read pickles that may come from a stranger: plain data only, nothing is run.
+"""Read untrusted pickles: plain data only, and no code is run.
 
 A pickle is a program for a small stack machine, which can name any function and call it. Refusing
 the names, as Python's own documentation suggests ("Restricting Globals"), is not enough: Python's
-machine reserves as much memory as a file claims to need (a memo entry of number 2^31, a bytearray
-of 8 GB), numpy makes arrays of any size from a few bytes, and hashing tuples nested a million deep
-ends the process. So the program is run here, by `_Machine`: it knows containers, numbers, strings
-and NumPy arrays, calls nothing, and never holds much more than the file is long.
+machine allocates as much memory as a file claims to need (a memo entry of number 2^31, a bytearray
+of 8 GB), NumPy makes arrays of any size from a few bytes, and hashing tuples nested a million deep
+crashes the process. So the program is run here, by `_Machine`: it knows containers, numbers,
+strings and NumPy arrays, calls nothing, and never holds much more memory than the file has bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -27,18 +27,18 @@ from facesync.files import replacing
 
 
 class _Refused(Exception):
-    """The file asks for something that is no plain data."""
+    """The file asks for something that is not plain data."""
 
 
 class _Named:
-    """Something of Python's that a pickle may name, and what is done in its place."""
+    """Something that a pickle may name, and what is done instead of calling it."""
 
     def __init__(self, make: Callable[[_Machine, tuple[Any, ...]], Any]) -> None:
         self.make = make
 
 
 class _Unbuilt:
-    """An array or its type before its state is read; `value` is the finished one."""
+    """An array or its type, whose state is still to be read; `value` is the finished one."""
 
     def __init__(self, kind: str, value: Any = None) -> None:
         self.kind, self.value = kind, value
@@ -95,7 +95,7 @@ def _dtype(machine: _Machine, arguments: tuple[Any, ...]) -> _Unbuilt:
 
 
 def _array(machine: _Machine, shape: Any, dtype: Any, order: str, content: Any) -> np.ndarray:
-    """Make an array of bytes that are all there; anything else is refused."""
+    """Make an array from bytes that are all there; anything else is refused."""
     if isinstance(content, str):  # bytes of Python 2, read as latin1
         content = content.encode("latin1")
     if isinstance(dtype, _Unbuilt):
@@ -142,7 +142,7 @@ def _refuse(what: str) -> Any:
 
 
 def _key(value: Any) -> Any:
-    """Let pass what may be a key of a dictionary or a member of a set: no container."""
+    """Return a key of a dictionary or a member of a set, which must not be a container."""
     if not isinstance(value, _SCALARS) and not isinstance(value, np.generic):
         raise _Refused(f"a {type(value).__name__} as a key")
     return value
@@ -153,7 +153,7 @@ class _Machine:
 
     Args:
         data: the pickle.
-        encoding: what strings of Python 2 are read as; `bytes` leaves them bytes.
+        encoding: of strings of Python 2; `bytes` leaves them bytes.
     """
 
     def __init__(self, data: bytes, encoding: str) -> None:
@@ -164,7 +164,7 @@ class _Machine:
         self._budget = 2 * len(data) + 4096
 
     def spend(self, size: int) -> None:
-        """Count what is copied: a file that copies one part again and again is no plain data."""
+        """Account for what is copied: plain data does not copy one part again and again."""
         self._budget -= size
         if self._budget < 0:
             raise _Refused("more data than the file holds")
@@ -189,18 +189,13 @@ class _Machine:
             elif name in _CONSTANTS:
                 stack.append(_CONSTANTS[name]())
             elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-                self._tuple(int(name[-1]))
+                stack.append(tuple(self._pop(int(name[-1]))))
             elif name == "STOP":
                 (value,) = stack
                 return value
             elif name not in ("PROTO", "FRAME"):
                 self._step(name, argument)
         raise _Refused("no end")
-
-    def _tuple(self, count: int) -> None:
-        if len(self._stack) < count:
-            raise IndexError("stack")
-        self._stack[-count:] = [tuple(self._stack[-count:])]
 
     def _since_mark(self) -> list[Any]:
         place = self._marks.pop()
@@ -239,7 +234,7 @@ class _Machine:
         elif name == "REDUCE":
             function, arguments = self._pop(2)
             if not isinstance(function, _Named) or not isinstance(arguments, tuple):
-                raise _Refused("a call of what is no function")
+                raise _Refused("a call of something that is not a function")
             stack.append(function.make(self, arguments))
         elif name == "BUILD":
             unbuilt, state = self._pop(2)
@@ -269,7 +264,7 @@ class _Machine:
 
     def _build(self, unbuilt: Any, state: Any) -> Any:
         if not isinstance(unbuilt, _Unbuilt) or not isinstance(state, tuple):
-            raise _Refused("a state of what has none")
+            raise _Refused("a state for something that has none")
         if unbuilt.kind == "array":
             if unbuilt.value is not None:
                 raise _Refused("an array made twice")
@@ -306,10 +301,10 @@ def load_plain(path: Path, *, encoding: str = "ASCII") -> Any:
 
     Args:
         path: the file.
-        encoding: what the strings of Python 2 are read as; `bytes` leaves them bytes.
+        encoding: of strings of Python 2; `bytes` leaves them bytes.
 
     Raises:
-        FileError: the file is missing, damaged, or asks for anything else to be created.
+        FileError: the file is missing or damaged, or asks for anything else to be created.
     """
     try:
         data = Path(path).read_bytes()
@@ -322,9 +317,9 @@ def load_plain(path: Path, *, encoding: str = "ASCII") -> Any:
 
 
 def loads_plain(data: bytes, path: Path | str, *, encoding: str = "ASCII") -> Any:
-    """Read a pickle of plain data from memory; `path` is what errors call it, see `load_plain`."""
+    """Read a pickle of plain data from memory, as `load_plain`; errors name `path`."""
     try:
-        with warnings.catch_warnings():  # escapes in a damaged file's text are not worth a line
+        with warnings.catch_warnings():  # about escapes in the text of a damaged file
             warnings.simplefilter("ignore")
             return _Machine(data, encoding).run()
     except _Refused as error:
@@ -335,27 +330,20 @@ def loads_plain(data: bytes, path: Path | str, *, encoding: str = "ASCII") -> An
     except (
         ValueError,
         TypeError,
-        KeyError,
-        IndexError,
+        LookupError,
         AttributeError,
         MemoryError,
         OverflowError,
-        LookupError,
-    ) as error:  # what a program that makes no sense may lead to
-        raise FileError(f"{path} is damaged: it is not a whole pickle file") from error
+    ) as error:  # what a meaningless program may lead to
+        raise FileError(f"{path} is damaged: it is not a complete pickle file") from error
 
 
 def dumps_plain(data: Any) -> bytes:
-    """Make a pickle of plain data (protocol 4)."""
+    """Pickle plain data (protocol 4)."""
     return pickle.dumps(data, protocol=4)
 
 
-def dump_plain(data: Any, file: BinaryIO) -> None:
-    """Write plain data as a pickle (protocol 4)."""
-    file.write(dumps_plain(data))
-
-
-def save_plain(data: Any, path: Path, *, private: bool = False) -> None:
-    """Write plain data as a pickle file that appears whole or not at all."""
-    with replacing(path, private=private) as file:
-        dump_plain(data, file)
+def save_plain(data: Any, path: Path) -> None:
+    """Write plain data as a pickle file, whole or not at all."""
+    with replacing(path) as file:
+        file.write(dumps_plain(data))

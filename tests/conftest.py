@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep exported models in pytest's cache, not in the user's, and from one run to the next."""
+    """Keep exported models in pytest's cache, not the user's, from one run to the next."""
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
     os.environ.setdefault("TORCH_HOME", str(home / "torch"))
     os.environ["XDG_CACHE_HOME"] = str(config.cache.mkdir("facesync"))
@@ -25,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def own_keys(tmp_path_factory, monkeypatch):
-    """Keep keys in a folder of each test's own, never in the user's keyring or configuration."""
+    """Give each test its own folder of keys, never the user's keyring or configuration."""
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
     home = tmp_path_factory.mktemp("configuration")
     for name in ("XDG_CONFIG_HOME", "APPDATA"):
@@ -41,7 +41,7 @@ def _shared() -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder of real data for development; the test skips where there is none."""
+    """Folder of real data for development; without it the test is skipped."""
     folder = _shared()
     if not (folder / "data").is_dir():
         pytest.skip("real data (FACESYNC_SHARED, else ../shared) is not on this machine")

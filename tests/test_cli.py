@@ -19,6 +19,9 @@ SCRIPTS = [
     "train_model.py",
     "continue_training.py",
     "faceid_app.py",
+    "evaluate_model.py",
+    "distill_model.py",
+    "export_model.py",
 ]
 
 
@@ -48,13 +51,22 @@ def test_a_bug_keeps_its_traceback():
         main([])
 
 
-def test_a_terminal_without_the_letters_is_no_error():
+def test_a_terminal_that_cannot_show_a_name_is_no_error():
     script = "from facesync import cli; import sys\n@cli.guarded\ndef main(argv=None):\n"
     script += "    print('Jos\\xe9 \\U0001f600'); return 0\nsys.exit(main())"
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT)
     assert (result.returncode, result.stdout) == (0, "Jos? ?\n")
+
+
+def test_numbers_as_text():
+    assert [cli.count(n, "person", "people") for n in (0, 1, 1234)] == [
+        "0 people",
+        "1 person",
+        "1,234 people",
+    ]
+    assert [cli.decimals(x) for x in (-0.0001, 0.12345, -1)] == ["0.000", "0.123", "-1.000"]
 
 
 def test_number_types():
@@ -75,7 +87,7 @@ def test_help_is_light(run_script, script):
     assert "usage:" in result.stdout
     imported = {line.rsplit("|", 1)[-1].strip() for line in result.stderr.splitlines()}
     assert "argparse" in imported
-    assert not imported & {"torch", "torchvision", "cv2", "numpy", "PIL", "matplotlib", "kaggle"}
+    assert not imported & {"torch", "torchvision", "cv2", "numpy", "PIL", "matplotlib", "requests"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -1,4 +1,4 @@
-"""Where a computation runs."""
+"""Where to compute."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from facesync import devices
 from facesync.errors import ModelError
 
 
-def test_cuda_is_refused_where_there_is_none(monkeypatch):
+def test_cuda_is_refused_without_a_device(monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -15,13 +15,13 @@ def test_cuda_is_refused_where_there_is_none(monkeypatch):
         devices.pick_device("cuda")
 
 
-def test_the_device_is_named_without_torch_where_there_is_no_cuda(monkeypatch):
+def test_the_device_is_named_without_torch_if_there_is_no_cuda(monkeypatch):
     monkeypatch.setattr(devices, "_cuda_driver", lambda: False)
     monkeypatch.setattr(devices, "pick_device", None)
     assert [devices.device_name(name) for name in ("cpu", "auto")] == ["cpu", "cpu"]
 
 
-def test_torch_is_asked_where_there_is_a_driver(monkeypatch):
+def test_torch_is_asked_if_there_is_a_driver(monkeypatch):
     import torch
 
     monkeypatch.setattr(devices, "_cuda_driver", lambda: True)

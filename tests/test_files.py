@@ -1,4 +1,4 @@
-"""Files appear whole or not at all; names are data, not paths."""
+"""Files are written whole or not at all; names are data, not paths."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from facesync.errors import FileError
 from facesync.files import folder_name, replacing, same_name_key, temporary_beside
 
 
-def test_a_file_takes_its_place_only_when_the_block_ends_well(tmp_path):
+def test_a_file_is_replaced_only_if_the_block_succeeds(tmp_path):
     path = tmp_path / "new" / "x.bin"
     with replacing(path) as file:
         file.write(b"one")
@@ -27,7 +27,7 @@ def test_a_file_takes_its_place_only_when_the_block_ends_well(tmp_path):
 
 @pytest.mark.parametrize("private, mode", [(False, 0o644), (True, 0o600)])
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
-def test_private_files_are_their_owners_alone(tmp_path, private, mode):
+def test_private_files_are_for_their_owner_alone(tmp_path, private, mode):
     before = os.umask(0o022)
     try:
         with replacing(tmp_path / "x", private=private) as file:
@@ -37,7 +37,7 @@ def test_private_files_are_their_owners_alone(tmp_path, private, mode):
     assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == mode
 
 
-def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_old_file_and_says_so(tmp_path, monkeypatch):
     path = tmp_path / "x"
     path.write_bytes(b"old")
 
@@ -57,7 +57,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
         pass
 
 
-def test_kill_leaves_the_old_file_and_the_next_save_clears_the_rest(tmp_path):
+def test_kill_keeps_the_old_file_and_the_next_save_cleans_up(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"old")
     script = (

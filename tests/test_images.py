@@ -1,4 +1,4 @@
-"""Whatever image people have is read as they see it, or refused in one line."""
+"""Any image is read as a viewer shows it, or refused in one line."""
 
 import io
 
@@ -61,7 +61,7 @@ def test_sixteen_bits_keep_their_high_bits():
     assert abs(int(image[32, 0, 0]) - 128) <= 1
 
 
-def test_transparency_is_laid_on_white():
+def test_transparency_is_put_on_white():
     image = read_image_rgb(_encoded(Image.new("RGBA", (8, 8), (255, 0, 0, 0)), "PNG"))
     assert (image == 255).all()
 
@@ -70,7 +70,7 @@ def test_transparency_is_laid_on_white():
     "content, says",
     [(b"", "empty"), (b"hello", "not an image"), (b"\xff\xd8\xff", "not an image|damaged")],
 )
-def test_what_is_no_image_is_one_line(tmp_path, content, says):
+def test_something_that_is_not_an_image_is_one_line(tmp_path, content, says):
     file = tmp_path / "x.jpg"
     file.write_bytes(content)
     with pytest.raises(ImageError, match=rf"x\.jpg.*({says})"):
@@ -83,7 +83,7 @@ def test_missing_files_and_folders_are_one_line(tmp_path):
             read_image_rgb(path)
 
 
-def test_half_a_image_is_refused(red_left):
+def test_half_an_image_is_refused(red_left):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 80, 3), np.uint8))
     for format in ("JPEG", "PNG", "WEBP"):
         data = _encoded(noise, format)
@@ -91,7 +91,7 @@ def test_half_a_image_is_refused(red_left):
             read_image_rgb(data[: len(data) // 2])
 
 
-def test_a_bomb_is_refused_before_it_is_decoded(red_left, monkeypatch):
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(red_left, monkeypatch):
     monkeypatch.setattr(images, "MAX_PIXELS", 1000)
     with pytest.raises(ImageError, match="60 x 40 is too large"):
         read_image_rgb(_encoded(red_left, "PNG"))

@@ -1,4 +1,4 @@
-"""The restricted reader takes plain data and runs nothing."""
+"""The restricted reader reads plain data and runs no code."""
 
 import os
 import pickle

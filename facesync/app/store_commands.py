@@ -13,6 +13,7 @@ from facesync.errors import StoreError
 from facesync.files import folder_name
 from facesync.gallery import backups, checking, exports
 from facesync.gallery.keys import place_in_words
+from facesync.gallery.resealing import reseal
 from facesync.gallery.store import Gallery, clean_name
 
 
@@ -69,7 +70,7 @@ def _change_key(gallery: Gallery, options: KeyOptions) -> int:
 
 
 def _seal(gallery: Gallery, options: KeyOptions, what: str) -> int:
-    people = gallery.reseal(lambda: gallery.keys.new(passphrase=options.passphrase))
+    people = reseal(gallery, lambda: gallery.keys.new(passphrase=options.passphrase))
     key = gallery.content().key
     assert key is not None
     print(f"{gallery.path} {what}: {_people(people)}, {place_in_words(key.header)}")
@@ -77,7 +78,7 @@ def _seal(gallery: Gallery, options: KeyOptions, what: str) -> int:
 
 
 def _decrypt(gallery: Gallery, options: NoOptions) -> int:
-    people = gallery.reseal(None)
+    people = reseal(gallery, None)
     print(f"{gallery.path} is no longer encrypted: {_people(people)}")
     print("The next save encrypts it again, unless it is given --no-encrypt.")
     return cli.DONE

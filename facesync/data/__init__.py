@@ -1,1 +1,1 @@
-"""Packs, images and datasets: everything before a face is looked at."""
+"""Datasets: packs, folders of images, splits, conversion and download."""

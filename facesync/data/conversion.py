@@ -1,8 +1,7 @@
-"""From a pack to a folder of images: the encoded bytes as they are, in several processes."""
+"""Convert a pack to a folder of images, in several processes; encoded bytes are copied as is."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -15,11 +14,13 @@ from dataclasses import asdict, dataclass, field
 from multiprocessing import parent_process
 from pathlib import Path
 
-from facesync.data.pack import Fault, Pack
+from facesync.cli import count
+from facesync.data.index import Fault
+from facesync.data.pack import Pack
 from facesync.data.progress import Progress
 from facesync.data.writing import ImageWriter, temporary_folder
 from facesync.errors import DataError, FileError
-from facesync.files import replacing
+from facesync.files import write_json
 from facesync.images import decode_fault, marker_fault, suffix_of
 
 logger = logging.getLogger(__name__)
@@ -27,22 +28,22 @@ logger = logging.getLogger(__name__)
 REPORT_NAME = "conversion_report.json"
 _RECORDS_PER_TASK = 256
 _TASKS_AHEAD = 4
-_GO_ON = "run the same command again, it goes on where this one stopped"
+_RESUME = "run the same command again to resume"
 
 
 @dataclass
 class Report:
-    """What a conversion did; `conversion_report.json` holds these fields.
+    """The outcome of a conversion; `conversion_report.json` holds these fields.
 
     Attributes:
-        images: images of the pack now in the folder: `written` by this run or `already_there`.
-        identities: how many people they are of.
-        bookkeeping: records that hold no image by design; `explanation` says more.
-        corrupt: `{"key", "reason"}` of each record that gave no image, by key; the key is None
-            where nothing tells it.
+        images: images of the pack now in the folder: `written` by this run, or `already_there`.
+        identities: number of identities they show.
+        bookkeeping: records that hold no image by design; see `explanation`.
+        corrupt: `{"key", "reason"}` of each record that gave no image, by key; the key is None if
+            it is unknown.
         source: the `.rec` file.
         decode_check: whether each image was decoded, too.
-        seconds: time this run took.
+        seconds: duration of this run.
     """
 
     images: int
@@ -59,7 +60,8 @@ class Report:
     def summary(self) -> str:
         """Return a few lines for the terminal."""
         lines = [
-            f"{self.images:,} images of {self.identities:,} identities: {self.written:,} written,"
+            f"{count(self.images, 'image', 'images')} of "
+            f"{count(self.identities, 'identity', 'identities')}: {self.written:,} written,"
             f" {self.already_there:,} already there, {len(self.corrupt):,} corrupt"
             f" ({self.seconds:.1f} s, {self.images / max(self.seconds, 1e-3):,.0f} images/s)",
             self.explanation,
@@ -73,7 +75,7 @@ class Report:
 
 
 def process_casia_webface(dataset_dir: Path | str, output_dir: Path | str) -> Report:
-    """Convert a pack as `convert_pack` does and print the summary: one call for a notebook."""
+    """Convert a pack and print the summary, in one call for a notebook; see `convert_pack`."""
     report = convert_pack(dataset_dir, output_dir)
     print(report.summary())
     return report
@@ -88,26 +90,26 @@ def convert_pack(
 ) -> Report:
     """Write each image of a pack to `output/<identity>/<key>.jpg`, and a report beside them.
 
-    JPEG bytes are copied verbatim; other encodings keep their own suffix. What is there with the
-    right size is not written again, so that an interrupted run goes on where it stopped. Records
-    that cannot be read and images whose start or end is missing are reported and left out. One
-    conversion at a time into one folder.
+    Encoded bytes are copied verbatim; encodings other than JPEG get their own suffix. A file that
+    is there with the right size is not written again, so that an interrupted run resumes. Records
+    that cannot be read, and images whose start or end is missing, are reported and left out. Only
+    one conversion at a time may write into a folder.
 
     Args:
-        source: the `.rec` file, or a folder that holds the pack, itself or up to two levels down.
+        source: the `.rec` file, or a folder with the pack in it or up to two levels down.
         output: folder for the images; made if missing.
-        workers: processes that write; None means one for each processor, at most 8.
-        decode_check: decode each image, too, and leave out those that cannot be decoded.
+        workers: number of processes; None means one for each processor, at most 8.
+        decode_check: also decode each image, and leave out those that cannot be decoded.
 
     Raises:
-        DataError: no pack is there, or no image in it.
+        DataError: there is no pack, or no image in it.
         FileError: the output cannot be written.
     """
     started = time.monotonic()
     pack, output = Pack(source), Path(output)
     done = _Tally(faults=list(pack.faults))
     try:
-        # A report that is there says: this folder is complete.
+        # A report means that the folder is complete.
         (output / REPORT_NAME).unlink(missing_ok=True)
         with (
             temporary_folder(output) as temporary,
@@ -118,13 +120,13 @@ def convert_pack(
                 done.add(part)
                 bar.update(part.written + part.already_there + len(part.faults))
     except KeyboardInterrupt:
-        logger.warning("Stopped: %s.", _GO_ON)
+        logger.warning("Stopped: %s.", _RESUME)
         raise
     except BrokenProcessPool as error:
-        raise DataError(f"a worker process died (out of memory?); {_GO_ON}") from error
+        raise DataError(f"a worker process died (out of memory?); {_RESUME}") from error
     except OSError as error:
         reason = error.strerror or error
-        raise FileError(f"cannot write to {output}: {reason}; mend that and {_GO_ON}") from error
+        raise FileError(f"cannot write to {output}: {reason}; fix that and {_RESUME}") from error
 
     done.faults.sort(key=lambda fault: (fault.key is None, fault.key or 0, fault.offset))
     report = Report(
@@ -139,8 +141,7 @@ def convert_pack(
         seconds=round(time.monotonic() - started, 3),
         explanation=_explain(pack, done),
     )
-    with replacing(output / REPORT_NAME) as file:
-        file.write(json.dumps(asdict(report), indent=1, ensure_ascii=False).encode())
+    write_json(output / REPORT_NAME, asdict(report))
     if not report.images:
         raise DataError(f"{pack.path}: no image in it could be read; see {output / REPORT_NAME}")
     return report
@@ -148,7 +149,7 @@ def convert_pack(
 
 @dataclass
 class _Tally:
-    """What became of some records."""
+    """The outcome of converting some records."""
 
     written: int = 0
     already_there: int = 0
@@ -164,18 +165,18 @@ class _Tally:
         self.faults += other.faults
 
 
+@dataclass(frozen=True)
 class _Worker:
-    """Converts stretches of a pack; each process has its own."""
+    """Converts parts of a pack; each process has its own."""
 
-    def __init__(self, pack: Pack, writer: ImageWriter, decode_check: bool) -> None:
-        self._pack = pack
-        self._writer = writer
-        self._decode_check = decode_check
+    pack: Pack
+    writer: ImageWriter
+    decode_check: bool
 
     def convert(self, start: int, stop: int) -> _Tally:
-        """Convert the records from position `start` to before `stop` in the file."""
+        """Convert the records at positions `start` to `stop` - 1 in the file."""
         done = _Tally()
-        for record in self._pack.records(start, stop):
+        for record in self.pack.records(start, stop):
             if isinstance(record, Fault):
                 done.faults.append(record)
             elif record.kind != "image":
@@ -183,25 +184,24 @@ class _Worker:
             elif reason := self._fault_of(record.data):
                 done.faults.append(Fault(record.key, record.offset, reason))
             else:
-                identity = record.identity
-                done.identities.add(identity)
+                done.identities.add(record.identity)
                 name = f"{record.key}{suffix_of(record.data)}"
-                if self._writer.write(identity, name, record.data):
+                if self.writer.write(record.identity, name, record.data):
                     done.written += 1
                 else:
                     done.already_there += 1
-        self._writer.publish()
+        self.writer.publish()
         return done
 
     def _fault_of(self, data: bytes) -> str | None:
-        return marker_fault(data) or (decode_fault(data) if self._decode_check else None)
+        return marker_fault(data) or (decode_fault(data) if self.decode_check else None)
 
 
-_worker: _Worker  # of this process, when it is one of the pool
+_worker: _Worker  # of this process, if it belongs to the pool
 
 
 def _start_process(pack: Pack, output: Path, temporary: Path, decode_check: bool) -> None:
-    """Prepare a process of the pool: Ctrl-C is the parent's affair, and it dies with the parent."""
+    """Prepare a process of the pool: it ignores Ctrl-C and exits when its parent does."""
     global _worker
     _worker = _Worker(pack, ImageWriter(output, temporary), decode_check)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -222,7 +222,7 @@ def _convert_in_process(start: int, stop: int) -> _Tally:
 def _in_processes(
     workers: int, pack: Pack, output: Path, temporary: Path, decode_check: bool
 ) -> Iterator[_Tally]:
-    """Have all records converted; only a few tasks are waiting at any time."""
+    """Convert all records; only a few tasks are queued at any time."""
     executor = ProcessPoolExecutor(
         workers, initializer=_start_process, initargs=(pack, output, temporary, decode_check)
     )
@@ -250,8 +250,9 @@ def _explain(pack: Pack, done: _Tally) -> str:
         )
     people = done.bookkeeping - bool(pack.key_range)
     header = "one header (key 0) and " if pack.key_range else ""
+    records = count(done.bookkeeping, "bookkeeping record", "bookkeeping records")
     return (
-        f"{done.bookkeeping:,} bookkeeping records: {header}{people:,} that say which keys belong"
-        " to which identity. They hold no image, so none is lost. (CASIA-WebFace has 10,573 of"
-        " them: the 10,573 errors of converters that try to decode every record.)"
+        f"{records}: {header}{people:,} that say which keys belong to which "
+        "identity. They hold no image, so none is lost. (CASIA-WebFace has 10,573 of them: the "
+        "10,573 errors of converters that try to decode every record.)"
     )

@@ -1,8 +1,8 @@
-"""Images with the identities they show, from a folder of images or straight from a pack.
+"""Images and the identities they show, from a folder of images or straight from a pack.
 
-A folder is what `preprocessing_dataset.py` writes: `<folder>/<identity>/<key>.jpg`; any names and
-encodings will do. A pack is a RecordIO file (see `facesync.data.pack`). A pack and the folder that
-it was converted to give the same images, labels, order and split.
+A folder is what `preprocessing_dataset.py` writes: `<folder>/<identity>/<key>.jpg`, with any names
+and encodings. A pack is a RecordIO file (see `facesync.data.pack`). A pack and the folder it was
+converted to give the same images, labels, order and split.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from facesync.cli import count
 from facesync.data.left_out import list_path, read_list
 from facesync.data.listing import files_in_folder, files_in_pack, is_image_folder
 from facesync.data.pack import Pack, packs_in
 from facesync.errors import DataError, ImageError
+from facesync.files import NAME_ENCODING
 from facesync.images import read_image_rgb
 
 if TYPE_CHECKING:
@@ -30,47 +32,44 @@ if TYPE_CHECKING:
 
     _Base = Dataset[tuple[Any, int]]
 else:
-    # What DataLoader asks for is __len__ and __getitem__; torch takes seconds to import.
+    # DataLoader only needs __len__ and __getitem__, and torch takes seconds to import.
     _Base = object
 
 logger = logging.getLogger(__name__)
 
 Transform = Callable[[Image.Image], Any]
 
-_ENCODING = ("utf-8", "surrogateescape")  # file names on Linux need not be text
-
 
 class FaceDataset(_Base):
-    """Images and labels, for a DataLoader; the images are read when they are asked for.
+    """Images and labels for a DataLoader; an image is read when it is asked for.
 
-    Identities, and the images of each, are sorted in natural order (2 before 10). Then, identity
-    by identity: unreadable images and those on the list of `facesync.data.left_out` are left
-    out, identities with fewer than `min_images` are left out, and of more than `max_images` the
-    first are kept. Unreadable means here that the
-    start or the end of the file is not what its encoding demands; one that turns out damaged when
-    it is decoded raises `ImageError` then.
+    Identities, and the images of each, are sorted in natural order (2 before 10). Left out are
+    unreadable images, those on the list of `facesync.data.left_out`, and then identities with fewer
+    than `min_images`; of an identity with more than `max_images` the first are kept. Unreadable
+    means that the start or end of the file does not fit its encoding; an image that proves damaged
+    when it is decoded raises `ImageError` then.
 
-    It can be pickled, so that DataLoader's workers can be started in any way.
+    A dataset can be pickled, so that DataLoader can start its workers in any way.
 
     Args:
         data_dir: folder of identity folders, folder of a pack, or `.rec` file.
-        transform: from a PIL image (RGB) to whatever a sample shall be; None leaves the image.
-        min_images: identities with fewer images that can be used are left out.
+        transform: turns a PIL image (RGB) into a sample; None returns the image.
+        min_images: identities with fewer usable images are left out.
         max_images: images of an identity beyond this number are left out.
 
     Attributes:
-        names: `identity/key` of each image, without suffix: the same from either source.
-        image_paths: where each image is. For a pack `<file>.rec/<identity>/<key>`, which says
-            where it comes from and cannot be opened.
+        names: `identity/key` of each image, without suffix; the same for a folder and its pack.
+        image_paths: path of each image; for a pack `<file>.rec/<identity>/<key>`, which names the
+            image but cannot be opened.
         labels: label of each image, 0 … number of identities - 1.
-        label_map: from an identity's name to its label.
+        label_map: label by identity name.
         class_names: names of the identities, by label.
-        list_path: where the list of images to leave out lies, or would lie.
+        list_path: path of the list of images to leave out, which need not exist.
         left_out: (name, reason) of each image that is unreadable or on the list.
 
     Raises:
-        DataError: no such folder or pack, no identity with enough readable images in it, or a
-            list that cannot be read.
+        DataError: there is no such folder or pack, no identity in it has enough readable images,
+            or the list cannot be read.
     """
 
     def __init__(
@@ -97,7 +96,7 @@ class FaceDataset(_Base):
         else:
             files = files_in_pack(self._pack, self.left_out)
         for identity in sorted(files, key=natural_key):
-            images = self._without_doubles(identity, files.pop(identity))
+            images = self._without_duplicates(identity, files.pop(identity))
             images = self._without_listed(identity, images, listed)
             if len(images) < min_images:
                 continue
@@ -115,8 +114,8 @@ class FaceDataset(_Base):
         self.left_out.sort(key=lambda entry: natural_key(entry[0]))
         self._report(data_dir, listed)
 
-    def _without_doubles(self, identity: str, files: list[str]) -> dict[str, str]:
-        """File of each key; of two files that differ in their suffix alone one is left out."""
+    def _without_duplicates(self, identity: str, files: list[str]) -> dict[str, str]:
+        """Return the file of each key; of files that differ only in suffix the first is kept."""
         by_key: dict[str, str] = {}
         for file in sorted(files):
             first = by_key.setdefault(os.path.splitext(file)[0], file)
@@ -127,7 +126,7 @@ class FaceDataset(_Base):
     def _without_listed(
         self, identity: str, images: dict[str, str], listed: dict[str, str]
     ) -> dict[str, str]:
-        """File of each key that is not on the list; the others go to `left_out`."""
+        """Return the images that are not on the list; add the others to `left_out`."""
         kept: dict[str, str] = {}
         for key, file in images.items():
             name = f"{identity}/{key}"
@@ -138,13 +137,13 @@ class FaceDataset(_Base):
         return kept
 
     def _report(self, data_dir: Path, listed: dict[str, str]) -> None:
-        """Say how many images are left out, because they are unreadable or listed."""
+        """Log how many images are left out, because they are unreadable or listed."""
         unusable = [entry for entry in self.left_out if entry[0] not in listed]
         if unusable:
             logger.warning(
-                "%s: %d images cannot be used and are left out (the first: %s: %s)",
+                "%s: %s left out as unusable (the first: %s: %s)",
                 data_dir,
-                len(unusable),
+                count(len(unusable), "image", "images"),
                 *unusable[0],
             )
         if listed:
@@ -152,9 +151,9 @@ class FaceDataset(_Base):
         unknown = listed.keys() - {name for name, _ in self.left_out}
         if unknown:
             logger.warning(
-                "%s: %d images of this list are not in %s (one of them: %s)",
+                "%s: %s on this list not found in %s (the first: %s)",
                 self.list_path,
-                len(unknown),
+                count(len(unknown), "image", "images"),
                 data_dir,
                 min(unknown),
             )
@@ -171,7 +170,7 @@ class FaceDataset(_Base):
         """Return (image, label): the transformed image, or the PIL image in RGB.
 
         Raises:
-            ImageError: it cannot be decoded; the line names it.
+            ImageError: it cannot be decoded; the message names it.
         """
         image_rgb = self.image_rgb(index)
         image = Image.fromarray(image_rgb)
@@ -182,7 +181,7 @@ class FaceDataset(_Base):
         """Return an image, uint8 RGB (height, width, 3).
 
         Raises:
-            ImageError: it cannot be decoded; the line names it.
+            ImageError: it cannot be decoded; the message names it.
         """
         try:
             return read_image_rgb(self.encoded(index))
@@ -190,7 +189,7 @@ class FaceDataset(_Base):
             raise ImageError(f"{self.image_paths[index]}: {error}") from error
 
     def encoded(self, index: int) -> bytes:
-        """Return an image's bytes as they are in the file or the pack.
+        """Return the encoded bytes of an image.
 
         Raises:
             ImageError: they cannot be read.
@@ -208,18 +207,18 @@ class FaceDataset(_Base):
 def split_indices(
     names: Sequence[str], seed: int = 42, validation_fraction: float = 0.2
 ) -> tuple[list[int], list[int]]:
-    """Draw the validation part; return (train, validation) as ascending indices into `names`.
+    """Split images; return (train, validation) as ascending indices into `names`.
 
-    Each image draws its own lot, the SHA-256 of `seed/name`, and the lowest lots are the
-    validation part. So the split depends on the names and the seed alone, not on their order,
-    and an image more or less moves at most one other across. The size of the training part is
-    exactly `n * (1 - validation_fraction)`, rounded down.
+    Each image draws a lot, the SHA-256 of `seed/name`, and the lowest lots are the validation
+    part. So the split depends on the names and the seed, not on the order of names, and adding or
+    removing an image moves at most one other. The training part has exactly
+    `n * (1 - validation_fraction)` images, rounded down.
     """
     if not 0 <= validation_fraction < 1:
         raise ValueError(f"validation_fraction {validation_fraction} is not in [0, 1)")
-    # As a fraction of whole numbers: 0.1 * 10 in floating point would now and then be one short.
+    # An exact fraction: in floating point the size would sometimes be one too small.
     train_size = int(len(names) * (1 - Fraction(str(validation_fraction))))
-    lots = [hashlib.sha256(f"{seed}/{name}".encode(*_ENCODING)).digest() for name in names]
+    lots = [hashlib.sha256(f"{seed}/{name}".encode(*NAME_ENCODING)).digest() for name in names]
     order = sorted(range(len(names)), key=lambda index: (lots[index], names[index]))
     validation_size = len(names) - train_size
     return sorted(order[validation_size:]), sorted(order[:validation_size])
@@ -228,28 +227,28 @@ def split_indices(
 def split_fingerprint(
     names: Sequence[str], seed: int = 42, validation_fraction: float = 0.2
 ) -> str:
-    """Return 16 hexadecimal digits that stand for a split: equal if and only if it is the same."""
+    """Return 16 hexadecimal digits that identify a split."""
     digest = hashlib.sha256(f"{seed}/{Fraction(str(validation_fraction))}".encode())
     for name in sorted(names):
-        digest.update(b"\0" + name.encode(*_ENCODING))
+        digest.update(b"\0" + name.encode(*NAME_ENCODING))
     return digest.hexdigest()[:16]
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key under which numbers inside a name count as numbers: `2`, `10`, `a2`, `a10`."""
     parts = re.split(r"([0-9]+)", text)
-    # re.split puts the numbers at the odd places.
+    # re.split puts the numbers at odd positions.
     key = [(0, int(p), p) if i % 2 else (1, 0, p) for i, p in enumerate(parts) if p]
     return tuple(key)
 
 
 def _pack_in(data_dir: Path) -> Pack | None:
-    """Open the pack that is meant; None if it is a folder of images."""
+    """Open the pack at a path; None for a folder of images."""
     if is_image_folder(data_dir):
         return None
     if data_dir.is_dir() and not packs_in(data_dir):
         raise DataError(
-            f"{data_dir}: neither images in it, as <identity>/<image>.jpg, "
+            f"{data_dir}: has neither images (<identity>/<image>.jpg) "
             "nor a RecordIO pack (train.rec)"
         )
     return Pack(data_dir)

@@ -1,41 +1,37 @@
-"""A Kaggle dataset on the disk: asked for, transferred, unpacked and verified.
+"""Download a dataset from Kaggle: transfer, unpack, verify.
 
-What lies in the output folder says how far it is, so that running again goes on from there:
+The files in the output folder show how far a download got, so that the next run can resume it:
 
-    <owner>_<name>.zip.part    what has come of the zip; a .json beside it says of which zip
-    <owner>_<name>.zip         the whole zip; deleted once what it held is verified
-    .<name>.unpacking/         being unpacked; started anew when that was interrupted
-    <name>/                    everything, checked against the zip's checksums
+    <owner>_<name>.zip.part    the first part of the zip; a .json beside it identifies the zip
+    <owner>_<name>.zip         the whole zip; deleted once its content is verified
+    .<name>.unpacking/         being unpacked; if interrupted, unpacking starts over
+    <name>/                    the dataset, checked against the zip's checksums
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
-import re
 import shlex
 import shutil
 import time
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from facesync.data.verification import Verified, verify_folder, write_list
+import requests
+from tqdm import tqdm
+
+from facesync.cli import count
+from facesync.data.kaggle_client import Kaggle, signed_in
+from facesync.data.verification import VerifiedDataset, verify_folder, write_inventory
 from facesync.errors import DataError, DownloadError, FileError
-from facesync.files import replacing
+from facesync.files import write_json
 
-if TYPE_CHECKING:
-    import requests
-
-    from facesync.data.kaggle_client import Kaggle
-
-DEFAULT_DATASET = "debarghamitraroy/casia-webface"
 CHUNK_BYTES = 1 << 16
 RETRY_WAITS_S = (1, 5, 15, 30)
-"""Pauses after transfers that broke in a row without bringing anything."""
+"""Pauses after transfers in a row that broke without receiving anything."""
 
 # What `zipfile` raises for a zip that is cut, altered, encrypted or not a zip.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeError)
@@ -43,37 +39,27 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeError
 _log = logging.getLogger(__name__)
 
 
-def default_output() -> Path:
-    """Folder for datasets: `/content/datasets` in Colab, `datasets` elsewhere."""
-    in_colab = "COLAB_RELEASE_TAG" in os.environ or "COLAB_BACKEND_VERSION" in os.environ
-    return Path("/content/datasets" if in_colab else "datasets")
-
-
-def dataset_slug(text: str) -> str:
-    """Argparse type: a dataset's name on Kaggle, `owner/name`."""
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", text, re.ASCII):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not owner/name, the end of the dataset's address on Kaggle"
-        )
-    return text
-
-
 def dataset_folder(dataset: str, output: Path) -> Path:
     """Where `download` puts a dataset: `output/name`."""
     return output / dataset.split("/")[1]
 
 
-def download(dataset: str, output: Path) -> Verified:
-    """Bring a Kaggle dataset to `output/name`; nothing is asked of Kaggle when it is there.
+def verify(dataset: str, output: Path) -> VerifiedDataset:
+    """Verify every file of a downloaded dataset, without network; DataError if one is damaged."""
+    return verify_folder(dataset_folder(dataset, output), dataset, checksums=True)
+
+
+def download(dataset: str, output: Path) -> VerifiedDataset:
+    """Download a Kaggle dataset to `output/name`; if it is there already, only verify it.
 
     Args:
-        dataset: `owner/name`, as `dataset_slug` admits it.
-        output: folder of datasets; made where it is missing.
+        dataset: `owner/name`.
+        output: folder of datasets; made if missing.
 
     Raises:
-        DownloadError: no credentials, Kaggle's refusal, no network, a damaged zip.
-        DataError: what is in the folder, or what came, is not whole.
-        FileError: no room, or a folder that cannot be written.
+        DownloadError: no credentials, a refusal by Kaggle, no network, or a damaged zip.
+        DataError: the folder, or what was downloaded, is incomplete or damaged.
+        FileError: the disk is full, or the folder cannot be written.
     """
     folder = dataset_folder(dataset, output)
     if folder.exists() and not _is_empty_folder(folder):
@@ -90,25 +76,25 @@ def download(dataset: str, output: Path) -> Verified:
             _fetch(dataset, archive)
         _unpack(archive, folder, dataset)
     except KeyboardInterrupt:
-        _log.info("What has come is kept: the same command goes on from there.")
+        _log.info("Run the same command again to resume.")
         raise
     except OSError as error:
         raise FileError(
-            f"cannot write in {output}: {error.strerror or error}; free it or name another folder "
-            "with --output, then run again: what has come is kept"
+            f"cannot write in {output}: {error.strerror or error}; fix that, or choose another "
+            "folder with --output; running again resumes"
         ) from error
     try:
         found = verify_folder(folder, dataset)
     except DataError as error:
-        raise DataError(f"{error}; so it came from Kaggle, whose zip is {archive}") from error
+        raise DataError(f"{error}; it is so in the zip from Kaggle: {archive}") from error
     archive.unlink()
     return found
 
 
-def describe(found: Verified) -> str:
-    """Lines for the terminal: what is there, where, and the command that comes next."""
+def describe(found: VerifiedDataset) -> str:
+    """Return lines for the terminal: what is where, and the command to run next."""
     if not found.packs:
-        return f"{found.folder}: {found.files:,} files; no RecordIO pack is among them"
+        return f"{found.folder}: {count(found.files, 'file', 'files')}, no RecordIO pack among them"
     lines = []
     for pack in found.packs:
         images = pack.folder.with_name(f"{pack.folder.name}-images")
@@ -121,11 +107,7 @@ def describe(found: Verified) -> str:
 
 
 def _fetch(dataset: str, archive: Path) -> None:
-    """Transfer the zip, going on where an earlier run or a broken connection stopped."""
-    import requests
-
-    from facesync.data.kaggle_client import signed_in
-
+    """Transfer the zip, resuming where an earlier run or a broken connection stopped."""
     part = archive.with_name(f"{archive.name}.part")
     broken = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
     failures = 0
@@ -141,24 +123,22 @@ def _fetch(dataset: str, archive: Path) -> None:
                 if failures == len(RETRY_WAITS_S):
                     raise DownloadError(
                         f"the transfer keeps breaking after {_readable(_size(part))}: check the "
-                        "network, then run the same command again; it goes on from there"
+                        "network, then run the same command again to resume"
                     ) from error
-                _log.info("The transfer broke; going on in %d s.", RETRY_WAITS_S[failures])
+                _log.info("The transfer broke; resuming in %d s.", RETRY_WAITS_S[failures])
                 time.sleep(RETRY_WAITS_S[failures])
     _note(part).unlink(missing_ok=True)
 
 
 def _transfer(kaggle: Kaggle, dataset: str, part: Path, unpacked: int) -> None:
-    """Bring `part` to the zip's full length over one connection, or break off.
+    """Complete `part` over one connection; raises an error of requests if that breaks.
 
     Args:
         kaggle: the signed-in client.
         dataset: `owner/name`.
-        part: the file that grows; what it holds of the same zip already is not asked for again.
-        unpacked: bytes of the dataset as Kaggle states them, 0 for unknown.
+        part: the file that grows; what it already holds of the same zip is not transferred again.
+        unpacked: bytes of the unpacked dataset by Kaggle's account; 0 for unknown.
     """
-    import requests
-
     with kaggle.open_zip(dataset) as whole:
         total = int(whole.headers.get("Content-Length", 0))
         zip_id = {"etag": whole.headers.get("ETag"), "bytes": total}
@@ -166,20 +146,18 @@ def _transfer(kaggle: Kaggle, dataset: str, part: Path, unpacked: int) -> None:
         have = have if have <= total else 0
         _require_room(part.parent, total - have + max(unpacked, total))
         if not have:
-            _start_anew(part, zip_id)
+            _restart(part, zip_id)
             _append(whole, part, total)
     if 0 < have < total:
         with kaggle.open_rest(whole, have) as rest:
             if not rest.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-                _start_anew(part, zip_id)
+                _restart(part, zip_id)
             _append(rest, part, total)
     if total and _size(part) != total:
         raise requests.ConnectionError("the body ended early")
 
 
 def _append(response: requests.Response, part: Path, total: int) -> None:
-    from tqdm import tqdm
-
     with (
         part.open("ab") as file,
         tqdm(
@@ -195,10 +173,9 @@ def _append(response: requests.Response, part: Path, total: int) -> None:
             bar.update(len(chunk))
 
 
-def _start_anew(part: Path, zip_id: object) -> None:
+def _restart(part: Path, zip_id: object) -> None:
     part.unlink(missing_ok=True)  # first: a note must never vouch for bytes of another zip
-    with replacing(_note(part)) as file:
-        file.write(json.dumps(zip_id).encode())
+    write_json(_note(part), zip_id)
 
 
 def _read_note(part: Path) -> object:
@@ -213,10 +190,10 @@ def _note(part: Path) -> Path:
 
 
 def _unpack(archive: Path, folder: Path, dataset: str) -> None:
-    """Unpack the zip beside `folder`, every byte against its checksum, then rename it to that.
+    """Unpack the zip beside `folder`, verify each checksum, then rename the result to `folder`.
 
     Raises:
-        DownloadError: the zip is damaged; it is deleted, for nothing in it can be trusted.
+        DownloadError: the zip is damaged; it is deleted.
         DataError: an entry would land outside the folder; nothing is unpacked.
     """
     temporary = folder.with_name(f".{folder.name}.unpacking")
@@ -230,21 +207,21 @@ def _unpack(archive: Path, folder: Path, dataset: str) -> None:
             target.relative_to(temporary).as_posix(): (entry.file_size, entry.CRC)
             for entry, target in targets.items()
         }
-        write_list(temporary, dataset, files)
+        write_inventory(temporary, dataset, files)
         if folder.exists():
-            folder.rmdir()  # empty, or `download` would have verified it
+            folder.rmdir()  # it is empty, or `download` would have verified it
         os.replace(temporary, folder)
     except _DAMAGED as error:
         archive.unlink()
         raise DownloadError(
-            f"the zip that came is damaged ({error}) and was deleted: run the same command again"
+            f"the downloaded zip is damaged ({error}) and was deleted: run the same command again"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _targets(packed: zipfile.ZipFile, folder: Path, name: str) -> dict[zipfile.ZipInfo, Path]:
-    """Where each file of the zip goes. A top folder called like the dataset is left out."""
+    """Map each file of the zip to its place; a top folder named like the dataset is dropped."""
     base = os.path.abspath(folder)
     inside = {}
     for entry in packed.infolist():
@@ -252,7 +229,7 @@ def _targets(packed: zipfile.ZipFile, folder: Path, name: str) -> dict[zipfile.Z
         if not path.startswith(base + os.sep):
             raise DataError(
                 f"{packed.filename} would write outside its folder ({entry.filename!r}): nothing "
-                "was unpacked, do not trust this dataset"
+                "was unpacked; do not trust this dataset"
             )
         if not entry.is_dir():
             inside[entry] = Path(path).relative_to(base)
@@ -260,19 +237,17 @@ def _targets(packed: zipfile.ZipFile, folder: Path, name: str) -> dict[zipfile.Z
         entry: Path(*path.parts[1:]) if path.parts[0] == name and len(path.parts) > 1 else path
         for entry, path in inside.items()
     }
-    # `name/x` beside `x`: both can only be kept as they are.
+    # With both `name/x` and `x` in it, the folder must stay.
     clash = len(set(shortened.values())) < len(shortened)
     return {entry: folder / path for entry, path in (inside if clash else shortened).items()}
 
 
 def _extract(packed: zipfile.ZipFile, targets: dict[zipfile.ZipInfo, Path]) -> None:
-    from tqdm import tqdm
-
     total = sum(entry.file_size for entry in targets)
     with tqdm(desc="unpack", total=total, unit="B", unit_scale=True) as bar:
         for entry, target in targets.items():
             target.parent.mkdir(parents=True, exist_ok=True)
-            # Read to its end, an entry is compared with its checksum.
+            # zipfile verifies the checksum at the end of an entry.
             with packed.open(entry) as source, target.open("xb") as file:
                 while chunk := source.read(CHUNK_BYTES):
                     file.write(chunk)
@@ -283,8 +258,8 @@ def _require_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise FileError(
-            f"not enough room in {folder}: {_readable(needed)} are needed and "
-            f"{_readable(free)} free; make room or name another folder with --output"
+            f"not enough room in {folder}: {_readable(needed)} needed, {_readable(free)} free; "
+            "make room or choose another folder with --output"
         )
 
 

@@ -1,8 +1,8 @@
-"""Kaggle's own client, signed in, with its failures as lines that say what to do.
+"""Kaggle's own client, signed in; its failures become one line that says what to do.
 
-Only `kagglesdk` (it comes with `kaggle`, 1.7 and 2) is used: importing `kaggle` itself signs in on
-the spot, prints a page of help and may end the process. `KAGGLE_API_ENVIRONMENT` chooses the
-server, as it does for every program built on that client.
+Only `kagglesdk` (part of `kaggle`, 1.7 and 2) is used: importing `kaggle` itself signs in at once,
+may print a page of help and may end the process. `KAGGLE_API_ENVIRONMENT` chooses the server, as it
+does for every program built on that client.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from facesync.errors import DownloadError
 
 TOKEN_PAGE = "https://www.kaggle.com/settings/api"
 TIMEOUT_S = (20, 60)
-"""Seconds to wait for a connection and for the next bytes; the client itself waits for ever."""
+"""Seconds to wait for a connection and for the next bytes; the client itself waits forever."""
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -34,20 +34,20 @@ class _Bearer(requests.auth.AuthBase):
 
 
 class Kaggle:
-    """What the download needs of Kaggle; made by `signed_in`."""
+    """The requests that a download needs; made by `signed_in`."""
 
     def __init__(self, client: Any, session: requests.Session) -> None:
         self._api = client.datasets.dataset_api_client
         self._session = session
 
     def total_bytes(self, dataset: str) -> int:
-        """Size of the dataset in bytes as Kaggle states it; 0 when it does not."""
+        """Return the size of a dataset in bytes by Kaggle's account; 0 if unknown."""
         from kagglesdk.datasets.types.dataset_api_service import ApiGetDatasetRequest
 
         return int(self._api.get_dataset(_request(ApiGetDatasetRequest, dataset)).total_bytes)
 
     def open_zip(self, dataset: str) -> requests.Response:
-        """Ask for the dataset as one zip; the body is still to be read, and to be closed."""
+        """Request a dataset as one zip; the caller reads and closes the response."""
         from kagglesdk.datasets.types.dataset_api_service import ApiDownloadDatasetRequest
 
         response: requests.Response = self._api.download_dataset(
@@ -56,10 +56,10 @@ class Kaggle:
         return response
 
     def open_rest(self, response: requests.Response, start: int) -> requests.Response:
-        """Ask once more for what `response` brings, from byte `start` on (HTTP Range).
+        """Request the content of `response` again from byte `start` on (HTTP Range).
 
-        The last request of the redirects is repeated as it was, so that the credentials go to
-        Kaggle alone and not to the storage that Kaggle sends us to.
+        Only the last request after the redirects is repeated, so that credentials go to Kaggle
+        alone and not to the storage that it redirects to.
         """
         request = response.request.copy()
         request.headers["Range"] = f"bytes={start}-"
@@ -72,47 +72,47 @@ class Kaggle:
 
 @contextmanager
 def signed_in(dataset: str) -> Iterator[Kaggle]:
-    """Client with credentials; failures inside the block become a `DownloadError`.
+    """Yield a client with credentials; failures in the block become a `DownloadError`.
 
     Args:
         dataset: `owner/name`, for the messages.
 
     Raises:
-        DownloadError: no credentials, a refusal, no network, or an answer that is no answer.
+        DownloadError: no credentials, a refusal, no network, or a server that is not Kaggle.
     """
     from kagglesdk.kaggle_client import KaggleClient
 
     own = find_credentials()
     with _explained(dataset), KaggleClient() as client:
         session = client.http_client()._session
-        session.stream = True  # else kaggle 1.7 reads the whole zip into memory
+        session.stream = True  # otherwise kaggle 1.7 reads the whole zip into memory
         session.send = functools.partial(session.send, timeout=TIMEOUT_S)
-        # The client's own finds come second: it looks in fewer places, 1.7 in fewer still.
+        # The client looks in fewer places itself, 1.7 in fewer still.
         session.auth = own or session.auth or _oauth(client)
         if session.auth is None:
             raise DownloadError(
-                f"no Kaggle credentials: make a token at {TOKEN_PAGE} and set KAGGLE_API_TOKEN to "
-                "it or save it as ~/.kaggle/access_token (KAGGLE_USERNAME with KAGGLE_KEY, "
+                f"no Kaggle credentials: create a token at {TOKEN_PAGE} and set KAGGLE_API_TOKEN "
+                "to it, or save it as ~/.kaggle/access_token (KAGGLE_USERNAME with KAGGLE_KEY, "
                 "kaggle.json and `kaggle auth login` work too)"
             )
         yield Kaggle(client, session)
 
 
 def find_credentials() -> requests.auth.AuthBase | None:
-    """Credentials from the environment and the files Kaggle tells people to make.
+    """Find credentials in the environment and in the files that Kaggle documents.
 
     In Kaggle's order: the variable `KAGGLE_API_TOKEN` (a token or the path of a file with one),
     `~/.kaggle/access_token` (or `.txt`), the variables `KAGGLE_USERNAME` and `KAGGLE_KEY`, then
     `kaggle.json` in `KAGGLE_CONFIG_DIR`, `~/.kaggle` or the XDG folder `kaggle`.
 
     Raises:
-        DownloadError: a kaggle.json without name and key, or characters no credential has.
+        DownloadError: a kaggle.json without name and key, or invalid characters.
     """
     token = _token()
     pair = None if token else _name_and_key()
     if not all(part.isascii() for part in (token or "", *(pair or ()))):
         raise DownloadError(
-            f"the Kaggle credentials hold characters that none has: copy them from {TOKEN_PAGE}"
+            f"the Kaggle credentials have invalid characters: copy them again from {TOKEN_PAGE}"
         )
     if token:
         return _Bearer(token)
@@ -146,16 +146,16 @@ def _name_and_key() -> tuple[str, str] | None:
                 return str(found["username"]), str(found["key"])
             except (ValueError, KeyError, TypeError) as error:
                 raise DownloadError(
-                    f"{file} holds no user name and key: get a new one at {TOKEN_PAGE}"
+                    f"{file} has no username and key: create a new one at {TOKEN_PAGE}"
                 ) from error
     return None
 
 
 def _oauth(client: Any) -> requests.auth.AuthBase | None:
-    """Credentials that `kaggle auth login` has left; the client renews them where they are old."""
+    """Return the credentials of `kaggle auth login`; the client renews expired ones."""
     try:
         from kagglesdk import KaggleCredentials
-    except ImportError:  # kaggle 1.7 knows no OAuth
+    except ImportError:  # kaggle 1.7 has no OAuth
         return None
     stored = KaggleCredentials.load(client)
     return _Bearer(stored.get_access_token()) if stored else None
@@ -181,7 +181,7 @@ def _explained(dataset: str) -> Iterator[None]:
         ) from error
     except (requests.RequestException, json.JSONDecodeError) as error:
         raise DownloadError(
-            "what answered is not Kaggle: a proxy or the network's login page may stand between"
+            "the answer is not from Kaggle: a proxy or the network's login page may be in the way"
         ) from error
 
 
@@ -189,18 +189,18 @@ def _refusal(response: requests.Response, dataset: str) -> str:
     status = response.status_code
     page = f"https://www.kaggle.com/datasets/{dataset}"
     if status == 401:
-        return f"Kaggle does not accept these credentials (401): make new ones at {TOKEN_PAGE}"
+        return f"Kaggle does not accept these credentials (401): create new ones at {TOKEN_PAGE}"
     if status == 403:
         return (
             f"Kaggle refuses {dataset} (403): open {page} signed in, accept its terms and verify "
-            "your phone if asked; a private dataset or a wrong name looks the same"
+            "your phone if asked; a private dataset and a wrong name give the same error"
         )
     if status == 404:
         return f"Kaggle has no dataset {dataset} (404): check the name, owner/name as in {page}"
     if status == 429:
         pause = response.headers.get("Retry-After", "")
-        wait = f"{pause} seconds" if pause.isdigit() else "some minutes"
-        return f"Kaggle asks for a pause (429): run the same command again in {wait}"
+        wait = f"{pause} seconds" if pause.isdigit() else "a few minutes"
+        return f"Kaggle limits requests (429): run the same command again in {wait}"
     if status >= 500:
-        return f"Kaggle is in trouble ({status}): run the same command again in some minutes"
+        return f"Kaggle has a problem ({status}): run the same command again in a few minutes"
     return f"Kaggle refuses {dataset} (HTTP {status}): open {page} to see why"

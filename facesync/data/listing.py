@@ -1,4 +1,4 @@
-"""Which images a folder or a pack holds, and which of them cannot be read."""
+"""List the images in a folder or a pack, and which of them cannot be read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from facesync.data.pack import Fault, Pack
+from facesync.data.index import Fault
+from facesync.data.pack import Pack
 from facesync.data.progress import BAR_AFTER_SECONDS, Progress
 from facesync.images import IMAGE_SUFFIXES, MARKER_HEAD, MARKER_TAIL, marker_fault
 
@@ -15,7 +16,7 @@ _READERS = 16
 
 
 def is_image_folder(folder: Path) -> bool:
-    """Whether this is a folder of identity folders with images, and no pack lies in it."""
+    """Whether this is a folder of identity folders with images, and has no pack in it."""
     if not folder.is_dir() or any(folder.glob("*.rec")):
         return False
     return any(
@@ -40,14 +41,14 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
 
 
 def files_in_folder(folder: Path, left_out: list[tuple[str, str]]) -> dict[str, list[str]]:
-    """File names by identity; what cannot be read is added to `left_out`."""
+    """Return file names by identity; what cannot be read is added to `left_out`."""
     identities = [entry.path for entry in _entries(folder) if _is_identity(entry)]
     files: dict[str, list[str]] = {}
-    # Threads, since over a network folder the time goes into waiting.
+    # Threads, because a network folder is mostly waiting.
     with (
         ThreadPoolExecutor(_READERS) as readers,
         Progress(
-            total=len(identities), unit=" identities", desc="Looking", delay=BAR_AFTER_SECONDS
+            total=len(identities), unit=" identities", desc="Listing", delay=BAR_AFTER_SECONDS
         ) as bar,
     ):
         for path, (readable, faults) in zip(
@@ -62,7 +63,7 @@ def files_in_folder(folder: Path, left_out: list[tuple[str, str]]) -> dict[str, 
 
 
 def _readable_in(folder: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """Names of the readable images in one folder, and (key, reason) of the others."""
+    """Return the names of readable images in a folder, and (key, reason) of the others."""
     readable, faults = [], []
     for entry in _entries(folder):
         if _is_image(entry):
@@ -75,7 +76,7 @@ def _readable_in(folder: str) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def _fault_of_file(path: str) -> str | None:
-    """Ask `marker_fault` about a file, reading only its two ends."""
+    """Return the `marker_fault` of a file; only its two ends are read."""
     try:
         with open(path, "rb", buffering=0) as file:
             ends = file.read(MARKER_HEAD + MARKER_TAIL)
@@ -88,10 +89,10 @@ def _fault_of_file(path: str) -> str | None:
 
 
 def files_in_pack(pack: Pack, left_out: list[tuple[str, str]]) -> dict[str, list[str]]:
-    """Keys by identity, as the file names they would get but for the suffix."""
+    """Return keys by identity, as `files_in_folder` does, but without a suffix."""
     files: dict[str, list[str]] = defaultdict(list)
     faults = list(pack.faults)
-    with Progress(total=len(pack), unit=" records", desc="Looking", delay=BAR_AFTER_SECONDS) as bar:
+    with Progress(total=len(pack), unit=" records", desc="Listing", delay=BAR_AFTER_SECONDS) as bar:
         for record in pack.records():
             bar.update()
             if isinstance(record, Fault):

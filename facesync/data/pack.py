@@ -1,8 +1,8 @@
 """A pack: a RecordIO file with an index, and what its records mean (InsightFace, im2rec).
 
-InsightFace's packs hold records without an image: key 0 carries two labels (a, b); keys 1 … a-1
-are images; keys a … b-1 are bookkeeping, one for each identity, whose two labels are the range
-[first, end) of that identity's keys. im2rec's packs have none of them, and key 0 is an image.
+InsightFace's packs have records without an image: key 0 has two labels (a, b); keys 1 … a-1 are
+images; keys a … b-1 are bookkeeping, one for each identity, whose two labels are the range
+[first, end) of that identity's keys. im2rec's packs have none of these, and key 0 is an image.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from facesync.data.index import Fault, as_numbers, read_index
 from facesync.data.recordio import BrokenRecord, RecordFile, split_header
 from facesync.errors import DataError
 
@@ -27,14 +28,14 @@ _HEAD = 64  # enough for a header with a few labels
 
 @dataclass(slots=True)
 class Record:
-    """One record that was read.
+    """A record that was read.
 
     Attributes:
-        key: its number in the index; without an index its own id.
+        key: its key in the index; without an index its own id.
         offset: where it starts in the file, in bytes.
         kind: `image`; `bookkeeping` (the keys of one identity) or `header` (key 0).
         labels: the first label of an image is its identity, a whole number.
-        data: the encoded image, or nothing.
+        data: the encoded image, or empty.
     """
 
     key: int
@@ -49,48 +50,41 @@ class Record:
         return str(int(self.labels[0]))
 
 
-@dataclass(slots=True)
-class Fault:
-    """A record that cannot be read, and why; `key` is None where nothing tells it."""
-
-    key: int | None
-    offset: int
-    reason: str
-
-
 class Pack:
-    """Records by their key, or all of them in the order of the file.
+    """Records by key, or all of them in the order of the file.
 
-    The index (`train.idx` beside `train.rec`) may be unsorted, and cut short: records behind its
-    last one are found. Without an index the file is walked once, and the key of a record is its
-    own id (its position, where ids are missing or repeat). It can be pickled: another process
-    opens the file anew.
+    The index (`train.idx` beside `train.rec`) may be unsorted or cut short: records behind its
+    last one are found. Without an index the file is scanned once, and the key of a record is its
+    own id, or its position if ids are missing or repeated. A pack can be pickled: another process
+    reopens the file.
 
     Args:
-        source: the `.rec` file, or a folder that holds the pack, itself or up to two levels down.
+        source: the `.rec` file, or a folder with the pack in it or up to two levels down.
 
     Attributes:
         path: the `.rec` file.
         index_path: its index, or None.
-        key_range: (a, b) of the header record (see above), or None where there is none.
-        faults: what was found broken while the index was read, or made.
+        key_range: (a, b) of the header record (see above), or None.
+        faults: what was found broken while the index was read or made.
 
     Raises:
-        DataError: no pack is there, or it cannot be read.
+        DataError: there is no pack, or it cannot be read.
     """
 
     def __init__(self, source: Path | str) -> None:
         self.path = find_pack(source)
         self._file = RecordFile(self.path)
         self.faults: list[Fault] = []
+        self.index_path: Path | None = None
         index = self.path.with_suffix(".idx")
-        keys, offsets = self._read_index(index)
-        self.index_path = index if len(keys) else None
-        if len(keys):
-            keys, offsets = self._with_those_behind(keys, offsets)
+        if index.is_file():
+            keys, offsets, self.faults = read_index(index, self._file.size)
+            self.index_path = index if len(keys) else None
+        if self.index_path:
+            keys, offsets = self._with_unindexed(keys, offsets)
         else:
-            keys, offsets = self._walk(0)
-        self._keys, self._offsets = self._without_doubles(keys, offsets)
+            keys, offsets = self._scan(0)
+        self._keys, self._offsets = self._without_duplicates(keys, offsets)
         if (self._offsets[1:] < self._offsets[:-1]).any():
             order = np.argsort(self._offsets, kind="stable")
             self._keys, self._offsets = self._keys[order], self._offsets[order]
@@ -98,10 +92,6 @@ class Pack:
 
     def __len__(self) -> int:
         return len(self._keys)
-
-    def keys(self) -> list[int]:
-        """All keys, ascending."""
-        return self._keys[self._by_key].tolist()
 
     @cached_property
     def _by_key(self) -> np.ndarray:
@@ -125,11 +115,11 @@ class Pack:
     def records(self, start: int = 0, stop: int | None = None) -> Iterator[Record | Fault]:
         """Yield each record, or why it cannot be read, in the order of the file.
 
-        Memory stays flat however long the pack is. What `faults` holds is not repeated.
+        Memory use does not grow with the pack. What is in `faults` is not repeated.
 
         Args:
-            start: position of the first in the order of the file, from 0.
-            stop: position behind the last; None means the end.
+            start: position of the first record in the file, from 0.
+            stop: position after the last; None means the end.
         """
         rows = slice(start, stop)
         released = None
@@ -152,9 +142,9 @@ class Pack:
         return Record(key, offset, kind, labels, data)
 
     def _kind(self, key: int, labels: tuple[float, ...], data: bytes) -> Kind:
-        """Tell by the header's range of keys where there is one, else by the content.
+        """Decide by the header's range of keys if there is one, else by the content.
 
-        A record with content is an image whatever a header says, so that none is lost to it.
+        A record with content is an image whatever the header says, so that no image is lost.
         """
         if data:
             return "image"
@@ -173,36 +163,13 @@ class Pack:
         first, end = record.labels
         return (int(first), int(end)) if 1 <= first <= end < float("inf") else None
 
-    def _read_index(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        """Keys and offsets, int64, as the index lists them; both empty without an index."""
-        keys, offsets = array("q"), array("q")
-        if path.is_file():
-            try:
-                with open(path, encoding="utf-8", errors="replace") as file:
-                    for number, line in enumerate(file, 1):
-                        fields = line.split()
-                        try:
-                            key, offset = int(fields[0]), int(fields[1])
-                            keys.append(key)
-                        except (ValueError, IndexError, OverflowError):
-                            if fields:
-                                reason = f"line {number} of {path.name} is no key and offset"
-                                self.faults.append(Fault(None, -1, reason))
-                            continue
-                        # Of an offset outside the file only that much is kept.
-                        inside = 0 <= offset < self._file.size
-                        offsets.append(offset if inside else self._file.size)
-            except OSError as error:
-                raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-        return _numbers(keys), _numbers(offsets)
-
-    def _with_those_behind(
+    def _with_unindexed(
         self, keys: np.ndarray, offsets: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Add the records that stand behind the last one the index knows of."""
+        """Add the records behind the last one in the index."""
         last = int(np.max(offsets, where=offsets < self._file.size, initial=-1))
         try:
-            more_keys, more_offsets = self._walk(self._file.end(last), int(keys.max()) + 1)
+            more_keys, more_offsets = self._scan(self._file.end(last), int(keys.max()) + 1)
         except BrokenRecord:
             return keys, offsets
         new = ~np.isin(more_keys, keys)
@@ -210,10 +177,10 @@ class Pack:
             return keys, offsets
         return np.append(keys, more_keys[new]), np.append(offsets, more_offsets[new])
 
-    def _walk(self, start: int, first_key: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Keys and offsets of all records from `start` on; what is broken goes to `faults`.
+    def _scan(self, start: int, first_key: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Scan for records from `start` on: keys and offsets; broken ones are added to `faults`.
 
-        Where their own ids will not do as keys, they are counted from `first_key`.
+        If their own ids cannot serve as keys, they are counted from `first_key`.
         """
         keys, offsets = array("q"), array("q")
         for offset, reason in self._file.scan(start):
@@ -224,38 +191,33 @@ class Pack:
                 key = _own_id(self._file.start_of_data(offset, _HEAD))
                 where = f"at byte {offset}: {reason}"
                 self.faults.append(Fault(None if key < 0 else key, offset, where))
-        found = _numbers(keys)
+        found = as_numbers(keys)
         if _repeats(found) or (found < 0).any():
             found = np.arange(first_key, first_key + len(found))
-        return found, _numbers(offsets)
+        return found, as_numbers(offsets)
 
-    def _without_doubles(
+    def _without_duplicates(
         self, keys: np.ndarray, offsets: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Drop, and report, all rows of a key but its first."""
+        """Drop and report all rows of a key except the first."""
         if not _repeats(keys):
             return keys, offsets
         _, first = np.unique(keys, return_index=True)
-        double = np.ones(len(keys), dtype=bool)
-        double[first] = False
-        for key, offset in zip(keys[double].tolist(), offsets[double].tolist(), strict=True):
+        duplicate = np.ones(len(keys), dtype=bool)
+        duplicate[first] = False
+        for key, offset in zip(keys[duplicate].tolist(), offsets[duplicate].tolist(), strict=True):
             self.faults.append(Fault(key, offset, "the index has this key twice"))
-        return keys[~double], offsets[~double]
-
-
-def _numbers(values: array[int]) -> np.ndarray:
-    """View an array as int64, without a copy: packs have millions of records."""
-    return np.frombuffer(values, dtype=np.int64)
+        return keys[~duplicate], offsets[~duplicate]
 
 
 def _repeats(values: np.ndarray) -> bool:
-    """Whether a value is there twice (np.unique takes four times the memory)."""
+    """Whether any value occurs twice (np.unique takes four times the memory)."""
     ordered = np.sort(values)
     return bool((ordered[1:] == ordered[:-1]).any())
 
 
 def _own_id(data: bytes) -> int:
-    """Id of a record by its own header, -1 where it has none."""
+    """Return the id in the header of a record; -1 if it has none."""
     try:
         own_id = split_header(data)[1]
     except BrokenRecord:
@@ -264,10 +226,10 @@ def _own_id(data: bytes) -> int:
 
 
 def find_pack(source: Path | str) -> Path:
-    """Return the `.rec` file that a path means: itself, or the one that `packs_in` finds.
+    """Return the `.rec` file that a path stands for: itself, or the one that `packs_in` finds.
 
     Raises:
-        DataError: nothing there, or several to choose from.
+        DataError: there is none, or more than one.
     """
     source = Path(source)
     if source.is_file():
@@ -276,17 +238,17 @@ def find_pack(source: Path | str) -> Path:
         raise DataError(f"{source}: no such file or folder; name the folder that holds train.rec")
     found = packs_in(source)
     if not found:
-        raise DataError(f"{source}: no RecordIO pack (train.rec) in it or two levels down")
+        raise DataError(f"{source}: no RecordIO pack (train.rec) in it or up to two levels down")
     if len(found) > 1:
         names = ", ".join(str(path.relative_to(source)) for path in found[:5])
-        raise DataError(f"{source}: several packs in it ({names}); name one of them")
+        raise DataError(f"{source}: several packs in it ({names}); choose one of them")
     return found[0]
 
 
 def packs_in(folder: Path) -> list[Path]:
-    """Packs in a folder or up to two levels down: those of the nearest level that has any.
+    """List the packs in a folder, or those one or two levels down: the nearest level that has any.
 
-    Where a `train.rec` is among them, other names are passed over.
+    If a `train.rec` is among them, other names are ignored.
     """
     for depth in range(_SEARCH_DEPTH + 1):
         found = sorted(folder.glob("*/" * depth + "*.rec"))

@@ -1,18 +1,18 @@
-"""The progress bar of the data rooms."""
+"""The progress bar."""
 
 from __future__ import annotations
 
 from tqdm import tqdm
 
 BAR_AFTER_SECONDS = 2
-"""What is over sooner needs no bar."""
+"""Shorter work gets no bar."""
 
 
 class Progress(tqdm):
-    """A tqdm bar without tqdm's watching thread.
+    """A tqdm bar without tqdm's monitor thread.
 
-    Processes are started while a bar is shown, or soon after; a process that is forked off a
-    threaded one may hang, and Python 3.12 warns of it.
+    Processes are started while a bar is shown, or soon after, and forking a process that has
+    threads may deadlock (Python 3.12 warns of it).
     """
 
     monitor_interval = 0

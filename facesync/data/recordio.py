@@ -1,13 +1,13 @@
 """RecordIO files as MXNet writes them (CASIA-WebFace comes as one), without MXNet.
 
-A record is a little-endian uint32 magic 0xCED7230A, a uint32 whose top 3 bits say which part of a
-record this is (0 whole, 1 first, 2 middle, 3 last) and whose low 29 bits give the length, the
-data, and zeros up to a multiple of 4. A writer splits a record where the magic itself stands in
-the data at a multiple of 4 and drops it there; the reader puts it back (dmlc-core, recordio.h).
+A record is a little-endian uint32 magic 0xCED7230A; a uint32 whose top 3 bits say which part of a
+record this is (0 whole, 1 first, 2 middle, 3 last) and whose low 29 bits give the length; the data;
+and zeros up to a multiple of 4. A writer splits a record where its data holds the magic at a
+multiple of 4, and drops the magic; the reader puts it back (dmlc-core, recordio.h).
 
-The data of an image opens with the 24 bytes `<IfQQ` flag, label, id, id2; a `flag` above 0 says
-how many float32 labels follow and replace `label` (mxnet.recordio.IRHeader). What the records of
-a pack mean is told in `facesync.data.pack`.
+The data of an image starts with the 24 bytes `<IfQQ` flag, label, id, id2; a `flag` above 0 is the
+number of float32 labels that follow and replace `label` (mxnet.recordio.IRHeader). For the meaning
+of the records of a pack see `facesync.data.pack`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _RELEASE_EVERY = 4 << 20
 
 
 class BrokenRecord(DataError):
-    """No whole record stands at an offset; `reason` says what is wrong."""
+    """There is no whole record at an offset; `reason` says what is wrong."""
 
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(f"{place}: {reason}")
@@ -41,9 +41,9 @@ class BrokenRecord(DataError):
 
 
 class RecordFile:
-    """Records of a `.rec` file by their offset, through a memory map: it is never loaded.
+    """Records of a `.rec` file by offset, through a memory map; the file is never loaded whole.
 
-    It can be pickled: another process opens the file anew.
+    It can be pickled: another process reopens the file.
 
     Raises:
         DataError: the file is missing, empty, or has no record in it.
@@ -69,7 +69,7 @@ class RecordFile:
         RecordFile.__init__(self, path)
 
     def read(self, offset: int) -> bytes:
-        """Return the data of the record at `offset`, the magic put back between its parts.
+        """Return the data of the record at `offset`, with the magic between its parts.
 
         Raises:
             BrokenRecord: no whole record starts there.
@@ -77,19 +77,19 @@ class RecordFile:
         return MAGIC.join([self._map[start:stop] for start, stop in self._parts(offset)])
 
     def end(self, offset: int) -> int:
-        """Return the offset behind the record at `offset`; raises `BrokenRecord` as `read`."""
+        """Return the offset after the record at `offset`; raises `BrokenRecord` as `read` does."""
         stop = self._parts(offset)[-1][1]
         return stop + -stop % 4
 
     def start_of_data(self, offset: int, length: int) -> bytes:
-        """Up to `length` bytes of data that follow a magic at `offset`, whole record or not."""
+        """Return up to `length` bytes that follow a magic at `offset`, whole record or not."""
         data = self._map[offset : offset + _PREFIX.size + length]
         return data[_PREFIX.size :] if data.startswith(MAGIC) else b""
 
     def scan(self, start: int = 0) -> Iterator[tuple[int, str | None]]:
-        """Walk the file: yield `(offset, None)` for a record, `(offset, reason)` for a break.
+        """Scan the file: yield `(offset, None)` for a record, `(offset, reason)` for a broken one.
 
-        After a break it goes on at the next magic that can start a record.
+        After a broken one the scan continues at the next magic that can start a record.
         """
         offset = released = start
         while offset < self.size:
@@ -97,8 +97,8 @@ class RecordFile:
             try:
                 following = self.end(offset)
                 if following < self.size and not self._starts(following):
-                    # A length that is too large reaches over the magic of the next record, which
-                    # a writer would never leave in the data; it does not end at a record either.
+                    # A length that is too large reaches past the magic of the next record, which
+                    # a writer never leaves in the data, and does not end at a record either.
                     inside = self._next_start(offset + 4)
                     if inside < following:
                         following, reason = inside, "wrong length: another record starts within"
@@ -109,14 +109,14 @@ class RecordFile:
             released = self.release(released, offset)
 
     def release(self, start: int, stop: int, every: int = _RELEASE_EVERY) -> int:
-        """Give back the memory of bytes that were read, once there are `every` of them.
+        """Release the memory of bytes that were read, once there are `every` of them.
 
-        The map's pages count as this process's memory until then, so a pack of any length can be
-        walked in a few MB. Returns where the bytes begin that are still held.
+        Pages of the map count as memory of this process; releasing them lets a pack of any length
+        be read in a few MB. Returns the offset of the first byte that is still held.
         """
         if stop - start < every:
             return start
-        if hasattr(self._map, "madvise"):  # not on Windows, which trims by itself
+        if hasattr(self._map, "madvise"):  # not on Windows, which does so by itself
             start -= start % mmap.PAGESIZE
             length = min(stop, self.size) - start
             if length > 0:
@@ -124,7 +124,7 @@ class RecordFile:
         return stop
 
     def _parts(self, offset: int) -> list[tuple[int, int]]:
-        """Where the data of each part of the record at `offset` starts and stops."""
+        """Return where the data of each part of the record at `offset` starts and stops."""
         record = offset
         parts: list[tuple[int, int]] = []
         while True:
@@ -152,14 +152,14 @@ class RecordFile:
         return BrokenRecord(f"{self.path}: byte {offset}", reason)
 
     def _starts(self, offset: int) -> bool:
-        """Whether a magic and the mark of a first or only part stand at `offset`."""
+        """Whether a whole record or the first part of one starts at `offset`."""
         if offset % 4 or offset > self.size - _PREFIX.size:
             return False
         magic, word = _PREFIX.unpack_from(self._map, offset)
         return magic == MAGIC and word >> _LENGTH_BITS in (_WHOLE, _FIRST)
 
     def _next_start(self, offset: int) -> int:
-        """Return the first offset from `offset` on where a record can start, or the size."""
+        """Return the next offset from `offset` on where a record can start, or the size."""
         while (offset := self._map.find(MAGIC, offset)) >= 0:
             if self._starts(offset):
                 return offset
@@ -168,10 +168,10 @@ class RecordFile:
 
 
 def split_header(data: bytes) -> tuple[tuple[float, ...], int, bytes]:
-    """Split a record's data into its labels (at least one), its id and what follows them.
+    """Split the data of a record into labels (at least one), id and content.
 
     Raises:
-        BrokenRecord: shorter than the header and the labels it promises.
+        BrokenRecord: it is shorter than its header and labels.
     """
     if len(data) < _HEADER.size:
         reason = f"{len(data)} bytes are less than the header of {_HEADER.size}"
@@ -186,7 +186,7 @@ def split_header(data: bytes) -> tuple[tuple[float, ...], int, bytes]:
 
 
 def join_header(labels: tuple[float, ...], own_id: int, data: bytes) -> bytes:
-    """Put header and labels before `data`: one label in the header, more of them after it."""
+    """Put a header before `data`: a single label goes into it, more labels after it."""
     if len(labels) == 1:
         return _HEADER.pack(0, labels[0], own_id, 0) + data
     head = _HEADER.pack(len(labels), 0.0, own_id, 0)
@@ -194,7 +194,7 @@ def join_header(labels: tuple[float, ...], own_id: int, data: bytes) -> bytes:
 
 
 def write_record(file: BinaryIO, data: bytes) -> None:
-    """Append a record to a `.rec` file, in parts where the data holds the magic."""
+    """Append a record to a `.rec` file, split where the data holds the magic."""
     pieces, begin, at = [], 0, data.find(MAGIC)
     while at >= 0:
         if at % 4 == 0:
@@ -216,13 +216,13 @@ def write_pack(folder: Path | str, images: Iterable[tuple[int, bytes]]) -> Path:
 
     Args:
         folder: made if missing.
-        images: identity and encoded image, the images of one identity together.
+        images: identity and encoded image, grouped by identity.
 
     Returns:
         Path of `train.rec`.
 
     Raises:
-        ValueError: an identity comes back after another one.
+        ValueError: the images are not grouped by identity.
         FileError: a file cannot be written.
     """
     from PIL import Image
@@ -238,7 +238,7 @@ def write_pack(folder: Path | str, images: Iterable[tuple[int, bytes]]) -> Path:
 
         for key, (label, image) in enumerate(images, 1):
             if label != last and label in ranges:
-                raise ValueError(f"the images of identity {label} do not come together")
+                raise ValueError(f"the images of identity {label} are not grouped together")
             if key == 1:
                 with Image.open(io.BytesIO(image)) as first:
                     size_wh = first.size

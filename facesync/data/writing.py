@@ -1,9 +1,9 @@
-"""Many images into folders of identities, each of them whole or not at all.
+"""Write many images into folders of identities, each of them whole or not at all.
 
-An image is written in a temporary folder and renamed into its place, so that a killed run leaves
-no half image. They are not flushed to the disk one by one: `kill -9` cannot take back what the
-system has been given, flushing 490,000 files takes hours, and what a power cut may leave behind
-(short or empty files) is found by its size and written again by the next run.
+An image is written in a temporary folder and renamed into place, so that a killed run leaves no
+partial image. Images are not flushed to disk one by one: flushing 490,000 files takes hours, the
+system writes them even after `kill -9`, and the next run finds what a power cut may leave (short or
+empty files) by its size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
 
 @contextmanager
 def temporary_folder(output: Path) -> Iterator[Path]:
-    """Make an empty folder in `output` for half-written images; one left behind goes first."""
+    """Make an empty folder in `output` for partial images; an old one is removed first."""
     folder = output / _TEMPORARY
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,30 +31,30 @@ def temporary_folder(output: Path) -> Iterator[Path]:
 
 
 class ImageWriter:
-    """Writes images for one process of several that share an output folder.
+    """Writes images for one of several processes that share an output folder.
 
-    The images of an identity that has no folder yet are gathered in a temporary one, which
-    `publish` renames as a whole: a rename for each image costs a quarter of the time.
+    The images of an identity that has no folder yet are collected in a temporary one, which
+    `publish` renames: one rename for each image would take a quarter of the time.
 
     Args:
-        output: holds a folder for each identity.
+        output: has a folder for each identity.
         temporary: from `temporary_folder`.
     """
 
     def __init__(self, output: Path, temporary: Path) -> None:
         self._output = str(output)
-        # Several processes write there, hence the number.
+        # One for each process.
         self._temporary = f"{temporary}/{os.getpid()}"
-        self._gathered: set[str] = set()
+        self._collected: set[str] = set()
         self._present: set[str] = set()
 
     def write(self, identity: str, name: str, data: bytes) -> bool:
-        """Write one image to `<identity>/<name>`; False if one of that size is there already.
+        """Write one image to `<identity>/<name>`; return False if a file of that size is there.
 
         Raises:
             OSError: it cannot be written.
         """
-        if self._gather(identity):
+        if self._collects(identity):
             _write(f"{self._temporary}.{identity}/{name}", data)
             return True
         path = f"{self._output}/{identity}/{name}"
@@ -65,35 +65,35 @@ class ImageWriter:
         return True
 
     def publish(self) -> None:
-        """Put into its place what was gathered."""
-        for identity in self._gathered:
+        """Move the collected images into place."""
+        for identity in self._collected:
             folder, place = f"{self._temporary}.{identity}", f"{self._output}/{identity}"
             try:
                 os.rename(folder, place)
-            except OSError:  # another process has put its share of this identity there
+            except OSError:  # another process has made the folder
                 for name in os.listdir(folder):
                     os.replace(f"{folder}/{name}", f"{place}/{name}")
-        self._present |= self._gathered
-        self._gathered.clear()
+        self._present |= self._collected
+        self._collected.clear()
 
-    def _gather(self, identity: str) -> bool:
-        """Whether the images of this identity are being gathered; begins it where it can."""
-        if identity in self._gathered:
+    def _collects(self, identity: str) -> bool:
+        """Whether images of this identity are being collected; starts to collect if possible."""
+        if identity in self._collected:
             return True
         if identity in self._present or os.path.lexists(f"{self._output}/{identity}"):
             self._present.add(identity)
             return False
         os.makedirs(f"{self._temporary}.{identity}", exist_ok=True)
-        self._gathered.add(identity)
+        self._collected.add(identity)
         return True
 
 
 def _write(path: str, data: bytes) -> None:
-    # Python's file object would take a third of the time of an image.
+    # Python's file objects would add a third to the time.
     handle = os.open(path, _WRITE, 0o666)
     try:
         while data := data[os.write(handle, data) :]:
-            pass  # a disk that is nearly full takes a part, and refuses the rest
+            pass  # a disk that is almost full takes a part, and refuses the rest
     finally:
         os.close(handle)
 

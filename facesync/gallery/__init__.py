@@ -1,1 +1,1 @@
-"""Who is known: the store of templates and the decision against it."""
+"""Registered people: the store, its keys and images, and the decision about a face."""

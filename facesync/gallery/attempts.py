@@ -1,11 +1,11 @@
-"""Wrong attempts to be somebody: five in a row pause `verify --name`, each further one for longer.
+"""Wrong attempts in a row: five pause `verify --name`, each further one for longer.
 
-The count lies beside the store in `<store>.attempts`, JSON, so that it survives a restart. Names
-are in it as salted hashes only. Call `check` before an attempt and `record` after it.
+The counts are kept beside the store in `<store>.attempts`, JSON, so that they survive a restart.
+Names are in it as salted hashes only. Call `check` before an attempt and `record` after it.
 
-Time is the system's clock. Set back, it makes a pause no longer than that pause was; set forward,
-it ends it, as waiting would. A file that is damaged is put aside as `<store>.attempts.damaged`,
-said aloud, and counts as four wrong attempts of everybody: one more pauses, nobody is locked out.
+Time is the system's clock. Setting it back makes a pause no longer than it was; setting it forward
+ends the pause, as waiting would. A damaged file is renamed to `<store>.attempts.damaged`, with a
+warning, and everybody then starts with four wrong attempts: one more pauses, nobody is locked out.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from facesync.errors import FileError, StoreError
-from facesync.files import locked, replacing
+from facesync.errors import StoreError
+from facesync.files import locked, write_json
 from facesync.gallery.people import name_key
 
 log = logging.getLogger(__name__)
 
 FREE_ATTEMPTS = 5
-"""Wrong attempts in a row that bring the first pause."""
+"""Wrong attempts in a row until the first pause."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30.0, 3600.0
-"""The first pause, doubled by each further wrong attempt up to the longest."""
+"""The first pause; each further wrong attempt doubles it, up to the longest."""
 
 _MOST_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
 class _Count:
-    """Wrong attempts in a row at one name, and when the last was, in seconds since 1970."""
+    """Wrong attempts in a row for one name, and when the last was, in seconds since 1970."""
 
     wrong: int = 0
     last: float = 0.0
@@ -48,7 +48,7 @@ class _Count:
 class _State:
     salt: str
     counts: dict[str, _Count]
-    others: int = 0  # what whoever has no count starts with: above 0 once a file was damaged
+    others: int = 0  # the count of names that have none; above 0 once a file was damaged
 
     def key(self, name: str) -> str:
         text = self.salt + name_key(name)
@@ -59,12 +59,17 @@ class _State:
 
 
 def file_of(store: Path) -> Path:
-    """Where the attempts at the people of a store are counted."""
+    """Where wrong attempts are counted."""
     return store.with_name(store.name + ".attempts")
 
 
+def damaged_file_of(store: Path) -> Path:
+    """Where a damaged count is moved to."""
+    return store.with_name(store.name + ".attempts.damaged")
+
+
 def pause_seconds(wrong: int) -> float:
-    """How long so many wrong attempts in a row pause: 0, 30, 60, 120 … seconds."""
+    """Return the pause after so many wrong attempts in a row: 0, 30, 60, 120 … seconds."""
     if wrong < FREE_ATTEMPTS:
         return 0.0
     doublings = min(wrong - FREE_ATTEMPTS, 20)
@@ -72,21 +77,22 @@ def pause_seconds(wrong: int) -> float:
 
 
 def check(store: Path, name: str, now: float | None = None) -> None:
-    """See that an attempt at a name may be made now.
+    """Check that an attempt for a name is allowed now.
 
     Raises:
-        StoreError: there were too many wrong ones; it says how long to wait.
+        StoreError: there were too many wrong ones; the error says how long to wait.
+        FileError: the counts cannot be locked or written.
     """
     now = time.time() if now is None else now
     if not file_of(store).exists():
         return
-    with _locked(store):
+    with locked(file_of(store)):
         state = _read(store)
         count = state.of(name)
         pause = pause_seconds(count.wrong)
         if not pause:
             return
-        if now < count.last:  # the clock was set back: the pause begins anew, once
+        if now < count.last:  # the clock was set back: the pause restarts, once
             state.counts[state.key(name)] = count = _Count(count.wrong, now)
             _write(store, state)
     left = count.last + pause - now
@@ -95,15 +101,15 @@ def check(store: Path, name: str, now: float | None = None) -> None:
 
 
 def record(store: Path, name: str, right: bool, now: float | None = None) -> None:
-    """Count an attempt: a right one ends the row of wrong ones.
+    """Count an attempt; a right one resets the count.
 
     Raises:
-        StoreError: it cannot be written down.
+        FileError: the counts cannot be locked or written.
     """
     now = time.time() if now is None else now
     if right and not file_of(store).exists():
         return
-    with _locked(store):
+    with locked(file_of(store)):
         state = _read(store)
         wrong = 0 if right else state.of(name).wrong + 1
         if wrong == state.of(name).wrong == 0:
@@ -115,23 +121,14 @@ def record(store: Path, name: str, right: bool, now: float | None = None) -> Non
 
 
 def forget(store: Path, names: Iterable[str]) -> None:
-    """Forget the attempts at some names."""
+    """Forget the attempts for some names."""
     if not file_of(store).exists():
         return
-    with _locked(store):
+    with locked(file_of(store)):
         state = _read(store)
         for name in names:
             state.counts.pop(state.key(name), None)
         _write(store, state)
-
-
-@contextmanager
-def _locked(store: Path) -> Iterator[None]:
-    try:
-        with locked(file_of(store)):
-            yield
-    except FileError as error:
-        raise StoreError(str(error)) from error
 
 
 def _read(store: Path) -> _State:
@@ -145,10 +142,10 @@ def _read(store: Path) -> _State:
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        aside = path.with_name(path.name + ".damaged")
+        aside = damaged_file_of(store)
         with suppress(OSError):
             os.replace(path, aside)
-        log.warning("%s was damaged and is now %s; one wrong attempt pauses", path, aside)
+        log.warning("%s was damaged and is now %s; the next wrong attempt pauses", path, aside)
         state = _State(secrets.token_hex(16), {}, others=FREE_ATTEMPTS - 1)
         _write(store, state)
         return state
@@ -169,8 +166,7 @@ def _decode(data: Any) -> _State:
 
 
 def _write(store: Path, state: _State) -> None:
-    with replacing(file_of(store), private=True) as file:
-        file.write(json.dumps(asdict(state)).encode())
+    write_json(file_of(store), asdict(state), private=True)
 
 
 def _in_words(seconds: float) -> str:

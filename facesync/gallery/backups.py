@@ -1,6 +1,6 @@
-"""One file with everything that is stored, to be put away and brought back whole.
+"""Backup: everything that is stored, in one file that can be restored whole.
 
-It is a pickle of plain containers, sealed as the store is:
+It is a pickle of plain containers, sealed if the store is:
 
     {"format": 2, "backup": {"store": data of the store, "pictures": {name: {file: JPEG bytes}}}}
 """
@@ -8,16 +8,16 @@ It is a pickle of plain containers, sealed as the store is:
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from facesync.errors import FileError, ImageError, StoreError
+from facesync.errors import ImageError, StoreError
 from facesync.files import replacing
 from facesync.gallery import samples, sealing
 from facesync.gallery.people import FORMAT, Person, decode, encode
 from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
-from facesync.pickles import dumps_plain, loads_plain
+from facesync.pickles import dumps_plain
 
 
 def backup(gallery: Gallery, file: Path) -> int:
@@ -46,18 +46,18 @@ def backup(gallery: Gallery, file: Path) -> int:
 
 
 def restore(gallery: Gallery, file: Path) -> int:
-    """Put a backup in the place of the store, which stays as the version before.
+    """Replace the store by a backup; the store stays as the version before.
 
     The whole file is checked before anything is changed. Images of people who are not in the
-    backup stay where they are.
+    backup are left alone.
 
     Returns:
         How many people there are now.
 
     Raises:
-        StoreError: the file cannot be opened or holds something else; nothing is changed.
+        StoreError: the file cannot be opened, is damaged or is not a backup; nothing is changed.
     """
-    created, people, images = read(gallery, file)
+    created, people, images = _read(gallery, file)
     with gallery.locked():
         content = gallery.content()
         content = replace(content, key=gallery.key_for_saving(content))
@@ -74,32 +74,22 @@ def restore(gallery: Gallery, file: Path) -> int:
             raise
         for folder in staged:
             samples.commit(folder)
-            samples.discard(folder)  # the folder itself, where there are no images
+            samples.discard(folder)  # the folder itself, if there are no images
     return len(people)
 
 
-def read(gallery: Gallery, file: Path) -> tuple[Any, list[Person], dict[str, dict[str, bytes]]]:
-    """Open a backup and check all that is in it.
-
-    Returns:
-        Time of creation of the store, the people, and their images by name.
-
-    Raises:
-        StoreError: it cannot be opened, is damaged or holds something else.
-    """
-    try:
-        plain, _ = sealing.read(file, gallery.keys, sealing.BACKUP)
-        data = loads_plain(plain, file)
-    except FileError as error:
-        raise StoreError(str(error)) from error
+def _read(
+    gallery: Gallery, file: Path
+) -> tuple[datetime, list[Person], dict[str, dict[str, bytes]]]:
+    """Open a backup and check everything in it: creation time, people, and images by name."""
+    data, _, _ = sealing.load(file, gallery.keys, sealing.BACKUP)
     inner = data.get("backup") if isinstance(data, dict) else None
     if not isinstance(inner, dict) or data.get("format") != FORMAT:
-        raise StoreError(f"{file} is no backup of a store")
+        raise StoreError(f"{file} is not a backup of a store")
     created, people = decode(inner.get("store"), file)
     images = inner.get("pictures")
-    names = {person.name for person in people}
-    if not isinstance(images, dict) or not set(images) <= names:
-        raise StoreError(f"{file} is damaged: its images are not those of its people")
+    if not isinstance(images, dict) or not set(images) <= {person.name for person in people}:
+        raise StoreError(f"{file} is damaged: it has images of people who are not in it")
     for name, files in images.items():
         for image, content in files.items() if isinstance(files, dict) else [(None, None)]:
             if not samples.is_name(image) or not isinstance(content, bytes):

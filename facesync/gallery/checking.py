@@ -1,4 +1,4 @@
-"""Everything that the app keeps about people, opened and looked at: `store check`."""
+"""`store check`: everything that the app keeps about people, opened and checked."""
 
 from __future__ import annotations
 
@@ -6,40 +6,46 @@ import os
 import stat
 from pathlib import Path
 
+from facesync.cli import count
 from facesync.errors import FaceSyncError
-from facesync.gallery import samples
+from facesync.gallery import samples, store_file
 from facesync.gallery.keys import Key, place_in_words
 from facesync.gallery.leftovers import managed_files
 from facesync.gallery.people import Person
 from facesync.gallery.store import Gallery
 from facesync.images import decode_fault
 
+_READABLE = "other users may read it"
+
 
 def check(gallery: Gallery) -> tuple[list[str], list[str]]:
     """Open the store, the version before it and every image.
 
     Returns:
-        What is there, and what is wrong with it, a line each.
+        What there is, and what is wrong with it, a line each.
     """
     facts: list[str] = []
     faults: list[str] = []
     people: list[Person] = []
     if not gallery.path.exists():
-        facts.append(f"{gallery.path}: not there; nobody is registered")
+        facts.append(f"{gallery.path}: does not exist; nobody is registered")
     for path in (gallery.path, gallery.backup):
         if not path.exists():
             continue
         try:
-            content = gallery.content_of(path)
+            content = store_file.read(path, gallery.keys)
         except FaceSyncError as error:
             faults.append(str(error))
             continue
-        facts.append(f"{path}: whole, {len(content.people)} people, {_sealed(content.key)}")
+        held = count(len(content.people), "person", "people")
+        facts.append(f"{path}: intact, {held}, {_sealed(content.key)}")
         if path == gallery.path:
             people = content.people
-    good = sum(_images(gallery, person, faults) for person in people)
-    facts.append(f"{gallery.faces}: {good} images of {len(people)} people are whole")
-    faults += [f"{path}: others may read it" for path in managed_files(gallery) if _open(path)]
+    good = count(sum(_images(gallery, person, faults) for person in people), "image", "images")
+    facts.append(f"{gallery.faces}: {good} intact, {count(len(people), 'person', 'people')}")
+    faults += [
+        f"{path}: {_READABLE}" for path in managed_files(gallery.path) if _readable_by_others(path)
+    ]
     return facts, faults
 
 
@@ -48,7 +54,7 @@ def _sealed(key: Key | None) -> str:
 
 
 def _images(gallery: Gallery, person: Person, faults: list[str]) -> int:
-    """Look at a person's images; return how many are whole."""
+    """Check a person's images and return how many are intact."""
     folder = gallery.folder(person.name)
     good = 0
     for path in samples.in_use(folder):
@@ -59,12 +65,12 @@ def _images(gallery: Gallery, person: Person, faults: list[str]) -> int:
             continue
         if fault:
             faults.append(f"{path}: {fault}")
-        if _open(path):
-            faults.append(f"{path}: others may read it")
+        if _readable_by_others(path):
+            faults.append(f"{path}: {_READABLE}")
         good += not fault
-    faults += [f"{path}: left by a save that was cut off" for path in samples.leftovers(folder)]
+    faults += [f"{path}: left by an interrupted save" for path in samples.leftovers(folder)]
     return good
 
 
-def _open(path: Path) -> bool:
+def _readable_by_others(path: Path) -> bool:
     return os.name == "posix" and bool(stat.S_IMODE(path.stat().st_mode) & 0o077)

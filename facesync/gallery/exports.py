@@ -1,4 +1,4 @@
-"""What is stored about one person, for that person: a zip of JSON and their images."""
+"""Everything stored about one person, for that person: a zip of JSON and images."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from facesync.gallery.store import Gallery
 
 
 def export(gallery: Gallery, name: str, file: Path) -> int:
-    """Write all that is stored about a person into a zip file, mode 0600, not encrypted.
+    """Write everything stored about a person into a zip file, mode 0600, not encrypted.
 
-    `person.json` has the template, each sample's embedding and quality and the times;
-    `pictures/` the sample images as they were taken.
+    `person.json` has the template, each sample's embedding and quality, and the times;
+    `pictures/` has the sample images.
 
     Returns:
         How many images are in it.

@@ -1,15 +1,15 @@
-"""The keys that the store is sealed with, and where they are kept.
+"""The keys that seal the store, and where they are kept.
 
-A key of 256 bits is either drawn at random and kept, in the system's keyring where there is one and
-else as a file of mode 0600 in the user's configuration folder, or made of a passphrase by scrypt
-(RFC 7914) and kept nowhere. A passphrase is taken from the environment variable
-`FACESYNC_PASSPHRASE` or asked for on the terminal, never from the command line, where others read
-it. What is needed to find a key again is its header, which is stored beside what it seals:
+A key has 256 bits. It is either random, and kept in the system's keyring or else in a file of mode
+0600 in the user's configuration folder; or derived from a passphrase by scrypt (RFC 7914), and
+kept nowhere. A passphrase comes from the environment variable `FACESYNC_PASSPHRASE` or from the
+terminal, never from the command line, where other users could read it. The header of a key, stored
+beside what it seals, says how to find it again:
 
     {"kind": "stored", "id": text}
     {"kind": "passphrase", "id": text, "salt": text, "n": int, "r": int, "p": int}
 
-The id follows from the key, so that a wrong key is told from a file that was tampered with.
+The id is a hash of the key, which tells a wrong key from a file that was tampered with.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ log = logging.getLogger(__name__)
 
 PASSPHRASE_VARIABLE = "FACESYNC_PASSPHRASE"
 KEYRING_SECONDS = 20.0
-"""How long a keyring may take, which may have to ask for its own password."""
+"""How long to wait for a keyring, which may have to ask for its own password."""
 
 _SERVICE = "FaceSync"
 _SECRET_BYTES = 32
 _SCRYPT = {"n": 2**15, "r": 8, "p": 1}
-_SCRYPT_MOST_BYTES = 256 << 20  # A file must not make its reader reserve more.
+_SCRYPT_MOST_BYTES = 256 << 20  # no file may make its reader allocate more
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key of 32 bytes, and the header by which it is found again."""
+    """A key of 32 bytes, and the header that finds it again."""
 
     header: dict[str, Any]
     secret: bytes = field(repr=False)
 
 
 def config_folder() -> Path:
-    """Folder of the app's configuration, as the system wants it."""
+    """Folder of the app's configuration, where the system wants it."""
     if sys.platform == "win32":
         return Path(os.environ.get("APPDATA", "~/AppData/Roaming")).expanduser() / "facesync"
     if sys.platform == "darwin":
@@ -61,9 +61,9 @@ def config_folder() -> Path:
     return Path(home).expanduser() / "facesync"
 
 
-def key_file(identity: str) -> Path:
-    """Where a key is kept that is in no keyring."""
-    return config_folder() / "keys" / f"{identity}.key"
+def key_file(key_id: str) -> Path:
+    """Where a key is kept that is not in a keyring."""
+    return config_folder() / "keys" / f"{key_id}.key"
 
 
 def place_in_words(header: dict[str, Any]) -> str:
@@ -78,7 +78,7 @@ class KeyChain:
     """Finds and makes keys; asks for each passphrase once.
 
     Args:
-        ask: asks on the terminal for a passphrase, with a question.
+        ask: asks a question on the terminal and returns the passphrase.
     """
 
     def __init__(self, ask: Callable[[str], str] = getpass.getpass) -> None:
@@ -87,7 +87,7 @@ class KeyChain:
         self._passphrases: list[str] = []
 
     def find(self, header: Any) -> Key:
-        """Find the key of a header that was read from a file.
+        """Find the key for a header that was read from a file.
 
         Raises:
             StoreError: the header is damaged, or the key is missing or wrong.
@@ -105,66 +105,63 @@ class KeyChain:
         """Make a new key and keep it.
 
         Args:
-            passphrase: of a passphrase that is asked for; else of the one in the environment,
-                and at random where there is none.
+            passphrase: derive it from a passphrase that is asked for; otherwise from the one in
+                the environment, or at random if there is none.
 
         Raises:
-            StoreError: it cannot be kept, or there is nobody to ask for a passphrase.
+            StoreError: there is no terminal to ask for a passphrase, or it was not given.
+            FileError: the key cannot be written.
         """
         if passphrase or os.environ.get(PASSPHRASE_VARIABLE):
             key = _from_passphrase(self._new_passphrase(passphrase))
         else:
             secret = secrets.token_bytes(_SECRET_BYTES)
-            key = Key({"kind": "stored", "id": _identity(secret)}, secret)
+            key = Key({"kind": "stored", "id": _id_of(secret)}, secret)
             if not _put_in_keyring(key):
                 _put_in_file(key)
         self._known[key.header["id"]] = key
         return key
 
     def _new_passphrase(self, asked: bool) -> str:
-        """Take a new passphrase: one that is asked for is typed twice."""
+        """Return a new passphrase; on a terminal it is typed twice."""
         if not asked or not sys.stdin.isatty():
             text = os.environ.get(PASSPHRASE_VARIABLE)
             if not text:
-                raise StoreError(f"no terminal to ask on: set {PASSPHRASE_VARIABLE}")
+                raise StoreError(f"no terminal to ask for a passphrase: set {PASSPHRASE_VARIABLE}")
         else:
             text = self._ask("New passphrase: ")
             if not text:
-                raise StoreError("a passphrase needs at least one sign; nothing is changed")
-            if self._ask("Once more: ") != text:
-                raise StoreError("the two passphrases differ; nothing is changed")
+                raise StoreError("the passphrase is empty; nothing was changed")
+            if self._ask("Repeat it: ") != text:
+                raise StoreError("the two passphrases differ; nothing was changed")
         self._passphrases.append(text)
         return text
 
     def _of_passphrase(self, header: dict[str, Any]) -> bytes:
-        tried = [*self._passphrases]
-        if given := os.environ.get(PASSPHRASE_VARIABLE):
-            tried.append(given)
+        given = os.environ.get(PASSPHRASE_VARIABLE)
+        tried = [*self._passphrases, *([given] if given else [])]
         for text in tried:
             secret = _scrypt(text, header)
-            if _identity(secret) == header["id"]:
+            if _id_of(secret) == header["id"]:
                 return secret
         if not sys.stdin.isatty():
-            raise StoreError(
-                "the passphrase is wrong"
-                if tried
-                else f"it needs a passphrase: set {PASSPHRASE_VARIABLE}"
-            )
+            missing = f"it needs a passphrase: set {PASSPHRASE_VARIABLE}"
+            raise StoreError("the passphrase is wrong" if tried else missing)
         text = self._ask("Passphrase of the store: ")
         secret = _scrypt(text, header)
-        if _identity(secret) != header["id"]:
+        if _id_of(secret) != header["id"]:
             raise StoreError("the passphrase is wrong")
         self._passphrases.append(text)
         return secret
 
 
-def _identity(secret: bytes) -> str:
+def _id_of(secret: bytes) -> str:
     return hashlib.sha256(b"FaceSync key\0" + secret).hexdigest()[:16]
 
 
 def _checked(header: Any) -> dict[str, Any]:
-    """Check a header, whose numbers must not make this machine work or reserve without end."""
-    damaged = StoreError("it is damaged: what it says of its key is not readable")
+    """Check a header; its numbers must not cost endless time or memory."""
+    damaged = StoreError("it is damaged: the description of its key cannot be read")
     if not isinstance(header, dict) or not isinstance(header.get("id"), str):
         raise damaged
     if not re.fullmatch("[0-9a-f]{16}", header["id"]):  # it becomes a file's name
@@ -197,12 +194,12 @@ def _scrypt(passphrase: str, header: dict[str, Any]) -> bytes:
 def _from_passphrase(text: str) -> Key:
     header = {"kind": "passphrase", "salt": secrets.token_hex(16), **_SCRYPT}
     secret = _scrypt(text, header)
-    return Key({**header, "id": _identity(secret)}, secret)
+    return Key({**header, "id": _id_of(secret)}, secret)
 
 
 def _stored(header: dict[str, Any]) -> bytes:
-    identity = header["id"]
-    file = key_file(identity)
+    key_id = header["id"]
+    file = key_file(key_id)
     text: str | None
     try:
         text = file.read_text("ascii") if file.exists() else None
@@ -210,15 +207,15 @@ def _stored(header: dict[str, Any]) -> bytes:
         raise StoreError(f"its key in {file} cannot be read") from error
     place = str(file)
     if text is None:
-        text, place = _ask_keyring("get_password", identity), "the system's keyring"
+        text, place = _ask_keyring("get_password", key_id), "the system's keyring"
     if text is None:
-        raise StoreError(f"its key {identity} is missing: neither in the keyring nor in {file}")
+        raise StoreError(f"its key {key_id} is missing: it is neither in the keyring nor in {file}")
     try:
         secret = base64.b64decode(text, validate=True)
     except ValueError:
         secret = b""
-    if len(secret) != _SECRET_BYTES or _identity(secret) != identity:
-        raise StoreError(f"the key in {place} is a wrong one")
+    if len(secret) != _SECRET_BYTES or _id_of(secret) != key_id:
+        raise StoreError(f"the key in {place} is wrong")
     return secret
 
 
@@ -228,23 +225,23 @@ def _put_in_file(key: Key) -> None:
 
 
 def _put_in_keyring(key: Key) -> bool:
-    """Keep a key in the system's keyring, if there is one and it gives the key back."""
-    identity, text = key.header["id"], base64.b64encode(key.secret).decode()
+    """Keep a key in the system's keyring, if there is one and it returns the key."""
+    key_id, text = key.header["id"], base64.b64encode(key.secret).decode()
     try:
         if not _ask_keyring("recommended"):
             return False
-        _ask_keyring("set_password", identity, text)
-        return _ask_keyring("get_password", identity) == text
+        _ask_keyring("set_password", key_id, text)
+        return _ask_keyring("get_password", key_id) == text
     except StoreError as error:
-        log.warning("%s; a key file is used instead", error)
+        log.warning("%s; using a key file instead", error)
         return False
 
 
 def _ask_keyring(action: str, *arguments: str) -> Any:
-    """Ask the keyring, which may hang or wait for somebody: not longer than `KEYRING_SECONDS`.
+    """Ask the keyring, which may hang or wait for somebody, for at most `KEYRING_SECONDS`.
 
     Returns:
-        What it says; None where there is no keyring or it has no such key.
+        Its answer; None if there is no keyring or it has no such key.
     """
     answer: list[Any] = []
 
@@ -253,11 +250,11 @@ def _ask_keyring(action: str, *arguments: str) -> Any:
             import keyring
             from keyring.core import recommended
 
-            if action == "recommended":  # leaves out those that keep keys in plain files
+            if action == "recommended":  # excludes those that keep keys in plain files
                 answer.append(recommended(keyring.get_keyring()))
             else:
                 answer.append(getattr(keyring, action)(_SERVICE, *arguments))
-        except Exception as error:  # backends raise whatever their systems raise
+        except Exception as error:  # backends raise whatever they like
             log.debug("keyring: %s", error)
             answer.append(None)
 
@@ -265,5 +262,7 @@ def _ask_keyring(action: str, *arguments: str) -> Any:
     asking.start()
     asking.join(KEYRING_SECONDS)
     if not answer:
-        raise StoreError(f"the system's keyring did not answer in {KEYRING_SECONDS:.0f} seconds")
+        raise StoreError(
+            f"the system's keyring did not answer within {KEYRING_SECONDS:.0f} seconds"
+        )
     return answer[0]

@@ -1,9 +1,9 @@
-"""What is left of somebody: the search that follows a deletion.
+"""What is left of a person after a deletion.
 
-Everything that the app manages beside a store is read, and opened where it is sealed: the store,
-the version before it, what a killed save may have left, the count of attempts and the person's
-folder of images. Copies that somebody made elsewhere (`store backup`, `export`), a log of
-attempts, and what a disk keeps of files that were removed, are out of its reach.
+Every file that the app keeps beside a store is searched, and opened first if it is sealed: the
+store, the version before it, what a killed save may have left, the count of wrong attempts and the
+person's folder of images. Copies made elsewhere (`store backup`, `export`), a log of attempts, and
+what a disk keeps of removed files are out of its reach.
 """
 
 from __future__ import annotations
@@ -11,56 +11,69 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from facesync.errors import FileError, StoreError
+from facesync.errors import StoreError
 from facesync.files import temporary_beside
 from facesync.gallery import attempts, samples, sealing
+from facesync.gallery.keys import KeyChain
 from facesync.gallery.people import Person
-
-if TYPE_CHECKING:
-    from facesync.gallery.store import Gallery
+from facesync.gallery.store_file import backup_of
 
 
-def find(gallery: Gallery, names: Iterable[str], people: Sequence[Person]) -> list[Path]:
-    """List what still holds something of somebody.
+def find(
+    store: Path,
+    folders: Iterable[Path],
+    keys: KeyChain,
+    names: Iterable[str],
+    people: Sequence[Person],
+) -> list[Path]:
+    """List the files that still hold something of some people.
 
     Args:
-        gallery: where to look.
+        store: the store.
+        folders: where their sample images would be.
+        keys: open what is sealed.
         names: theirs, as typed and as stored.
         people: what was stored of them, in the store and in the version before.
     """
-    names = set(names)
-    wanted = [vector.tobytes() for person in people for vector in _vectors(person)]
-    wanted += [token for name in names for token in _tokens(name)]
+    wanted = [
+        vector.tobytes()
+        for person in people
+        for vector in (person.embedding, *person.sample_embeddings)
+    ]
+    wanted += [token for name in set(names) for token in _tokens(name)]
     left = []
-    for path in managed_files(gallery):
-        content = _content(path, gallery)
+    for path in managed_files(store):
+        content = _content(path, keys)
         if content is None or any(part in content for part in wanted):
             left.append(path)
-    for folder in sorted({gallery.folder(name) for name in names}):
+    for folder in sorted(folders):
         left += [*samples.in_use(folder), *samples.leftovers(folder)]
     return left
 
 
-def managed_files(gallery: Gallery) -> list[Path]:
-    """List the files that the app keeps beside a store, and that are there."""
-    kept = [gallery.path, gallery.backup, attempts.file_of(gallery.path)]
+def managed_files(store: Path) -> list[Path]:
+    """List the files that the app keeps beside a store; only those that exist."""
+    kept = _saved_files(store)
     kept += [temporary_beside(path) for path in kept]
-    kept.append(attempts.file_of(gallery.path).with_name(f"{gallery.path.name}.attempts.damaged"))
+    kept.append(attempts.damaged_file_of(store))
     return [path for path in kept if path.exists()]
 
 
-def _vectors(person: Person) -> list[np.ndarray]:
-    return [person.embedding, *person.sample_embeddings]
+def remove_temporary(store: Path) -> None:
+    """Remove what a killed save left beside a store."""
+    for path in _saved_files(store):
+        temporary_beside(path).unlink(missing_ok=True)
+
+
+def _saved_files(store: Path) -> list[Path]:
+    return [store, backup_of(store), attempts.file_of(store)]
 
 
 def _tokens(name: str) -> set[bytes]:
-    """Write a name as it stands in a pickle or in JSON, in every Unicode form.
+    """Encode a name as a pickle or JSON would, in every Unicode form.
 
-    The name alone would be found in longer names, Ada in Adam.
+    The bare name would also be found in longer ones: Ada in Adam.
     """
     tokens = set()
     for form in ("NFC", "NFD", "NFKC", "NFKD"):
@@ -70,12 +83,12 @@ def _tokens(name: str) -> set[bytes]:
     return tokens
 
 
-def _content(path: Path, gallery: Gallery) -> bytes | None:
-    """Read a file as it was before it was sealed; None where that is not possible."""
+def _content(path: Path, keys: KeyChain) -> bytes | None:
+    """Read what a file holds, unsealed; None if it cannot be opened."""
     if path.suffix in (".attempts", ".damaged"):
         return path.read_bytes()
     try:
-        plain, _ = sealing.read(path, gallery.keys, sealing.STORE)
-    except (FileError, StoreError):
+        plain, _ = sealing.read(path, keys, sealing.STORE)
+    except StoreError:
         return None
     return plain

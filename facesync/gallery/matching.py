@@ -1,4 +1,4 @@
-"""Who is it? The decision of one embedding, or of several frames, against those registered."""
+"""Who is it? The decision for one face, or over several frames, against registered people."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from functools import cached_property
 
 import numpy as np
 
+from facesync.cli import decimals
 from facesync.gallery import search
-from facesync.gallery.store import Person
+from facesync.gallery.people import Person
 
 SAMPLE_WEIGHT = 0.95
-"""What the similarity to a single sample counts, at best, beside that to the mean of all
+"""Weight of the similarity to the best single sample; that to the mean of all counts 1
 (`python -m benchmarks.open_set` compares the rules)."""
 
 SHORTLIST = 100
-"""Of more than `search.NUMPY_UP_TO` people, so many with the nearest means are compared in full."""
+"""Of more than `search.NUMPY_UP_TO` people, those with the nearest means are compared in full."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What came of a verification.
+    """The outcome of a verification.
 
     Attributes:
-        accepted: whether the face belongs to somebody who is registered.
+        accepted: whether the face is that of somebody who is registered.
         name: who, or None when not accepted.
-        similarity: cosine to the most similar person, -1…1; None where nothing was compared.
+        similarity: cosine to the most similar person, -1…1; None if nothing was compared.
         threshold: similarity from which a face is accepted.
         reason: the outcome in words.
-        margin: how much more similar than the second; None where there is no second.
+        margin: how far the similarity is above the second person's; None without a second.
     """
 
     accepted: bool
@@ -42,24 +43,24 @@ class Decision:
 
 
 def refused(reason: str, threshold: float) -> Decision:
-    """Decision of a verification that could not compare anything."""
+    """Return the decision of a verification that could not compare anything."""
     return Decision(False, None, None, threshold, reason)
 
 
 def comparable(people: Sequence[Person], fingerprint: str) -> list[Person]:
-    """Leave out templates that another model made; the older form does not say, and stays."""
+    """Drop people whose template another model made; the older form does not say, and is kept."""
     return [person for person in people if person.fingerprint in (None, fingerprint)]
 
 
 class Matcher:
     """Compares faces with the same people again and again.
 
-    A person is as similar as the mean of their samples or as the best sample, whichever is more: a
-    face in a pose or light that only one sample has is found too. A sample's similarity counts
-    less, the worse the image was.
+    A person's similarity is that of the mean of their samples or of their best sample, whichever is
+    higher: a pose or light that only one sample shows is found too. The worse the image of a
+    sample, the less its similarity counts.
 
     Args:
-        people: whom faces are compared with, at least one.
+        people: the registered people, at least one.
     """
 
     def __init__(self, people: Sequence[Person]) -> None:
@@ -68,27 +69,27 @@ class Matcher:
 
     @cached_property
     def _samples(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All samples, (n, 512), whose each one is, and what it counts."""
+        """All samples, (n, 512); the index of the person each belongs to; its weight."""
         rows = [person.sample_embeddings for person in self.people]
         owners = np.repeat(np.arange(len(rows)), [len(of_one) for of_one in rows])
         qualities = np.concatenate([person.sample_qualities for person in self.people])
         return np.concatenate(rows), owners, SAMPLE_WEIGHT * qualities
 
     def similarities(self, embedding: np.ndarray) -> np.ndarray:
-        """Similarity of an embedding, (512,) of unit length, to each person: (people,)."""
+        """Return the similarity of an embedding, (512,) of unit length, to each person."""
         scores = self._templates @ embedding
         samples, owners, weights = self._samples
         np.maximum.at(scores, owners, weights * (samples @ embedding))
         return np.clip(scores, -1, 1)
 
     def decide(self, embedding: np.ndarray, threshold: float, margin: float = 0.0) -> Decision:
-        """Say who a face is: the most similar person, where that is similar enough and no other is.
+        """Decide who a face is: the most similar person, if similar enough and ahead of the others.
 
         Args:
             embedding: of the face, (512,) of unit length.
             threshold: cosine similarity that accepts.
-            margin: by how much the second must be less similar. Whoever is stored under two
-                names, templates as alike as the threshold asks, is no second to themselves.
+            margin: how far the second must be behind. Templates as similar to the best as the
+                threshold are the same person under two names, and not a second.
         """
         if len(self.people) > search.NUMPY_UP_TO:
             near, _ = search.best(embedding, self._templates, SHORTLIST)
@@ -98,26 +99,24 @@ class Matcher:
         best = int(scores.argmax())
         similarity = float(scores[best])
         person = self.people[best]
-        figures = f"{similarity:.3f}, needed {threshold:.3f}"
+        figures = f"{decimals(similarity)}, needed {decimals(threshold)}"
         if similarity < threshold:
-            alone = len(self.people) == 1
-            whom = f"{person.name}'s" if alone else "any that is registered"
+            whom = f"{person.name}'s" if len(self.people) == 1 else "any that is registered"
             reason = f"the face is not similar enough to {whom}: {figures}"
-            return Decision(
-                False, None, similarity, threshold, reason, self._ahead(scores, best, None)
-            )
+            ahead = self._ahead(scores, best, None)
+            return Decision(False, None, similarity, threshold, reason, ahead)
         ahead = self._ahead(scores, best, threshold)
         if ahead is not None and ahead < margin:
             reason = (
                 f"the face is too similar to two people to tell them apart: {figures}, only "
-                f"{ahead:.3f} more than the second, {margin:.3f} needed"
+                f"{decimals(ahead)} ahead of the second, {decimals(margin)} needed"
             )
             return Decision(False, None, similarity, threshold, reason, ahead)
         reason = f"the face is similar to {person.name}'s: {figures}"
         return Decision(True, person.name, similarity, threshold, reason, ahead)
 
     def _ahead(self, scores: np.ndarray, best: int, alike: float | None) -> float | None:
-        """How far the best is ahead of the others, those `alike` to them left out."""
+        """Return how far the best is ahead of the others, except those as similar as `alike`."""
         others = np.arange(len(scores)) != best
         if alike is not None:
             others &= self._templates @ self._templates[best] < alike
@@ -125,19 +124,16 @@ class Matcher:
 
 
 def decide(
-    embedding: np.ndarray,
-    people: Sequence[Person],
-    threshold: float,
-    margin: float = 0.0,
+    embedding: np.ndarray, people: Sequence[Person], threshold: float, margin: float = 0.0
 ) -> Decision:
     """Compare one embedding with people, at least one; see `Matcher.decide`."""
     return Matcher(people).decide(embedding, threshold, margin)
 
 
 def majority(decisions: Sequence[Decision]) -> Decision:
-    """Decide from several frames, at least one: who was accepted in more than half of them.
+    """Decide over several frames, at least one, for whoever more than half of them accept.
 
-    The similarity is the median of the frames that agree.
+    The similarity is the median over the frames that agree.
     """
     count = len(decisions)
     if count == 1:
@@ -154,7 +150,7 @@ def majority(decisions: Sequence[Decision]) -> Decision:
         denied,
         accepted=False,
         name=None,
-        reason=f"the frames do not agree: {agreeing} of {count} show {name}, more than half needed",
+        reason=f"the frames disagree: {agreeing} of {count} show {name}, more than half needed",
     )
 
 

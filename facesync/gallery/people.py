@@ -1,4 +1,4 @@
-"""Who is registered, and how that is written down and checked when it is read.
+"""Who is registered; and the format of the store, checked when it is read.
 
 The store holds plain containers and arrays (see `facesync.pickles`), format 2:
 
@@ -9,8 +9,8 @@ The store holds plain containers and arrays (see `facesync.pickles`), format 2:
                        "sample_embeddings": float32 (n, 512), each row of unit length,
                        "sample_qualities": float32 (n,), 0 to 1}}}
 
-Times are ISO 8601 with their zone. Format 1, which knows no single samples, and the older form
-`{name: array(512)}` are read too; what is written is always format 2.
+Times are ISO 8601 with their zone. Format 1, which has no single samples, and the older form
+`{name: array(512)}` are read too; format 2 is what is written.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from facesync.files import same_name_key
 FORMAT = 2
 EMBEDDING_SIZE = 512
 
-# Characters that cannot be seen or that turn the text around them: they could disguise a name.
-# Joiners stay; emoji and several scripts are written with them.
-_UNSEEN = frozenset("\u00ad\u200b\u2060\ufeff") | {
+# Characters that are invisible or reverse the text around them: they could disguise a name.
+# Joiners stay: emoji and several scripts need them.
+_INVISIBLE = frozenset("\u00ad\u200b\u2060\ufeff") | {
     chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
 
@@ -45,10 +45,10 @@ class Person:
         name: as given, cleaned by `clean_name`.
         embedding: float32 (512,), of unit length: the template.
         fingerprint: of the model and crop that made the template; None in the older form.
-        registered: when, with the zone; None in the older form.
-        samples: number of images the template is the average of; 0 in the older form.
-        changed: when samples were added last, with the zone; None where none were.
-        sample_embeddings: float32 (n, 512), each row of unit length; n is 0 where none are kept.
+        registered: when, with the time zone; None in the older form.
+        samples: number of images that the template is the mean of; 0 in the older form.
+        changed: when samples were last added, with the time zone; None if never.
+        sample_embeddings: float32 (n, 512), each row of unit length; n is 0 if none are kept.
         sample_qualities: float32 (n,), 0…1.
     """
 
@@ -65,28 +65,28 @@ class Person:
 
 
 def clean_name(text: str) -> str:
-    """Make a name one printable line: white space becomes single blanks, control characters go.
+    """Make a name one printable line: white space becomes single spaces, control characters go.
 
-    Whatever is left is a good name, in any script and of any length. What reaches the terminal
-    can therefore not move its cursor or disguise another name.
+    What is left is a valid name, in any script and of any length. It cannot move the cursor of a
+    terminal or disguise another name.
     """
     text = unicodedata.normalize("NFC", text)
     kept = (c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cs"))
-    return "".join(c for c in kept if c not in _UNSEEN).strip()
+    return "".join(c for c in kept if c not in _INVISIBLE).strip()
 
 
 def now() -> datetime:
-    """Return the time with its zone, to the second."""
+    """Return the current time with its zone, to the second."""
     return datetime.now().astimezone().replace(microsecond=0)
 
 
 def name_key(name: str) -> str:
-    """Return what two spellings of one name share, as it would be stored."""
+    """Return a key that all spellings of one name share."""
     return same_name_key(clean_name(name))
 
 
 def encode(people: Sequence[Person], created: datetime) -> dict[str, Any]:
-    """Make the plain data of a store; `decode` reads it."""
+    """Make the plain data of a store, which `decode` reads."""
     return {
         "format": FORMAT,
         "created": created.isoformat(),
@@ -107,7 +107,7 @@ def encode(people: Sequence[Person], created: datetime) -> dict[str, Any]:
 
 
 def decode(data: Any, path: Path) -> tuple[datetime, list[Person]]:
-    """Check what a store holds and read it; StoreError for anything that does not belong there."""
+    """Check and read the data of a store; StoreError for anything that does not belong there."""
     if not isinstance(data, dict):
         raise StoreError(f"{path} is not a store of faces")
     if not isinstance(data.get("format"), int):
@@ -127,14 +127,14 @@ def decode(data: Any, path: Path) -> tuple[datetime, list[Person]]:
 def _decode_person(name: Any, entry: Any, path: Path) -> Person:
     name = _decode_name(name, path)
     if not isinstance(entry, dict):
-        raise StoreError(f"{path} is damaged: the entry of {name} is not readable")
+        raise StoreError(f"{path} is damaged: the entry of {name} cannot be read")
     embedding = entry.get("embedding")
     if not is_template(embedding):
-        raise StoreError(f"{path} is damaged: the template of {name} is no face embedding")
+        raise StoreError(f"{path} is damaged: the template of {name} is not a face embedding")
     model, registered = entry.get("model"), entry.get("registered")
     count = entry.get("samples")
     if not (model is None or isinstance(model, str)) or type(count) is not int or count < 0:
-        raise StoreError(f"{path} is damaged: the entry of {name} is not readable")
+        raise StoreError(f"{path} is damaged: the entry of {name} cannot be read")
     changed = entry.get("changed")
     person = Person(
         name=name,
@@ -148,7 +148,7 @@ def _decode_person(name: Any, entry: Any, path: Path) -> Person:
     if rows is None and qualities is None:  # format 1
         return person
     if rows is None or qualities is None or not are_samples(rows, qualities):
-        raise StoreError(f"{path} is damaged: the samples of {name} are no face embeddings")
+        raise StoreError(f"{path} is damaged: the samples of {name} are not face embeddings")
     return replace(
         person,
         sample_embeddings=rows.astype(np.float32),
@@ -157,12 +157,12 @@ def _decode_person(name: Any, entry: Any, path: Path) -> Person:
 
 
 def _decode_older(name: Any, value: Any, path: Path) -> Person:
-    """Read an entry of the older form: an array of 512 numbers, also as one row, any length."""
+    """Read an entry of the older form: 512 numbers, perhaps as one row, of any length."""
     name = _decode_name(name, path)
     if not isinstance(value, np.ndarray) or value.shape not in ((512,), (1, 512)):
-        raise StoreError(f"{path} is not a store of faces: {name} has no {EMBEDDING_SIZE} numbers")
+        raise StoreError(f"{path} is not a store of faces: {name} is not {EMBEDDING_SIZE} numbers")
     if value.dtype.kind != "f" or not np.isfinite(value).all() or not value.any():
-        raise StoreError(f"{path} is damaged: the template of {name} is no face embedding")
+        raise StoreError(f"{path} is damaged: the template of {name} is not a face embedding")
     vector = value.reshape(-1).astype(np.float64)
     unit = (vector / np.linalg.norm(vector)).astype(np.float32)
     return Person(name, unit, fingerprint=None, registered=None, samples=0)
@@ -178,19 +178,19 @@ def _decode_time(text: Any, path: Path) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except (TypeError, ValueError) as error:
-        raise StoreError(f"{path} is damaged: a time in it is not readable") from error
+        raise StoreError(f"{path} is damaged: a time in it cannot be read") from error
     if time.tzinfo is None:
-        raise StoreError(f"{path} is damaged: a time in it has no zone")
+        raise StoreError(f"{path} is damaged: a time in it has no time zone")
     return time
 
 
 def is_template(value: Any) -> TypeGuard[np.ndarray]:
-    """Whether something is one embedding: (512,), floating point, of unit length."""
+    """Whether a value is one embedding: (512,), floating point, of unit length."""
     return isinstance(value, np.ndarray) and value.ndim == 1 and _are_units(value[None])
 
 
 def are_samples(rows: Any, qualities: Any) -> bool:
-    """Whether something are n embeddings, (n, 512), and as many qualities, each 0 to 1."""
+    """Whether values are n embeddings, (n, 512), and n qualities, each 0 to 1."""
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or not _are_units(rows):
         return False
     if not isinstance(qualities, np.ndarray) or qualities.shape != (len(rows),):
@@ -210,12 +210,12 @@ def _are_units(rows: np.ndarray) -> bool:
 def with_samples(person: Person, rows: np.ndarray, qualities: np.ndarray) -> Person:
     """Add samples, (n, 512) and (n,), to a person; the template becomes the mean of all.
 
-    Of samples that were not kept (format 1) the mean is known, not its length: it is taken as of
-    full length.
+    Of samples that were not kept (format 1) only the direction of the mean is known: its length is
+    taken to be 1.
     """
     lost = max(0, person.samples - len(person.sample_embeddings))
     if person.samples == 0 and not len(person.sample_embeddings):
-        lost = 1  # the older form does not say of how many its template is the mean
+        lost = 1  # the older form does not say how many its template is the mean of
     all_rows = np.concatenate([person.sample_embeddings, rows]).astype(np.float32)
     total = all_rows.sum(axis=0, dtype=np.float64) + lost * person.embedding
     return replace(

@@ -1,8 +1,8 @@
-"""The sample images of each person: `<faces>/<name>/sample_N.jpg`, for their owner's eyes only.
+"""The sample images of each person: `<faces>/<name>/sample_N.jpg`, readable by their owner alone.
 
 Sealed ones are `sample_N.jpg.enc` (see `facesync.gallery.sealing`). Only files that this module
-wrote are ever removed, and no link is followed: a folder of faces that someone points at their
-home directory costs them nothing.
+wrote are ever removed, and no link is followed: pointing the folder of faces at a home directory
+does no harm.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import numpy as np
 
 from facesync.errors import FileError, ImageError, StoreError
 from facesync.files import make_private_folder, replacing
+from facesync.gallery import sealing
 from facesync.gallery.keys import Key, KeyChain
-from facesync.gallery.sealing import is_sealed, seal, unseal
 from facesync.images import encode_jpeg, read_image_rgb
-from facesync.pickles import load_plain
 
 _STAGE = ".new"
 _SEALED = ".enc"
@@ -29,16 +28,16 @@ _OURS = re.compile(r"sample_([0-9]{1,9})\.jpg(\.enc)?|\.sample_[0-9]{1,9}\.jpg(\
 def stage(
     folder: Path, samples_rgb: Sequence[np.ndarray], key: Key | None, *, add: bool = False
 ) -> None:
-    """Write images (each uint8 RGB) beside the ones in use; `commit` puts them in their place.
+    """Write images (each uint8 RGB) beside the ones in use; `commit` puts them in place.
 
     Args:
-        folder: the person's.
+        folder: the person's folder.
         samples_rgb: the images.
-        key: what seals them; None leaves them plain.
-        add: those in use stay; the numbers go on behind them.
+        key: seals them; None leaves them plain.
+        add: keep those in use, and number the new ones after them.
 
     Raises:
-        FileError: they could not all be written; none is left.
+        FileError: they could not all be written; none is left behind.
     """
     first = 1 + max(map(_number, in_use(folder)), default=0) if add else 1
     encoded = enumerate(map(encode_jpeg, samples_rgb), start=first)
@@ -46,7 +45,7 @@ def stage(
 
 
 def stage_encoded(folder: Path, images: dict[str, bytes], key: Key | None) -> None:
-    """Write images that are JPEG already, by name, as `stage` does."""
+    """Write images that are encoded already, by name, as `stage` does."""
     staged = folder / _STAGE
     if folder.is_symlink() or staged.is_symlink():
         raise FileError(f"{folder} is a link; sample images are kept in {folder.parent} only")
@@ -64,7 +63,7 @@ def stage_encoded(folder: Path, images: dict[str, bytes], key: Key | None) -> No
 
 
 def commit(folder: Path, *, add: bool = False) -> None:
-    """Put the staged images in the place of those in use, or beside them."""
+    """Replace the images in use by the staged ones, or add these."""
     if not add:
         for old in _files(folder):
             old.unlink()
@@ -74,7 +73,7 @@ def commit(folder: Path, *, add: bool = False) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove the staged images, and the folder where nothing else is in it."""
+    """Remove the staged images, and the folder if nothing else is in it."""
     for staged in _files(folder / _STAGE):
         staged.unlink()
     for empty in (folder / _STAGE, folder):
@@ -86,7 +85,7 @@ def read(folder: Path, keys: KeyChain) -> list[np.ndarray]:
     """Read the images in use, uint8 RGB, in the order they were taken.
 
     Raises:
-        StoreError: one is sealed and cannot be opened; those that are no images are left out.
+        StoreError: one is sealed and cannot be opened. Files that are not images are skipped.
     """
     images = []
     for data in read_encoded(folder, keys).values():
@@ -96,7 +95,7 @@ def read(folder: Path, keys: KeyChain) -> list[np.ndarray]:
 
 
 def read_encoded(folder: Path, keys: KeyChain) -> dict[str, bytes]:
-    """Read the images in use as they are encoded, by their plain names.
+    """Read the encoded images in use, by their unsealed names.
 
     Raises:
         StoreError: one cannot be read or opened.
@@ -105,7 +104,7 @@ def read_encoded(folder: Path, keys: KeyChain) -> dict[str, bytes]:
 
 
 def reseal(folder: Path, key: Key | None, keys: KeyChain) -> None:
-    """Seal the images in use with a key, or open them for good; whole images only.
+    """Seal the images in use with a key, or decrypt them for good; each is replaced whole.
 
     Raises:
         StoreError: one cannot be opened.
@@ -121,7 +120,7 @@ def reseal(folder: Path, key: Key | None, keys: KeyChain) -> None:
 
 
 def seal_plain(folder: Path, key: Key) -> None:
-    """Seal those images that are plain."""
+    """Seal the images that are not sealed yet."""
     for path in _files(folder):
         if path.suffix == ".jpg":
             _write(path, path.read_bytes(), key, folder)
@@ -129,26 +128,26 @@ def seal_plain(folder: Path, key: Key) -> None:
 
 
 def in_use(folder: Path) -> list[Path]:
-    """List the images in use, in the order they were taken; one of each number."""
+    """List the images in use, in the order they were taken; one for each number."""
     found = {}
-    for path in sorted(_files(folder)):  # a sealed one comes behind its plain one, and wins
+    for path in sorted(_files(folder)):  # a sealed one follows its plain one, and wins
         if not path.name.startswith("."):
             found[_number(path)] = path
     return [found[number] for number in sorted(found)]
 
 
 def is_name(name: object) -> bool:
-    """Whether something is the plain name of an image in use."""
+    """Whether something is the unsealed name of a sample image."""
     return isinstance(name, str) and re.fullmatch(r"sample_[0-9]{1,9}\.jpg", name) is not None
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """List what a killed save left: staged images, temporary files."""
+    """List what a killed save left: staged images and temporary files."""
     return [*_files(folder / _STAGE), *(p for p in _files(folder) if p.name.startswith("."))]
 
 
 def remove(folder: Path) -> int:
-    """Remove a person's sample images, and the folder where nothing else is in it.
+    """Remove a person's sample images, and the folder if nothing else is in it.
 
     Returns:
         How many images there were.
@@ -164,7 +163,7 @@ def remove(folder: Path) -> int:
 
 
 def _files(folder: Path) -> list[Path]:
-    """List a person's images, and what a killed save left of one."""
+    """List a person's images, and temporary files of a killed save."""
     if folder.is_symlink() or not folder.is_dir():
         return []
     return [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]
@@ -180,15 +179,15 @@ def _what(folder: Path, name: str) -> str:
 
 
 def _write(path: Path, data: bytes, key: Key | None, folder: Path) -> Path:
-    """Write an image, sealed where there is a key, and return where it is."""
+    """Write an image, sealed if there is a key, and return where."""
     target = path.with_name(path.name + _SEALED) if key else path
     with replacing(target, private=True) as file:
-        file.write(seal(data, key, _what(folder, path.name)))
+        file.write(sealing.seal(data, key, _what(folder, path.name)))
     return target
 
 
 def read_one(path: Path, keys: KeyChain) -> bytes:
-    """Read one of the images in use as it is encoded.
+    """Read one encoded image in use.
 
     Raises:
         StoreError: it cannot be read or opened.
@@ -198,10 +197,8 @@ def read_one(path: Path, keys: KeyChain) -> bytes:
             return path.read_bytes()
         except OSError as error:
             raise StoreError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        data = load_plain(path)
-    except FileError as error:
-        raise StoreError(str(error)) from error
-    if not is_sealed(data):
+    what = _what(path.parent, path.name.removesuffix(_SEALED))
+    data, key = sealing.read(path, keys, what)
+    if key is None:
         raise StoreError(f"{path} is damaged: it is not sealed")
-    return unseal(data, keys, _what(path.parent, path.name.removesuffix(_SEALED)), path)[0]
+    return data

@@ -1,11 +1,10 @@
-"""The templates most like a face, of many: exact, and as quick as reading all of them once.
+"""Exact search for the templates most similar to a face, as fast as reading them all once.
 
     numbers, similarities = best(embedding, matrix, k)
 
-`matrix` is float32 (n, 512) of unit rows in C order, made once and kept; the rows are what
-`similarities` are cosines to. Up to `NUMPY_UP_TO` rows numpy multiplies them; above, faiss-cpu
-searches the matrix where it lies, without an index and a second copy of it. Where faiss is not
-installed, numpy does that too, in blocks; it is said once.
+`matrix` is float32 (n, 512), rows of unit length, in C order, made once and kept. NumPy multiplies
+up to `NUMPY_UP_TO` rows; beyond that faiss-cpu searches the matrix in place, without an index or a
+copy. Without faiss NumPy does that too, in blocks; a warning says so once.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 NUMPY_UP_TO = 100_000
-"""Rows from which faiss is used where it is installed."""
+"""With more rows than this, faiss is used if it is installed."""
 
 _BLOCK = 65_536
 
@@ -30,11 +29,11 @@ def best(embedding: np.ndarray, matrix: np.ndarray, k: int = 1) -> tuple[np.ndar
     Args:
         embedding: (512,) of unit length.
         matrix: float32 (n, 512), rows of unit length.
-        k: how many; fewer where there are fewer rows.
+        k: how many; fewer if there are fewer rows.
 
     Returns:
-        Row numbers, int64 (k,), and their cosines, float32 (k,), most similar first; of equal
-        ones the lower row number first, as far as those returned go.
+        Row numbers, int64 (k,), and their cosines, float32 (k,), most similar first; ties are in
+        the order of their rows.
 
     Raises:
         ValueError: k is below 1, or the shapes do not fit.
@@ -78,8 +77,8 @@ def _faiss() -> Any:
         import faiss
     except ImportError:
         log.warning(
-            "More than %d people: faiss-cpu may search them faster and is not installed; "
-            "the search stays exact without it",
+            "More than %d people: installing faiss-cpu may make the search faster (it is exact "
+            "either way)",
             NUMPY_UP_TO,
         )
         return None

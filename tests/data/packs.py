@@ -1,4 +1,4 @@
-"""Packs for tests: well-formed ones of other layouts than InsightFace's, and broken ones."""
+"""Packs for tests: other layouts than InsightFace's, and broken ones."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def overwrite(path: Path, offset: int, data: bytes) -> None:
 
 
 def many_images(identities: int, each: int) -> Iterator[tuple[int, bytes]]:
-    """One image over and over, told apart by its number in a JPEG comment."""
+    """The same image again and again, with its number in a JPEG comment."""
     start, rest = image(0)[:2], image(0)[2:]
     for number in range(identities * each):
         comment = b"\xff\xfe\x00\x0a" + number.to_bytes(8, "big")

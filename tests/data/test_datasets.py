@@ -66,7 +66,7 @@ def test_identities_with_too_few_readable_images_are_left_out(tmp_path):
     assert dataset.left_out == [("few/9", "empty")]
 
 
-def test_what_is_no_image_is_not_looked_at(tmp_path):
+def test_other_files_are_ignored(tmp_path):
     good = {"a/1.jpg": image(1), "a/2.PNG": image(2, "PNG"), "a/3.webp": image(3, "WEBP")}
     other = dict.fromkeys(
         [".hidden/1.jpg", "a/.2.jpg", "a/.x.jpg.tmp", "a/notes.txt", "top.jpg", "b/deeper/1.jpg"],
@@ -102,7 +102,7 @@ def test_unreadable_images_are_reported_in_one_line(tmp_path, caplog):
     assert [(r.name, r.getMessage()) for r in caplog.records] == [
         (
             "facesync.data.datasets",
-            f"{tmp_path}: 5 images cannot be used and are left out (the first: a/2: empty)",
+            f"{tmp_path}: 5 images left out as unusable (the first: a/2: empty)",
         )
     ]
 
@@ -115,7 +115,7 @@ def test_two_files_of_one_name(tmp_path):
 
 
 @pytest.mark.parametrize("source", ["folder", "pack"])
-def test_a_image_that_turns_out_damaged_names_itself(tmp_path, source):
+def test_a_damaged_image_is_named(tmp_path, source):
     damaged = image(1, "PNG")
     damaged = damaged[:60] + bytes(40) + damaged[100:]
     if source == "folder":
@@ -129,7 +129,7 @@ def test_a_image_that_turns_out_damaged_names_itself(tmp_path, source):
 
 
 @pytest.mark.parametrize("source", ["folder", "pack"])
-def test_a_file_that_is_gone_later(tmp_path, source):
+def test_a_file_that_disappears(tmp_path, source):
     if source == "folder":
         dataset = FaceDataset(fill(tmp_path, {"7/0.jpg": image(1)}), min_images=1)
         (tmp_path / "7" / "0.jpg").unlink()
@@ -145,16 +145,16 @@ def test_a_file_that_is_gone_later(tmp_path, source):
     ("files", "said"),
     [
         (None, "no such file or folder"),
-        ({}, "neither images in it"),
-        ({"1.jpg": b"pictures", "2.jpg": b"without folders"}, "neither images in it"),
-        ({"a/notes.txt": b""}, "neither images in it"),
+        ({}, "neither images"),
+        ({"1.jpg": b"pictures", "2.jpg": b"without folders"}, "neither images"),
+        ({"a/notes.txt": b""}, "neither images"),
         ({"a/1.jpg": image(1)}, "no identity with at least 5 readable images"),
         ({"a/1.jpg": b"", "a/2.jpg": b""}, r"\(2 unreadable\)"),
         ({"a.rec": b""}, "the file is empty"),
     ],
     ids=["missing", "empty", "flat", "no images", "too few", "all unreadable", "empty pack"],
 )
-def test_nothing_to_learn_from(tmp_path, files, said):
+def test_a_dataset_without_usable_images(tmp_path, files, said):
     if files is not None:
         fill(tmp_path / "data", files).mkdir(exist_ok=True)
     with pytest.raises(DataError, match=said) as raised:
@@ -258,7 +258,7 @@ def test_a_split_is_a_partition_of_the_exact_size(fraction):
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, 1.5])
-def test_a_fraction_that_is_none(fraction):
+def test_an_invalid_fraction(fraction):
     with pytest.raises(ValueError, match="validation_fraction"):
         split_indices(NAMES, 42, fraction)
 
@@ -267,8 +267,8 @@ def validation_names(names: list[str], seed: int = 42) -> set[str]:
     return {names[i] for i in split_indices(names, seed)[1]}
 
 
-def test_the_split_does_not_change_from_one_version_to_the_next():
-    """Checkpoints rely on it: these were drawn once and stay as they are."""
+def test_the_split_never_changes():
+    """Checkpoints rely on these values, which were drawn once."""
     assert split_indices([f"0/{i}" for i in range(1, 21)])[1] == [9, 11, 15, 16]
     assert split_fingerprint([f"0/{i}" for i in range(1, 21)]) == "da4fefe658141d0f"
 
@@ -281,7 +281,7 @@ def test_the_split_depends_on_names_and_seed_not_on_their_order():
 
 
 @pytest.mark.parametrize("gone", range(0, 1000, 97))
-def test_a_image_more_or_less_moves_at_most_one_other(gone):
+def test_adding_or_removing_an_image_moves_at_most_one_other(gone):
     before = validation_names(NAMES)
     after = validation_names(NAMES[:gone] + NAMES[gone + 1 :])
     assert len((before - {NAMES[gone]}) ^ after) <= 1
@@ -300,7 +300,7 @@ def test_the_fingerprint_tells_splits_apart():
     assert split_fingerprint(NAMES, 42, 0.2) == split_fingerprint(NAMES)
 
 
-def test_names_that_are_not_text_are_split_too():
+def test_names_that_are_not_valid_text_are_split_too():
     names = ["caf\udce9/1", "café/1"]
     assert len(split_indices(names)[0]) == 1
     assert split_fingerprint(names) != split_fingerprint(names[:1])

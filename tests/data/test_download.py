@@ -22,7 +22,8 @@ from kagglesdk import kaggle_env
 
 import download_dataset
 from facesync.data import download, kaggle_client
-from facesync.data.verification import LIST_FILE, verify_folder
+from facesync.data.download_settings import default_output
+from facesync.data.verification import INVENTORY, verify_folder
 from facesync.errors import DownloadError
 from tests.data.kaggle_server import DATASET, PIECE, KaggleServer
 
@@ -51,7 +52,7 @@ def zip_of(files: dict[str, bytes]) -> bytes:
 
 @pytest.fixture(autouse=True)
 def no_account_of_the_developer(tmp_path, monkeypatch) -> Path:
-    """Home of somebody without credentials."""
+    """A home folder without credentials."""
     for name in [name for name in os.environ if name.startswith(("KAGGLE_", "COLAB_"))]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
@@ -65,7 +66,7 @@ def no_account_of_the_developer(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def pack_files(tmp_path) -> dict[str, bytes]:
-    """What a pack's zip holds, laid out as Kaggle's CASIA-WebFace is."""
+    """The files in the zip of a pack, laid out as in Kaggle's CASIA-WebFace."""
     write_pack(tmp_path / "source")
     return {
         "eval/lfw.bin": b"pairs",
@@ -117,7 +118,7 @@ def assert_complete(output: Path, pack_files: dict[str, bytes]) -> None:
     assert (found.files, [pack.rows for pack in found.packs]) == (3, [RECORDS])
 
 
-def test_downloads_unpacks_and_says_what_comes_next(run, kaggle, output, pack_files):
+def test_downloads_unpacks_and_prints_the_next_command(run, kaggle, output, pack_files):
     result = run()
     assert result.code == 0
     assert f"Pack: {output}/tiny-faces (40 index rows" in result.out.replace("\\", "/")
@@ -133,7 +134,7 @@ def test_credentials_go_to_kaggle_and_not_to_its_storage(run, kaggle):
     assert set(sent.values()) == {"Bearer s3cret"}
 
 
-def test_nothing_is_asked_when_all_is_there(run, kaggle, output, pack_files, monkeypatch):
+def test_nothing_is_requested_if_everything_is_there(run, kaggle, output, pack_files, monkeypatch):
     run()
     kaggle.requests.clear()
     monkeypatch.delenv("KAGGLE_API_TOKEN")
@@ -187,14 +188,14 @@ def test_a_part_without_its_note_is_not_continued(run, kaggle, output, pack_file
     assert_complete(output, pack_files)
 
 
-def test_a_storage_without_ranges_starts_anew(run, kaggle, output, pack_files):
+def test_a_storage_without_ranges_starts_over(run, kaggle, output, pack_files):
     break_off(run, kaggle)
     kaggle.ranges = False
     assert run().code == 0
     assert_complete(output, pack_files)
 
 
-def test_a_part_that_lacks_only_its_name_is_taken(run, kaggle, output, pack_files):
+def test_a_complete_part_is_used(run, kaggle, output, pack_files):
     break_off(run, kaggle)
     part_of(output).write_bytes(kaggle.zip_bytes)
     assert run().code == 0
@@ -213,7 +214,7 @@ def test_ctrl_c_keeps_the_part_and_the_next_run_resumes_it(run, kaggle, output, 
     kaggle.midway = interrupt
     result = run()
     assert result.code == 130
-    assert "the same command goes on from there" in result.err
+    assert "Run the same command again to resume" in result.err
     kept = part.stat().st_size
     assert 0 < kept < len(kaggle.zip_bytes)
     kaggle.midway = lambda: None
@@ -225,12 +226,12 @@ def test_ctrl_c_keeps_the_part_and_the_next_run_resumes_it(run, kaggle, output, 
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
-        (401, "make new ones at https://www.kaggle.com/settings/api"),
+        (401, "create new ones at https://www.kaggle.com/settings/api"),
         (403, "accept its terms and verify your phone"),
         (404, "check the name"),
         (429, "again in 90 seconds"),
-        (500, "again in some minutes"),
-        (503, "again in some minutes"),
+        (500, "again in a few minutes"),
+        (503, "again in a few minutes"),
         (418, "to see why"),
     ],
 )
@@ -244,11 +245,11 @@ def test_a_refusal_says_what_to_do(run, kaggle, status, advice):
 def test_a_refusal_of_the_storage_keeps_the_part(run, kaggle, output):
     break_off(run, kaggle)
     kaggle.storage_status = 503
-    assert "again in some minutes" in run().error
+    assert "again in a few minutes" in run().error
     assert part_of(output).stat().st_size == 2 * PIECE
 
 
-def test_an_unknown_data_set_is_not_found(run, kaggle):
+def test_an_unknown_dataset_is_not_found(run, kaggle):
     result = run("--dataset", "someone/else")
     assert result.code == 1 and "no dataset someone/else" in result.error
 
@@ -273,7 +274,7 @@ def test_an_answer_that_is_not_kaggles(run, kaggle, monkeypatch):
     assert result.code == 1 and "login page" in result.error
 
 
-def test_a_damaged_zip_is_refused_and_the_next_run_asks_again(run, kaggle, output, pack_files):
+def test_a_damaged_zip_is_refused_and_downloaded_again(run, kaggle, output, pack_files):
     whole = kaggle.zip_bytes
     at = whole.index(bytes([7]) * 100)
     kaggle.zip_bytes = whole[:at] + b"?" + whole[at + 1 :]
@@ -285,7 +286,7 @@ def test_a_damaged_zip_is_refused_and_the_next_run_asks_again(run, kaggle, outpu
     assert_complete(output, pack_files)
 
 
-def test_something_that_is_no_zip_is_refused(run, kaggle, output):
+def test_something_that_is_not_a_zip_is_refused(run, kaggle, output):
     kaggle.zip_bytes = b"<html>" * 99
     assert "damaged" in run().error
     assert list(output.iterdir()) == []
@@ -300,14 +301,14 @@ def test_a_zip_that_writes_elsewhere_is_refused(run, kaggle, output, name):
     assert not (output.parent / "outside.txt").exists()
 
 
-def test_an_interrupted_unpacking_is_done_again_without_network(
+def test_interrupted_unpacking_is_repeated_without_network(
     run, kaggle, output, pack_files, monkeypatch
 ):
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(download, "write_list", stop)
+        patch.setattr(download, "write_inventory", stop)
         assert run().code == 130
     assert not (output / "tiny-faces").exists()
     (output / ".tiny-faces.unpacking").mkdir()
@@ -318,7 +319,7 @@ def test_an_interrupted_unpacking_is_done_again_without_network(
     assert_complete(output, pack_files)
 
 
-def test_a_folder_of_the_same_name_in_the_zip_is_kept_where_files_would_meet(run, kaggle, output):
+def test_a_top_folder_is_kept_if_files_would_clash(run, kaggle, output):
     kaggle.zip_bytes = zip_of({"tiny-faces/a.txt": b"1", "a.txt": b"2"})
     assert run().code == 0
     assert (output / "tiny-faces/tiny-faces/a.txt").read_bytes() == b"1"
@@ -365,26 +366,26 @@ def test_a_folder_that_cannot_be_written(run, kaggle, output):
     assert kaggle.requests == []
 
 
-def test_a_data_set_of_another_kind_comes_too(run, kaggle, output):
+def test_a_dataset_without_a_pack(run, kaggle, output):
     kaggle.zip_bytes = zip_of({"a.csv": b"1,2", "images/b.jpg": b"jpeg"})
     for args in ([], [], ["--verify-only"]):
         result = run(*args)
-        assert result.code == 0 and "2 files; no RecordIO pack" in result.out
+        assert result.code == 0 and "2 files, no RecordIO pack" in result.out
     assert (output / "tiny-faces/images/b.jpg").read_bytes() == b"jpeg"
 
 
-def test_a_pack_that_is_broken_at_its_source_is_told_and_kept(run, kaggle, output, pack_files):
+def test_a_pack_that_is_broken_at_its_source_is_reported_and_kept(run, kaggle, output, pack_files):
     pack_files["tiny-faces/train.idx"] = b"1\t12\n"
     kaggle.zip_bytes = zip_of(pack_files)
     result = run()
-    assert result.code == 1 and "so it came from Kaggle" in result.error
+    assert result.code == 1 and "it is so in the zip from Kaggle" in result.error
     assert sorted(path.name for path in output.iterdir()) == [
         "someone_tiny-faces.zip",
         "tiny-faces",
     ]
 
 
-def test_another_owners_data_set_of_that_name_is_not_taken_for_it(run, kaggle):
+def test_another_owners_dataset_of_the_same_name_is_refused(run, kaggle):
     run()
     result = run("--dataset", "else/tiny-faces")
     assert result.code == 1 and "holds someone/tiny-faces" in result.error
@@ -395,7 +396,7 @@ def test_another_owners_data_set_of_that_name_is_not_taken_for_it(run, kaggle):
 
 @pytest.fixture
 def pack(output) -> Path:
-    """A pack that was put in place by hand."""
+    """A pack that was copied by hand."""
     write_pack(output / "tiny-faces")
     return output / "tiny-faces"
 
@@ -423,31 +424,24 @@ def test_a_whole_pack_verifies_by_hand_or_in_a_deeper_folder(run, pack):
         (lambda pack: (pack / "train.idx").unlink(), "train.idx is missing beside train.rec"),
         (lambda pack: (pack / "train.rec").unlink(), "train.rec is missing beside train.idx"),
         (lambda pack: rows_of(pack, ""), "train.idx is empty"),
-        (lambda pack: rows_of(pack, "\n\n"), "train.idx has rows that are not"),
-        (lambda pack: rows_of(pack, "1\t0\n2\n"), "train.idx has rows that are not"),
-        (lambda pack: rows_of(pack, "1 2 3\n"), "train.idx has rows that are not"),
-        (lambda pack: rows_of(pack, "a\tb\n"), "train.idx has rows that are not"),
-        (lambda pack: rows_of(pack, f"1\t{10**30}\n"), "train.idx has rows that are not"),
-        (lambda pack: (pack / "train.idx").write_bytes(b"\xff\n"), "rows that are not"),
-        (lambda pack: rows_of(pack, "1\t0\n7\t999999999\n"), "point outside train.rec"),
-        (lambda pack: rows_of(pack, "1\t0\n7\t-8\n"), "point outside train.rec"),
-        (lambda pack: rows_of(pack, "1\t0\n7\t4.5\n"), "train.idx has rows that are not"),
-        (lambda pack: rows_of(pack, "1\t0\n7\t4\n"), "point at no record of train.rec"),
-        (truncate, "cut off at the end of train.rec, the first with key 40"),
+        (lambda pack: rows_of(pack, "\n\n"), "train.idx is empty"),
+        (lambda pack: rows_of(pack, "1\t0\n2\n"), "1 row does not point at a record of train.rec"),
+        (lambda pack: rows_of(pack, "a\tb\n"), "line 1 of train.idx is not a key and an offset"),
+        (lambda pack: (pack / "train.idx").write_bytes(b"\xff\n"), "line 1 of train.idx is not"),
+        (lambda pack: rows_of(pack, f"1\t0\n7\t{10**30}\n"), "(key 7: outside the file)"),
+        (lambda pack: rows_of(pack, "1\t0\n7\t-8\n"), "(key 7: outside the file)"),
+        (lambda pack: rows_of(pack, "1\t0\n7\t4.5\n"), "line 2 of train.idx is not"),
+        (lambda pack: rows_of(pack, "9\t4\n7\t4\n"), "2 rows do not point at a record"),
+        (lambda pack: rows_of(pack, "1\t0\n7\t4\n"), "(key 7: no record starts here)"),
+        (truncate, "(key 40: truncated: 9904 of 10001 bytes are there)"),
         (shutil.rmtree, "run without --verify-only to download it"),
         (lambda pack: [f.unlink() for f in pack.iterdir()], "holds no RecordIO pack"),
     ],
 )
-def test_a_broken_pack_is_told(run, pack, damage, message):
+def test_a_broken_pack_is_reported(run, pack, damage, message):
     damage(pack)
     result = run("--verify-only")
     assert result.code == 1 and message in result.error
-
-
-def test_a_key_of_a_bad_row_is_named(run, pack):
-    rows_of(pack, "1\t0\n7\t4\n")
-    assert "1 rows point at no record" in run("--verify-only").error
-    assert "the first with key 7" in run("--verify-only").error
 
 
 def test_a_flipped_byte_is_found_by_its_checksum(run, kaggle, output):
@@ -462,7 +456,7 @@ def test_a_flipped_byte_is_found_by_its_checksum(run, kaggle, output):
     assert kaggle.requests == []
 
 
-def test_a_file_that_is_lost_or_shorter_is_found_without_reading_everything(run, kaggle, output):
+def test_a_missing_or_shorter_file_is_found_without_reading_everything(run, kaggle, output):
     run()
     lost = output / "tiny-faces/eval/lfw.bin"
     lost.write_bytes(b"pai")
@@ -472,8 +466,8 @@ def test_a_file_that_is_lost_or_shorter_is_found_without_reading_everything(run,
     assert "lfw.bin is missing" in result.error and "then run again" in result.error
 
 
-def test_a_damaged_list_is_told(run, pack):
-    (pack / LIST_FILE).write_text("[]")
+def test_a_damaged_inventory_is_reported(run, pack):
+    (pack / INVENTORY).write_text("[]")
     assert "is damaged" in run("--verify-only").error
 
 
@@ -506,7 +500,7 @@ def test_every_place_for_credentials(no_account_of_the_developer, tmp_path, monk
     home = no_account_of_the_developer
     assert authorization() is None
 
-    # From the last place that is looked at to the first: each wins over those before it.
+    # In ascending order of precedence: each overrides those before it.
     write_json(home / ".config/kaggle/kaggle.json", {"username": "xdg", "key": "k"})
     assert authorization() == requests.auth._basic_auth_str("xdg", "k")
     write_json(home / ".kaggle/kaggle.json", ADA)
@@ -529,15 +523,15 @@ def test_every_place_for_credentials(no_account_of_the_developer, tmp_path, monk
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"username": "ada"}'])
-def test_a_kaggle_json_without_a_key_is_told(no_account_of_the_developer, content):
+def test_a_kaggle_json_without_a_key_is_reported(no_account_of_the_developer, content):
     (no_account_of_the_developer / ".kaggle/kaggle.json").write_text(content)
-    with pytest.raises(DownloadError, match="holds no user name and key"):
+    with pytest.raises(DownloadError, match="has no username and key"):
         kaggle_client.find_credentials()
 
 
-def test_a_token_that_was_copied_badly_is_told(monkeypatch):
+def test_a_badly_copied_token_is_reported(monkeypatch):
     monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_abc…")
-    with pytest.raises(DownloadError, match="copy them"):
+    with pytest.raises(DownloadError, match="copy them again"):
         kaggle_client.find_credentials()
 
 
@@ -550,7 +544,7 @@ def test_name_and_key_reach_kaggle(run, kaggle, monkeypatch):
 
 
 @pytest.mark.skipif(
-    not hasattr(kaggle_env, "get_access_token_from_env"), reason="kaggle 1.7 knows no OAuth"
+    not hasattr(kaggle_env, "get_access_token_from_env"), reason="kaggle 1.7 has no OAuth"
 )
 @pytest.mark.parametrize(("hours", "token"), [(1, "valid"), (-5, "renewed")])
 def test_a_login_with_oauth_reaches_kaggle(
@@ -571,7 +565,7 @@ def test_a_login_with_oauth_reaches_kaggle(
     assert {headers["Authorization"] for headers in dataset_calls} == {f"Bearer {token}"}
 
 
-def test_no_credentials_is_one_line_with_the_page_that_gives_them(run, kaggle, monkeypatch):
+def test_without_credentials_one_line_names_the_page_to_get_them(run, kaggle, monkeypatch):
     monkeypatch.delenv("KAGGLE_API_TOKEN")
     result = run()
     assert result.code == 1
@@ -591,14 +585,12 @@ def test_a_wrong_slug_is_wrong_usage(slug, capsys):
     assert "owner/name" in capsys.readouterr().err
 
 
-def test_data_sets_go_to_content_in_colab(monkeypatch):
-    assert download.default_output() == Path("datasets")
+def test_datasets_go_to_content_in_colab(monkeypatch):
+    assert default_output() == Path("datasets")
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
-    assert download.default_output() == Path("/content/datasets")
+    assert default_output() == Path("/content/datasets")
 
 
-def test_help_loads_nothing_heavy(run_script):
-    result = run_script("download_dataset.py", "--help", env={"PYTHONPROFILEIMPORTTIME": "1"})
-    assert result.returncode == 0 and "--verify-only" in result.stdout
-    loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
-    assert not loaded & {"torch", "numpy", "kaggle", "kagglesdk", "requests", "tqdm"}
+def test_a_file_supplies_defaults(run, output, pack, tmp_path):
+    (tmp_path / "mine.toml").write_text("verify-only = true\n")
+    assert run("--config", str(tmp_path / "mine.toml")).code == 0

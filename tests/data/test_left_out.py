@@ -32,12 +32,12 @@ def test_a_list_that_a_spreadsheet_saved(tmp_path):
      'picture,reason\n0/1,"open\n', "picture,reason\n0/1,a,b\n"],
     ids=["empty", "no first line", "no reason", "no identity", "open quote", "three columns"],
 )  # fmt: skip
-def test_what_is_no_list_is_refused_in_one_line(tmp_path, text):
+def test_an_invalid_list_is_refused_in_one_line(tmp_path, text):
     for number in range(5):
         (tmp_path / "0").mkdir(exist_ok=True)
         (tmp_path / "0" / f"{number}.jpg").write_bytes(image(number))
     (tmp_path / "left_out.csv").write_text(text)
-    with pytest.raises(DataError, match=r"left_out.csv.*mend or remove it$"):
+    with pytest.raises(DataError, match=r"left_out.csv.*fix or remove it$"):
         FaceDataset(tmp_path)
 
 
@@ -49,7 +49,7 @@ def test_a_list_that_cannot_be_read_or_written(tmp_path):
         write_list(tmp_path / "left_out.csv", REASONS)
 
 
-def test_folder_and_pack_leave_out_the_same_and_take_it_back(tmp_path, caplog):
+def test_folder_and_pack_leave_out_the_same_images(tmp_path, caplog):
     pack = write_pack(tmp_path / "pack", images(3, 6))
     convert_pack(pack, tmp_path / "folder", workers=1)
     whole = FaceDataset(pack)
@@ -78,14 +78,14 @@ def test_listed_images_do_not_count_before_the_cut(tmp_path):
     assert FaceDataset(pack, max_images=2, min_images=1).names == ["0/2", "0/3", "1/7", "1/8"]
 
 
-def test_a_list_of_another_set_is_noticed(tmp_path, caplog):
+def test_a_list_of_another_dataset_is_noticed(tmp_path, caplog):
     pack = write_pack(tmp_path, images(2, 6))
     write_list(list_path(pack), {"0/1": "blurred", "9/1": "a copy"})
     FaceDataset(pack)
-    assert "1 images of this list are not in" in caplog.text and "9/1" in caplog.text
+    assert "1 image on this list not found in" in caplog.text and "9/1" in caplog.text
 
 
-def test_when_the_list_leaves_nothing(tmp_path):
+def test_a_list_that_leaves_nothing(tmp_path):
     pack = write_pack(tmp_path, images(1, 6))
     write_list(list_path(pack), {f"0/{key}": "no face" for key in range(1, 4)})
     with pytest.raises(DataError, match="0 unreadable, 3 left out by the list"):

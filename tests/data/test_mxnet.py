@@ -78,11 +78,11 @@ def assert_mxnet_agrees(rec: Path) -> None:
     theirs = json.loads(ask_mxnet(READ_INDEXED, rec.with_suffix(".idx"), rec))
     pack, file = Pack(rec), RecordFile(rec)
     ours = {}
-    for key in pack.keys():
-        record = pack.read(key)
+    for each in pack.records():
+        record = pack.read(each.key)
         data = file.read(record.offset)
         digests = [hashlib.sha256(part).hexdigest() for part in (data, record.data)]
-        ours[str(key)] = [list(record.labels), split_header(data)[1], *digests]
+        ours[str(each.key)] = [list(record.labels), split_header(data)[1], *digests]
     assert ours == theirs
 
 

@@ -44,7 +44,7 @@ def test_what_is_written_is_read(tmp_path, payload):
     assert list(file.scan()) == [(offset, None) for offset in offsets]
 
 
-def test_parts_stand_in_the_file_as_mxnet_writes_them(tmp_path):
+def test_parts_are_written_as_mxnet_does(tmp_path):
     write_records(tmp_path / "a.rec", [b"abcd" + MAGIC + b"ef" + MAGIC, MAGIC])
     # The second magic is at 10, no multiple of four, so it stays where it is.
     part = b"abcd", b"ef" + MAGIC, b"", b""
@@ -61,7 +61,7 @@ def test_a_pickled_file_opens_again(tmp_path):
     assert again.read(0) == b"first"
 
 
-def test_memory_that_was_given_back_is_read_again(tmp_path):
+def test_released_memory_can_be_read_again(tmp_path):
     offsets = write_records(tmp_path / "a.rec", [bytes([i]) * 5000 for i in range(20)])
     file = RecordFile(tmp_path / "a.rec")
     first = [file.read(offset) for offset in offsets]
@@ -82,7 +82,7 @@ def test_a_file_without_records_is_refused(tmp_path, content, said):
         RecordFile(tmp_path / "a.rec")
 
 
-def test_a_cut_tail_is_one_break(tmp_path):
+def test_a_truncated_tail_is_one_broken_record(tmp_path):
     offsets = write_records(tmp_path / "a.rec", [b"first one", b"second one", b"third one"])
     whole = (tmp_path / "a.rec").read_bytes()
     (tmp_path / "a.rec").write_bytes(whole[: offsets[2] + 12])
@@ -96,7 +96,7 @@ def test_a_cut_tail_is_one_break(tmp_path):
         file.read(offsets[2])
 
 
-def test_a_tail_cut_in_the_padding_or_behind_the_magic(tmp_path):
+def test_a_tail_cut_in_the_padding_or_after_the_magic(tmp_path):
     write_records(tmp_path / "a.rec", [b"first", b"seco"])
     whole = (tmp_path / "a.rec").read_bytes()
     (tmp_path / "a.rec").write_bytes(whole[:16] + MAGIC)
@@ -204,7 +204,7 @@ def test_write_pack_is_insightfaces_layout(tmp_path):
     ]
 
 
-def test_write_pack_wants_identities_together(tmp_path):
+def test_write_pack_requires_grouped_identities(tmp_path):
     mixed = [(0, image(0)), (1, image(1)), (0, image(2))]
     with pytest.raises(ValueError, match="identity 0"):
         write_pack(tmp_path / "made", mixed)

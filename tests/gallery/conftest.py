@@ -22,7 +22,7 @@ def images(number: int = 2, shade: int = 100) -> list[np.ndarray]:
 
 
 def enrolled(name: str, seed: int = 1, number: int = 3) -> Person:
-    """Somebody with samples of their own beside the template."""
+    """A person with single samples beside the template."""
     rows = np.stack([unit(1000 * seed + i) for i in range(number)])
     mean = rows.mean(axis=0)
     template = (mean / np.linalg.norm(mean)).astype(np.float32)
@@ -39,7 +39,7 @@ def gallery(tmp_path) -> Gallery:
 
 @pytest.fixture
 def sealed(gallery) -> Gallery:
-    """The same place, encrypted as the app does it unless told otherwise."""
+    """The same place, encrypted as by default."""
     return Gallery(gallery.path, gallery.faces)
 
 

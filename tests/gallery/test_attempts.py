@@ -1,4 +1,4 @@
-"""Wrong attempts pause for longer and longer, over restarts, and lock nobody out for ever."""
+"""Wrong attempts cause longer and longer pauses, across restarts, but never lock anyone out."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_five_wrong_ones_pause(store):
     assert paused(store, 1089) and not paused(store, 1090)
 
 
-def test_a_right_one_ends_the_row(store):
+def test_a_right_attempt_resets_the_count(store):
     attempts.record(store, "Ada", True, 1000)
     assert not attempts.file_of(store).exists()
     wrong(store, 4)
@@ -59,7 +59,7 @@ def test_a_right_one_ends_the_row(store):
     assert not paused(store, 1000)
 
 
-def test_a_clock_that_goes_back_neither_ends_nor_lengthens_a_pause(store):
+def test_a_clock_set_back_neither_ends_nor_lengthens_a_pause(store):
     wrong(store, 5, 1_000_000)
     assert paused(store, 10)
     assert paused(store, 39) and not paused(store, 40)
@@ -85,7 +85,9 @@ def test_names_are_not_in_the_file(store):
         b'{"salt": "x", "counts": {"a": {"wrong": -9, "last": 0}}, "others": 0}',
     ],
 )  # fmt: skip
-def test_damage_is_said_and_neither_locks_out_nor_starts_afresh(store, content, caplog):
+def test_a_damaged_count_is_reported_and_neither_locks_out_nor_starts_at_zero(
+    store, content, caplog
+):
     file = attempts.file_of(store)
     file.parent.mkdir()
     file.write_bytes(content)

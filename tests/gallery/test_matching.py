@@ -1,4 +1,4 @@
-"""The decision: most similar wins, the threshold decides, other models stay out."""
+"""The decision: most similar person, threshold, margin, majority of frames."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_single_sample_can_be_enough_and_counts_by_its_quality():
     assert decide(one, [poor], 0.9).similarity == pytest.approx(float(good.embedding @ one))
 
 
-def test_the_margin_to_the_second_is_given_and_decides():
+def test_the_margin_to_the_second_person():
     ada, bob = person("Ada", 1), person("Bob", 2)
     probe = between(unit(1), unit(2), 0.75)
     second = float(bob.embedding @ probe)
@@ -89,7 +89,7 @@ def test_the_margin_to_the_second_is_given_and_decides():
     assert denied.similarity == pytest.approx(0.75, abs=1e-5)
 
 
-def test_one_person_under_two_names_is_no_second_to_themselves():
+def test_one_person_under_two_names_does_not_reduce_the_margin():
     ada, alias = (
         person("Ada", 1),
         Person("Countess", between(unit(1), unit(3), 0.95), None, None, 1),
@@ -99,7 +99,7 @@ def test_one_person_under_two_names_is_no_second_to_themselves():
     assert decision.margin > 0.5
 
 
-def test_alone_there_is_no_margin():
+def test_one_person_alone_has_no_margin():
     assert decide(unit(1), [person("Ada", 1)], 0.6, margin=0.5).margin is None
 
 
@@ -130,7 +130,7 @@ def test_more_than_half_of_the_frames_must_agree(names, who):
         assert decision.reason.startswith(f"{names.count(who)} of {len(names)} frames agree")
 
 
-def test_of_very_many_people_the_same_one_is_found(monkeypatch):
+def test_the_shortlist_gives_the_same_decision(monkeypatch):
     people = [person(f"Person {seed}", seed) for seed in range(50)]
     probes = [between(unit(seed), unit(seed + 1), 0.8) for seed in range(0, 50, 7)]
     before = [decide(probe, people, 0.6, margin=0.05) for probe in probes]

@@ -15,7 +15,7 @@ from tests.gallery.conftest import unit
 
 @pytest.fixture(params=["numpy", "blocks", "faiss", "no faiss"])
 def way(request, monkeypatch):
-    """Search by each way, whatever the number of rows."""
+    """Each way to search, whatever the number of rows."""
     search._faiss.cache_clear()
     if request.param == "blocks":
         monkeypatch.setattr(search, "_BLOCK", 64)
@@ -52,17 +52,17 @@ def test_a_row_finds_itself(way, matrix):
         assert scores[0] == pytest.approx(1, abs=1e-6)
 
 
-def test_equal_rows_come_in_their_order(way):
+def test_ties_are_in_the_order_of_rows(way):
     rows = np.stack([unit(1), unit(2), unit(1), unit(3)])
     assert best(unit(1), rows, 2)[0].tolist() == [0, 2]
 
 
-def test_nobody(way):
+def test_an_empty_matrix(way):
     numbers, scores = best(unit(1), np.empty((0, 512), np.float32), 3)
     assert len(numbers) == len(scores) == 0
 
 
-def test_what_does_not_fit(matrix):
+def test_wrong_shapes(matrix):
     for embedding, rows, k in (
         (unit(1)[:3], matrix, 1),
         (unit(1), matrix[0], 1),
@@ -72,12 +72,12 @@ def test_what_does_not_fit(matrix):
             best(embedding, rows, k)
 
 
-def test_a_missing_faiss_is_said_once(matrix, monkeypatch, caplog):
+def test_missing_faiss_is_logged_once(matrix, monkeypatch, caplog):
     search._faiss.cache_clear()
     monkeypatch.setattr(search, "NUMPY_UP_TO", 1)
     monkeypatch.setitem(sys.modules, "faiss", None)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             best(unit(1), matrix)
-    assert caplog.text.count("not installed") == 1
+    assert caplog.text.count("installing faiss-cpu") == 1
     search._faiss.cache_clear()

@@ -1,0 +1,41 @@
+"""The store, its backup and the images sealed with a new key, or decrypted for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from facesync.errors import StoreError
+from facesync.gallery import samples, store_file
+from facesync.gallery.keys import Key
+from facesync.gallery.store import Gallery
+
+
+def reseal(gallery: Gallery, new_key: Callable[[], Key] | None) -> int:
+    """Seal everything with a new key or, without one, decrypt it for good.
+
+    Each file is replaced whole, the store last: after a crash every file still opens, and the same
+    call finishes the job.
+
+    Returns:
+        How many people there are.
+
+    Raises:
+        StoreError: there is no store, or something cannot be read, opened or written.
+    """
+    with gallery.locked():
+        content = gallery.content()
+        if content.plain is None:
+            raise StoreError(f"there is no store {gallery.path}")
+        if new_key is None and content.key is None:
+            raise StoreError(f"{gallery.path} is not encrypted")
+        before = None
+        if gallery.backup.exists():
+            before = store_file.read(gallery.backup, gallery.keys)
+        key = new_key() if new_key else None
+        people = [*content.people, *(before.people if before else [])]
+        for name in {person.name for person in people}:
+            samples.reseal(gallery.folder(name), key, gallery.keys)
+        if before and before.plain is not None:
+            store_file.write_plain(gallery.backup, before.plain, key)
+        store_file.write_plain(gallery.path, content.plain, key)
+    return len(content.people)
