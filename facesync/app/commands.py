@@ -177,9 +177,9 @@ def _watch(session: Session, options: WatchOptions) -> int:
     reason = "--no-window" if options.no_window else why_no_window()
     if reason:
         log.info("No window (%s): printing who appears; Ctrl-C ends", reason)
-        watch_camera(watcher, session.open_camera, options.record, options.events)
+        watch_camera(watcher, session.open_camera, options)
     else:
-        watch_window(watcher, session.open_camera, options.record, options.events)
+        watch_window(watcher, session.open_camera, options)
     return cli.DONE
 
 

@@ -9,7 +9,7 @@ from facesync.app import console, registering, store_commands
 from facesync.app.console import confirm
 from facesync.app.screens import RegisterScreen, Screen, VerifyScreen
 from facesync.app.session import Session
-from facesync.app.settings import DeleteOptions
+from facesync.app.settings import DeleteOptions, WatchOptions
 from facesync.app.watch import watch_camera, watch_window
 from facesync.app.window import Window, run, why_no_window
 from facesync.errors import FaceSyncError
@@ -115,9 +115,9 @@ class Menu:
         watcher = self._session.watcher()
         if self._has_window():
             print("Press Q in the window to come back.")
-            watch_window(watcher, self._session.open_slideshow, None, None)
+            watch_window(watcher, self._session.open_slideshow, WatchOptions())
         else:
-            watch_camera(watcher, self._session.open_camera, None, None)
+            watch_camera(watcher, self._session.open_camera, WatchOptions())
 
     def _list(self) -> None:
         recognizer = self._recognizer

@@ -1,4 +1,4 @@
-"""What the app can be told: the options of every command, and those of each one.
+"""The settings of the app: the options of every command, and those of each single command.
 
 Imports nothing heavy, so that `--help` is instant.
 """

@@ -18,6 +18,7 @@ from facesync.app.cameras import Frame
 from facesync.app.drawing import ATTENTION, GOOD, NEUTRAL, Mark, Rgb, View, draw
 from facesync.app.live import OpenCamera, Result, frames
 from facesync.app.screens import Screen
+from facesync.app.settings import WatchOptions
 from facesync.app.watcher import Scene, Sighting, Watcher
 from facesync.app.window import Window, run
 from facesync.errors import FileError
@@ -80,15 +81,15 @@ class Events:
 
     def __init__(self, file: TextIO | None = None) -> None:
         self._file = file
-        self._told: dict[int, str | None] = {}
+        self._reported: dict[int, str | None] = {}
 
     def note(self, sightings: Sequence[Sighting], seconds: float) -> None:
         """Write down what is new: a face that is settled, or one whose name has changed."""
         for sighting in sightings:
-            same = self._told.get(sighting.track, False) == sighting.name
+            same = self._reported.get(sighting.track, False) == sighting.name
             if not sighting.settled or same:
                 continue
-            self._told[sighting.track] = sighting.name
+            self._reported[sighting.track] = sighting.name
             score = "" if sighting.score is None else f"  {sighting.score:.3f}"
             print(f"{seconds:7.1f} s  {sighting.name or 'unknown'}{score}", flush=True)
             if self._file is not None:
@@ -150,25 +151,21 @@ class Recorder:
             self._written += 1
 
 
-def watch_window(
-    watcher: Watcher, open_camera: OpenCamera, record: Path | None, events: Path | None
-) -> None:
+def watch_window(watcher: Watcher, open_camera: OpenCamera, options: WatchOptions) -> None:
     """Watch in a window until q, or the end of a video."""
-    with _outputs(record, events) as (log, recorder):
+    with _outputs(options) as (log, recorder):
         drawn = recorder.write if recorder else None
         run(Window(), open_camera, watcher.look, WatchScreen(log), drawn)
 
 
-def watch_camera(
-    watcher: Watcher, open_camera: OpenCamera, record: Path | None, events: Path | None
-) -> None:
+def watch_camera(watcher: Watcher, open_camera: OpenCamera, options: WatchOptions) -> None:
     """Watch without a window: print who appears, until the video ends or Ctrl-C.
 
     Raises:
         CameraError: the camera gives no frames.
     """
     camera = open_camera()
-    with _outputs(record, events) as (log, recorder), closing(frames(camera, open_camera)) as all_:
+    with _outputs(options) as (log, recorder), closing(frames(camera, open_camera)) as all_:
         for frame in all_:
             sightings = watcher.look(frame).sightings
             log.note(sightings, frame.seconds)
@@ -179,8 +176,9 @@ def watch_camera(
 
 
 @contextmanager
-def _outputs(record: Path | None, events: Path | None) -> Iterator[tuple[Events, Recorder | None]]:
+def _outputs(options: WatchOptions) -> Iterator[tuple[Events, Recorder | None]]:
     """Open what is written besides the window; events are appended."""
+    record, events = options.record, options.events
     with ExitStack() as stack:
         file = None
         for path in (record, events):

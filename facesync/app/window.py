@@ -156,7 +156,7 @@ def run(
     # The window closes first: a camera that hangs may take seconds.
     with Capture(open_camera) as capture, Analysis(capture, look) as analysis, window:
         shown: tuple[int, View] | None = None
-        told = number = -1
+        updated = number = -1
         canvas_bgr = None
         while True:
             frame, result = capture.newest, analysis.newest
@@ -164,8 +164,8 @@ def run(
             try:
                 capture.check()
                 analysis.check()
-                if result is not None and result.frame.number != told:
-                    told = result.frame.number
+                if result is not None and result.frame.number != updated:
+                    updated = result.frame.number
                     screen.update(result)
                 if capture.ended and not screen.done and not screen.ended():
                     raise CameraError("the video has ended")

@@ -1,4 +1,4 @@
-"""What the models can be told. Imports nothing heavy."""
+"""Settings of the models. Imports nothing heavy."""
 
 from __future__ import annotations
 

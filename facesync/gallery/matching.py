@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -114,6 +114,23 @@ class Matcher:
             return Decision(False, None, similarity, threshold, reason, ahead)
         reason = f"the face is similar to {person.name}'s: {figures}"
         return Decision(True, person.name, similarity, threshold, reason, ahead)
+
+    def decide_each(
+        self, embeddings: Iterable[np.ndarray], threshold: float, margin: float = 0.0
+    ) -> list[Decision]:
+        """Say who each face of one image is; a name goes to the most similar face only."""
+        decisions = [self.decide(embedding, threshold, margin) for embedding in embeddings]
+        taken: set[str] = set()
+        for place in np.argsort([-(decision.similarity or 0.0) for decision in decisions]):
+            name = decisions[place].name
+            if name in taken:
+                reason = f"another face of the image is more similar to {name}'s"
+                decisions[place] = replace(
+                    decisions[place], accepted=False, name=None, reason=reason
+                )
+            elif name is not None:
+                taken.add(name)
+        return decisions
 
     def _ahead(self, scores: np.ndarray, best: int, alike: float | None) -> float | None:
         """Return how far the best is ahead of the others, except those as similar as `alike`."""

@@ -144,7 +144,7 @@ def test_a_camera_that_goes_away_is_opened_again(quick):
         back.closed.set()
     assert opening.opened == 4
     assert unplugged.closed.is_set() and back.closed.is_set()
-    assert sorted(seen) == sorted(seen, key=lambda pair: pair[1])  # time goes on
+    assert sorted(seen) == sorted(seen, key=lambda pair: pair[1])  # time moves forward
 
 
 def test_a_camera_that_hangs_is_said_and_opened_again(quick):

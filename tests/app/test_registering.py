@@ -51,7 +51,7 @@ def test_an_existing_name_needs_replace(register, gallery, recognizer, shot):
     looks = recognizer.looks
     with pytest.raises(StoreError, match="Ada is already registered; --replace"):
         register("ADA", shot("x"))
-    assert recognizer.looks == looks  # told before anything is computed
+    assert recognizer.looks == looks  # refused before anything is computed
     with pytest.raises(Doubt, match=r"not the face stored as Ada .*--same-person"):
         register("ADA", shot("x", who=2), replace=True)
     register("ADA", shot("x", who=2), replace=True, same_person=True)

@@ -65,7 +65,7 @@ def test_verify_one_person_only(ada, recognizer, shot):
 def test_verify_with_nobody_registered(gallery, recognizer, shot):
     with pytest.raises(StoreError, match="nobody is registered in"):
         verify(gallery, recognizer, shot("x"))
-    assert not recognizer.loaded  # told before seconds are spent on loading
+    assert not recognizer.loaded  # refused before seconds are spent on loading
 
 
 def test_templates_of_another_model_are_not_compared(ada, shot, caplog):

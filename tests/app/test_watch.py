@@ -11,6 +11,7 @@ import pytest
 from facesync.app import watch
 from facesync.app.cameras import Frame, open_camera
 from facesync.app.live import Result
+from facesync.app.settings import WatchOptions
 from facesync.app.watch import Events, Recorder, WatchScreen, watch_camera
 from facesync.app.watcher import LOOKS, REFRESH_SECONDS, Scene, Watcher
 from facesync.errors import FileError
@@ -180,7 +181,7 @@ def test_watching_a_video_without_a_window(scene, people, tmp_path, capsys):
     camera = FakeCamera([image()] * 30)
     scene.faces = [(10.0, 1)]
     record, events = tmp_path / "r.mp4", tmp_path / "e.jsonl"
-    watch_camera(Watcher(scene, people, 0.05), lambda: camera, record, events)
+    watch_camera(Watcher(scene, people, 0.05), lambda: camera, WatchOptions(record, events))
     assert camera.closed.is_set()
     assert record.stat().st_size > 0
     assert json.loads(events.read_text())["name"] == "Ada"
@@ -190,7 +191,8 @@ def test_watching_a_video_without_a_window(scene, people, tmp_path, capsys):
 def test_a_folder_that_is_not_there_is_said_first(scene, people, tmp_path):
     for paths in ((tmp_path / "no" / "r.mp4", None), (None, tmp_path / "no" / "e.jsonl")):
         with pytest.raises(FileError, match="there is no folder"):
-            watch_camera(Watcher(scene, people, 0.05), lambda: FakeCamera([]), *paths)
+            options = WatchOptions(*paths)
+            watch_camera(Watcher(scene, people, 0.05), lambda: FakeCamera([]), options)
 
 
 @pytest.mark.slow
@@ -202,6 +204,7 @@ def test_the_stage_video_is_watched_to_its_end(shared, tmp_path, monkeypatch, ca
     video = shared / "data" / "videos" / "stage_several_faces.mp4"
     monkeypatch.setenv("TORCH_HOME", str(shared / "torch_home"))
     watcher = Watcher(Recognizer(AppSettings(model="vggface2", offline=True)), [], 0.05)
-    watch_camera(watcher, lambda: open_camera(str(video)), None, tmp_path / "e.jsonl")
+    options = WatchOptions(events=tmp_path / "e.jsonl")
+    watch_camera(watcher, lambda: open_camera(str(video)), options)
     lines = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
     assert lines and all(line["name"] is None for line in lines)

@@ -104,7 +104,7 @@ class Display:
                 pytest.skip(f"{tool} is not installed (apt-get install xvfb xdotool)")
         read, write = os.pipe()
         self._server = subprocess.Popen(
-            # Without -noreset it starts anew when its last client leaves, and a window that is
+            # Without -noreset it restarts when its last client leaves, and a window that is
             # just then being opened finds no display.
             ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x900x24", "-noreset"],
             pass_fds=(write,),

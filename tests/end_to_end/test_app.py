@@ -291,7 +291,6 @@ def test_compare(fake, shot, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     one, again, other = shot("one"), shot("again", variant=9), shot("other", who=3)
     nobody = shot("nobody", faces=0)
-    monkeypatch.setattr(FakeRecognizer, "probability", lambda self, similarity: 0.75)
     for second, code in ((again, 0), (other, 1)):
         assert faceid_app.main(["compare", one, second, "--json"]) == code
         answer = json.loads(capsys.readouterr().out.splitlines()[-1])
