@@ -88,13 +88,9 @@ class Scale:
 def find_faults(dataset: FaceDataset, embedded: Embedded, detector: Detector) -> list[Finding]:
     """Find the images of a dataset that should be left out: at most one finding each.
 
-    Args:
-        dataset: the dataset.
-        embedded: its embeddings, in its order; rows of NaN become zeros.
-        detector: applied to the images that do not look like their identity.
-
-    Returns:
-        Findings in the order of `findings.KINDS`, the strongest of each kind first.
+    They come in the order of `findings.KINDS`, the strongest of each kind first. The detector is
+    applied only to images that do not look like their identity. In `embedded.vectors`, rows of NaN
+    become zeros.
     """
     return _Audit(dataset, embedded, detector).findings()
 

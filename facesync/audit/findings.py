@@ -51,12 +51,7 @@ class Finding:
 
 
 def write_findings(path: Path, findings: Iterable[Finding], names: Sequence[str]) -> None:
-    """Write the CSV, UTF-8, one finding per line.
-
-    Args:
-        path: the file.
-        findings: in the order of the lines.
-        names: `identity/key` of each image of the dataset.
+    """Write the CSV, UTF-8; `names` has the `identity/key` of each image of the dataset.
 
     Raises:
         FileError: it cannot be written.

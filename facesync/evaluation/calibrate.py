@@ -22,14 +22,7 @@ from facesync.metrics.pairs import AllPairs
 def calibrate(
     model: FaceModel, pairs: AllPairs, images: Sequence[ImageRef], data: str, seed: int = 42
 ) -> Calibration:
-    """Fit a calibration to the similarities of all pairs.
-
-    Args:
-        model: made the embeddings.
-        pairs: similarities of all pairs among `images`.
-        images: the images.
-        data: what they are, in words.
-        seed: of the sample of impostor pairs that the probabilities are fitted to.
+    """Fit a calibration to the similarities of all pairs among images; `data` describes them.
 
     Raises:
         DataError: there are too few pairs for any rate.
@@ -59,19 +52,12 @@ def data_fingerprint(images: Sequence[ImageRef]) -> str:
 
 
 def store_calibration(choice: str, calibration: Calibration) -> Path:
-    """Store a calibration in the checkpoint or the JSON beside an ONNX file; the rest is kept.
+    """Store the calibration of a model, given as the user named it, and return the file.
 
-    That of a model that ships with FaceSync goes to the user's cache.
-
-    Args:
-        choice: the model as the user named it.
-        calibration: the calibration.
-
-    Returns:
-        The file it was written to.
+    It goes into the checkpoint or the JSON beside an ONNX file, where all else is kept; that of a
+    model that ships with FaceSync goes to the user's cache.
 
     Raises:
-        ModelError: the existing file cannot be understood.
         FileError: it cannot be written.
     """
     weights = find_weights(choice).path

@@ -113,7 +113,10 @@ def _evaluate_pairs(
             calibrated = _calibrate(settings, settings.calibrate, model, pairs, compared)
     report = Report(
         model=model,
-        pairs=pairs,
+        source=pairs.source,
+        folds=pairs.folds,
+        folds_given=pairs.folds_given,
+        images=len(pairs.images),
         failures=[(pairs.images[n].name, why) for n, why in sorted(embedded.failures.items())],
         embedded_now=computed,
         verification=verification,
@@ -126,7 +129,7 @@ def _evaluate_pairs(
         seed=settings.seed,
         seconds=time.monotonic() - started,
     )
-    _publish(report, scores, embedder, folder)
+    _publish(report, pairs, scores, embedder, folder)
     return report
 
 
@@ -170,17 +173,19 @@ def _calibrate(
     return Calibrated(measured, fmr, by_gallery, str(path))
 
 
-def _publish(report: Report, scores: np.ndarray, embedder: Embedder, folder: Path) -> None:
+def _publish(
+    report: Report, pairs: PairSet, scores: np.ndarray, embedder: Embedder, folder: Path
+) -> None:
     """Write both files and print the tables."""
 
     def crop(index: int) -> np.ndarray | None:
         try:
-            return embedder.crop(report.pairs.images[index])
+            return embedder.crop(pairs.images[index])
         except FaceSyncError:
             return None
 
     write_json(folder / REPORT_NAME, report.to_dict())
     with replacing(folder / PAGE_NAME) as file:
-        file.write(page(report, scores, crop).encode("utf-8", "xmlcharrefreplace"))
+        file.write(page(report, pairs, scores, crop).encode("utf-8", "xmlcharrefreplace"))
     print(summary.as_text(report))
     print(f"\nReport: {folder / PAGE_NAME}", flush=True)

@@ -31,15 +31,9 @@ CropOf = Callable[[int], "np.ndarray | None"]
 """Returns the crop of an image by its index, uint8 RGB, or None."""
 
 
-def page(report: Report, scores: np.ndarray, crop_of: CropOf) -> str:
-    """Compose the page.
-
-    Args:
-        report: the report.
-        scores: similarity of each of its pairs; NaN if an image has no embedding.
-        crop_of: returns the faces to show.
-    """
-    title, pairs = html.escape(report.title), report.pairs
+def page(report: Report, pairs: PairSet, scores: np.ndarray, crop_of: CropOf) -> str:
+    """Compose the page; `scores` are the similarities of the pairs, NaN after failures."""
+    title = html.escape(report.title)
     compared = ~np.isnan(scores)
     shown, same = scores[compared], pairs.same[compared]
     drawings = [

@@ -116,11 +116,8 @@ class ByGroup:
 class Calibrated:
     """A calibration that was measured and stored.
 
-    Attributes:
-        calibration: the calibration.
-        fmr: false match rate that `by_gallery` is for.
-        by_gallery: (people in the gallery, threshold, whether it was measured or extrapolated).
-        written_to: the file.
+    `by_gallery` has (people in the gallery, threshold at `fmr`, whether it was measured or else
+    extrapolated).
     """
 
     calibration: Calibration
@@ -134,23 +131,23 @@ class Report:
     """The result of one evaluation.
 
     Attributes:
-        model: the model.
-        pairs: the pairs compared.
+        source: the pairs, in words.
+        folds_given: whether the source names the folds.
+        images: number of images.
         failures: (image, reason) of each image without an embedding.
         embedded_now: number of images embedded in this run; the others came from the cache.
-        verification: figures of `pairs`; a pair with a failure counts as rejected.
+        verification: figures of the pairs; one with a failure counts as rejected.
         without_failures: the same without such pairs.
         all_pairs: figures of all pairs among the images; None if identities are unknown.
         identification: open-set identification; None if nobody can be enrolled.
-        by_group: if asked for.
-        calibrated: if asked for.
         notes: what else there is to say.
-        seed: of all random draws.
-        seconds: time taken.
     """
 
     model: FaceModel
-    pairs: PairSet
+    source: str
+    folds: int
+    folds_given: bool
+    images: int
     failures: list[tuple[str, str]]
     embedded_now: int
     verification: Verification
@@ -166,7 +163,7 @@ class Report:
     @property
     def title(self) -> str:
         """The model and the pairs, in words."""
-        return f"{self.model.source} on {self.pairs.source}"
+        return f"{self.model.source} on {self.source}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `report.json`."""
@@ -174,10 +171,10 @@ class Report:
         content = {
             **self.verification.to_dict(),
             "without_failures": self.without_failures.to_dict(),
-            "set": self.pairs.source,
-            "folds": self.pairs.folds,
-            "folds_given": self.pairs.folds_given,
-            "pictures": len(self.pairs.images),
+            "set": self.source,
+            "folds": self.folds,
+            "folds_given": self.folds_given,
+            "pictures": self.images,
             "failed_to_enrol": len(self.failures),
             "failures": [{"picture": name, "reason": reason} for name, reason in self.failures],
             "embedded_now": self.embedded_now,
@@ -208,12 +205,7 @@ class Report:
 
 
 def verify(scores: np.ndarray, pairs: PairSet, seed: int) -> tuple[Verification, Verification]:
-    """Compute the figures of a protocol's pairs, with failures rejected and left out.
-
-    Args:
-        scores: similarity of each pair; NaN if it could not be compared.
-        pairs: the pairs.
-        seed: of the bootstrap.
+    """Compute the figures of pairs by their similarities, with NaN rejected and left out.
 
     Raises:
         DataError: there are no genuine or no impostor pairs.

@@ -37,16 +37,16 @@ def as_text(report: Report) -> str:
 
 def notes(report: Report) -> list[str]:
     """List what has to be said beside the figures."""
-    images = len(report.pairs.images)
+    images = report.images
     said = [
         f"{images:,} {'image' if images == 1 else 'images'}, {len(report.failures):,} failed to "
         f"enrol; {report.embedded_now:,} embedded in this run, the others were in the cache; "
         f"{report.seconds:.0f} s.",
         f"Rule: {RULE}.",
     ]
-    if not report.pairs.folds_given:
+    if not report.folds_given:
         said.append(
-            f"The source names no folds: its pairs were split into {report.pairs.folds}, and a "
+            f"The source names no folds: its pairs were split into {report.folds}, and a "
             "person may be in several."
         )
     return said + report.notes
@@ -96,7 +96,7 @@ def _identification(found: Identification) -> list[Row]:
     else:
         result = f"{percent(found.dir)} at threshold {decimals(found.threshold)}"
     return [
-        ("", ""),
+        ("", "1:N search"),
         ("gallery", f"{found.gallery:,} {'person' if found.gallery == 1 else 'people'}, "
                     "one image each"),
         ("probes", f"{found.probes:,} other images of them"),

@@ -27,12 +27,9 @@ class CalibrationFit:
 
 
 def fit_calibration(genuine: np.ndarray, impostor: np.ndarray, seed: int = 42) -> CalibrationFit:
-    """Fit thresholds, tail and probabilities to the similarities of pairs.
+    """Fit thresholds, tail and probabilities to the similarities of genuine and impostor pairs.
 
-    Args:
-        genuine: similarities of pairs of images of one person.
-        impostor: those of two people.
-        seed: of the sample of impostor pairs that the logistic mapping is fitted to.
+    The logistic mapping is fitted to a sample of the impostor pairs, drawn by `seed`.
 
     Raises:
         DataError: there are too few pairs for any rate.

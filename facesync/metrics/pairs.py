@@ -38,10 +38,7 @@ class AllPairs:
 def all_pairs(vectors: np.ndarray, identities: Sequence[str], seed: int = 42) -> AllPairs:
     """Compare all images with each other, or of more than `MAX_IMAGES` those of a sample of people.
 
-    Args:
-        vectors: float32 (images, 512), unit length; rows of NaN are left out.
-        identities: who each image shows.
-        seed: of the sample.
+    `vectors` is float32 (images, 512), unit length; rows of NaN are left out.
     """
     names = np.unique(np.asarray(identities), return_inverse=True)[1]
     kept = _kept(names, ~np.isnan(vectors[:, 0]), seed)

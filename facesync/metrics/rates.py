@@ -135,12 +135,7 @@ def supports(far: float, impostors: int) -> bool:
 
 
 def threshold_at(impostor_desc: np.ndarray, far: float) -> float:
-    """Return the lowest threshold that accepts at most this share of the impostor pairs.
-
-    Args:
-        impostor_desc: their similarities in descending order.
-        far: the share.
-    """
+    """Return the lowest threshold that accepts at most this share of impostor pairs (sorted)."""
     allowed = int(far * len(impostor_desc) + 1e-9)
     if allowed >= len(impostor_desc):
         return -1.0
