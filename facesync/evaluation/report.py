@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-import facesync
+from facesync.version import __version__
 from facesync.errors import DataError
 from facesync.evaluation.groups import GroupRates
 from facesync.evaluation.protocols import PairSet
@@ -186,7 +186,7 @@ class Report:
             "seed": self.seed,
             "rule": RULE,
             "notes": self.notes,
-            "version": facesync.__version__,
+            "version": __version__,
             "all_pairs": self.all_pairs and self.all_pairs.to_dict(),
             "identification": found and asdict(found),
             "seconds": self.seconds,
