@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from pathlib import Path
 from typing import Any
 
 from facesync.errors import FileError
-from facesync.files import replacing
-from facesync.pickles import load_plain, save_plain
+from facesync.pickles import load_plain
 
 HISTORY_NAME = "training_history.pkl"
 
@@ -96,25 +93,6 @@ class History:
             if len(lists[name]) != length:
                 raise ValueError(f"its lists differ in length: {name} has {len(lists[name])}")
         return History([_row(*values) for values in zip(*map(lists.get, COLUMNS), strict=True)])
-
-    def save(self, folder: Path) -> None:
-        """Write `training_history.pkl` and `.csv`, and `.png` where there is an epoch to draw.
-
-        Raises:
-            FileError: a file cannot be written.
-        """
-        from facesync.training.plots import save_curves
-
-        path = folder / HISTORY_NAME
-        save_plain(self.to_dict(), path)
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        with replacing(path.with_suffix(".csv")) as file:
-            file.write(text.getvalue().encode())
-        if self.rows:
-            save_curves(self, path.with_suffix(".png"))
 
 
 def _row(*values: Any) -> Row:

@@ -14,9 +14,10 @@ from facesync.images import read_image_rgb
 from facesync.training.augment import draws
 from facesync.training.batches import collate
 from facesync.training.heads import HEADS, AdaFace, ArcFace, Triplet, new_head
-from facesync.training.loop import measure
 from facesync.training.settings import MARGINS
+from facesync.training.step import take_step
 from facesync.training.transforms import sized
+from facesync.training.validation import measure
 from tests.training.stand_ins import draw_identity, drawn_batch, tiny_learner
 
 LOSSES = pytest.mark.parametrize("loss", HEADS)
@@ -94,7 +95,7 @@ def test_arcface_goes_on_falling_beyond_the_straight_angle():
     angles = torch.linspace(0.01, math.pi - 0.01, 200)
     features = torch.stack([angles.cos(), angles.sin()], dim=1)
     labels = torch.zeros(200, dtype=torch.long)
-    own = head.harder(head.logits(features), features, labels)[:, 0]
+    own = head.with_margin(head.logits(features), features, labels)[:, 0]
     assert (own.diff() < 0).all()
     beyond = angles > math.pi - 0.5
     line = angles.cos() - 0.5 * math.sin(0.5)
@@ -220,7 +221,7 @@ def test_a_margin_makes_every_image_harder(loss):
 def test_smoothing_spreads_a_share_of_the_target_over_all_classes_in_training(loss):
     head = made(loss, label_smoothing=0.3, margin=0.2)
     features, labels = drawn()
-    logits = head.harder(head.logits(features), features, labels).detach()
+    logits = head.with_margin(head.logits(features), features, labels).detach()
     every = [cross_entropies(logits, torch.full_like(labels, k)) for k in range(CLASSES)]
     own = cross_entropies(logits, labels)
     expected = 0.7 * np.array(own) + 0.3 * np.mean(every, axis=0)
@@ -309,12 +310,12 @@ def test_each_loss_learns_fifty_images_by_heart(loss, tmp_path):
 
     def accuracy() -> float:
         return measure(
-            learner, [batch], learner.inputs, "test", check_stop=lambda: None
+            learner, [batch], "test", check_stop=lambda: None
         ).accuracy  # fmt: skip
 
     assert accuracy() < 0.5
     for _ in range(60):
-        learner.learn([batch])
+        take_step(learner, [batch])
     assert accuracy() == 1.0
 
 
@@ -324,6 +325,6 @@ def test_what_is_drawn_is_not_learnt_without_its_labels():
     batch = drawn_batch(50, classes=10)
     wrong = batch._replace(labels=torch.randint(0, 10, (50,)))
     for _ in range(30):
-        learner.learn([wrong])
-    given = measure(learner, [batch], learner.inputs, "test", check_stop=lambda: None)
+        take_step(learner, [wrong])
+    given = measure(learner, [batch], "test", check_stop=lambda: None)
     assert given.accuracy < 0.5
