@@ -52,7 +52,7 @@ def test_split_is_the_same_from_a_pack(small_split, pack):
 
 def test_one_identity_is_refused(tmp_path):
     draw_identity(tmp_path / "alone", 0, 6)
-    with pytest.raises(DataError, match="'alone'; telling faces apart takes two"):
+    with pytest.raises(DataError, match="'alone'; training needs two"):
         load_split(tmp_path, seed=42, min_images=5, max_images=100)
 
 
@@ -101,7 +101,7 @@ def test_two_identities_at_least_are_set_aside_and_two_are_left(tmp_path):
     assert len(strangers(tmp_path, share=0.01).label_map) == 6
     for number in range(3):
         draw_identity(tmp_path / "few" / str(number), number, 5)
-    with pytest.raises(DataError, match="3 identities, too few to set some aside"):
+    with pytest.raises(DataError, match="3 identities, too few to hold some out"):
         load_split(tmp_path / "few", 42, 5, 100, holdout_identities=0.1)
 
 

@@ -103,7 +103,7 @@ def test_percent_and_numpy_numbers_of_the_older_form_become_plain_shares():
 )
 def test_what_is_no_history_is_one_line(tmp_path, odd):
     save_plain(odd, tmp_path / "h.pkl")
-    with pytest.raises(FileError, match="no training history"):
+    with pytest.raises(FileError, match="not a training history"):
         load_history(tmp_path / "h.pkl")
 
 
