@@ -43,10 +43,11 @@ SELECT = {"val_accuracy": "val_acc", "tar": "val_tar"}
 TAR_FAR = 1e-3
 """The false accept rate at which TAR is measured on unseen identities."""
 
-DATA, MODEL, TRAINING, MACHINE, STOPPING = GROUPS = (
-    "data", "model and loss", "training", "machine", "stopping and resuming"
-)  # fmt: skip
+GROUPS = ("data", "model and loss", "training", "machine", "stopping and resuming")
 """The groups of `--help`, in order."""
+
+_GROUPED: list[dict[str, Any]] = [{"group": group} for group in GROUPS]
+DATA, MODEL, TRAINING, MACHINE, STOPPING = _GROUPED
 
 
 def default_workers() -> int:
@@ -101,35 +102,37 @@ def _holdout(text: str) -> float:
     return value
 
 
+# What `option` is told about the values of a setting.
+_COUNT: dict[str, Any] = {"parse": positive_int, "metavar": "N"}
+_WHOLE: dict[str, Any] = {"parse": _whole, "metavar": "N"}
+_POSITIVE: dict[str, Any] = {"parse": positive_float, "metavar": "F"}
+_SHARE: dict[str, Any] = {"parse": _share, "metavar": "F"}
+_SEED: dict[str, Any] = {"parse": _seed, "metavar": "N"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """The settings of the training itself, which both scripts have."""
 
     script: ClassVar[str] = ""
 
-    epochs: int = option(
-        1, "passes over the training images", parse=positive_int, metavar="N", group=TRAINING
-    )
+    epochs: int = option(1, "passes over the training images", **_COUNT, **TRAINING)
     batch_size: int | None = option(
         16,
         "images per step over all processes, at least 2; auto finds what fits on a CUDA device",
         parse=_batch_size,
         metavar="N|auto",
-        group=TRAINING,
+        **TRAINING,
     )
     accumulate: int = option(
-        1, "batches whose gradients are summed into one step",
-        parse=positive_int, metavar="N", group=TRAINING,
-    )  # fmt: skip
-    lr: float = option(
-        1e-4, "highest learning rate", parse=positive_float, metavar="F", group=TRAINING
+        1, "batches whose gradients are summed into one step", **_COUNT, **TRAINING
     )
+    lr: float = option(1e-4, "highest learning rate", **_POSITIVE, **TRAINING)
     backbone_lr: float | None = option(
         None,
         "highest learning rate of everything but the head",
-        parse=positive_float,
-        metavar="F",
-        group=TRAINING,
+        **_POSITIVE,
+        **TRAINING,
         shown_default="--lr",
     )
     schedule: str = option(
@@ -137,115 +140,95 @@ class Recipe:
         "step cuts the learning rate every --lr-step epochs by --lr-gamma, plateau by --lr-factor "
         "when the validation loss stalls; cosine decays it to zero",
         choices=SCHEDULES,
-        group=TRAINING,
+        **TRAINING,
     )
     lr_step: int = option(
-        3, "epochs between two cuts of the learning rate, with step",
-        parse=positive_int, metavar="N", group=TRAINING,
-    )  # fmt: skip
-    lr_gamma: float = option(
-        0.3, "factor of each of these cuts", parse=positive_float, metavar="F", group=TRAINING
+        3, "epochs between two cuts of the learning rate, with step", **_COUNT, **TRAINING
     )
+    lr_gamma: float = option(0.3, "factor of each of these cuts", **_POSITIVE, **TRAINING)
     lr_patience: int = option(
-        1, "epochs without a lower validation loss before a cut, with plateau",
-        parse=_whole, metavar="N", group=TRAINING,
-    )  # fmt: skip
+        1, "epochs without a lower validation loss before a cut, with plateau", **_WHOLE, **TRAINING
+    )
     lr_factor: float = option(
-        0.5, "factor of each of these cuts", parse=rate, metavar="F", group=TRAINING
+        0.5, "factor of each of these cuts", parse=rate, metavar="F", **TRAINING
     )
     warmup_steps: int = option(
-        0, "steps over which the learning rate rises from zero",
-        parse=_whole, metavar="N", group=TRAINING,
-    )  # fmt: skip
-    freeze_steps: int = option(
-        0, "steps in which only the head is trained", parse=_whole, metavar="N", group=TRAINING
+        0, "steps over which the learning rate rises from zero", **_WHOLE, **TRAINING
     )
+    freeze_steps: int = option(0, "steps in which only the head is trained", **_WHOLE, **TRAINING)
     freeze_batchnorm: bool = option(
         False,
         "BatchNorm keeps the means and variances it starts with: small batches do not shift them, "
         "and several processes need not exchange them",
         both=True,
-        group=TRAINING,
+        **TRAINING,
     )
     weight_decay: float = option(
-        0.0, "AdamW's, not applied to BatchNorm and biases",
-        parse=_share, metavar="F", group=TRAINING,
-    )  # fmt: skip
+        0.0, "AdamW's, not applied to BatchNorm and biases", **_SHARE, **TRAINING
+    )
     label_smoothing: float = option(
-        0.0, "share of the target that is spread over all identities",
-        parse=_share, metavar="F", group=TRAINING,
-    )  # fmt: skip
-    dropout: float = option(
-        0.6, "share of the features dropped in training",
-        parse=_share, metavar="F", group=TRAINING,
-    )  # fmt: skip
+        0.0, "share of the target that is spread over all identities", **_SHARE, **TRAINING
+    )
+    dropout: float = option(0.6, "share of the features dropped in training", **_SHARE, **TRAINING)
     ema: float = option(
         0.0,
         "decay of the running average of the weights, which is then the model that is evaluated "
         "and saved; 0 keeps none",
-        parse=_share,
-        metavar="F",
-        group=TRAINING,
+        **_SHARE,
+        **TRAINING,
     )
     clip_norm: float = option(
-        0.0, "gradients longer than this are scaled down to it; 0 clips none",
-        parse=_not_negative, metavar="F", group=TRAINING,
-    )  # fmt: skip
+        0.0,
+        "gradients longer than this are scaled down to it; 0 clips none",
+        parse=_not_negative,
+        metavar="F",
+        **TRAINING,
+    )
     augment: str = option(
         "basic",
         "basic mirrors; strong also rotates, crops, recolours, blurs, compresses and occludes",
         choices=AUGMENTATIONS,
-        group=TRAINING,
+        **TRAINING,
     )
     select: str = option(
         "val_accuracy",
         "what the best model is selected by; tar needs --holdout-identities",
         choices=tuple(SELECT),
-        group=TRAINING,
+        **TRAINING,
     )
     patience: int = option(
-        0, "stop after this many epochs without a better model; 0 never does",
-        parse=_whole, metavar="N", group=TRAINING,
-    )  # fmt: skip
-    precision: str = option(
-        "fp32",
-        "auto takes the short format the machine is fast in",
-        choices=PRECISIONS,
-        group=MACHINE,
+        0, "stop after this many epochs without a better model; 0 never does", **_WHOLE, **TRAINING
     )
-    compile: bool = option(False, "compile the network with torch.compile first", group=MACHINE)
+    precision: str = option(
+        "fp32", "auto takes the short format the machine is fast in", choices=PRECISIONS, **MACHINE
+    )
+    compile: bool = option(False, "compile the network with torch.compile first", **MACHINE)
     sync_batchnorm: bool = option(
-        False, "BatchNorm over the batches of all processes (torchrun, CUDA only)", group=MACHINE
+        False, "BatchNorm over the batches of all processes (torchrun, CUDA only)", **MACHINE
     )
     checkpoint_activations: bool = option(
-        False,
-        "recompute activations instead of keeping them: less memory, more time",
-        group=MACHINE,
+        False, "recompute activations instead of keeping them: less memory, more time", **MACHINE
     )
     workers: int = option(
         factory=default_workers,
         help="processes that decode images; 0 decodes in the main process",
-        parse=_whole,
-        metavar="N",
-        group=MACHINE,
+        **_WHOLE,
+        **MACHINE,
     )
-    device: str = device_option(MACHINE)
+    device: str = device_option("machine")
     resume: bool = option(
         False,
         "resume the run in the output folder exactly where it was stopped or killed; give the same "
         "options as before. Without such a run, one is started",
-        group=STOPPING,
+        **STOPPING,
         kept=False,
     )
     save_every: int = option(
-        1000, "batches between two checkpoints within an epoch",
-        parse=positive_int, metavar="N", group=STOPPING,
-    )  # fmt: skip
-    keep: int = option(
-        1, "how many checkpoints are kept", parse=positive_int, metavar="N", group=STOPPING
+        1000, "batches between two checkpoints within an epoch", **_COUNT, **STOPPING
     )
+    keep: int = option(1, "how many checkpoints are kept", **_COUNT, **STOPPING)
     tensorboard: bool = option(
-        False, "also write a TensorBoard log (pip install tensorboard)", group=STOPPING
+        False, "also write a TensorBoard log (pip install tensorboard)", **STOPPING
     )
 
 
@@ -290,79 +273,72 @@ class TrainSettings(Recipe):
     data: Path = option(
         help="folder of identity folders, or a RecordIO pack (its folder or .rec file)",
         metavar="DIR|PACK",
-        group=DATA,
+        **DATA,
     )
     output: Path = option(
-        Path("models"), "folder for the model, the history and the plot", metavar="DIR", group=DATA
+        Path("models"), "folder for the model, the history and the plot", metavar="DIR", **DATA
     )
-    overwrite: bool = option(
-        False, "replace the model in the output folder", group=DATA, kept=False
-    )
-    min_images: int = option(
-        5, "leave out identities with fewer images", parse=positive_int, metavar="N", group=DATA
-    )
-    max_images: int = option(
-        100, "use at most this many images of an identity",
-        parse=positive_int, metavar="N", group=DATA,
-    )  # fmt: skip
+    overwrite: bool = option(False, "replace the model in the output folder", **DATA, kept=False)
+    min_images: int = option(5, "leave out identities with fewer images", **_COUNT, **DATA)
+    max_images: int = option(100, "use at most this many images of an identity", **_COUNT, **DATA)
     holdout_identities: float = option(
         0.0,
         "share of the identities that is never trained on, to measure how well unseen identities "
         "are told apart (TAR at a false accept rate of 1e-3)",
         parse=_holdout,
         metavar="5%",
-        group=DATA,
+        **DATA,
     )
     crop: str = option(
         CROPS[0],
         "what the images are: faces aligned on five points, as CASIA-WebFace's, or upright "
         "squares around the face; the app crops faces the same way",
         choices=CROPS,
-        group=DATA,
+        **DATA,
     )
     seed: int = option(
-        42, "seed of the split, the shuffling, the augmentation and the new layers",
-        parse=_seed, metavar="N", group=DATA,
-    )  # fmt: skip
+        42, "seed of the split, the shuffling, the augmentation and the new layers", **_SEED, **DATA
+    )
     preset: str = option(
         "paper",
         "paper is the recipe of the original system, best is ours: see docs/recipes.md; other "
         "options override both",
         choices=tuple(PRESETS),
-        group=MODEL,
+        **MODEL,
     )
     weights: str = option(
         "vggface2",
         "the weights to start from; none trains from scratch",
         metavar="vggface2|none|FILE",
-        group=MODEL,
+        **MODEL,
     )
-    offline: bool = option(False, "open no socket: download no weights", group=MODEL)
-    loss: str = option("softmax", "the loss", choices=tuple(MARGINS), group=MODEL)
+    offline: bool = option(False, "open no socket: download no weights", **MODEL)
+    loss: str = option("softmax", "the loss", choices=tuple(MARGINS), **MODEL)
     margin: float | None = option(
         None,
         "the loss's margin",
-        parse=positive_float,
-        metavar="F",
-        group=MODEL,
+        **_POSITIVE,
+        **MODEL,
         shown_default="its paper's: "
         + ", ".join(f"{loss} {margin}" for loss, margin in MARGINS.items() if margin),
     )
     scale: float = option(
-        SCALE, "factor on the cosines of arcface, cosface and adaface",
-        parse=positive_float, metavar="F", group=MODEL,
-    )  # fmt: skip
+        SCALE, "factor on the cosines of arcface, cosface and adaface", **_POSITIVE, **MODEL
+    )
     imprint: bool = option(
         False,
         "start from each identity's mean feature as its class weights (arXiv:1712.07136) instead "
         "of random ones, whose first gradients distort the network",
         both=True,
-        group=MODEL,
+        **MODEL,
     )
     pictures_per_identity: int = option(
-        4, "images of each identity in a batch, with --loss triplet",
-        parse=_two_or_more, metavar="N", group=MODEL,
-    )  # fmt: skip
+        4,
+        "images of each identity in a batch, with --loss triplet",
+        parse=_two_or_more,
+        metavar="N",
+        **MODEL,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -374,41 +350,34 @@ class ContinueSettings(Recipe):
     model: Path = option(
         help="the checkpoint to continue from, such as models/best_face_model.pth",
         metavar="FILE",
-        group=DATA,
+        **DATA,
     )
     data: Path = override(TrainSettings, "data", MISSING)
     output: Path | None = option(
         None,
         "folder for the model, the history and the plot",
         metavar="DIR",
-        group=DATA,
+        **DATA,
         shown_default="the model's folder",
     )
     lr: float = override(Recipe, "lr", 3e-5)
     schedule: str = override(Recipe, "schedule", "plateau")
     augment: str = override(Recipe, "augment", "strong")
     seed: int | None = option(
-        None,
-        "seed of the split and the augmentation",
-        parse=_seed,
-        metavar="N",
-        group=DATA,
-        shown_default="the model's",
+        None, "seed of the split and the augmentation", **_SEED, **DATA, shown_default="the model's"
     )
     min_images: int | None = option(
         None,
         "leave out identities with fewer images",
-        parse=positive_int,
-        metavar="N",
-        group=DATA,
+        **_COUNT,
+        **DATA,
         shown_default="the model's",
     )
     max_images: int | None = option(
         None,
         "use at most this many images of an identity",
-        parse=positive_int,
-        metavar="N",
-        group=DATA,
+        **_COUNT,
+        **DATA,
         shown_default="the model's",
     )
 

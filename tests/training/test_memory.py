@@ -71,6 +71,7 @@ def card(monkeypatch):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free(), total))
 
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(memory.gc, "collect", lambda: None)
     return set_up
 
 

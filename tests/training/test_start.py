@@ -107,6 +107,25 @@ def test_training_writes_everything(tmp_path, images, capsys):
     assert str(folder / "best_face_model.pth") in out
 
 
+def test_the_settings_of_a_finished_run_can_be_used_again(tmp_path, images):
+    more = ("--lr", 0.02, "--loss", "cosface", "--scale", 16, "--ema", 0.5, "--crop", "square")
+    assert train(images, tmp_path / "first", *more) == 0
+    given = ("--config", tmp_path / "first" / "settings.json", "--output", tmp_path / "second")
+    assert train_model.main([str(each) for each in given]) == 0
+    first, second = (
+        checkpoint(tmp_path / name / "final_face_model.pth") for name in ("first", "second")
+    )
+    assert {**first["settings"], "output": ""} == {**second["settings"], "output": ""}
+    assert first["history"]["train_loss"] == second["history"]["train_loss"]
+    file = tmp_path / "more.toml"
+    file.write_text(f"data = '{images}'\nbatch-size = 8\nworkers = 0\nlr = 0.5\nepochs = 1\n")
+    model = tmp_path / "second" / "final_face_model.pth"
+    given = ("--config", file, "--model", model, "--lr", 0.003, "--output", tmp_path / "third")
+    assert continue_training.main([str(each) for each in given]) == 0
+    settings = checkpoint(tmp_path / "third" / "final_face_model.pth")["settings"]
+    assert (settings["lr"], settings["batch_size"], settings["ema"]) == (0.003, 8, 0.0)
+
+
 def test_training_from_scratch_is_said_loudly(tmp_path, images, capsys):
     train(images, tmp_path / "models")
     assert "WARNING: --weights none: training FROM SCRATCH" in capsys.readouterr().err
