@@ -88,7 +88,7 @@ def test_arcface_adds_the_margin_to_the_angle(margin):
     assert head(features, labels)[0].tolist() == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
-def test_arcface_goes_on_falling_beyond_the_straight_angle():
+def test_arcface_keeps_falling_beyond_180_degrees():
     head = ArcFace(2, 2, scale=1.0, margin=0.5)
     with torch.no_grad():
         head.weight.copy_(torch.eye(2))
@@ -190,7 +190,7 @@ def test_the_margin_is_the_papers_unless_another_is_given(loss):
 
 
 @LOSSES
-def test_measuring_knows_no_margin_and_no_smoothing_and_changes_nothing(loss):
+def test_evaluation_has_no_margin_and_no_smoothing_and_changes_nothing(loss):
     head = made(loss, margin=0.5, label_smoothing=0.2).eval()
     before = {name: value.clone() for name, value in head.state_dict().items()}
     features, labels = drawn()
@@ -210,7 +210,7 @@ def test_logits_are_the_same_in_training_as_in_use(loss):
 
 
 @pytest.mark.parametrize("loss", ["arcface", "cosface", "adaface"])
-def test_a_margin_makes_every_image_harder(loss):
+def test_a_margin_raises_every_loss(loss):
     head = made(loss)
     features, labels = drawn(50, length=10)
     easy = head.eval()(features, labels)[0]
@@ -309,9 +309,7 @@ def test_each_loss_learns_fifty_images_by_heart(loss, tmp_path):
     learner = tiny_learner(loss=loss, classes=10, head={"scale": 16.0}, lr=0.02)
 
     def accuracy() -> float:
-        return measure(
-            learner, [batch], "test", check_stop=lambda: None
-        ).accuracy  # fmt: skip
+        return measure(learner, [batch], "test", check_stop=lambda: None).accuracy
 
     assert accuracy() < 0.5
     for _ in range(60):
