@@ -141,16 +141,15 @@ def test_a_stop_ends_measuring_before_the_next_batch():
 # Unseen identities
 
 
-def test_unseen_identities_that_lie_apart_are_all_accepted():
+@pytest.mark.parametrize(
+    ("vectors", "expected"),
+    [([[1, 0], [2, 0.1], [0, 1], [0.1, 9]], 1), ([[1, 0], [0, 2], [3, 0], [0, 4]], 0)],
+    ids=["far apart", "mixed up"],
+)
+def test_tar_tells_whether_unseen_identities_are_told_apart(vectors, expected):
     learner = tiny_learner()
-    loader = known(learner, [[1, 0], [2, 0.1], [0, 1], [0.1, 9]], [7, 7, 8, 8])
-    assert unseen_tar(learner, loader) == 1.0
-
-
-def test_unseen_identities_that_are_mixed_up_are_never_accepted():
-    learner = tiny_learner()
-    loader = known(learner, [[1, 0], [0, 2], [3, 0], [0, 4]], [7, 7, 8, 8])
-    assert unseen_tar(learner, loader) == pytest.approx(0, abs=0.01)
+    loader = known(learner, vectors, [7, 7, 8, 8])
+    assert unseen_tar(learner, loader) == pytest.approx(expected, abs=0.01 * (1 - expected))
 
 
 def test_tar_is_the_share_of_pairs_above_the_one_impostor_in_a_thousand():
@@ -213,16 +212,11 @@ def test_totals_of_batches_done_before_are_added_to():
     totals = train(tiny_learner(), [*batches(4), NONE], before)
     assert totals is before and totals.images == 14 and totals.loss_sum > 5
     assert totals.undecodable == ["z.jpg: damaged", "a.jpg: damaged"]
-
-
-def test_nothing_left_of_an_epoch_keeps_its_totals():
-    before = Totals(images=10, loss_sum=5.0, right=4)
+    before = Totals(images=10, loss_sum=5.0, right=4)  # nothing is left of this epoch
     assert train(tiny_learner(), [], before) == Totals(images=10, loss_sum=5.0, right=4)
 
 
-@pytest.mark.parametrize(
-    ("accumulate", "calls"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (8, [5])]
-)  # fmt: skip
+@pytest.mark.parametrize(("accumulate", "calls"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (8, [5])])
 def test_each_step_says_how_many_batches_are_used(accumulate, calls):
     learner = tiny_learner(accumulate=accumulate)
     used = []
@@ -230,7 +224,7 @@ def test_each_step_says_how_many_batches_are_used(accumulate, calls):
     assert used == calls and learner.steps == len(calls)
 
 
-def test_a_last_batch_of_one_is_left_out_of_training_only():
+def test_a_last_batch_of_one_is_skipped_in_training_only():
     loader = batches(4, 4, 1)
     assert train(tiny_learner(), loader).images == 8
     assert evaluate(tiny_learner(), loader).images == 9
@@ -249,7 +243,7 @@ def test_what_a_step_raises_ends_the_pass():
 
 
 def spoil(learner, times):
-    """Let the first losses be none."""
+    """Make the first losses NaN."""
     calls = []
 
     def spoilt(module, inputs, output):
@@ -264,9 +258,6 @@ def test_skipped_steps_are_counted_and_no_part_of_the_mean():
     spoil(learner, 2)
     totals = train(learner, batches(4, 4, 4))
     assert (totals.skipped, totals.images) == (2, 4) and math.isfinite(totals.loss)
-
-
-def test_an_epoch_of_skipped_steps_alone_is_one_line():
     learner = tiny_learner()
     spoil(learner, 2)
     with pytest.raises(LossError, match="not finite in any of the 2 steps"):
@@ -290,9 +281,6 @@ def test_not_one_usable_image_is_one_line(run):
 )
 def test_what_limits_the_speed_is_said(waited, words):
     assert speed(Totals(images=40, seconds=4.0, waited=waited)) == words
-
-
-def test_a_pass_of_no_time_has_no_speed():
     assert speed(Totals()).startswith("0.0 images/s, compute-bound")
 
 
@@ -308,7 +296,7 @@ def test_renewed_batchnorm_is_that_of_the_images():
     assert network[0].running_var.tolist() == pytest.approx([4] * 3, abs=0.3)
 
 
-def test_renewing_batchnorm_leaves_out_batches_of_one_and_ends_after_so_many():
+def test_renewing_batchnorm_skips_batches_of_one_and_ends_after_some():
     network = nn.Sequential(nn.BatchNorm1d(2))
     parts = [torch.full((1, 2), 9.0), torch.zeros(2, 2), torch.ones(2, 2), torch.full((2, 2), 7.0)]
     renew_batchnorm(network, parts, device=CPU, check_stop=lambda: None, batches=3)

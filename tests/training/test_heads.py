@@ -275,7 +275,7 @@ def test_mean_directions_tell_the_classes():
 
 
 def test_mean_directions_follow_a_network_that_changes():
-    """A mean over all that ever was would lie half-way."""
+    """A mean over all batches would lie half-way."""
     head = Triplet(CLASSES, FEATURES)
     before, after = torch.eye(FEATURES)[:CLASSES], torch.eye(FEATURES)[3 : 3 + CLASSES]
     labels = torch.arange(20) % CLASSES
@@ -318,7 +318,7 @@ def test_each_loss_learns_fifty_images_by_heart(loss, tmp_path):
 
 
 def test_what_is_drawn_is_not_learnt_without_its_labels():
-    """The test above can fail: labels that say nothing of the images are not learnt as fast."""
+    """The test above can fail: labels unrelated to the images are not learnt as fast."""
     learner = tiny_learner(classes=10)
     batch = drawn_batch(50, classes=10)
     wrong = batch._replace(labels=torch.randint(0, 10, (50,)))

@@ -77,7 +77,7 @@ def test_batches_of_one_are_skipped():
     assert not same(everything(learner), before)
 
 
-def test_a_batch_in_which_another_process_has_one_image_is_left_out():
+def test_a_batch_in_which_another_process_has_one_image_is_skipped():
     class Both(Ranks):
         """The other process has 2, 1 and 3 images of the three batches."""
 
@@ -90,7 +90,7 @@ def test_a_batch_in_which_another_process_has_one_image_is_left_out():
 
 
 def test_a_step_without_a_usable_batch_counts_all_the_same():
-    """Else an epoch would have fewer steps than the schedule takes it to have."""
+    """Otherwise an epoch would have fewer steps than the schedule assumes."""
     learner = tiny_learner(schedule="step", lr_step=1, lr_gamma=0.1)
     learner.schedule.steps_per_epoch = 3
     for _ in range(2):
@@ -114,7 +114,7 @@ def test_a_step_that_is_not_finite_leaves_everything_as_it_was(what):
     outcome = take_step(learner, [drawn_batch(6, seed=3)])
     assert outcome.skipped and outcome.images == 0 and outcome.loss == 0
     assert same([*everything(learner), *tensors(learner.average.state_dict())], before)
-    assert learner.steps == 3  # the schedule goes on
+    assert learner.steps == 3  # the schedule moves on
     backbone.spoil = ""
     assert not take_step(learner, [drawn_batch(6, seed=4)]).skipped
 
@@ -224,9 +224,6 @@ def test_what_is_evaluated_is_the_running_average():
     assert not torch.equal(learner.evaluated.head.weight, learner.model.head.weight)
     mean = learner.evaluated.backbone.features[3].running_mean
     assert mean.any() and not torch.equal(mean, learner.model.backbone.features[3].running_mean)
-
-
-def test_without_a_running_average_the_model_itself_is_evaluated():
     learner = tiny_learner()
     assert learner.evaluated is learner.model
 
@@ -253,18 +250,14 @@ def test_bf16_computes_short_and_keeps_weights_and_losses_long():
 
 
 @pytest.mark.parametrize(("precision", "short"), [("fp32", None), ("bf16", torch.bfloat16)])
-def test_the_precision_is_what_the_recipe_says(precision, short):
+def test_the_precision_is_what_the_recipe_or_the_machine_says(precision, short, monkeypatch):
     learner = tiny_learner(precision=precision)
     assert learner.short == short and not learner.scaler.is_enabled()
     with learner.autocast():
         product = torch.ones(2, 2) @ torch.ones(2, 2)
     assert product.dtype == (short or torch.float32)
-
-
-def test_auto_takes_the_format_of_the_machine(monkeypatch):
-    for short in (None, torch.bfloat16):
-        monkeypatch.setattr("facesync.training.learner.short_format", lambda device, s=short: s)
-        assert tiny_learner(precision="auto").short == short
+    monkeypatch.setattr("facesync.training.learner.short_format", lambda device: short)
+    assert tiny_learner(precision="auto").short == short
 
 
 def test_recomputing_activations_changes_nothing_that_is_learnt():
