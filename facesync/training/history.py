@@ -1,4 +1,4 @@
-"""The history of a model's training: one row an epoch, over every run that trained it."""
+"""The history of a model's training: one row per epoch, over all runs."""
 
 from __future__ import annotations
 

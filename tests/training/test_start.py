@@ -21,6 +21,7 @@ from facesync.pickles import load_plain, save_plain
 from facesync.training import epoch, model, validation
 from facesync.training.run import Totals
 from facesync.training.stopping import Stopped
+from facesync.training.transforms import ToInput
 from tests.training.stand_ins import TinyNetwork, draw_identity, forks, posix
 
 pytestmark = [pytest.mark.usefixtures("tiny"), forks]
@@ -311,18 +312,18 @@ def test_continuing_from_the_best_of_an_earlier_epoch_extends_the_whole_history(
     assert history(trained)["epoch"] == [1, 2, 3]
 
 
-def test_a_history_beside_that_is_another_models_is_not_extended(trained, images, capsys):
-    other = history(trained)
-    save_plain({**other, "val_loss": [9.0, 9.0]}, trained / "training_history.pkl")
+@pytest.mark.parametrize("beside", ["of another model", "damaged"])
+def test_a_history_beside_that_is_not_the_models_is_not_extended(trained, images, capsys, beside):
+    own, path = history(trained), trained / "training_history.pkl"
+    if beside == "damaged":
+        path.write_bytes(b"no pickle")
+    else:
+        save_plain({**own, "val_loss": [9.0, 9.0]}, path)
     assert continue_(trained / "final_face_model.pth", images) == 0
-    assert "is not the history of" in capsys.readouterr().err
-    assert history(trained)["val_loss"][:2] == other["val_loss"]
-
-
-def test_a_damaged_history_beside_does_not_stop(trained, images, capsys):
-    (trained / "training_history.pkl").write_bytes(b"no pickle")
-    assert continue_(trained / "final_face_model.pth", images) == 0
-    assert len(history(trained)["epoch"]) == 3
+    err = capsys.readouterr().err
+    assert ("is not the history of" in err) == (beside == "of another model")
+    assert history(trained)["val_loss"][:2] == own["val_loss"]
+    assert history(trained)["epoch"] == [1, 2, 3]
 
 
 def test_continuing_starts_from_the_weights_and_the_averages(trained, images, monkeypatch):
@@ -397,22 +398,28 @@ def test_another_output_with_a_model_is_refused(trained, images, tmp_path, one_l
 
 @pytest.fixture
 def passes(monkeypatch) -> list:
-    """Collect (loader, epoch of its order, augmentation) of each pass, before it is done."""
+    """Collect (loader, epoch of its order, augmentation) of each pass."""
     seen: list = []
+    presets: set[str] = set()
+    to_input = ToInput.__call__
+
+    def note(self, *values):
+        presets.add(self.augment.preset)
+        return to_input(self, *values)
 
     def look(module, name):
         original = getattr(module, name)
 
         def pass_through(of, loader, *values, **others):
-            if name == "train_epoch":
-                epoch_number, preset = of.progress.epochs_done + 1, of.learner.inputs.augment.preset
-            else:
-                epoch_number, preset = loader.batch_sampler.epoch, "none"
-            seen.append((loader, epoch_number, preset))
-            return original(of, loader, *values, **others)
+            presets.clear()
+            result = original(of, loader, *values, **others)
+            (preset,) = presets
+            seen.append((loader, loader.batch_sampler.epoch, preset))
+            return result
 
         monkeypatch.setattr(module, name, pass_through)
 
+    monkeypatch.setattr(ToInput, "__call__", note)
     look(epoch, "train_epoch")
     look(validation, "measure")
     return seen
