@@ -4,9 +4,9 @@
     python -m benchmarks.loader --workers 0 --rounds 5
 
 The obvious way lists the folders, opens one image at a time with Pillow, enlarges it, mirrors
-half of them and makes floats of it with torchvision's transforms. All three give the same batches
-of 160 x 160 faces; ours are bytes, which the device turns into floats. The images are the CelebA
-pack of the shared data, or drawn ones where it is not there.
+every second one and converts it to floats with torchvision's transforms. All three give the same
+batches of 160 x 160 faces; ours are bytes, which the device converts to floats. The images are the
+CelebA pack of the shared data, or drawn ones without it.
 """
 
 from __future__ import annotations

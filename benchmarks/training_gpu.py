@@ -4,11 +4,11 @@
     python -m benchmarks.training_gpu --convergence 0.7       # and both presets to an accuracy
     python -m benchmarks.training_gpu --device cpu --steps 8 --batch-sizes 16 32
 
-The plain loop is fp32, batches of 16, Pillow, 2 workers, a fresh list of folders. Ours is what
+The plain loop is fp32, batches of 16, Pillow, 2 workers, folders listed afresh. Ours is what
 `train_model.py --precision auto` does at each batch size, from the pack. The ceiling is our step on
-one batch that already lies on the device, without augmentation: nothing is decoded, copied or
-varied. The profile names the operations that the step spends its time in. On the CPU this gives
-the ratios of a small machine; `make bench` runs that with few steps.
+one batch that is already on the device, without augmentation: nothing is decoded, copied or
+varied. The profile names the operations that take the step's time. On the CPU this gives the
+ratios of a small machine; `make bench` runs that with few steps.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ from facesync.faces.torch_model import new_network
 from facesync.processes import Ranks
 from facesync.training.batches import Batch, EpochOrder, SplitData, load_split, make_loader
 from facesync.training.history import load_history
-from facesync.training.learner import Learner, largest_batch
-from facesync.training.memory import is_out_of_memory
+from facesync.training.learner import Learner
+from facesync.training.memory import is_out_of_memory, largest_batch
 from facesync.training.model import new_classifier
 from facesync.training.settings import Recipe
+from facesync.training.step import take_step
 from facesync.training.transforms import ToInput
 
 PLAIN_BATCH = 16
@@ -60,7 +61,7 @@ def images_per_second(
 ) -> float:
     """Median speed of some rounds of steps, each of which returns how many images it used.
 
-    On the CPU by the processor's time: what else the machine does stays out of it.
+    On the CPU, processor time is measured: other programs do not count.
     """
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     for _ in range(WARM_UP):
@@ -105,10 +106,10 @@ def plain_step(folder: Path, device: torch.device) -> Callable[[], int]:
 
 
 def learner_for(split: SplitData, recipe: Recipe, device: torch.device) -> Learner:
-    """Return a fresh learner with random weights; they cost the same to train."""
+    """Return a fresh learner with random weights, which take as long to train as any."""
     model = new_classifier(len(split.label_map), {}, "random weights")
     inputs = ToInput(ALIGNED_112, recipe.augment, device)
-    return Learner(model, recipe, inputs, device=device, ranks=Ranks())
+    return Learner(model, recipe, inputs, Ranks())
 
 
 def our_step(
@@ -117,18 +118,18 @@ def our_step(
     """Return a step of ours, from the pack."""
     order = EpochOrder(split.train, 42, batch_size, shuffle=True)
     batches = forever(make_loader(split, ALIGNED_112, order, workers=workers, device=device))
-    return lambda: learner.learn([next(batches)]).images
+    return lambda: take_step(learner, [next(batches)]).images
 
 
 def ceiling_step(
     split: SplitData, learner: Learner, batch_size: int, device: torch.device
 ) -> Callable[[], int]:
-    """Return our step on one batch that already lies on the device, without augmentation."""
+    """Return our step on one batch that is already on the device, without augmentation."""
     learner.inputs = ToInput(ALIGNED_112, "none", device)
     order = EpochOrder(split.train, 42, batch_size, shuffle=True)
     batch = next(iter(make_loader(split, ALIGNED_112, order, workers=0, device=device)))
     there = Batch(batch.images.to(device), batch.labels.to(device), batch.draws.to(device), [])
-    return lambda: learner.learn([there]).images
+    return lambda: take_step(learner, [there]).images
 
 
 def sweep(
@@ -227,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if device.type == "cuda":
             model = new_classifier(len(split.label_map), {}, "random weights")
             inputs = ToInput(ALIGNED_112, args.augment, device)
-            found = largest_batch(model, recipe, inputs, device=device, ranks=Ranks(), most=4096)
+            found = largest_batch(model, recipe, inputs, Ranks(), most=4096)
             print(f"--batch-size auto would take {found}")
         learner = learner_for(split, recipe, device)
         show_profile(our_step(split, learner, best, args.workers, device), device)

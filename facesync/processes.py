@@ -1,4 +1,4 @@
-"""The processes that train together: one, or several that torchrun started."""
+"""The processes that train together: one, or several started by torchrun."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes and prints."""
+        """Whether this is the process that writes and prints."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """Wait until all processes have come as far."""
+        """Wait until all processes have reached this point."""
         if self.size > 1:
             torch.distributed.barrier()
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """Add a tensor up over the processes, in place."""
+        """Sum a tensor over the processes, in place."""
         if self.size > 1:
             torch.distributed.all_reduce(values)
         return values
 
     def share(self, values: torch.Tensor) -> torch.Tensor:
-        """Give all processes the first one's tensor, in place."""
+        """Copy the first process's tensor to all processes, in place."""
         if self.size > 1:
             torch.distributed.broadcast(values, 0)
         return values
 
     def gather(self, value: T) -> list[T]:
-        """Return what each process holds, in their order; plain values only."""
+        """Return the value of each process, by rank; plain values only."""
         if self.size == 1:
             return [value]
         found: list[T | None] = [None] * self.size
@@ -62,13 +62,13 @@ class Ranks:
 
 @contextlib.contextmanager
 def ranks(device: torch.device) -> Iterator[tuple[Ranks, torch.device]]:
-    """Join the other processes that torchrun started, if it did; the first one alone logs.
+    """Join the other processes started by torchrun, if any; only the first one logs.
 
     Yields:
-        This process among them, and its own device: each has a card of its own.
+        This process among them, and its device: each has a card of its own.
 
     Raises:
-        FaceSyncError: another process has ended, for a reason that it has said itself.
+        FaceSyncError: another process has ended, for a reason that it reported itself.
     """
     if "WORLD_SIZE" not in os.environ:
         yield Ranks(), device
@@ -97,9 +97,9 @@ def ranks(device: torch.device) -> Iterator[tuple[Ranks, torch.device]]:
 def _join(backend: str) -> None:
     """Meet the other processes.
 
-    After a restart (`torchrun --max-restarts`) the store still has the addresses of the processes
-    that ended (pytorch/pytorch#135712), which new ones would wait for: each attempt has a part of
-    the store of its own. On several machines the attempts are not counted alike.
+    After a restart (`torchrun --max-restarts`) the store still holds the addresses of the processes
+    that ended (pytorch/pytorch#135712), and new ones would wait for those: each attempt gets its
+    own part of the store. Across machines the attempts are not counted alike.
     """
     if os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]:
         torch.distributed.init_process_group(backend)

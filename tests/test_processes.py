@@ -11,7 +11,7 @@ from facesync.processes import Ranks, ranks
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def test_a_process_alone_is_the_first_and_waits_for_nobody():
+def test_a_single_process_is_the_first_and_does_not_wait():
     alone = Ranks()
     assert (alone.rank, alone.size, alone.first) == (0, 1, True)
     alone.wait()
@@ -30,7 +30,7 @@ def test_without_torchrun_there_is_one_process(monkeypatch):
 
 @pytest.fixture
 def torchrun(monkeypatch, tmp_path):
-    """Pretend to be the only process that torchrun started; others are tested end to end."""
+    """Pretend to be the only process started by torchrun; more are tested end to end."""
     environment = {
         "WORLD_SIZE": "1",
         "RANK": "0",

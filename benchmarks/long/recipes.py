@@ -4,10 +4,10 @@
     python -m benchmarks.long.recipes --epochs 1 --seeds 42 --max-images 5
 
 Each run is train_model.py as a user runs it. A fifth of the identities is never trained on;
-closed-set accuracy is that of the validation images, TAR is taken on the identities held out, at
-a FAR of 1e-3 over all their pairs, and LFW is evaluate_model.py on the first folds of the shared
-part. "Before" are the VGGFace2 weights that all runs start from, on the same images. What is done
-already is not done again, so the command can be interrupted.
+closed-set accuracy is that of the validation images, TAR that of all pairs of images of held-out
+identities at a FAR of 1e-3, and LFW is evaluate_model.py on the first folds of the shared part.
+"Before" are the VGGFace2 weights that all runs start from, on the same images. The command can be
+interrupted; results that are already there are not computed again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PRESETS = ("paper", "best")
 HOLDOUT = 0.2
 MEASURES = {
     "accuracy": "closed-set accuracy",
-    "tar": "strangers' TAR at FAR 1e-3",
+    "tar": "unseen identities' TAR at FAR 1e-3",
     "lfw": "LFW accuracy",
     "lfw_tar": "LFW TAR at FAR 1e-3",
     "seconds": "seconds",
@@ -59,7 +59,7 @@ def on_lfw(model: str, data: Path, folds: int, output: Path) -> dict[str, float]
             "--report", output, "--cache", output.parent / "cache",
         )  # fmt: skip
     found = json.loads(report.read_text())
-    # Of all pairs among the images: the protocol's own are too few for such a rate.
+    # Over all pairs of the images: the protocol has too few for such a rate.
     return {"lfw": found["accuracy_mean"], "lfw_tar": found["all_pairs"]["tar_at_far"]["1e-3"]}
 
 
@@ -88,7 +88,7 @@ def after(preset: str, seed: int, args: Any, data: Path) -> dict[str, float]:
 
 
 def before(seed: int, args: Any, data: Path) -> dict[str, float]:
-    """Measure the VGGFace2 weights on a seed's strangers and on LFW."""
+    """Measure the VGGFace2 weights on a seed's held-out identities and on LFW."""
     from benchmarks.held_out import curve_of
     from facesync.faces.weights import load_face_model
     from facesync.training.batches import load_split

@@ -1,8 +1,8 @@
-"""What training shows of a face: mirrored, turned, badly lit, blurred, far away, recompressed.
+"""Augmentation: faces mirrored, rotated, badly lit, blurred, far away, recompressed.
 
-A whole batch is varied at once, on the CPU or a GPU by the same code. All chance comes from
-outside, as one row of uniform numbers per image, so that an image is varied alike whatever
-stands beside it in the batch and however many processes load it.
+A whole batch is augmented at once, by the same code on the CPU and a GPU. All randomness comes
+from outside, as one row of uniform numbers per image, so that the result for an image depends
+neither on the rest of the batch nor on the number of processes.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ import torch.nn.functional as F
 
 PRESETS = ("none", "basic", "strong")
 GREY = 127
-"""What is left empty is filled with the middle of the range, not with black."""
+"""Empty areas are filled with the middle of the range, not with black."""
 
 # How often (chance, 0 to 1) and how much. Less than half of the images are neither blurred, nor
-# coarse, nor recompressed nor covered: faces in use are mostly good ones too.
+# coarse, nor recompressed nor covered: most faces in practice are good ones.
 MIRROR_CHANCE = 0.5  # a face and its mirror image are one person
 PLACE_CHANCE = 0.8
-TURN = math.radians(10)  # what is left of a tilted head where the crop does not turn it upright
-ZOOM = (0.9, 1.2)  # detectors' boxes are that much too wide or too narrow
+TURN = math.radians(10)  # the tilt of a head that remains where the crop does not correct it
+ZOOM = (0.9, 1.2)  # how far detectors' boxes are too wide or too narrow
 STRETCH = 0.05  # boxes differ in shape; `box` crops are stretched to a square
 SHIFT = 0.06  # share of the side that a detector's box is off by
 COVER_CHANCE = 0.2
 COVER_SHARE = (0.03, 0.2)  # share of the area: a hand, glasses, at most half a mask
-COVER_SHAPE = (0.6, 3.0)  # width over height: what covers faces is mostly wide
+COVER_SHAPE = (0.6, 3.0)  # width over height: most things that cover faces are wide
 LIGHT_CHANCE = 0.8
-BRIGHTNESS = (0.5, 1.35)  # a room in the evening to a window's light; more burns faces white
+BRIGHTNESS = (0.5, 1.35)  # a room in the evening to a window's light; more overexposes faces
 CONTRAST = (0.7, 1.3)  # haze and backlight to a hard camera curve
 SATURATION = (0.5, 1.4)  # webcams in the dark are pale, phones are vivid
 HUE = math.radians(8)  # more makes skin green
-TINT = 0.1  # lamplight or shade that the white balance has missed: red up, blue down
+TINT = 0.1  # lamplight or shade that the white balance missed: red up, blue down
 GREY_CHANCE = 0.08  # old photographs, infrared cameras
 BLUR_CHANCE = 0.25
 BLUR = (0.003, 0.018)  # sigma as a share of the side: 0.5 to 3 of 160 pixels
-SHAKE = 0.8  # how much of the blur may go from one axis to the other: a moving head or camera
+SHAKE = 0.8  # share of the blur that may move to the other axis: a moving head or camera
 COARSE_CHANCE = 0.25
-COARSE = (0.25, 0.9)  # pixels across that are left: 40 to 144 of 160, a face across the room
+COARSE = (0.25, 0.9)  # pixels across that remain: 40 to 144 of 160, a face across the room
 JPEG_CHANCE = 0.4
 JPEG_QUALITY = (30, 95)  # messengers and cheap webcams to cameras
 
 CHUNK = 64
-"""Images worked on at a time, to keep what lies between small: about 0.2 GB at 160 pixels."""
+"""Images per call, to keep intermediate results small: about 0.2 GB at 160 pixels."""
 
 DRAWN = (
     *("mirror", "place", "turn", "zoom", "stretch", "shift_x", "shift_y"),
@@ -54,10 +54,10 @@ DRAWN = (
     *("light", "brightness", "contrast", "saturation", "hue", "tint", "grey"),
     *("blur", "sigma", "shake", "coarse", "pixels", "jpeg", "quality"),
 )
-"""What each number of a row decides. Those named like a chance above are compared with it."""
+"""What each number of a row decides; those named like a chance above are compared with it."""
 
 DRAWS = len(DRAWN)
-"""How many uniform numbers one image takes."""
+"""How many uniform numbers each image needs."""
 
 _Drawn = dict[str, torch.Tensor]  # by the names of DRAWN, each (N,)
 
@@ -108,7 +108,7 @@ class Augmentation:
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """Vary images.
+        """Augment images.
 
         Args:
             images: uint8 RGB, (N, 3, S, S); not written to.
@@ -118,20 +118,20 @@ class Augmentation:
             uint8 RGB, (N, 3, S, S), on the same device.
         """
         if draws.shape != (len(images), DRAWS):
-            raise ValueError(f"{len(images)} images want {DRAWS} draws each: {draws.shape}")
+            raise ValueError(f"{len(images)} images need {DRAWS} draws each: {draws.shape}")
         if self.preset == "none":
             return images
         if self.preset == "basic":
             mirrored = draws[:, DRAWN.index("mirror")] < MIRROR_CHANCE
             return torch.where(_each(mirrored), images.flip(3), images)
-        # Autocast would take the matrix products in 16 bits: too coarse for pixels.
+        # Autocast would compute the matrix products in 16 bits: too coarse for pixels.
         with torch.autocast(images.device.type, enabled=False):
             chunks = zip(images.split(CHUNK), draws.split(CHUNK), strict=True)
             return torch.cat([_strong(*chunk) for chunk in chunks])
 
 
 def _strong(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Follow the light: the head, what is before it, the lamps, the lens, the sensor, the file."""
+    """Follow the light: head, what covers it, lamps, lens, sensor, file."""
     drawn = dict(zip(DRAWN, draws.unbind(1), strict=True))
     varied = _placed(images.float(), drawn)
     varied = _covered(varied, drawn)
@@ -144,7 +144,7 @@ def _strong(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
 
 
 def _placed(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
-    """Turn (clockwise), zoom, stretch, shift, mirror; what comes from outside is grey."""
+    """Rotate (clockwise), zoom, stretch, shift, mirror; the outside is grey."""
     placed = drawn["place"] < PLACE_CHANCE
     turn = placed * TURN * _signed(drawn["turn"])
     zoom = torch.where(placed, _log_between(ZOOM, drawn["zoom"]), 1)
@@ -166,7 +166,7 @@ def _placed(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
 
 
 def _covered(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
-    """Put a rectangle of grey or of some colour before the face."""
+    """Cover part of the face with a rectangle, grey or of some colour."""
     side = images.shape[-1]
     share = _between(COVER_SHARE, drawn["cover_share"])
     shape = _log_between(COVER_SHAPE, drawn["cover_shape"])
@@ -188,7 +188,7 @@ def _covered(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
 
 
 def _lit(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
-    """Change brightness, contrast, saturation, hue and tint: one matrix and offset an image."""
+    """Change brightness, contrast, saturation, hue and tint: one matrix and offset per image."""
     lit = drawn["light"] < LIGHT_CHANCE
     grey = drawn["grey"] < GREY_CHANCE
     brightness = torch.where(lit, _log_between(BRIGHTNESS, drawn["brightness"]), 1)
@@ -197,13 +197,13 @@ def _lit(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
     hue = lit * HUE * _signed(drawn["hue"])
     tint = lit * ~grey * TINT * _signed(drawn["tint"])
 
-    # Saturation and hue scale and turn the plane of the two chroma channels.
+    # Saturation and hue scale and rotate the plane of the two chroma channels.
     to_ycc, from_ycc, *_ = _constants(images.device)
     cos, sin, none = saturation * torch.cos(hue), saturation * torch.sin(hue), 0 * hue
     chroma = torch.stack([1 + none, none, none, none, cos, -sin, none, sin, cos], dim=1)
     gain = torch.stack([1 + tint, 1 + none, 1 - tint], dim=1) * (brightness * contrast)[:, None]
     matrix = gain[:, :, None] * (from_ycc @ chroma.view(-1, 3, 3) @ to_ycc)
-    # About mid-grey and not the image's mean, so that a pixel depends on itself alone.
+    # Around mid-grey, not the image's mean: a pixel depends only on itself.
     offset = GREY * (1 - contrast)
     return (
         torch.baddbmm(offset[:, None, None], matrix, images.flatten(2))
@@ -215,9 +215,8 @@ def _lit(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
 def _softened(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
     """Blur, then shrink by area averaging and enlarge bilinearly.
 
-    All of it is linear and works on rows and columns separately, so for each image one
-    S x S matrix acts on its columns and one on its rows; it is the unit matrix where nothing is
-    to be done.
+    All of it is linear and works on rows and columns separately, so for each image one S x S
+    matrix acts on its columns and one on its rows: the identity matrix if nothing is to be done.
     """
     side = images.shape[-1]
     at = torch.arange(side, device=images.device, dtype=torch.float32)
@@ -225,7 +224,7 @@ def _softened(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
     sigma = side * _log_between(BLUR, drawn["sigma"]) * (drawn["blur"] < BLUR_CHANCE)
     shake = SHAKE * _signed(drawn["shake"])
     sigmas = torch.stack([sigma * (1 + shake), sigma * (1 - shake)], dim=1).clamp(min=0.01)
-    # One curve for all rows, of which each sees another stretch.
+    # One curve for all rows, each of which sees a different part of it.
     distance = torch.arange(1 - side, side, device=images.device)
     curve = torch.exp(distance**2 * (-0.5 / sigmas**2)[:, :, None])
     blur = curve.unfold(2, side, 1).flip(2)
@@ -244,7 +243,7 @@ def _softened(images: torch.Tensor, drawn: _Drawn) -> torch.Tensor:
 
 
 def jpeg(images: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
-    """Do to images what saving them as JPEG and reading them again does.
+    """Do to images what writing them as JPEG and reading them again does.
 
     Baseline with the tables of ITU-T T.81's Annex K scaled as libjpeg scales them, chroma halved
     both ways (4:2:0) by averaging and enlarged again bilinearly.
@@ -263,10 +262,10 @@ def jpeg(images: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
 
     beyond = -side % 16  # whole blocks of 8 in the halved chroma too
     padded = F.pad(images, (0, beyond, 0, beyond), mode="replicate") if beyond else images
-    # Minus 128, the middle, in all channels: 128 levels down for luma, where chroma is already.
+    # 128, the middle, is subtracted from luma; chroma is centred already.
     ycc = (to_ycc @ padded.round().flatten(2)).view_as(padded).round_()
     luma = _requantised(ycc[:, :1] - 128, steps[:, :1], dct) + 128
-    # As libjpeg rounds: halves down and up by turns.
+    # As libjpeg rounds: halves alternately down and up.
     up = 0.25 + 0.25 * (torch.arange(padded.shape[-1] // 2, device=images.device) % 2)
     halved = F.avg_pool2d(ycc[:, 1:], 2).add_(up).floor_()
     chroma = _requantised(halved, steps[:, 1:], dct)
@@ -280,7 +279,7 @@ def _requantised(channels: torch.Tensor, steps: torch.Tensor, dct: torch.Tensor)
 
     Args:
         channels: whole numbers around 0, (N, C, height, width).
-        steps: as said.
+        steps: the step of each frequency.
         dct: the transform, (8, 8).
     """
     count, depth, height, width = channels.shape
@@ -298,7 +297,7 @@ def _requantised(channels: torch.Tensor, steps: torch.Tensor, dct: torch.Tensor)
 
 @lru_cache(maxsize=8)
 def _constants(device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Keep on a device: RGB to YCbCr, back, the two tables of JPEG (2, 8, 8), the DCT (8, 8)."""
+    """Cache on a device: RGB to YCbCr, back, JPEG's two tables (2, 8, 8), the DCT (8, 8)."""
     tables = torch.tensor([_LUMA, _CHROMA], dtype=torch.float32).view(2, 8, 8)
     at = torch.arange(8, dtype=torch.float64)
     dct = torch.cos(math.pi / 16 * (2 * at + 1) * at[:, None]) / 2
@@ -312,7 +311,7 @@ def _between(limits: tuple[float, float], uniform: torch.Tensor) -> torch.Tensor
 
 
 def _log_between(limits: tuple[float, float], uniform: torch.Tensor) -> torch.Tensor:
-    """Spread evenly in ratios: half as much is as frequent as twice as much."""
+    """Spread evenly on a logarithmic scale: half as much is as frequent as twice as much."""
     return torch.exp(_between((math.log(limits[0]), math.log(limits[1])), uniform))
 
 
@@ -321,10 +320,10 @@ def _signed(uniform: torch.Tensor) -> torch.Tensor:
 
 
 def _each(per_image: torch.Tensor) -> torch.Tensor:
-    """From (N,) to (N, 1, 1, 1), beside images."""
+    """From (N,) to (N, 1, 1, 1), to broadcast over images."""
     return per_image[:, None, None, None]
 
 
 def _row(per_image: torch.Tensor) -> torch.Tensor:
-    """From (N,) to (N, 1, 1), beside matrices."""
+    """From (N,) to (N, 1, 1), to broadcast over matrices."""
     return per_image[:, None, None]

@@ -31,13 +31,13 @@ Sample = tuple[torch.Tensor, int, np.ndarray] | str
 
 
 class Batch(NamedTuple):
-    """What the loop is handed.
+    """What a step is trained on.
 
     Attributes:
         images: uint8, (N, 3, S, S), RGB.
         labels: int64, (N,).
         draws: float32, (N, DRAWS), the random numbers of each image's augmentation.
-        undecodable: a line for each image that could not be decoded and is not among `images`.
+        undecodable: a line for each image that could not be decoded and so is not in `images`.
     """
 
     images: torch.Tensor
@@ -52,13 +52,13 @@ class SplitData:
 
     Attributes:
         faces: the dataset.
-        labels: the class of each image; of those held out, a number beyond all classes.
+        labels: the class of each image; for held-out identities, a number beyond all classes.
         label_map: identity to class.
         train: indices of the images that are trained on.
-        validation: indices of the images that are only measured.
-        holdout: indices of all images of the identities that are never trained on.
-        seed: what the split was drawn with.
-        holdout_share: of the identities.
+        validation: indices of the images that are only evaluated.
+        holdout: indices of all images of the held-out identities, which are never trained on.
+        seed: seed of the split.
+        holdout_share: share of the identities that is held out.
     """
 
     faces: FaceDataset
@@ -71,7 +71,7 @@ class SplitData:
     holdout_share: float
 
     def split(self) -> dict[str, int | float | str]:
-        """Return what a checkpoint keeps of the split, to tell later whether it is the same."""
+        """Return what a checkpoint stores of the split, to recognise it later."""
         return {
             "seed": self.seed,
             "validation_fraction": VALIDATION_FRACTION,
@@ -91,7 +91,7 @@ def load_split(
         seed: see `split_indices`.
         min_images: see `FaceDataset`.
         max_images: see `FaceDataset`.
-        holdout_identities: share of the identities that is set aside, two at least.
+        holdout_identities: share of the identities that is held out, at least two.
 
     Raises:
         DataError: it cannot be read, or is too small to train on.
@@ -100,15 +100,15 @@ def load_split(
     if len(faces.label_map) < 2:
         raise DataError(
             f"{data} has one identity with at least {min_images} images, "
-            f"{faces.class_names[0]!r}; telling faces apart takes two or more (see --min-images)"
+            f"{faces.class_names[0]!r}; training needs two or more (see --min-images)"
         )
-    trained, aside = _set_aside(faces.class_names, seed, holdout_identities)
+    trained, held_out = _hold_out(faces.class_names, seed, holdout_identities)
     if len(trained) < 2:
         raise DataError(
-            f"{data} has {len(faces.class_names)} identities, too few to set some aside; leave out "
+            f"{data} has {len(faces.class_names)} identities, too few to hold some out; drop "
             "--holdout-identities or add identities"
         )
-    classes = {name: number for number, name in enumerate([*trained, *aside])}
+    classes = {name: number for number, name in enumerate([*trained, *held_out])}
     labels = [classes[faces.class_names[label]] for label in faces.labels]
     kept = [index for index, label in enumerate(labels) if label < len(trained)]
     train, validation = split_indices(
@@ -116,7 +116,7 @@ def load_split(
     )
     if len(train) < 2 or not validation:
         raise DataError(
-            f"{data} has {len(kept)} images, too few to train on some and measure on others; "
+            f"{data} has {len(kept)} images, too few to train on some and validate on others; "
             "add images"
         )
     return SplitData(
@@ -131,8 +131,8 @@ def load_split(
     )
 
 
-def _set_aside(identities: list[str], seed: int, share: float) -> tuple[list[str], list[str]]:
-    """Draw the identities that are never trained on: each has a lot of its own, as images do."""
+def _hold_out(identities: list[str], seed: int, share: float) -> tuple[list[str], list[str]]:
+    """Draw the identities that are never trained on, by a hash of each name, as for images."""
     if share == 0:
         return identities, []
     count = max(2, round(share * len(identities)))
@@ -140,16 +140,15 @@ def _set_aside(identities: list[str], seed: int, share: float) -> tuple[list[str
         name: hashlib.sha256(f"{seed}/identity/{name}".encode("utf-8", "surrogateescape")).digest()
         for name in identities
     }
-    aside = set(sorted(identities, key=lots.__getitem__)[:count])
-    return [name for name in identities if name not in aside], sorted(aside)
+    held_out = set(sorted(identities, key=lots.__getitem__)[:count])
+    return [name for name in identities if name not in held_out], sorted(held_out)
 
 
 class TrainingImages(Dataset[Sample]):
     """Images of the network's size, their classes and random numbers, by `Key`.
 
-    In place of an undecodable image stands a line about it. The random numbers come from the
-    seed, the epoch and the image alone, so a run does not depend on the number of workers or
-    processes.
+    An undecodable image is replaced by a line about it. The random numbers depend only on the
+    seed, the epoch and the image, so a run does not depend on the number of workers or processes.
     """
 
     def __init__(self, data: SplitData, crop: CropSpec) -> None:
@@ -174,15 +173,15 @@ def mixed_seed(*entropy: int) -> int:
 class EpochOrder(Sampler[list[Key]]):
     """The batches of an epoch for one process, in an order drawn from the seed and the epoch.
 
-    Set `epoch`, and `first` to leave out batches that are done, before each pass.
+    Before each pass set `epoch`, and `first` to skip batches that are done.
 
     Args:
         indices: of the images.
         seed: of the order.
-        batch_size: images a batch, over all processes.
-        shuffle: or leave them in their order.
-        groups: the identity of each image in `indices`, to keep `group_size` images of one
-            together; None for no such order.
+        batch_size: images per batch, over all processes.
+        shuffle: False keeps their order.
+        groups: the identity of each image in `indices`, to keep `group_size` images of each
+            together; None does not.
         group_size: see `groups`.
         ranks: the processes; each gets its part of every batch.
     """
@@ -210,7 +209,7 @@ class EpochOrder(Sampler[list[Key]]):
 
     @property
     def batches(self) -> int:
-        """How many batches an epoch has."""
+        """Batches per epoch."""
         return -(-len(self.indices) // self.batch_size)
 
     def __len__(self) -> int:
@@ -240,7 +239,7 @@ class EpochOrder(Sampler[list[Key]]):
             shuffled.shuffle(images)
             step = self.group_size
             parts += [images[start : start + step] for start in range(0, len(images), step)]
-        # Whole groups first, so that no rest shifts them over the edge of a batch.
+        # Whole groups first, so that no smaller one pushes them across the edge of a batch.
         shuffled.shuffle(parts)
         parts.sort(key=lambda part: len(part) < self.group_size)
         return [index for part in parts for index in part]
@@ -270,7 +269,7 @@ def make_loader(
     workers: int,
     device: torch.device,
 ) -> DataLoader[Batch]:
-    """Make the loader of the images that an order says."""
+    """Make the loader of the images in the given order."""
     return DataLoader(
         TrainingImages(data, crop),  # type: ignore[arg-type]
         batch_sampler=order,
@@ -279,15 +278,15 @@ def make_loader(
         pin_memory=device.type == "cuda",
         worker_init_fn=start_worker,
         prefetch_factor=4 if workers else None,
-        # A generator of its own: the loader must not draw from the one that dropout draws from.
+        # A generator of its own: the loader must not draw from the one that dropout uses.
         generator=torch.Generator().manual_seed(data.seed),
-        # Measuring is short; its workers would idle through the training.
+        # Validation is short; its workers would idle during training.
         persistent_workers=order.shuffle and workers > 0,
     )
 
 
 def start_worker(worker: int) -> None:
-    """Prepare a worker process: the main process alone answers Ctrl-C; one thread each."""
+    """Prepare a worker process: only the main process handles Ctrl-C; one thread each."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
@@ -295,7 +294,7 @@ def start_worker(worker: int) -> None:
 
 
 def seed_everything(*entropy: int) -> None:
-    """Seed Python, NumPy and torch; a continued training does not repeat the first one's draws."""
+    """Seed Python, NumPy and torch."""
     mixed = mixed_seed(*entropy) % 2**32
     random.seed(mixed)
     np.random.seed(mixed)

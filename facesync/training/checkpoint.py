@@ -1,10 +1,9 @@
-"""Checkpoints: all that is needed to use a model and to go on training it.
+"""Checkpoints: everything needed to use a model and to train it further.
 
-The file is a dict of plain values and tensors that `torch.load(weights_only=True)` opens; the
-keys are those of `save_checkpoint`. Those in the folder `checkpoints` are of a run under way: they
-also hold `run`, all that `--resume` needs to go on as if nothing had happened. The plain older form
-has only `epoch`, `model_state_dict`, `optimizer_state_dict`, `accuracy` and `num_classes`, with
-`label_map.pkl` beside it, or not.
+The file is a dict of plain values and tensors that `torch.load(weights_only=True)` opens. Those in
+the folder `checkpoints` belong to a run that is not finished: they also hold `run`, everything that
+`--resume` needs to resume exactly. The older format has only `epoch`, `model_state_dict`,
+`optimizer_state_dict`, `accuracy` and `num_classes`, with or without a `label_map.pkl` beside it.
 """
 
 from __future__ import annotations
@@ -43,25 +42,25 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is read from a checkpoint to go on from it; checked, except for the optimizer's state.
+    """The content of a checkpoint, checked except for the optimizer's state.
 
     Attributes:
         path: the file.
         state: the network's weights, with the head's as `logits.*`.
         optimizer_state: as saved, or None.
-        optimizer_names: of the weights that the state is of, in its order; None in older forms,
-            where it is the network's order.
+        optimizer_names: names of the weights in the optimizer's order; None in the older format,
+            which has the network's order.
         epoch: epochs completed.
-        accuracy: validation accuracy of these very weights, or None where nobody measured it.
-        tar: of these weights on identities never trained on, or None.
-        loss: what it was trained by.
+        accuracy: validation accuracy of exactly these weights, or None if it was not measured.
+        tar: TAR of these weights on unseen identities, or None.
+        loss: the loss it was trained with.
         num_classes: outputs of the classifier.
-        label_map: identity to class, or None where nobody kept it.
+        label_map: identity to class, or None if there is none.
         crop: what the images are.
-        split: see `SplitData.split`, or None in the older form.
-        settings: of the run that wrote it; empty in the older form.
-        history: the epochs that led to it; empty in the older form.
-        run: what a run under way has besides, or None.
+        split: see `SplitData.split`, or None in the older format.
+        settings: of the run that wrote it; empty in the older format.
+        history: the epochs that led to it; empty in the older format.
+        run: see `facesync.training.run.Run.state_dict`, or None.
     """
 
     path: Path
@@ -83,7 +82,7 @@ class Checkpoint:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Return the versions that a model was made with."""
+    """Return the versions of everything that a model is made with."""
     found = {"facesync": facesync.__version__, "python": platform.python_version()}
     for name in ("torch", "torchvision", "facenet-pytorch", "numpy", "opencv-python", "pillow"):
         try:
@@ -98,12 +97,12 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
     Args:
         path: where to.
-        content: plain values and tensors; see `Checkpoint` and `facesync.training.fit`.
+        content: plain values and tensors; see `Checkpoint` and `facesync.training.saving`.
 
     Raises:
         FileError: it cannot be written.
     """
-    # Through memory: torch.save hides a full disk behind an error of its own.
+    # Through memory: torch.save would hide a full disk behind an error of its own.
     buffer = io.BytesIO()
     described = {"format": FORMAT, "architecture": ARCHITECTURE, "versions": versions()}
     torch.save({**described, **content}, buffer)
@@ -112,7 +111,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def run_checkpoints(output: Path) -> list[Path]:
-    """Return the checkpoints of the run under way in a folder, oldest first."""
+    """Return the checkpoints of the unfinished run in a folder, oldest first."""
     found = {
         int(match[1]): path
         for path in (output / RUN_FOLDER).glob("batch-*.pth")
@@ -122,17 +121,17 @@ def run_checkpoints(output: Path) -> list[Path]:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint of this or the plain older form.
+    """Read a checkpoint of this or the older format.
 
     Raises:
-        ModelError: it cannot be opened, was not trained, or holds something odd.
+        ModelError: it cannot be opened, has no classifier, or holds invalid values.
     """
     data = read_checkpoint(path)
     state = {key.removeprefix("module."): value for key, value in data["model_state_dict"].items()}
     weight = state.get("logits.weight")
     if weight is None or weight.ndim != 2:
         raise ModelError(
-            f"{path} has no classifier to go on training; give it to train_model.py --weights"
+            f"{path} has no classifier to continue training; pass it to train_model.py --weights"
         )
     try:
         checkpoint = Checkpoint(
@@ -153,7 +152,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             run=_dict(data.get("run")),
         )
     except (TypeError, ValueError) as error:
-        raise ModelError(f"{path} was not opened, it holds odd values: {error}") from error
+        raise ModelError(f"{path} holds invalid values: {error}") from error
     if checkpoint.num_classes != len(weight):
         raise ModelError(
             f"{path} says it has {checkpoint.num_classes} identities, its classifier {len(weight)}"
@@ -164,19 +163,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _with_label_map_beside(checkpoint: Checkpoint) -> Checkpoint:
-    """Take `label_map.pkl` from the checkpoint's folder, where the older form kept it."""
+    """Read `label_map.pkl` from the checkpoint's folder, where the older format has it."""
     path = checkpoint.path.with_name(LABEL_MAP_NAME)
     if not path.exists():
         return checkpoint
     try:
         label_map = _label_map(load_plain(path))
     except (TypeError, ValueError) as error:
-        raise FileError(f"{path} is no label map: {error}") from error
+        raise FileError(f"{path} is not a label map: {error}") from error
     return _fitting(replace(checkpoint, label_map=label_map), str(path))
 
 
 def _fitting(checkpoint: Checkpoint, source: str) -> Checkpoint:
-    """Return a checkpoint whose label map has one identity for each class, or raise."""
+    """Return the checkpoint if its label map has one identity for each class."""
     classes = sorted((checkpoint.label_map or {}).values())
     if classes != list(range(checkpoint.num_classes)):
         raise ModelError(
@@ -195,7 +194,7 @@ def _whole(data: dict[str, Any], key: str, default: int) -> int:
 
 def _names(value: Any) -> list[str] | None:
     if value is not None and not (isinstance(value, list) and all(type(n) is str for n in value)):
-        raise TypeError(f"{value!r:.60} is no list of names")
+        raise TypeError(f"{value!r:.60} is not a list of names")
     return value
 
 
@@ -217,26 +216,26 @@ def _label_map(value: Any) -> dict[str, int] | None:
 
 def _dict(value: Any) -> Any:
     if value is not None and not isinstance(value, dict):
-        raise TypeError(f"{value!r:.60} is no mapping")
+        raise TypeError(f"{value!r:.60} is not a mapping")
     return value
 
 
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, names: list[str], start: Checkpoint
 ) -> bool:
-    """Give an optimizer the running averages of a saved one; rates and options stay its own.
+    """Load the running averages of a saved optimizer; learning rates and options are kept.
 
     Args:
         optimizer: a fresh one.
         names: of its weights, in its order.
-        start: whose state is taken over, by the names of the weights.
+        start: whose state is loaded, by the names of the weights.
 
     Returns:
-        Whether the saved state fitted; where it did not, the optimizer is as fresh as before.
+        Whether the saved state fitted; if not, the optimizer is as fresh as before.
     """
     fresh = optimizer.state_dict()
     try:
-        # Older forms hold the network's weights in the network's order; its buffers have no state.
+        # The older format has the network's order; buffers have no state.
         saved_names = start.optimizer_names or [
             name for name in start.state if not name.endswith(_BUFFERS)
         ]
@@ -256,7 +255,7 @@ def restore_optimizer(
 
 
 def _fits(parameter: Any, values: Any) -> bool:
-    """Say whether Adam can go on with what was saved for a parameter."""
+    """Tell whether Adam can use what was saved for a parameter."""
     return (
         isinstance(parameter, torch.Tensor)
         and set(values) == {"step", "exp_avg", "exp_avg_sq"}

@@ -1,9 +1,9 @@
-"""The losses, each with the class weights that it trains: features and labels to losses.
+"""The losses, each with the class weights that it trains.
 
 Softmax is the plain classifier. ArcFace (arXiv:1801.07698), CosFace (arXiv:1801.09414) and AdaFace
-(arXiv:2204.00964) compare directions and ask more of the right one than of the others. The triplet
-loss (arXiv:1503.03832, the hardest of the batch as in arXiv:1703.07737) knows no class weights;
-its head keeps each class's mean direction, so that it too can say who is on an image.
+(arXiv:2204.00964) compare directions and put a margin on the right class. The triplet
+loss (arXiv:1503.03832, the hardest of the batch as in arXiv:1703.07737) has no class weights; its
+head keeps each class's mean direction, so that it can classify images too.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Head(nn.Module):
         classes: how many identities.
         features: length of a feature vector.
         label_smoothing: share of the target that is spread over all classes.
-        scale: what cosines are multiplied by (the papers' s).
-        margin: see the papers' m.
+        scale: factor on the cosines (s in the papers).
+        margin: m in the papers.
         ranks: the processes that train together.
     """
 
@@ -66,23 +66,23 @@ class Head(nn.Module):
         Returns:
             losses, float32 (N,); logits, float32 (N, classes), without any margin.
         """
-        # Cosines differ in the third decimal where it matters: float32, whatever computed them.
+        # Differences of cosines in the third decimal matter: float32, whatever the features are.
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
             logits = self.logits(features)
-            harder = self.harder(logits, features, labels) if self.training else logits
+            with_margin = self.with_margin(logits, features, labels) if self.training else logits
             smoothing = self.label_smoothing if self.training else 0.0
-            losses = cross_entropy(harder, labels, reduction="none", label_smoothing=smoothing)
+            losses = cross_entropy(with_margin, labels, reduction="none", label_smoothing=smoothing)
         return losses, logits
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Return scaled cosines to the classes' directions."""
         return self.scale * normalize(features) @ normalize(self.weight).T
 
-    def harder(
+    def with_margin(
         self, logits: torch.Tensor, features: torch.Tensor, labels: torch.Tensor
     ) -> torch.Tensor:
-        """Return the logits with the margin taken off the right class."""
+        """Return the logits with the margin applied to the right class."""
         return logits
 
 
@@ -101,22 +101,22 @@ class Softmax(Head):
 class ArcFace(Head):
     """The margin is added to the angle."""
 
-    def harder(
+    def with_margin(
         self, logits: torch.Tensor, features: torch.Tensor, labels: torch.Tensor
     ) -> torch.Tensor:
         """Return the logits with the right class's angle widened."""
         cosine = (logits / self.scale).clamp(-1 + 1e-6, 1 - 1e-6)
         widened = torch.cos(torch.acos(cosine) + self.margin)
-        # Past a straight angle the cosine would rise again; go on falling in a line.
+        # Beyond 180 degrees the cosine would rise again; fall linearly instead.
         past = cosine - self.margin * math.sin(self.margin)
         widened = torch.where(cosine > math.cos(math.pi - self.margin), widened, past)
         return torch.where(_right(logits, labels), self.scale * widened, logits)
 
 
 class CosFace(Head):
-    """The margin is taken off the cosine."""
+    """The margin is subtracted from the cosine."""
 
-    def harder(
+    def with_margin(
         self, logits: torch.Tensor, features: torch.Tensor, labels: torch.Tensor
     ) -> torch.Tensor:
         """Return the logits with the right class's lowered."""
@@ -124,7 +124,7 @@ class CosFace(Head):
 
 
 class AdaFace(Head):
-    """The margin follows the length of the feature, which stands for the image's quality.
+    """The margin follows the length of the feature, a proxy for the image's quality.
 
     Lengths are compared with their running mean and deviation, over all processes.
     """
@@ -136,14 +136,14 @@ class AdaFace(Head):
 
     def _make_weights(self, classes: int, features: int) -> None:
         super()._make_weights(classes, features)
-        # Of the features that the VGGFace2 weights give; others are reached in some 100 steps.
+        # Those of the VGGFace2 weights' features; others are reached in about 100 steps.
         self.register_buffer("mean", torch.tensor(20.0))
         self.register_buffer("deviation", torch.tensor(5.0))
 
-    def harder(
+    def with_margin(
         self, logits: torch.Tensor, features: torch.Tensor, labels: torch.Tensor
     ) -> torch.Tensor:
-        """Return the logits with an angle and a cosine taken off the right class."""
+        """Return the logits with an angle and a cosine subtracted from the right class."""
         length = features.detach().norm(dim=1).clamp(1e-3, 1e3)
         self._note(length)
         quality = (length - self.mean) / (self.deviation + 1e-3) * self.CONCENTRATION
@@ -164,10 +164,10 @@ class AdaFace(Head):
 
 
 class Triplet(Head):
-    """The furthest of the same class must be nearer than the nearest of any other.
+    """The furthest of the same class must be nearer than the nearest of any other class.
 
-    Compared are the images of one batch in one process; `weight` is no parameter but each
-    class's mean direction, a running average.
+    Compares the images of one batch in one process; `weight` is not a parameter but a running
+    average of each class's mean direction.
     """
 
     MOMENTUM = 0.1
@@ -184,7 +184,7 @@ class Triplet(Head):
         with torch.autocast(features.device.type, enabled=False):
             unit = normalize(features.float())
             logits = self.logits(unit).detach()
-            # Squared distances, 0…4. Masked ones lose against every real one.
+            # Squared distances, 0…4. Masked ones never win against a real one.
             apart = (2 - 2 * unit @ unit.T).clamp(min=0)
             same = labels[:, None] == labels[None, :]
             itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
@@ -215,13 +215,13 @@ HEADS: dict[str, type[Head]] = {
 
 
 def new_head(loss: str, classes: int, features: int = FEATURES, **options: Any) -> Head:
-    """Make the head of a loss, its margin the paper's where None is given; see `Head`."""
+    """Make the head of a loss, with its paper's margin if None is given; see `Head`."""
     if options.get("margin") is None:
         options["margin"] = MARGINS[loss]
     return HEADS[loss](classes, features, **options)
 
 
 def _right(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Bool, of the logits' shape: True at each image's own class."""
+    """Return a mask of the logits' shape: True at each image's own class."""
     classes = torch.arange(logits.shape[1], device=logits.device)
     return classes[None, :] == labels[:, None]

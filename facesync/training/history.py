@@ -1,16 +1,13 @@
-"""The history of a model's training: one row an epoch, over every run that trained it."""
+"""The history of a model's training: one row per epoch, over all runs."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from pathlib import Path
 from typing import Any
 
 from facesync.errors import FileError
-from facesync.files import replacing
-from facesync.pickles import load_plain, save_plain
+from facesync.pickles import load_plain
 
 HISTORY_NAME = "training_history.pkl"
 
@@ -28,13 +25,13 @@ Row = dict[str, int | float | None]
 class History:
     """Rows of `COLUMNS`, oldest first.
 
-    `epoch` counts from 1 through all runs, and `run` says which run an epoch belongs to: 1 is
+    `epoch` counts from 1 over all runs, and `run` says which run an epoch belongs to: 1 is
     train_model.py, 2 the first continue_training.py and so on. Losses are mean cross-entropies,
-    accuracies shares between 0 and 1, `val_tar` the TAR at a FAR of 1e-3 on identities never
-    trained on, `lr` the head's rate at the end of an epoch, `seconds` its wall time,
-    `images_per_second` the speed of training alone, `input_share` the share of its time spent
-    waiting for images, `skipped` the steps left out because their loss was not
-    finite. What nobody measured, or a history of an older form does not say, is None.
+    accuracies shares between 0 and 1, `val_tar` the TAR at a FAR of 1e-3 on unseen identities, `lr`
+    the head's learning rate at the end of an epoch, `seconds` its wall time, `images_per_second`
+    the speed of training alone, `input_share` the share of that time spent waiting for images,
+    `skipped` the steps skipped because their loss was not finite. What was not measured, or is
+    missing from a history in the older format, is None.
     """
 
     def __init__(self, rows: list[Row] | None = None) -> None:
@@ -48,23 +45,23 @@ class History:
         return [row[name] for row in self.rows]
 
     def best(self, name: str) -> float | None:
-        """Return the highest value of a column, or None where there is none."""
+        """Return the highest value of a column, or None if there is none."""
         return max((value for value in self.column(name) if value is not None), default=None)
 
     def last_epoch(self) -> int:
-        """Return the number of the last epoch, 0 where there is none."""
+        """Return the number of the last epoch, 0 if there is none."""
         return int(self.rows[-1]["epoch"] or 0) if self.rows else 0
 
     def last_run(self) -> int:
-        """Return the number of the run that the last epoch belongs to, 0 where there is none."""
+        """Return the number of the run that the last epoch belongs to, 0 if there is none."""
         return int(self.rows[-1]["run"] or 0) if self.rows else 0
 
     def next_run(self) -> int:
-        """Return the number of the run that comes next, 1 where there was none."""
+        """Return the number of the run that comes next, 1 if there was none."""
         return self.last_run() + 1
 
     def begins_with(self, other: History) -> bool:
-        """Say whether the first epochs measured the same as all of another history's."""
+        """Tell whether the first epochs measured the same as another history's."""
         return len(other) <= len(self) and all(
             math.isclose(mine[name] or 0, theirs[name] or 0, rel_tol=1e-9)
             for mine, theirs in zip(self.rows, other.rows, strict=False)
@@ -72,12 +69,12 @@ class History:
         )
 
     def to_dict(self) -> dict[str, list[int | float | None]]:
-        """Return a list for each column: what `training_history.pkl` and checkpoints hold."""
+        """Return a list for each column, as in `training_history.pkl` and checkpoints."""
         return {name: self.column(name) for name in COLUMNS}
 
     @staticmethod
     def from_dict(data: Any) -> History:
-        """Read what `to_dict` returned, or the older form, which has only `MEASURES`.
+        """Read what `to_dict` returned, or the older format, which has only `MEASURES`.
 
         Raises:
             ValueError: it is neither.
@@ -85,7 +82,7 @@ class History:
         if not isinstance(data, dict) or not all(
             isinstance(data.get(name), list | tuple) for name in MEASURES
         ):
-            raise ValueError(f"it is not lists of {', '.join(MEASURES)}")
+            raise ValueError(f"it does not hold lists of {', '.join(MEASURES)}")
         length = len(data["train_loss"])
         lists: dict[str, list[Any]] = {
             "epoch": list(range(1, length + 1)),
@@ -96,25 +93,6 @@ class History:
             if len(lists[name]) != length:
                 raise ValueError(f"its lists differ in length: {name} has {len(lists[name])}")
         return History([_row(*values) for values in zip(*map(lists.get, COLUMNS), strict=True)])
-
-    def save(self, folder: Path) -> None:
-        """Write `training_history.pkl` and `.csv`, and `.png` where there is an epoch to draw.
-
-        Raises:
-            FileError: a file cannot be written.
-        """
-        from facesync.training.plots import save_curves
-
-        path = folder / HISTORY_NAME
-        save_plain(self.to_dict(), path)
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        with replacing(path.with_suffix(".csv")) as file:
-            file.write(text.getvalue().encode())
-        if self.rows:
-            save_curves(self, path.with_suffix(".png"))
 
 
 def _row(*values: Any) -> Row:
@@ -134,7 +112,7 @@ def _row(*values: Any) -> Row:
 
 
 def share(accuracy: float) -> float:
-    """Return an accuracy as a share, 0…1; the older form may give it in percent.
+    """Return an accuracy as a share, 0…1; the older format may give it in percent.
 
     Raises:
         ValueError: it is neither.
@@ -145,7 +123,7 @@ def share(accuracy: float) -> float:
 
 
 def load_history(path: Path) -> History:
-    """Read `training_history.pkl`, of this or the older form.
+    """Read `training_history.pkl`, in this or the older format.
 
     Raises:
         FileError: missing, damaged, or something else.
@@ -154,4 +132,4 @@ def load_history(path: Path) -> History:
     try:
         return History.from_dict(data)
     except (ValueError, TypeError) as error:
-        raise FileError(f"{path} is no training history: {error}") from error
+        raise FileError(f"{path} is not a training history: {error}") from error

@@ -1,8 +1,8 @@
-"""Class weights that need no learning: each identity's mean direction.
+"""Class weights that need no training: each identity's mean direction.
 
-Random class weights send random gradients into a network that already tells faces apart, and it
-forgets how. The mean of an identity's features is a classifier at once (Qi et al., "Low-Shot
-Learning with Imprinted Weights", arXiv:1712.07136), and what is trained from there on is better.
+Random class weights send random gradients into a network that already tells faces apart, and
+distort it. The mean of an identity's features is a classifier at once (Qi et al., "Low-Shot
+Learning with Imprinted Weights", arXiv:1712.07136) and a better place to train from.
 """
 
 from __future__ import annotations
@@ -10,23 +10,22 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import normalize
 
-from facesync.faces.crops import CropSpec
 from facesync.training.batches import EpochOrder, SplitData, make_loader
 from facesync.training.learner import Learner
-from facesync.training.loop import bar
+from facesync.training.messages import bar
 from facesync.training.transforms import ToInput
 
 BATCH_SIZE = 32
 
 
 @torch.no_grad()
-def imprint(learner: Learner, data: SplitData, crop: CropSpec, workers: int) -> None:
+def imprint(learner: Learner, data: SplitData, workers: int) -> None:
     """Set the head's weights to the mean direction of each identity's training images.
 
-    Weights keep the mean length that the head gave them; an identity without a usable image
-    keeps its own.
+    The weights keep the mean length that the head gave them; an identity without a usable image
+    keeps its weights.
     """
-    model, ranks = learner.model, learner.ranks
+    model, ranks, crop = learner.model, learner.ranks, learner.inputs.crop
     model.eval()
     weight = model.head.weight
     sums = torch.zeros_like(weight)
@@ -45,4 +44,4 @@ def imprint(learner: Learner, data: SplitData, crop: CropSpec, workers: int) -> 
     seen = sums.norm(dim=1, keepdim=True) > 0
     length = weight.norm(dim=1).mean()
     weight.copy_(torch.where(seen, normalize(sums) * (length if length > 0 else 1.0), weight))
-    learner.judged.head.load_state_dict(model.head.state_dict())
+    learner.evaluated.head.load_state_dict(model.head.state_dict())

@@ -1,4 +1,4 @@
-"""The network that is trained, and the weights it starts from."""
+"""The network that is trained, and the weights that it starts from."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def starting_state(weights: str, *, offline: bool = False) -> tuple[State, str]:
         offline: open no socket.
 
     Returns:
-        The state, empty for `none`, and where it came from, in words.
+        The state, empty for `none`, and a description of its source.
 
     Raises:
         ModelError: missing, damaged, or of another architecture.
-        DownloadError: they had to be downloaded and could not be.
+        DownloadError: they could not be downloaded.
     """
     if find_spec("facenet_pytorch") is None:
         raise ModelError("facenet-pytorch is missing; run: pip install -r requirements.txt")
@@ -52,11 +52,11 @@ def starting_state(weights: str, *, offline: bool = False) -> tuple[State, str]:
 
 
 class Classifier(nn.Module):
-    """A backbone and the head that it is trained with.
+    """A backbone and the head it is trained with.
 
     Attributes:
-        backbone: images, float32 (N, 3, S, S), to features (N, 512), whose direction is the
-            embedding.
+        backbone: images, float32 (N, 3, S, S), to features (N, 512); an embedding is such a
+            feature scaled to unit length.
         head: features and labels to losses and logits; see `facesync.training.heads`.
     """
 
@@ -78,7 +78,7 @@ class Classifier(nn.Module):
         return {**self.backbone.state_dict(), **head}
 
     def load(self, state: State, source: str) -> None:
-        """Take the weights of `state`; the head's where they are of this head.
+        """Load the weights of `state`; those of the head only if they fit this head.
 
         Raises:
             ModelError: another architecture, missing parts, or values that are not finite.
@@ -116,14 +116,14 @@ def new_classifier(
 ) -> Classifier:
     """Build an InceptionResnetV1 with a head and load `state` where it fits.
 
-    Parts that `state` lacks, such as the head itself, keep their random weights.
+    Parts missing from `state`, such as the head, keep their random weights.
 
     Args:
         num_classes: how many identities.
         state: weights, or empty.
-        source: where they are from, for messages.
-        loss: names the head.
-        dropout: share of the features that is dropped in training.
+        source: where they come from, for messages.
+        loss: selects the head.
+        dropout: share of the features dropped in training.
         head: options of `facesync.training.heads.Head`.
 
     Raises:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facesync.files import replacing
+from facesync.training.history import History
 from facesync.training.settings import TAR_FAR
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from facesync.training.history import History
+CURVES_NAME = "training_history.png"
 
 
 def save_curves(history: History, path: Path) -> None:
@@ -26,8 +27,8 @@ def save_curves(history: History, path: Path) -> None:
 
 
 def draw_curves(history: History) -> Figure:
-    """Draw loss and accuracy over the epochs; dashed lines where a later run began."""
-    # Figures of their own with Agg: nothing of pyplot, whose state belongs to whoever called.
+    """Draw loss and accuracy over the epochs; a dashed line marks the start of a later run."""
+    # A figure of its own, drawn by Agg: pyplot's global state belongs to the caller.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -53,7 +54,7 @@ def draw_curves(history: History) -> Figure:
         if measure == "acc" and any(value is not None for value in history.column("val_tar")):
             # matplotlib leaves a gap where a value is not a number.
             tars = [math.nan if value is None else value for value in history.column("val_tar")]
-            named = f"strangers' TAR at FAR {TAR_FAR:g}: {tars[-1]:.4f}"
+            named = f"unseen identities' TAR at FAR {TAR_FAR:g}: {tars[-1]:.4f}"
             axes.plot(epochs, tars, marker="s", color="tab:green", label=named)
         for number, start in enumerate(starts):
             label = "continued" if number == 0 else None

@@ -1,4 +1,4 @@
-"""Less memory for activations: they are computed again instead of kept."""
+"""Less memory for activations: they are recomputed instead of kept."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpoint_activations(network: nn.Module) -> None:
-    """Let a network's blocks keep their inputs only and compute the rest again for the gradient.
+    """Let a network's blocks keep only their inputs and recompute the rest for the gradient.
 
     Gradient checkpointing (Chen et al., arXiv:1604.06174). A block is each child of the network
     that has children of its own, and each element of a Sequential that has: for
     InceptionResnetV1 the stem's convolutions, the 21 residual blocks and the two reductions
-    between them, which then keep 10.7 MB an image of 160 x 160 instead of 24. A training step
-    gives the same loss, gradients and buffers as without, for one more forward pass of time;
-    running averages of BatchNorm move once, and dropout draws once. Evaluation, and training
-    without gradients, are as before.
+    between them, which then keep 10.7 MB per image of 160 x 160 instead of 24. A training step
+    gives the same loss, gradients and buffers as without, and takes one more forward pass;
+    BatchNorm's running averages move once, and dropout draws once. Nothing changes in evaluation
+    and without gradients.
 
     Args:
-        network: changed in place; keys of its state dict stay. It can be copied with `deepcopy`,
-            but not pickled whole.
+        network: changed in place; the keys of its state dict stay. It can be copied with
+            `deepcopy`, but not pickled.
     """
     for block in _blocks(network):
         block.forward = MethodType(_forward, block)
@@ -40,7 +40,7 @@ def _blocks(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def _forward(block: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
-    """Stand in for a block's own `forward`, which its class still has."""
+    """Replace a block's own `forward`, which its class still has."""
     compute = partial(type(block).forward, block)
     if not (block.training and torch.is_grad_enabled()):
         output: torch.Tensor = compute(*inputs)
@@ -59,10 +59,9 @@ def _contexts(
 
 @contextmanager
 def _buffers_set_aside(block: nn.Module) -> Iterator[None]:
-    """Give BatchNorm copies of its running averages for the time being.
+    """Give BatchNorm copies of its running averages within the block.
 
-    Leaving the averages out instead would save other tensors than the first time, which
-    `checkpoint` refuses.
+    Without averages, other tensors would be saved than the first time, which `checkpoint` refuses.
     """
     own = [
         (module, name, buffer)

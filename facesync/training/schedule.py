@@ -1,4 +1,4 @@
-"""How the learning rates change, and which weights have which."""
+"""Learning rates: how they change, and which weights have which."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from facesync.training.settings import Recipe
 def parameter_groups(backbone: nn.Module, head: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Return AdamW's groups: backbone and head, each with and without weight decay.
 
-    BatchNorm's weights and all biases are spared: pulling them to zero gains nothing
+    BatchNorm's weights and all biases have none: decaying them gains nothing
     (He et al., arXiv:1812.01187).
     """
     groups = []
@@ -24,22 +24,22 @@ def parameter_groups(backbone: nn.Module, head: nn.Module, recipe: Recipe) -> li
     ):
         weights = list(module.parameters())
         decayed = [weight for weight in weights if weight.ndim > 1]
-        spared = [weight for weight in weights if weight.ndim <= 1]
-        for part, decay in ((decayed, recipe.weight_decay), (spared, 0.0)):
+        undecayed = [weight for weight in weights if weight.ndim <= 1]
+        for part, decay in ((decayed, recipe.weight_decay), (undecayed, 0.0)):
             if part:
                 groups.append({"params": part, "lr": lr, "weight_decay": decay})
     return groups
 
 
 class Schedule:
-    """Sets the learning rates before each step: warm-up times the shape times the cuts.
+    """Sets the learning rates before each step: the product of warm-up, shape and cuts.
 
     Args:
         optimizer: its groups' rates are the highest ones.
         recipe: `schedule` is `step`, `plateau`, `cosine` or `constant`.
 
     Attributes:
-        steps_per_epoch: optimizer's steps in an epoch; whoever knows the batches sets it.
+        steps_per_epoch: set by the caller, who knows the batches.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, recipe: Recipe) -> None:
@@ -70,9 +70,9 @@ class Schedule:
         return 1.0
 
     def end_epoch(self, loss: float) -> None:
-        """Take note of an epoch's validation loss; `plateau` cuts the rates where it stalls.
+        """Note an epoch's validation loss; `plateau` cuts the rates when it stalls.
 
-        As torch's ReduceLROnPlateau: an epoch counts as better when it is so by a ten-thousandth.
+        As in torch's ReduceLROnPlateau, an epoch is better if it is so by a ten-thousandth.
         """
         if self.recipe.schedule != "plateau":
             return
@@ -91,6 +91,6 @@ class Schedule:
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on where another schedule of the same recipe was."""
+        """Resume where another schedule of the same recipe was."""
         self.cuts, self.lowest_loss = float(state["cuts"]), float(state["lowest_loss"])
         self.bad_epochs = int(state["bad_epochs"])

@@ -1,166 +1,242 @@
-"""What the training scripts can be told: one frozen dataclass each.
+"""The settings of `train_model.py` and `continue_training.py`, each field an option.
 
 Imports nothing heavy, so that `--help` is instant.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from facesync.errors import UsageError
+from facesync.options import (
+    device_option,
+    option,
+    override,
+    positive_float,
+    positive_int,
+    rate,
+)
 
 VALIDATION_FRACTION = 0.2
-"""Share of the images that is kept for validation."""
+"""Share of the images kept for validation."""
 
 CROPS = ("five_points", "square")
-"""What the images of a dataset can be: see `facesync.faces.crops.CropSpec.kind`."""
+"""What a dataset's images can be: see `facesync.faces.crops.CropSpec.kind`."""
 
 MARGINS = {"softmax": 0.0, "arcface": 0.5, "cosface": 0.35, "adaface": 0.4, "triplet": 0.2}
 """Each loss and its paper's margin; see `facesync.training.heads`."""
 
 SCALE = 64.0
-"""What the papers of ArcFace, CosFace and AdaFace multiply cosines by."""
+"""The factor on cosines in the papers of ArcFace, CosFace and AdaFace."""
 
 SCHEDULES = ("step", "plateau", "cosine", "constant")
 AUGMENTATIONS = ("none", "basic", "strong")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SELECT = {"val_accuracy": "val_acc", "tar": "val_tar"}
-"""What the best model is chosen by, and the column of the history that has it."""
+"""What the best model can be selected by, and the history's column that holds it."""
 
 TAR_FAR = 1e-3
-"""The false-accept rate at which TAR is measured on identities that are never trained on."""
+"""The false accept rate at which TAR is measured on unseen identities."""
+
+GROUPS = ("data", "model and loss", "training", "machine", "stopping and resuming")
+"""The groups of `--help`, in order."""
+
+_GROUPED: list[dict[str, Any]] = [{"group": group} for group in GROUPS]
+DATA, MODEL, TRAINING, MACHINE, STOPPING = _GROUPED
 
 
 def default_workers() -> int:
-    """Loader processes when nobody says how many: one a CPU, at most 4."""
+    """Loader processes by default: one per CPU, at most 4."""
     return min(4, os.cpu_count() or 1)
+
+
+def _whole(text: str) -> int:
+    """Argparse type: a whole number of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return value
+
+
+def _seed(text: str) -> int:
+    """Argparse type: a seed that Python, NumPy and torch all take."""
+    value = _whole(text)
+    if value >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not below 2**32")
+    return value
+
+
+def _two_or_more(text: str) -> int:
+    """Argparse type: a whole number of at least 2."""
+    value = int(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError(f"{text} is not 2 or more")
+    return value
+
+
+def _batch_size(text: str) -> int | None:
+    """Argparse type: `auto`, or at least 2: BatchNorm needs two values to normalise."""
+    return None if text == "auto" else _two_or_more(text)
+
+
+def _not_negative(text: str) -> float:
+    """Argparse type: a finite number of at least 0."""
+    return 0.0 if float(text) == 0 else positive_float(text)
+
+
+def _share(text: str) -> float:
+    """Argparse type: at least 0 and below 1."""
+    return 0.0 if float(text) == 0 else rate(text)
+
+
+def _holdout(text: str) -> float:
+    """Argparse type: a share of at most a half, as `0.05` or `5%`."""
+    value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    if not 0 <= value <= 0.5:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 50%")
+    return value
+
+
+# What `option` is told about the values of a setting.
+_COUNT: dict[str, Any] = {"parse": positive_int, "metavar": "N"}
+_WHOLE: dict[str, Any] = {"parse": _whole, "metavar": "N"}
+_POSITIVE: dict[str, Any] = {"parse": positive_float, "metavar": "F"}
+_SHARE: dict[str, Any] = {"parse": _share, "metavar": "F"}
+_SEED: dict[str, Any] = {"parse": _seed, "metavar": "N"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What both scripts can be told about the training itself.
+    """The settings of the training itself, which both scripts have."""
 
-    Attributes:
-        epochs: times the training images are gone through.
-        batch_size: images a step, over all processes, at least 2; None finds what fits.
-        accumulate: batches a step of the optimizer.
-        lr: the head's highest learning rate.
-        backbone_lr: the network's; None is `lr`.
-        schedule: `step` multiplies the rates by `lr_gamma` every `lr_step` epochs; `plateau` by
-            `lr_factor` after more than `lr_patience` epochs without a lower validation loss;
-            `cosine` lets them fall to nothing by the end; `constant` leaves them.
-        lr_step: see `schedule`.
-        lr_gamma: see `schedule`.
-        lr_patience: see `schedule`.
-        lr_factor: see `schedule`.
-        warmup_steps: steps in which the rates rise from nothing.
-        freeze_steps: steps in which the head alone is trained.
-        freeze_batchnorm: BatchNorm keeps the means and variances that it starts with.
-        weight_decay: AdamW's; 0 makes it Adam. Spares BatchNorm and biases.
-        label_smoothing: share of the target that is spread over all identities.
-        dropout: share of the features that is dropped in training.
-        ema: decay of the running average of the weights, which is measured and saved in their
-            place; 0 keeps none.
-        clip_norm: longest gradient that is used whole; 0 clips none.
-        augment: `none`, `basic` (mirrored) or `strong`.
-        select: `val_accuracy` or `tar`: what the best model is chosen by.
-        patience: epochs without a better model after which training ends early; 0 never does.
-        precision: `fp32`, `bf16`, `fp16`, or `auto`: the short format that the machine is fast in.
-        compile: translate the network with torch.compile first.
-        sync_batchnorm: BatchNorm over the batches of all processes together.
-        checkpoint_activations: compute activations again instead of keeping them: less memory.
-        workers: processes that decode images; 0 decodes in the main process.
-        device: `auto`, `cpu` or `cuda`.
-        save_every: batches between two checkpoints within an epoch.
-        keep: how many of these checkpoints are kept.
-        resume: go on with the run that was stopped or killed in `output`, if there is one.
-        tensorboard: write a log for TensorBoard too.
-    """
+    script: ClassVar[str] = ""
 
-    epochs: int = 1
-    batch_size: int | None = 16
-    accumulate: int = 1
-    lr: float = 1e-4
-    backbone_lr: float | None = None
-    schedule: str = "step"
-    lr_step: int = 3
-    lr_gamma: float = 0.3
-    lr_patience: int = 1
-    lr_factor: float = 0.5
-    warmup_steps: int = 0
-    freeze_steps: int = 0
-    freeze_batchnorm: bool = False
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    dropout: float = 0.6
-    ema: float = 0.0
-    clip_norm: float = 0.0
-    augment: str = "basic"
-    select: str = "val_accuracy"
-    patience: int = 0
-    precision: str = "fp32"
-    compile: bool = False
-    sync_batchnorm: bool = False
-    checkpoint_activations: bool = False
-    workers: int = field(default_factory=default_workers)
-    device: str = "auto"
-    save_every: int = 1000
-    keep: int = 1
-    resume: bool = False
-    tensorboard: bool = False
+    epochs: int = option(1, "passes over the training images", **_COUNT, **TRAINING)
+    batch_size: int | None = option(
+        16,
+        "images per step over all processes, at least 2; auto finds what fits on a CUDA device",
+        parse=_batch_size,
+        metavar="N|auto",
+        **TRAINING,
+    )
+    accumulate: int = option(
+        1, "batches whose gradients are summed into one step", **_COUNT, **TRAINING
+    )
+    lr: float = option(1e-4, "highest learning rate", **_POSITIVE, **TRAINING)
+    backbone_lr: float | None = option(
+        None,
+        "highest learning rate of everything but the head",
+        **_POSITIVE,
+        **TRAINING,
+        shown_default="--lr",
+    )
+    schedule: str = option(
+        "step",
+        "step cuts the learning rate every --lr-step epochs by --lr-gamma, plateau by --lr-factor "
+        "when the validation loss stalls; cosine decays it to zero",
+        choices=SCHEDULES,
+        **TRAINING,
+    )
+    lr_step: int = option(
+        3, "epochs between two cuts of the learning rate, with step", **_COUNT, **TRAINING
+    )
+    lr_gamma: float = option(0.3, "factor of each of these cuts", **_POSITIVE, **TRAINING)
+    lr_patience: int = option(
+        1, "epochs without a lower validation loss before a cut, with plateau", **_WHOLE, **TRAINING
+    )
+    lr_factor: float = option(
+        0.5, "factor of each of these cuts", parse=rate, metavar="F", **TRAINING
+    )
+    warmup_steps: int = option(
+        0, "steps over which the learning rate rises from zero", **_WHOLE, **TRAINING
+    )
+    freeze_steps: int = option(0, "steps in which only the head is trained", **_WHOLE, **TRAINING)
+    freeze_batchnorm: bool = option(
+        False,
+        "BatchNorm keeps the means and variances it starts with: small batches do not shift them, "
+        "and several processes need not exchange them",
+        both=True,
+        **TRAINING,
+    )
+    weight_decay: float = option(
+        0.0, "AdamW's, not applied to BatchNorm and biases", **_SHARE, **TRAINING
+    )
+    label_smoothing: float = option(
+        0.0, "share of the target that is spread over all identities", **_SHARE, **TRAINING
+    )
+    dropout: float = option(0.6, "share of the features dropped in training", **_SHARE, **TRAINING)
+    ema: float = option(
+        0.0,
+        "decay of the running average of the weights, which is then the model that is evaluated "
+        "and saved; 0 keeps none",
+        **_SHARE,
+        **TRAINING,
+    )
+    clip_norm: float = option(
+        0.0,
+        "gradients longer than this are scaled down to it; 0 clips none",
+        parse=_not_negative,
+        metavar="F",
+        **TRAINING,
+    )
+    augment: str = option(
+        "basic",
+        "basic mirrors; strong also rotates, crops, recolours, blurs, compresses and occludes",
+        choices=AUGMENTATIONS,
+        **TRAINING,
+    )
+    select: str = option(
+        "val_accuracy",
+        "what the best model is selected by; tar needs --holdout-identities",
+        choices=tuple(SELECT),
+        **TRAINING,
+    )
+    patience: int = option(
+        0, "stop after this many epochs without a better model; 0 never does", **_WHOLE, **TRAINING
+    )
+    precision: str = option(
+        "fp32", "auto takes the short format the machine is fast in", choices=PRECISIONS, **MACHINE
+    )
+    compile: bool = option(False, "compile the network with torch.compile first", **MACHINE)
+    sync_batchnorm: bool = option(
+        False, "BatchNorm over the batches of all processes (torchrun, CUDA only)", **MACHINE
+    )
+    checkpoint_activations: bool = option(
+        False, "recompute activations instead of keeping them: less memory, more time", **MACHINE
+    )
+    workers: int = option(
+        factory=default_workers,
+        help="processes that decode images; 0 decodes in the main process",
+        **_WHOLE,
+        **MACHINE,
+    )
+    device: str = device_option("machine")
+    resume: bool = option(
+        False,
+        "resume the run in the output folder exactly where it was stopped or killed; give the same "
+        "options as before. Without such a run, one is started",
+        **STOPPING,
+        kept=False,
+    )
+    save_every: int = option(
+        1000, "batches between two checkpoints within an epoch", **_COUNT, **STOPPING
+    )
+    keep: int = option(1, "how many checkpoints are kept", **_COUNT, **STOPPING)
+    tensorboard: bool = option(
+        False, "also write a TensorBoard log (pip install tensorboard)", **STOPPING
+    )
 
 
 RESUMABLE = {
     "resume", "overwrite", "offline", "data", "output", "model", "weights", "compile", "workers",
     "device", "save_every", "keep", "tensorboard", "checkpoint_activations",
 }  # fmt: skip
-"""Settings that may be others when a run goes on; all the rest decide what comes out of it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainSettings(Recipe):
-    """What `train_model.py` can be told; the defaults are the recipe of the README.
-
-    They give three epochs of 1e-4, then 3e-5, which is where continue_training.py goes on.
-
-    Attributes:
-        data: a folder of identity folders, or a RecordIO pack (its folder or .rec file).
-        output: folder for the model, the history and the plot.
-        preset: which of `PRESETS` the other settings started from.
-        loss: one of `MARGINS`.
-        margin: None is the loss's own.
-        scale: of the cosines; see `facesync.training.heads.Head`.
-        imprint: start from each identity's mean feature as its class weights (arXiv:1712.07136).
-        pictures_per_identity: of each identity in a batch, with the triplet loss.
-        holdout_identities: share of the identities that are never trained on, to measure how well
-            strangers are told apart.
-        seed: of the split, the shuffling, the augmentation and the new layers.
-        min_images: identities with fewer images are left out.
-        max_images: of an identity with more images, the first so many are taken.
-        weights: `vggface2`, `none`, or a file.
-        crop: what the images are, one of `CROPS`; saved with the model, served the same way.
-        offline: open no socket.
-        overwrite: replace the model in `output`.
-    """
-
-    data: Path
-    output: Path = Path("models")
-    preset: str = "paper"
-    loss: str = "softmax"
-    margin: float | None = None
-    scale: float = SCALE
-    imprint: bool = False
-    pictures_per_identity: int = 4
-    holdout_identities: float = 0.0
-    seed: int = 42
-    min_images: int = 5
-    max_images: int = 100
-    weights: str = "vggface2"
-    crop: str = CROPS[0]
-    offline: bool = False
-    overwrite: bool = False
-
+"""Settings that may change when a run is resumed; all others determine its result."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},  # the defaults: batches of 16, Adam at 1e-4 with steps, cross-entropy
@@ -186,24 +262,170 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinueSettings(Recipe):
-    """What `continue_training.py` can be told; the loss and its margin are the model's.
+class TrainSettings(Recipe):
+    """The settings of `train_model.py`.
 
-    Attributes:
-        model: the checkpoint to go on from.
-        data: the data it was trained on; see `TrainSettings.data`.
-        output: folder for the model, the history and the plot; None is the model's own.
-        seed: None is the checkpoint's, so that the split stays as it was.
-        min_images: None is the checkpoint's.
-        max_images: None is the checkpoint's.
+    The defaults give three epochs at 1e-4, then 3e-5, where continue_training.py carries on.
     """
 
-    model: Path
-    data: Path
-    output: Path | None = None
-    lr: float = 3e-5
-    schedule: str = "plateau"
-    augment: str = "strong"
-    seed: int | None = None
-    min_images: int | None = None
-    max_images: int | None = None
+    script: ClassVar[str] = "train"
+
+    data: Path = option(
+        help="folder of identity folders, or a RecordIO pack (its folder or .rec file)",
+        metavar="DIR|PACK",
+        **DATA,
+    )
+    output: Path = option(
+        Path("models"), "folder for the model, the history and the plot", metavar="DIR", **DATA
+    )
+    overwrite: bool = option(False, "replace the model in the output folder", **DATA, kept=False)
+    min_images: int = option(5, "leave out identities with fewer images", **_COUNT, **DATA)
+    max_images: int = option(100, "use at most this many images of an identity", **_COUNT, **DATA)
+    holdout_identities: float = option(
+        0.0,
+        "share of the identities that is never trained on, to measure how well unseen identities "
+        "are told apart (TAR at a false accept rate of 1e-3)",
+        parse=_holdout,
+        metavar="5%",
+        **DATA,
+    )
+    crop: str = option(
+        CROPS[0],
+        "what the images are: faces aligned on five points, as CASIA-WebFace's, or upright "
+        "squares around the face; the app crops faces the same way",
+        choices=CROPS,
+        **DATA,
+    )
+    seed: int = option(
+        42, "seed of the split, the shuffling, the augmentation and the new layers", **_SEED, **DATA
+    )
+    preset: str = option(
+        "paper",
+        "paper is the recipe of the original system, best is ours: see docs/recipes.md; other "
+        "options override both",
+        choices=tuple(PRESETS),
+        **MODEL,
+    )
+    weights: str = option(
+        "vggface2",
+        "the weights to start from; none trains from scratch",
+        metavar="vggface2|none|FILE",
+        **MODEL,
+    )
+    offline: bool = option(False, "open no socket: download no weights", **MODEL)
+    loss: str = option("softmax", "the loss", choices=tuple(MARGINS), **MODEL)
+    margin: float | None = option(
+        None,
+        "the loss's margin",
+        **_POSITIVE,
+        **MODEL,
+        shown_default="its paper's: "
+        + ", ".join(f"{loss} {margin}" for loss, margin in MARGINS.items() if margin),
+    )
+    scale: float = option(
+        SCALE, "factor on the cosines of arcface, cosface and adaface", **_POSITIVE, **MODEL
+    )
+    imprint: bool = option(
+        False,
+        "start from each identity's mean feature as its class weights (arXiv:1712.07136) instead "
+        "of random ones, whose first gradients distort the network",
+        both=True,
+        **MODEL,
+    )
+    pictures_per_identity: int = option(
+        4,
+        "images of each identity in a batch, with --loss triplet",
+        parse=_two_or_more,
+        metavar="N",
+        **MODEL,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinueSettings(Recipe):
+    """The settings of `continue_training.py`; the loss and its margin are the model's."""
+
+    script: ClassVar[str] = "continue"
+
+    model: Path = option(
+        help="the checkpoint to continue from, such as models/best_face_model.pth",
+        metavar="FILE",
+        **DATA,
+    )
+    data: Path = override(TrainSettings, "data", MISSING)
+    output: Path | None = option(
+        None,
+        "folder for the model, the history and the plot",
+        metavar="DIR",
+        **DATA,
+        shown_default="the model's folder",
+    )
+    lr: float = override(Recipe, "lr", 3e-5)
+    schedule: str = override(Recipe, "schedule", "plateau")
+    augment: str = override(Recipe, "augment", "strong")
+    seed: int | None = option(
+        None, "seed of the split and the augmentation", **_SEED, **DATA, shown_default="the model's"
+    )
+    min_images: int | None = option(
+        None,
+        "leave out identities with fewer images",
+        **_COUNT,
+        **DATA,
+        shown_default="the model's",
+    )
+    max_images: int | None = option(
+        None,
+        "use at most this many images of an identity",
+        **_COUNT,
+        **DATA,
+        shown_default="the model's",
+    )
+
+
+def check(effective: Mapping[str, Any], device: str, processes: int) -> None:
+    """Check that settings go together, before anything is opened.
+
+    Args:
+        effective: all settings of a run, by name.
+        device: `cpu` or `cuda`.
+        processes: how many train together.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if effective["select"] == "tar" and not effective["holdout_identities"]:
+        raise UsageError("--select tar needs --holdout-identities, for example 5%")
+    if effective["freeze_steps"] and effective["loss"] == "triplet":
+        raise UsageError("--freeze-steps trains only class weights, and --loss triplet has none")
+    if effective["sync_batchnorm"] and device == "cpu":
+        raise UsageError("--sync-batchnorm needs CUDA devices; leave it out on the CPU")
+    if effective["batch_size"] is not None:
+        check_batch_size(effective, processes)
+    elif device == "cpu":
+        raise UsageError(
+            "--batch-size auto needs a CUDA device; on the CPU give a number, such as 16"
+        )
+    if effective["tensorboard"]:
+        try:
+            import torch.utils.tensorboard  # noqa: F401
+        except ImportError as error:
+            raise UsageError("--tensorboard needs: pip install tensorboard") from error
+
+
+def check_batch_size(effective: Mapping[str, Any], processes: int) -> None:
+    """Check a batch size, given or found, against the loss and the number of processes.
+
+    Raises:
+        UsageError: the processes cannot share such batches.
+    """
+    batch_size, group = effective["batch_size"], effective["pictures_per_identity"]
+    if effective["loss"] == "triplet" and batch_size % (group * processes):
+        raise UsageError(
+            f"--loss triplet needs a --batch-size that is a multiple of {group * processes}: "
+            f"whole groups of {group} images for each process"
+        )
+    if batch_size < 2 * processes:
+        raise UsageError(
+            f"--batch-size {batch_size} gives {processes} processes fewer than two images each; "
+            f"use at least {2 * processes}"
+        )

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a training between two batches, with its checkpoint written."""
+"""Ctrl-C and SIGTERM stop a training between two batches, with a checkpoint written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+import torch
+
+from facesync.processes import Ranks
+
 
 class Stopped(Exception):
     """The user wants the training to stop."""
@@ -16,17 +20,22 @@ class Stopped(Exception):
 class StopRequest:
     """Within the block, Ctrl-C and SIGTERM are noted instead of ending the process.
 
-    `check` raises `Stopped` once one came, so that work ends where it is safe. A third one ends
-    the process at once, for whoever cannot wait.
+    After the first, `check` raises `Stopped`, so that work ends where it is safe. The third ends
+    the process at once.
+
+    Args:
+        ranks: the processes that stop together.
+        device: where they exchange tensors.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: Ranks, device: torch.device) -> None:
+        self._ranks, self._device = ranks, device
         self._count = 0
         self._owner = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        # Only the main thread may set handlers; elsewhere signals do what they did before.
+        # Only the main thread may set handlers; elsewhere signals keep their effect.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)
@@ -48,18 +57,14 @@ class StopRequest:
         if self._count == 1:
             line = "Stopping after this batch and saving ..."
         elif self._count == 2:
-            line = "Still saving; once more stops at once, without saving."
+            line = "Still saving; press Ctrl-C once more to stop at once without saving."
         else:
             raise KeyboardInterrupt
         # Not print or logging: a handler may run in the middle of either.
         os.write(2, f"\n{line}\n".encode())
 
-    @property
-    def asked(self) -> bool:
-        """Whether a stop was asked for."""
-        return self._count > 0
-
     def check(self) -> None:
-        """Raise `Stopped` where a stop was asked for."""
-        if self.asked:
+        """Raise `Stopped` in all processes, at the same batch, if one of them was told to stop."""
+        asked = torch.tensor(int(self._count > 0), device=self._device)
+        if self._ranks.sum(asked).item():
             raise Stopped

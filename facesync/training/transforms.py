@@ -1,7 +1,7 @@
-"""From an image of a dataset to the network's input, with what augments it on the way.
+"""From an image of a dataset to the network's input, augmented on the way.
 
-A worker process decodes and resizes as serving does; the rest happens to the whole batch on the
-device. Without augmentation the result is what `CropSpec.array` gives, bit for bit.
+A worker process decodes and resizes as serving does; the rest is done for the whole batch on the
+device. Without augmentation the result is that of `CropSpec.array`, bit for bit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def sized(image_rgb: np.ndarray, crop: CropSpec) -> torch.Tensor:
 
 
 class ToInput:
-    """Images as they come from the loader to the network's input.
+    """From the loader's images to the network's input.
 
     Args:
         crop: what the images are.

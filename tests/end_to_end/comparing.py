@@ -1,4 +1,4 @@
-"""What two trainings left, compared value by value."""
+"""What two trainings wrote, compared value by value."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ BY_CHANCE = {"seconds", "waited", "images_per_second", "input_share"}
 """Measured times."""
 
 BY_COMMAND = {"output", "model", "workers", "resume", "device", "keep", "save_every"}
-"""Settings that may differ in a run that is gone on with."""
+"""Settings that may change when a run is resumed."""
 
 
 def content(path: Path) -> Any:
-    """Return what is in a file of a training."""
+    """Return the content of a file of a training."""
     if path.suffix == ".pth":
         return torch.load(path, weights_only=True)
     if path.suffix == ".json":
@@ -28,7 +28,7 @@ def content(path: Path) -> Any:
 
 
 def differences(one: Any, other: Any, where: str = "") -> Iterator[str]:
-    """Yield each place at which two values differ in any bit, but for times and commands."""
+    """Yield each place at which two values differ in any bit, except times and commands."""
     if isinstance(one, dict) and isinstance(other, dict):
         if list(one) != list(other):
             yield f"{where}: {list(one)} and {list(other)}"

@@ -1,4 +1,4 @@
-"""Trainings that are killed or stopped and gone on with: the end is the same, bit for bit."""
+"""Trainings that are killed or stopped and then resumed: the result is the same, bit for bit."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def train(run, images):
 
 @pytest.fixture(scope="module")
 def reference(run, images, tmp_path_factory):
-    """Return the folder of a training that nothing happened to, by its options."""
+    """Return the folder of an undisturbed training, by its options."""
     made: dict[tuple, Path] = {}
 
     def get(options=EVERYTHING) -> Path:
@@ -135,13 +135,13 @@ def test_killed_at_a_step(reference, train, tmp_path, steps):
         assert train(tmp_path / "m", *more, trap=f"step {step}")[0] == KILLED
     code, _, err = train(tmp_path / "m", "--resume", "--workers", workers)
     assert code == 0, err
-    assert "Going on from" in err or steps == (1,)
+    assert "Resuming from" in err or steps == (1,)
     assert_same(tmp_path / "m", reference())
 
 
 @pytest.mark.parametrize(
     "trap",
-    ["validation 2", "strangers 1", "batchnorm 3"]
+    ["validation 2", "unseen 1", "batchnorm 3"]
     + [f"rename {number}" for number in (1, 6, 15)]
     + ["flush 19", "remove 12"],
 )
@@ -182,11 +182,11 @@ def test_stopped_while_the_trained_model_itself_gets_new_averages(reference, tra
 
 
 @pytest.mark.parametrize("trap", ["step 9", "stop 13"])
-def test_bf16_goes_on_as_exactly(reference, train, tmp_path, trap):
+def test_bf16_resumes_as_exactly(reference, train, tmp_path, trap):
     options = (*PLAIN, "--precision", "bf16")
     train(tmp_path / "m", "--workers", 0, options=options, trap=trap)
     code, _, err = train(tmp_path / "m", "--workers", 0, "--resume", options=options)
-    assert code == 0 and "Going on from" in err, err
+    assert code == 0 and "Resuming from" in err, err
     assert_same(tmp_path / "m", reference(options))
     losses = content(reference(options) / "training_history.pkl")["train_loss"]
     assert losses != content(reference(PLAIN) / "training_history.pkl")["train_loss"]
@@ -197,7 +197,7 @@ def test_bf16_goes_on_as_exactly(reference, train, tmp_path, trap):
 
 @pytest.fixture(scope="module")
 def further(run, reference, images, tmp_path_factory) -> Path:
-    """Folder of a model that was trained, then continued, and that nothing happened to."""
+    """Folder of a model that was trained, then continued, undisturbed."""
     folder = tmp_path_factory.mktemp("further") / "m"
     shutil.copytree(reference(), folder)
     model = folder / "final_face_model.pth"
@@ -211,7 +211,7 @@ def further(run, reference, images, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     "trap", ["step 1", "step 7", "step 12", "stop 5", "validation 2", "rename 1", "rename 2"]
 )
-def test_continuing_is_gone_on_with(run, further, reference, images, tmp_path, trap):
+def test_continuing_is_resumed(run, further, reference, images, tmp_path, trap):
     shutil.copytree(reference(), tmp_path / "m")
     model = tmp_path / "m" / "final_face_model.pth"
     given = ("--model", model, "--data", images, *FURTHER, "--resume", "--workers", 0)
@@ -271,20 +271,22 @@ def test_what_was_left_to_the_script_stays_as_it_was_decided(
     here, train, reference, tmp_path, monkeypatch
 ):
     same = (
-        *("--batch-size", "auto", "--epochs", 3, "--weights", "none", "--device", "cpu"),
+        *("--epochs", 3, "--weights", "none", "--device", "cpu"),
         *("--loss", "cosface", "--save-every", 1),
     )
-    options = (*same, "--margin", 0.2, "--backbone-lr", 0.001)
+    options = (*same, "--batch-size", 6, "--margin", 0.2, "--backbone-lr", 0.001)
     assert train(tmp_path / "m", "--workers", 0, options=options, trap="step 3")[0] == KILLED
-    monkeypatch.setattr("facesync.training.runs.largest_batch", None)  # not tried out again
-    code, _, err = here(tmp_path / "m", "--resume", options=same)
-    assert code == 0 and "Going on from" in err, err
+    # Neither tried again nor refused for the CPU.
+    monkeypatch.setattr("facesync.training.start.largest_batch", None)
+    more = ("--resume", "--batch-size", "auto")
+    code, _, err = here(tmp_path / "m", *more, options=same)
+    assert code == 0 and "Resuming from" in err, err
     assert_same(tmp_path / "m", reference(options))
 
 
 def test_a_run_that_is_not_there_is_started(here, reference, tmp_path):
     code, _, err = here(tmp_path / "m", "--resume")
-    assert code == 0 and "no run to go on with; starting one" in err
+    assert code == 0 and "no run to resume; starting one" in err
     assert_same(tmp_path / "m", reference(PLAIN))
 
 

@@ -75,7 +75,7 @@ def given(images, start):
     def options(mode: str, loss: str) -> tuple:
         modes = {
             "freeze": ("--weights", start, "--freeze-batchnorm"),
-            "sync": ("--weights", "none", "--sync-batchnorm"),
+            "scratch": ("--weights", "none"),
         }
         return ("--data", images, *COMMON, *modes[mode], "--loss", loss, *MORE[loss])
 
@@ -150,7 +150,7 @@ def assert_equal(folder: Path, other: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "loss"),
-    [("freeze", "softmax"), ("sync", "cosface"), ("freeze", "adaface"), ("sync", "adaface")],
+    [("freeze", "softmax"), ("freeze", "cosface"), ("freeze", "adaface")],
 )
 def test_two_train_as_one(two, given, alone, tmp_path, mode, loss):
     code, out, err = two(tmp_path / "m", given(mode, loss))
@@ -160,9 +160,11 @@ def test_two_train_as_one(two, given, alone, tmp_path, mode, loss):
     assert files(tmp_path / "m") == files(alone(mode, loss))
     assert re.findall(r"^epoch (\d)/3:", out, re.M) == ["1", "2", "3"]
     assert out.count("Best model:") == 1
-    for once in ("28 images to train on, 7 to validate, 14 of strangers; 2 processes on cpu",
-                 "3 images could not be decoded") + (
-                 ("training FROM SCRATCH",) if mode == "sync" else ("Starting from",)):  # fmt: skip
+    for once in (
+        "28 images to train on, 7 to validate, 14 of unseen identities; 2 processes on cpu",
+        "3 images could not be decoded",
+        "Starting from",
+    ):
         assert err.count(once) == 1, (once, err)
     described = content(tmp_path / "m" / "settings.json")
     assert described["processes"] == 2
@@ -186,23 +188,23 @@ def test_plain_batchnorm_measures_what_is_saved(two, images, start, tmp_path):
 
 def test_a_rest_too_small_for_two_is_left_out_by_both(two, given, tmp_path):
     more = ("--batch-size", 25, "--epochs", 1)  # of the other 3, one process would have one
-    code, out, err = two(tmp_path / "m", given("sync", "softmax"), *more)
+    code, out, err = two(tmp_path / "m", given("scratch", "softmax"), *more)
     assert code == 0, err
-    assert "epoch 1/1" in out
+    assert "epoch 1/1" in out and err.count("training FROM SCRATCH") == 1
 
 
-# Gone on with by another number of processes
+# Resumed by another number of processes
 
 
 @pytest.mark.parametrize(("first", "second"), [(2, 0), (0, 2)], ids=["two-one", "one-two"])
-def test_another_number_of_processes_goes_on(run, given, alone, tmp_path, first, second):
-    options = ("--output", tmp_path / "m", *given("sync", "cosface"))
+def test_another_number_of_processes_resumes(run, given, alone, tmp_path, first, second):
+    options = ("--output", tmp_path / "m", *given("freeze", "cosface"))
     assert run("train_model", *options, processes=first, trap="step 6")[0]
     code, _, err = run("train_model", *options, "--resume", processes=second)
     assert code == 0, err
-    assert "1 epochs and 2 batches are done" in err
-    assert err.count("their random numbers are new ones") == 1
-    assert_equal(tmp_path / "m", alone("sync", "cosface"))
+    assert "after 1 epoch and 2 batches" in err
+    assert err.count("random numbers are drawn afresh") == 1
+    assert_equal(tmp_path / "m", alone("freeze", "cosface"))
 
 
 # Processes that die, are stopped or cannot start
@@ -213,13 +215,13 @@ def test_processes_are_restarted_by_torchrun_where_one_died(two, given, alone, t
     torchrun = ("--max-restarts", "1")
     code, out, err = two(tmp_path / "m", options, torchrun=torchrun, trap="step 5", rank=1)
     assert code == 0, err
-    assert "Going on from" in err and out.count("epoch 3/3:") == 1
+    assert "Resuming from" in err and out.count("epoch 3/3:") == 1
     assert_equal(tmp_path / "m", alone("freeze", "softmax"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_stopped_by_a_signal_to_torchrun(given, alone, tmp_path, number):
-    options = ("--output", tmp_path / "m", *given("sync", "adaface"))
+    options = ("--output", tmp_path / "m", *given("freeze", "adaface"))
     with started("train_model", *options, processes=2, trap="pause 5") as process:
         wait_for(process, "epoch 1/3")
         if number == signal.SIGINT:
@@ -231,7 +233,7 @@ def test_stopped_by_a_signal_to_torchrun(given, alone, tmp_path, number):
     assert "Stopping after this batch" in err and "with --resume" in out
     assert content(tmp_path / "m" / "final_face_model.pth")["interrupted"]
     train_here(tmp_path / "m", *options, "--resume")
-    assert_equal(tmp_path / "m", alone("sync", "adaface"))
+    assert_equal(tmp_path / "m", alone("freeze", "adaface"))
 
 
 OURS = r'File ".*/(facesync/|train_model)'
@@ -239,11 +241,11 @@ OURS = r'File ".*/(facesync/|train_model)'
 
 @pytest.mark.parametrize("problem", ["data", "settings", "disk"])
 def test_what_a_user_can_cause_is_one_line_of_each(two, given, alone, tmp_path, problem):
-    options, others, said = given("sync", "cosface"), {}, ""
+    options, others, said = given("freeze", "cosface"), {}, ""
     if problem == "data":
         options, said = (*options, "--data", tmp_path / "none"), "none: no such folder or pack"
     if problem == "settings":
-        shutil.copytree(alone("sync", "cosface"), tmp_path / "m")
+        shutil.copytree(alone("freeze", "cosface"), tmp_path / "m")
         options, said = (*options, "--resume", "--epochs", 4), "--epochs is 4"
     if problem == "disk":
         others, said = {"trap": "full 5"}, "No space left on device"

@@ -2,10 +2,10 @@
 
     python -m tests.end_to_end.tiny train_model --data ...
 
-is what the tests start, alone or with torchrun. `TINY_TRAP` says where it comes to harm, `WHAT
-NUMBER`: before the step of that number, in the validation of the epoch of that number and so on;
-see `TRAPS`. Without a script's name it starts script after script, each in a process of its own:
-see `Server`.
+is what the tests start, alone or with torchrun. `TINY_TRAP` is `WHAT NUMBER` and says where the
+script is to fail: before that step, in the validation of that epoch and so on; see `TRAPS`.
+Without a script's name it runs one script after the other, each in a process of its own: see
+`Server`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TORCHRUN = "torch.distributed.run"
 
 SECONDS = 240
-"""So long is waited for a process before it is taken to hang: an idle machine needs about 10."""
+"""How long a process may take before it counts as hung; an idle machine needs about 10."""
 
 
 # In the process that is started
@@ -48,7 +48,7 @@ def _full() -> None:
 
 
 def _counting(owner: Any, name: str, number: int, act: Callable[[], None]) -> None:
-    """Act before a function's call of that number."""
+    """Act before a function's call with that number."""
     original, calls = getattr(owner, name), []
 
     def counted(*values: Any, **others: Any) -> Any:
@@ -61,10 +61,10 @@ def _counting(owner: Any, name: str, number: int, act: Callable[[], None]) -> No
 
 
 def _within(name: str, number: int, act: Callable[[], None]) -> None:
-    """Act between two batches of a pass's call of that number."""
-    from facesync.training import fit
+    """Act between two batches of a pass, in the call with that number."""
+    from facesync.training import validation
 
-    original, calls = getattr(fit, name), []
+    original, calls = getattr(validation, name), []
 
     def within(*values: Any, check_stop: Callable[[], None], **others: Any) -> Any:
         calls.append(1)
@@ -78,19 +78,19 @@ def _within(name: str, number: int, act: Callable[[], None]) -> None:
 
         return original(*values, check_stop=check, **others)
 
-    setattr(fit, name, within)
+    setattr(validation, name, within)
 
 
 def _step(number: int, act: Callable[[], None]) -> None:
-    from facesync.training.learner import Learner
+    from facesync.training import epoch
 
-    _counting(Learner, "learn", number, act)
+    _counting(epoch, "take_step", number, act)
 
 
 TRAPS: dict[str, Callable[[int], None]] = {
     "step": lambda number: _step(number, _kill),
     "validation": lambda number: _within("measure", number, _kill),
-    "strangers": lambda number: _within("tar", number, _kill),
+    "unseen": lambda number: _within("tar", number, _kill),
     "batchnorm": lambda number: _within("renew_batchnorm", number, _kill),
     "rename": lambda number: _counting(os, "replace", number, _kill),
     "flush": lambda number: _counting(os, "fsync", number, _kill),
@@ -123,9 +123,9 @@ def _pause(number: int) -> None:
 
 
 def _prepare() -> None:
-    """Put stand-ins in the place of what takes long: the network, and the drawing of curves."""
+    """Replace what takes long, the network and the drawing of curves, by stand-ins."""
     from facesync.files import replacing
-    from facesync.training import model, plots
+    from facesync.training import model, saving
     from tests.training.stand_ins import TinyNetwork
 
     def save_curves(history: Any, path: Path) -> None:
@@ -133,12 +133,12 @@ def _prepare() -> None:
             file.write(f"{len(history)} epochs".encode())
 
     model.new_network = TinyNetwork  # type: ignore[assignment]
-    plots.save_curves = save_curves
+    saving.save_curves = save_curves
 
 
 def main(arguments: list[str]) -> int:
     """Run a script, with the trap set, or torchrun."""
-    faulthandler.register(signal.SIGUSR1)  # says where it is, should it hang
+    faulthandler.register(signal.SIGUSR1)  # to say where it hangs
     if arguments[0] == TORCHRUN:
         from torch.distributed.run import main as torchrun
 
@@ -156,17 +156,17 @@ def main(arguments: list[str]) -> int:
 
 
 def serve() -> int:
-    """Fork a process for each line that comes in, and say how it ended; see `Server`."""
+    """Fork a process for each line of input, and print how it ended; see `Server`."""
     import torch
 
-    import facesync.training.runs  # noqa: F401
+    import facesync.training.start  # noqa: F401
 
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     # What is imported now need not be imported in each process: the optimizer imports a lot.
     _prepare()
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)], fused=True)
     gc.collect()
-    gc.freeze()  # so that the processes do not copy all that is in memory
+    gc.freeze()  # so that the processes share this memory
     for line in sys.stdin:
         wanted = json.loads(line)
         process = os.fork()
@@ -198,12 +198,12 @@ def _command(script: str, arguments: tuple, processes: int, torchrun: tuple) -> 
 def started(
     script: str, *arguments: object, processes: int = 0, trap: str = ""
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a script in a process group of its own, as a terminal does; leave nothing running.
+    """Start a script in a process group of its own, as a terminal does, and leave nothing running.
 
     Args:
         script: its name.
         arguments: its command line.
-        processes: how many torchrun starts; 0 does without.
+        processes: how many torchrun starts; 0 does without it.
         trap: see `TRAPS`.
     """
     mark = uuid.uuid4().hex
@@ -224,14 +224,14 @@ def started(
 
 
 def _end(process: subprocess.Popen[str], mark: str) -> None:
-    """Kill what is left."""
+    """Kill what still runs."""
     if process.poll() is None:
         process.kill()
     _signal(mark, signal.SIGKILL)
 
 
 def _signal(mark: str, number: signal.Signals) -> None:
-    """Signal all that has the mark: torchrun's processes are in groups of their own."""
+    """Signal every process with the mark: torchrun's are in groups of their own."""
     for environ in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):  # ended by now, or another user's
             if mark.encode() in environ.read_bytes():
@@ -289,17 +289,17 @@ class Server:
             _signal(self.mark, signal.SIGUSR1)
             time.sleep(2)
             self.close()
-            raise AssertionError(f"hangs; said so far: {err.read_text()}")
+            raise AssertionError(f"hangs; stderr so far: {err.read_text()}")
         return int(self.process.stdout.readline()), out.read_text(), err.read_text()
 
     def close(self) -> None:
-        """End it and all that it started."""
+        """End it and everything it started."""
         _end(self.process, self.mark)
         self.process.communicate()
 
 
 def wait_for(process: subprocess.Popen[str], text: str) -> str:
-    """Read the output up to a line with some text."""
+    """Read the output up to a line that contains some text."""
     seen = ""
     assert process.stdout is not None
     for line in process.stdout:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from facesync.data.recordio import write_pack
-from facesync.training import batches, model
+from facesync.training import batches, model, saving
 from tests.training.stand_ins import TinyNetwork, draw_identity
 
 
@@ -19,6 +19,12 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the tests the wait for the disk; that files are flushed is tested elsewhere."""
+    monkeypatch.setattr("facesync.files.os.fsync", lambda handle: None)
 
 
 @pytest.fixture
@@ -45,8 +51,9 @@ def _key(path: Path) -> int:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> type[TinyNetwork]:
-    """Let the scripts train `TinyNetwork`."""
+    """Let the scripts train `TinyNetwork`, and spare them the drawing of curves."""
     monkeypatch.setattr(model, "new_network", TinyNetwork)
+    monkeypatch.setattr(saving, "save_curves", lambda history, path: path.touch())
     return TinyNetwork
 
 
@@ -57,7 +64,7 @@ def small_split(images: Path) -> batches.SplitData:
 
 @pytest.fixture
 def damaged_image():
-    """Put an image with right markers but undecodable content in another one's place."""
+    """Replace an image by one with valid markers and undecodable content."""
 
     def damage(path: Path) -> None:
         path.write_bytes(b"\xff\xd8\xff\xe0" + bytes(range(200)) + b"\xff\xd9")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from facesync.training.batches import Batch
 from facesync.training.heads import new_head
 from facesync.training.learner import Learner
 from facesync.training.model import Classifier
+from facesync.training.run import Progress, Run
 from facesync.training.settings import Recipe
 from facesync.training.transforms import ToInput
 
@@ -73,6 +75,32 @@ def tiny_learner(
     torch.manual_seed(0)
     model = Classifier(TinyNetwork(), new_head(loss, classes, 16, **(head or {})))
     settings = Recipe(**{"augment": "none", "schedule": "constant", "lr": 0.01, **recipe})
-    cpu = torch.device("cpu")
-    inputs = ToInput(ALIGNED_112, settings.augment, cpu)
-    return Learner(model, settings, inputs, device=cpu, ranks=Ranks())
+    inputs = ToInput(ALIGNED_112, settings.augment, torch.device("cpu"))
+    return Learner(model, settings, inputs, Ranks())
+
+
+def tiny_run(learner: Learner, progress: Progress | None = None, output: Path = Path()) -> Run:
+    """Make a run whose batches come from elsewhere."""
+    data: Any = SimpleNamespace()
+    order: Any = SimpleNamespace(epoch=0, first=0)
+    return Run(learner, data, order, output, {}, progress=progress or Progress())
+
+
+def tensors(state: object) -> list[torch.Tensor]:
+    """Return all tensors in a state, copied."""
+    if isinstance(state, torch.Tensor):
+        return [state.detach().clone()]
+    if isinstance(state, dict):
+        return [each for value in state.values() for each in tensors(value)]
+    if isinstance(state, list | tuple):
+        return [each for value in state for each in tensors(value)]
+    return []
+
+
+def everything(learner: Learner) -> list[torch.Tensor]:
+    """Return the weights, BatchNorm's averages and the optimizer's state, copied."""
+    return tensors([learner.model.state_dict(), learner.optimizer.state_dict()["state"]])
+
+
+def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    return len(one) == len(other) and all(map(torch.equal, one, other))

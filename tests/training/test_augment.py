@@ -30,7 +30,7 @@ def rows(count: int, epoch: int = 0) -> torch.Tensor:
 
 
 def forced(count: int = 1, **values: float) -> torch.Tensor:
-    """Draws that leave an image as it is, but for `values`."""
+    """Draws that leave an image as it is, except for `values`."""
     row = dict.fromkeys(DRAWN, MIDDLE)
     row |= dict.fromkeys(("mirror", *CHANCES), NEVER)
     assert values.keys() <= row.keys()
@@ -60,7 +60,7 @@ def chroma(rgb: list[int]) -> np.ndarray:
 
 def fine_detail(images: torch.Tensor) -> float:
     """Energy of what changes faster than every 4 pixels, on average."""
-    window = torch.hann_window(images.shape[-1])  # else the borders' steps count as detail
+    window = torch.hann_window(images.shape[-1])  # or the steps at the borders count as detail
     spectrum = torch.fft.fft2(images.float() * window * window[:, None]).abs() ** 2
     fast = torch.fft.fftfreq(images.shape[-1]).abs() > 0.25
     return float(spectrum[..., fast[:, None] | fast].mean())
@@ -81,24 +81,21 @@ def test_none_changes_nothing(faces):
     assert torch.equal(Augmentation("none")(faces, rows(8)), faces)
 
 
-def test_basic_mirrors_the_images_its_draws_say_bit_for_bit(faces):
+def test_basic_mirrors_the_images_that_were_drawn_bit_for_bit(faces):
     numbers = rows(8)
     mirrored = numbers[:, DRAWN.index("mirror")] < 0.5
     assert mirrored.any() and not mirrored.all()
     made = Augmentation("basic")(faces, numbers)
     for image, result, flipped in zip(faces, made, mirrored, strict=True):
         assert torch.equal(result, image.flip(2) if flipped else image)
-
-
-def test_basic_mirrors_about_half():
-    numbers = rows(1000)
     ramp = torch.arange(4, dtype=torch.uint8).expand(1000, 3, 4, 4)
-    made = Augmentation("basic")(ramp, numbers)
+    made = Augmentation("basic")(ramp, rows(1000))
     assert 0.4 < float((made[:, 0, 0, 0] == 3).float().mean()) < 0.6
 
 
-def test_strong_leaves_alone_what_no_chance_hits(faces):
+def test_strong_does_only_what_was_drawn(faces):
     assert torch.equal(strong(faces), faces)
+    assert torch.equal(strong(faces, mirror=0.0), faces.flip(3))
 
 
 def test_strong_gives_images_and_repeats_itself(faces):
@@ -111,7 +108,7 @@ def test_strong_gives_images_and_repeats_itself(faces):
     assert all(not torch.equal(one, other) for one, other in zip(made, again, strict=True))
 
 
-def test_a_image_is_varied_alike_alone_in_a_batch_and_in_another_order(faces, monkeypatch):
+def test_an_image_is_augmented_alike_whatever_the_batch(faces, monkeypatch):
     numbers = rows(24)
     images = faces.repeat(3, 1, 1, 1)
     varied = Augmentation("strong")
@@ -120,19 +117,14 @@ def test_a_image_is_varied_alike_alone_in_a_batch_and_in_another_order(faces, mo
     backwards = varied(images.flip(0), numbers.flip(0)).flip(0)
     monkeypatch.setattr(augment, "CHUNK", 5)
     in_parts = varied(images, numbers)
-    # Not bit for bit by right: matrix products of another shape may sum in another order, and a
-    # last bit of float32 may tip a rounding: by 1 in a pixel, by a step in a JPEG frequency.
+    # Not bit for bit: matrix products of another shape may sum in another order, and the last bit
+    # of a float32 may tip a rounding, by 1 in a pixel or by a step in a JPEG frequency.
     for others in (alone, backwards, in_parts):
         differing = (together.int() - others.int()).abs() > 1
         assert float(differing.float().mean()) < 1e-3
-
-
-def test_a_image_does_not_depend_on_its_neighbours(faces):
-    numbers = rows(8)
-    made = Augmentation("strong")(faces, numbers)
-    others, other_numbers = 255 - faces, rows(8, epoch=3)
-    others[2], other_numbers[2] = faces[2], numbers[2]
-    assert torch.equal(Augmentation("strong")(others, other_numbers)[2], made[2])
+    others, other_numbers = 255 - images, rows(24, epoch=3)
+    others[2], other_numbers[2] = images[2], numbers[2]
+    assert torch.equal(varied(others, other_numbers)[2], in_parts[2])
 
 
 @pytest.mark.parametrize("extreme", [LEAST, MOST])
@@ -164,18 +156,14 @@ def test_wrong_presets_and_draws_are_refused(faces):
         Augmentation("strong")(faces, rows(7))
 
 
-def test_nothing_but_mirroring_is_the_mirror_image(faces):
-    assert torch.equal(strong(faces, mirror=0.0), faces.flip(3))
-
-
 @pytest.mark.parametrize("mirror", [0.0, NEVER])
 @pytest.mark.parametrize("turn", [LEAST, MOST])
-def test_turning_moves_a_point_on_its_circle(turn, mirror):
+def test_rotation_moves_a_point_on_its_circle(turn, mirror):
     image = torch.zeros(1, 3, SIDE, SIDE, dtype=torch.uint8)
     image[:, :, 38:43, 118:123] = 255  # right of the middle by 40.5 and above it by 39.5
     natural = -np.log(0.9) / np.log(1.2 / 0.9)  # where the zoom is 1
     made = strong(image, place=ALWAYS, turn=turn, zoom=natural, mirror=mirror)[0, 0].float()
-    ys, xs = torch.nonzero(made > 150, as_tuple=True)  # brighter than the grey that came in
+    ys, xs = torch.nonzero(made > 150, as_tuple=True)  # brighter than the grey from outside
     angle = (2 * turn - 1) * augment.TURN
     x, y = 40.5, -39.5
     expected_x = np.cos(angle) * x - np.sin(angle) * y
@@ -239,7 +227,7 @@ def test_contrast_turns_about_mid_grey():
         assert (made.float() - wanted).abs().max() < 1.2
 
 
-def test_brightness_contrast_and_tint_do_what_they_are_called(faces):
+def test_brightness_contrast_and_tint_do_what_they_say(faces):
     def mean(**values: float) -> float:
         return float(strong(faces, light=ALWAYS, **values).float().mean())
 
@@ -273,14 +261,14 @@ def test_saturation_and_hue_spare_grey_and_change_colours():
     }
     spread = {case: max(colour) - min(colour) for case, colour in colours.items()}
     assert spread["saturation", LEAST] < 60 and spread["saturation", MOST] > 120
-    # Turned one way red becomes orange, the other way pink; never by much.
+    # Rotated one way, red becomes orange, the other way pink; never by much.
     differences = [
         colours["hue", strength][1] - colours["hue", strength][2] for strength in (0, MOST)
     ]
     assert min(differences) < -10 and max(differences) > 10
     assert max(abs(difference) for difference in differences) < 40
     vector = np.linalg.norm(chroma([180, 80, 80]))
-    for strength in (LEAST, MOST):  # turned, not stretched
+    for strength in (LEAST, MOST):  # rotated, not stretched
         assert np.linalg.norm(chroma(colours["hue", strength])) == pytest.approx(vector, abs=1)
 
 
@@ -345,16 +333,13 @@ def test_jpeg_is_what_pillow_writes_and_reads(faces, side, quality):
     assert psnr(made, peers) > psnr(images, peers) + 6
 
 
-def test_jpeg_loses_more_at_lower_quality(faces):
-    kept = [psnr(faces, jpeg(faces.float(), torch.full((8,), q))) for q in (30.0, 60.0, 90.0)]
-    assert kept[0] + 2 < kept[1] < kept[2] - 2
-
-
-def test_each_image_has_its_own_jpeg_quality(faces):
+def test_each_image_has_its_own_jpeg_quality_and_loses_more_at_a_lower_one(faces):
     qualities = torch.tensor([30.0, 95.0] * 4)
     made = jpeg(faces.float(), qualities)
     for index, quality in enumerate(qualities):
         assert torch.equal(made[index], jpeg(faces[index : index + 1].float(), quality[None])[0])
+    kept = [psnr(faces, jpeg(faces.float(), torch.full((8,), q))) for q in (30.0, 60.0, 90.0)]
+    assert kept[0] + 2 < kept[1] < kept[2] - 2
 
 
 def test_strong_recompresses_with_the_quality_drawn(faces):

@@ -52,7 +52,7 @@ def test_split_is_the_same_from_a_pack(small_split, pack):
 
 def test_one_identity_is_refused(tmp_path):
     draw_identity(tmp_path / "alone", 0, 6)
-    with pytest.raises(DataError, match="'alone'; telling faces apart takes two"):
+    with pytest.raises(DataError, match="'alone'; training needs two"):
         load_split(tmp_path, seed=42, min_images=5, max_images=100)
 
 
@@ -70,38 +70,38 @@ def test_one_image_an_identity_works(tmp_path):
     assert len(load(data)) == 2
 
 
-def strangers(folder, identities=8, share=0.25, seed=42):
+def held_out(folder, identities=8, share=0.25, seed=42):
     for number in range(identities):
         draw_identity(folder / f"{number}", number, 5)
     return load_split(folder, seed, min_images=5, max_images=100, holdout_identities=share)
 
 
-def test_identities_set_aside_are_in_no_other_part_and_have_no_class(tmp_path):
-    data = strangers(tmp_path)
+def test_held_out_identities_are_in_no_other_part_and_have_no_class(tmp_path):
+    data = held_out(tmp_path)
     assert sorted(data.train + data.validation + data.holdout) == list(range(40))
     assert len(data.holdout) == 10 and len(data.label_map) == 6
     names = data.faces.class_names
-    aside = {names[data.faces.labels[index]] for index in data.holdout}
+    unseen = {names[data.faces.labels[index]] for index in data.holdout}
     known = {names[data.faces.labels[index]] for index in data.train + data.validation}
-    assert len(aside) == 2 and not aside & known and known == set(data.label_map)
+    assert len(unseen) == 2 and not unseen & known and known == set(data.label_map)
     assert {data.labels[index] for index in data.holdout} == {6, 7}
     assert {data.labels[index] for index in data.train} == set(range(6))
     for index in data.train + data.validation:
         assert data.labels[index] == data.label_map[names[data.faces.labels[index]]]
 
 
-def test_who_is_set_aside_depends_on_the_seed_alone(tmp_path):
-    one, again = strangers(tmp_path), strangers(tmp_path)
-    others = [strangers(tmp_path, seed=seed).holdout for seed in range(5)]
+def test_who_is_held_out_depends_only_on_the_seed(tmp_path):
+    one, again = held_out(tmp_path), held_out(tmp_path)
+    others = [held_out(tmp_path, seed=seed).holdout for seed in range(5)]
     assert one.holdout == again.holdout and one.labels == again.labels
     assert any(other != one.holdout for other in others)
 
 
-def test_two_identities_at_least_are_set_aside_and_two_are_left(tmp_path):
-    assert len(strangers(tmp_path, share=0.01).label_map) == 6
+def test_at_least_two_identities_are_held_out_and_two_are_left(tmp_path):
+    assert len(held_out(tmp_path, share=0.01).label_map) == 6
     for number in range(3):
         draw_identity(tmp_path / "few" / str(number), number, 5)
-    with pytest.raises(DataError, match="3 identities, too few to set some aside"):
+    with pytest.raises(DataError, match="3 identities, too few to hold some out"):
         load_split(tmp_path / "few", 42, 5, 100, holdout_identities=0.1)
 
 
@@ -120,14 +120,11 @@ def test_order_depends_on_seed_and_epoch_and_holds_every_image():
     assert order_of(epoch=1) != order_of(epoch=2)
     assert order_of(epoch=1) != order_of(epoch=1, seed=43)
     assert list(EpochOrder([5, 3], 42, 4, shuffle=False)) == [[(5, 0), (3, 0)]]
-
-
-def test_order_is_none_of_folder_order():
     assert flat(order_of()) != list(range(30)) == flat(order_of(shuffle=False))
 
 
 @pytest.mark.parametrize("done", [0, 1, 5, 7, 8])
-def test_an_epoch_goes_on_after_the_batches_that_are_done(done):
+def test_an_epoch_resumes_after_the_batches_that_are_done(done):
     whole = order_of()
     order = EpochOrder(range(30), 42, 4, shuffle=True)
     order.epoch, order.first = 1, done
@@ -184,7 +181,7 @@ def test_a_batch_is_bytes_classes_and_draws(small_split):
     assert len(last.images) == 2  # the rest of 14
 
 
-def test_images_are_those_of_the_data_set(small_split):
+def test_images_are_those_of_the_dataset(small_split):
     image, label, _ = TrainingImages(small_split, SQUARE)[7, 1]
     assert torch.equal(image, sized(small_split.faces.image_rgb(7), SQUARE))
     assert label == small_split.labels[7]
@@ -217,14 +214,11 @@ def test_undecodable_images_are_named_and_not_in_the_batch(images, damaged_image
     assert all(image.float().std() > 1 for image in loaded)  # none is a black square
 
 
-def test_a_batch_may_be_all_undecodable():
+def test_a_batch_may_be_empty(small_split):
     batch = collate(["a.jpg: damaged", "b.jpg: damaged"])
     assert (len(batch.images), len(batch.labels), len(batch.draws)) == (0, 0, 0)
     assert batch.undecodable == ["a.jpg: damaged", "b.jpg: damaged"]
-
-
-def test_a_process_may_have_no_part_of_a_batch(small_split):
-    """Two images are left for three processes: one of them gets an empty batch."""
+    # Two images are left for three processes.
     order = EpochOrder([0, 1], 42, 6, shuffle=False, ranks=Ranks(0, 3))
     loader = make_loader(small_split, ALIGNED_112, order, workers=0, device=torch.device("cpu"))
     (batch,) = loader

@@ -75,7 +75,7 @@ def saved(tmp_path, network, optimizer) -> Path:
 
 @pytest.fixture
 def older(tmp_path, network, optimizer) -> Path:
-    """Write a checkpoint of the plain older form."""
+    """Write a checkpoint of the older format."""
     data = {
         "epoch": 3,
         "model_state_dict": network.state_dict(),
@@ -99,21 +99,18 @@ def test_what_is_saved_is_loaded(saved, network):
         assert torch.equal(loaded.state[key], value)
 
 
-def test_the_file_opens_without_running_code_and_holds_all_there_is_to_know(saved):
+def test_the_file_opens_without_running_code_and_holds_everything(saved):
     data = torch.load(saved, weights_only=True)
     assert {"format", "architecture", "versions", "interrupted", "optimizer_names"} < set(data)
     assert torch.__version__.startswith(data["versions"]["torch"])
 
 
-def test_older_form_opens_without_a_label_map(older):
+def test_older_format_opens_with_or_without_a_label_map(older):
     loaded = load_checkpoint(older)
     assert (loaded.epoch, loaded.accuracy, loaded.num_classes) == (3, 0.81, 3)
     assert loaded.label_map is None and loaded.split is None and not len(loaded.history)
     assert loaded.crop == ALIGNED_112
     assert (loaded.loss, loaded.tar, loaded.optimizer_names) == ("softmax", None, None)
-
-
-def test_older_form_takes_the_label_map_beside_it(older):
     save_plain(LABEL_MAP, older.with_name("label_map.pkl"))
     assert load_checkpoint(older).label_map == LABEL_MAP
 
@@ -194,7 +191,7 @@ def test_a_full_disk_leaves_the_earlier_file(saved, network, optimizer, monkeypa
 
 
 def start(state, network, named=True) -> Checkpoint:
-    """Return a checkpoint with an optimizer's state; the older form does not name the weights."""
+    """Return a checkpoint with an optimizer's state; the older format does not name the weights."""
     return Checkpoint(
         path=Path("m.pth"), state=network.state_dict(), optimizer_state=state,
         optimizer_names=names(network) if named else None, epoch=1, accuracy=None, tar=None,
@@ -212,7 +209,7 @@ def averages_are_the_same(one, other, network) -> bool:
 
 
 @pytest.mark.parametrize("form", ["saved", "older"])
-def test_optimizer_goes_on_with_its_averages_and_the_new_rate(network, optimizer, form, request):
+def test_optimizer_keeps_its_averages_and_takes_the_new_rate(network, optimizer, form, request):
     fresh = torch.optim.Adam(network.parameters(), lr=3e-5)
     loaded = load_checkpoint(request.getfixturevalue(form))
     assert restore_optimizer(fresh, names(network), loaded)
@@ -281,20 +278,16 @@ def test_an_optimizer_state_that_does_not_fit_leaves_a_fresh_one(network, optimi
     stepped(network)  # the network itself still trains
 
 
-@pytest.mark.parametrize("state", [None, "fast", [], {"state": None}])
-def test_no_optimizer_state_leaves_a_fresh_one(network, state):
+def test_no_state_or_one_of_other_weights_leaves_a_fresh_optimizer(network, optimizer):
     fresh = torch.optim.Adam(network.parameters())
-    assert not restore_optimizer(fresh, names(network), start(state, network))
-
-
-def test_averages_of_a_weight_that_is_no_more_leave_a_fresh_one(network, optimizer):
+    for state in (None, "fast", [], {"state": None}):
+        assert not restore_optimizer(fresh, names(network), start(state, network))
     other = [name.replace("logits", "head") for name in names(network)]
-    fresh = torch.optim.Adam(network.parameters())
     assert not restore_optimizer(fresh, other, start(optimizer.state_dict(), network))
     assert fresh.state_dict()["state"] == {}
 
 
-# Runs under way
+# Unfinished runs
 
 
 def test_checkpoints_of_a_run_are_found_oldest_first(tmp_path):

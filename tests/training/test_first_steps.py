@@ -1,4 +1,4 @@
-"""A run that is stopped before any step of the optimizer was taken can be gone on with."""
+"""A run that is stopped before the optimizer took a step can be resumed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import pytest
 import torch
 
 import train_model
-from facesync.training import fit
+from facesync.training import epoch
 from facesync.training.batches import EpochOrder, load_split
 from facesync.training.checkpoint import run_checkpoints
+from facesync.training.step import take_step
 from tests.training.stand_ins import posix
 
 
 @posix
 @pytest.mark.usefixtures("tiny")
-def test_a_run_whose_steps_were_all_left_out_goes_on(
+def test_a_run_whose_steps_were_all_skipped_resumes(
     tmp_path, images, damaged_image, monkeypatch, capsys
 ):
     data = load_split(images, seed=42, min_images=5, max_images=100)
@@ -28,13 +29,13 @@ def test_a_run_whose_steps_were_all_left_out_goes_on(
     options = ["--data", images, "--output", output, "--weights", "none", "--workers", 0]
     arguments = list(map(str, [*options, "--batch-size", 4]))
 
-    def stop_at_once(learner, loader, title, totals, *, after_step):
-        learner.learn([next(iter(loader))])
+    def stop_after_one(*values):
+        outcome = take_step(*values)
         signal.raise_signal(signal.SIGINT)
-        after_step(1)
+        return outcome
 
     with monkeypatch.context() as patched:
-        patched.setattr(fit, "train_epoch", stop_at_once)
+        patched.setattr(epoch, "take_step", stop_after_one)
         assert train_model.main(arguments) == 130
     saved = torch.load(run_checkpoints(output)[-1], weights_only=True)
     assert saved["run"]["step"] == 1 and saved["optimizer_state_dict"]["state"] == {}

@@ -14,9 +14,10 @@ from facesync.images import read_image_rgb
 from facesync.training.augment import draws
 from facesync.training.batches import collate
 from facesync.training.heads import HEADS, AdaFace, ArcFace, Triplet, new_head
-from facesync.training.loop import measure
 from facesync.training.settings import MARGINS
+from facesync.training.step import take_step
 from facesync.training.transforms import sized
+from facesync.training.validation import measure
 from tests.training.stand_ins import draw_identity, drawn_batch, tiny_learner
 
 LOSSES = pytest.mark.parametrize("loss", HEADS)
@@ -87,14 +88,14 @@ def test_arcface_adds_the_margin_to_the_angle(margin):
     assert head(features, labels)[0].tolist() == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
-def test_arcface_goes_on_falling_beyond_the_straight_angle():
+def test_arcface_keeps_falling_beyond_180_degrees():
     head = ArcFace(2, 2, scale=1.0, margin=0.5)
     with torch.no_grad():
         head.weight.copy_(torch.eye(2))
     angles = torch.linspace(0.01, math.pi - 0.01, 200)
     features = torch.stack([angles.cos(), angles.sin()], dim=1)
     labels = torch.zeros(200, dtype=torch.long)
-    own = head.harder(head.logits(features), features, labels)[:, 0]
+    own = head.with_margin(head.logits(features), features, labels)[:, 0]
     assert (own.diff() < 0).all()
     beyond = angles > math.pi - 0.5
     line = angles.cos() - 0.5 * math.sin(0.5)
@@ -189,7 +190,7 @@ def test_the_margin_is_the_papers_unless_another_is_given(loss):
 
 
 @LOSSES
-def test_measuring_knows_no_margin_and_no_smoothing_and_changes_nothing(loss):
+def test_evaluation_has_no_margin_and_no_smoothing_and_changes_nothing(loss):
     head = made(loss, margin=0.5, label_smoothing=0.2).eval()
     before = {name: value.clone() for name, value in head.state_dict().items()}
     features, labels = drawn()
@@ -209,7 +210,7 @@ def test_logits_are_the_same_in_training_as_in_use(loss):
 
 
 @pytest.mark.parametrize("loss", ["arcface", "cosface", "adaface"])
-def test_a_margin_makes_every_image_harder(loss):
+def test_a_margin_raises_every_loss(loss):
     head = made(loss)
     features, labels = drawn(50, length=10)
     easy = head.eval()(features, labels)[0]
@@ -220,7 +221,7 @@ def test_a_margin_makes_every_image_harder(loss):
 def test_smoothing_spreads_a_share_of_the_target_over_all_classes_in_training(loss):
     head = made(loss, label_smoothing=0.3, margin=0.2)
     features, labels = drawn()
-    logits = head.harder(head.logits(features), features, labels).detach()
+    logits = head.with_margin(head.logits(features), features, labels).detach()
     every = [cross_entropies(logits, torch.full_like(labels, k)) for k in range(CLASSES)]
     own = cross_entropies(logits, labels)
     expected = 0.7 * np.array(own) + 0.3 * np.mean(every, axis=0)
@@ -274,7 +275,7 @@ def test_mean_directions_tell_the_classes():
 
 
 def test_mean_directions_follow_a_network_that_changes():
-    """A mean over all that ever was would lie half-way."""
+    """A mean over all batches would lie half-way."""
     head = Triplet(CLASSES, FEATURES)
     before, after = torch.eye(FEATURES)[:CLASSES], torch.eye(FEATURES)[3 : 3 + CLASSES]
     labels = torch.arange(20) % CLASSES
@@ -308,22 +309,20 @@ def test_each_loss_learns_fifty_images_by_heart(loss, tmp_path):
     learner = tiny_learner(loss=loss, classes=10, head={"scale": 16.0}, lr=0.02)
 
     def accuracy() -> float:
-        return measure(
-            learner, [batch], learner.inputs, "test", check_stop=lambda: None
-        ).accuracy  # fmt: skip
+        return measure(learner, [batch], "test", check_stop=lambda: None).accuracy
 
     assert accuracy() < 0.5
     for _ in range(60):
-        learner.learn([batch])
+        take_step(learner, [batch])
     assert accuracy() == 1.0
 
 
 def test_what_is_drawn_is_not_learnt_without_its_labels():
-    """The test above can fail: labels that say nothing of the images are not learnt as fast."""
+    """The test above can fail: labels unrelated to the images are not learnt as fast."""
     learner = tiny_learner(classes=10)
     batch = drawn_batch(50, classes=10)
     wrong = batch._replace(labels=torch.randint(0, 10, (50,)))
     for _ in range(30):
-        learner.learn([wrong])
-    given = measure(learner, [batch], learner.inputs, "test", check_stop=lambda: None)
+        take_step(learner, [wrong])
+    given = measure(learner, [batch], "test", check_stop=lambda: None)
     assert given.accuracy < 0.5

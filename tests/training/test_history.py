@@ -11,6 +11,7 @@ from facesync.errors import FileError
 from facesync.pickles import load_plain, save_plain
 from facesync.training.history import COLUMNS, MEASURES, History, load_history
 from facesync.training.plots import draw_curves
+from facesync.training.saving import save_history
 
 OLDER = {"train_loss": [2.0, 1.5], "train_acc": [0.5, 0.6], "val_loss": [2.1, 1.6]} | {
     "val_acc": [0.4, 0.55]
@@ -24,7 +25,7 @@ def history(epochs: int, runs: list[int] | None = None) -> History:
 
 def test_files_hold_the_same_rows(tmp_path):
     written = history(3, [1, 1, 2])
-    written.save(tmp_path)
+    save_history(written, tmp_path)
     data = load_plain(tmp_path / "training_history.pkl")
     assert type(data) is dict and tuple(data) == COLUMNS
     assert all(type(column) is list and len(column) == 3 for column in data.values())
@@ -38,7 +39,7 @@ def test_files_hold_the_same_rows(tmp_path):
 
 
 def test_nothing_is_drawn_without_an_epoch(tmp_path):
-    History().save(tmp_path)
+    save_history(History(), tmp_path)
     assert load_history(tmp_path / "training_history.pkl").rows == []
     assert not (tmp_path / "training_history.png").exists()
 
@@ -53,7 +54,7 @@ def test_older_form_opens(tmp_path):
 
 def test_what_nobody_measured_stays_unknown_and_is_never_the_best(tmp_path):
     measured = History.from_dict({**OLDER, "val_tar": [0.25, None], "skipped": [0, 3]})
-    measured.save(tmp_path)
+    save_history(measured, tmp_path)
     opened = load_history(tmp_path / "training_history.pkl")
     assert opened.column("val_tar") == [0.25, None] and opened.best("val_tar") == 0.25
     assert opened.column("skipped") == [0, 3] and opened.best("images_per_second") is None
@@ -102,7 +103,7 @@ def test_percent_and_numpy_numbers_of_the_older_form_become_plain_shares():
 )
 def test_what_is_no_history_is_one_line(tmp_path, odd):
     save_plain(odd, tmp_path / "h.pkl")
-    with pytest.raises(FileError, match="no training history"):
+    with pytest.raises(FileError, match="not a training history"):
         load_history(tmp_path / "h.pkl")
 
 
@@ -134,7 +135,7 @@ def test_curves_show_every_epoch_and_where_training_was_continued(runs, dashed):
         assert all(line.get_linestyle() == "--" for line in axes.lines if line not in curves)
 
 
-def test_strangers_are_drawn_where_they_were_measured():
+def test_unseen_identities_are_drawn_where_they_were_measured():
     values = {name: [0.5, 0.4, 0.3] for name in MEASURES}
     _, accuracy = draw_curves(History.from_dict({**values, "val_tar": [0.1, None, 0.2]})).axes
     (curve,) = [line for line in accuracy.lines if line.get_marker() == "s"]
@@ -154,5 +155,5 @@ def test_drawing_leaves_pyplot_alone(tmp_path):
     import matplotlib.pyplot as plt
 
     before = (plt.get_fignums(), plt.get_backend())
-    history(2).save(tmp_path)
+    save_history(history(2), tmp_path)
     assert (plt.get_fignums(), plt.get_backend()) == before

@@ -33,7 +33,7 @@ def mean_directions(learner, data) -> dict[int, torch.Tensor]:
 def test_class_weights_are_the_mean_directions_of_the_training_images(loss, small_split):
     learner = tiny_learner(loss=loss)
     length = float(learner.model.head.weight.detach().norm(dim=1).mean()) or 1.0
-    imprint(learner, small_split, ALIGNED_112, workers=0)
+    imprint(learner, small_split, workers=0)
     weight = learner.model.head.weight.detach()
     expected = mean_directions(learner, small_split)
     assert sorted(expected) == [0, 1, 2]
@@ -46,7 +46,7 @@ def test_nothing_else_of_the_model_changes(small_split):
     learner = tiny_learner(loss="adaface")
     before = {name: value.clone() for name, value in learner.model.state_dict().items()}
     random = torch.get_rng_state()
-    imprint(learner, small_split, ALIGNED_112, workers=0)
+    imprint(learner, small_split, workers=0)
     changed = {
         name
         for name, value in learner.model.state_dict().items()
@@ -58,17 +58,17 @@ def test_nothing_else_of_the_model_changes(small_split):
 
 def test_the_running_average_starts_from_them_too(small_split):
     learner = tiny_learner(loss="cosface", ema=0.9)
-    imprint(learner, small_split, ALIGNED_112, workers=0)
-    assert torch.equal(learner.judged.head.weight, learner.model.head.weight)
+    imprint(learner, small_split, workers=0)
+    assert torch.equal(learner.evaluated.head.weight, learner.model.head.weight)
 
 
 def test_images_that_cannot_be_decoded_are_left_out(images, damaged_image):
     data = load_split(images, seed=42, min_images=5, max_images=100)
     whole, learner = tiny_learner(loss="cosface"), tiny_learner(loss="cosface")
-    imprint(whole, data, ALIGNED_112, workers=0)
+    imprint(whole, data, workers=0)
     spoilt = next(index for index in data.train if data.labels[index] == 1)
     damaged_image(images / f"{data.faces.names[spoilt]}.jpg")
-    imprint(learner, data, ALIGNED_112, workers=0)
+    imprint(learner, data, workers=0)
     weight = learner.model.head.weight.detach()
     assert torch.allclose(
         normalize(weight[1], dim=0), mean_directions(learner, data)[1], atol=1e-5
@@ -83,7 +83,7 @@ def test_an_identity_without_a_usable_image_keeps_its_weights(images, damaged_im
     data = load_split(images, seed=42, min_images=5, max_images=100)
     learner = tiny_learner(loss="cosface")
     before = learner.model.head.weight.detach().clone()
-    imprint(learner, data, ALIGNED_112, workers=0)
+    imprint(learner, data, workers=0)
     weight = learner.model.head.weight.detach()
     assert torch.equal(weight[1], before[1])
     assert not torch.isclose(weight[[0, 2]], before[[0, 2]]).all(dim=1).any()

@@ -45,8 +45,8 @@ def test_workers_hand_over_bytes_with_colours_last():
     assert np.array_equal(small.numpy(), expected)
 
 
-def test_a_image_of_the_right_size_is_a_copy_of_its_own():
-    """Its memory may be the dataset's, read-only, which torch warns of."""
+def test_an_image_of_the_right_size_is_copied():
+    """Its memory may be the dataset's and read-only, of which torch warns."""
     image_rgb = image(160, 160)
     image_rgb.flags.writeable = False
     small = sized(image_rgb, ALIGNED_112)
@@ -64,7 +64,7 @@ def test_basic_shows_what_serving_sees_or_its_mirror_image():
     assert 5 < sum(mirrored) < 35
 
 
-def test_strong_keeps_size_and_range_and_varies_with_the_draws_alone():
+def test_strong_keeps_size_and_range_and_depends_only_on_the_draws():
     images = batch(*[image()] * 4)
     strong = ToInput(ALIGNED_112, "strong", CPU)
     made = strong(images, draws(4))
@@ -83,6 +83,6 @@ def test_the_mean_and_deviation_are_the_crops():
     assert made.max() == pytest.approx((255 - 100) / 50, abs=0.05)
 
 
-def test_the_input_lies_in_memory_as_convolutions_want_it():
+def test_the_input_is_in_channels_last_format():
     made = ToInput(ALIGNED_112, "none", CPU)(batch(image(), image()), draws(2))
     assert made.is_contiguous(memory_format=torch.channels_last)

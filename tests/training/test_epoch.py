@@ -10,10 +10,14 @@ from torch import nn
 
 from facesync.errors import DataError
 from facesync.training.batches import Batch
-from facesync.training.learner import LossError
-from facesync.training.loop import Totals, measure, renew_batchnorm, speed, tar, train_epoch
+from facesync.training.board import Board
+from facesync.training.epoch import train_epoch
+from facesync.training.messages import speed
+from facesync.training.run import Progress, Totals
+from facesync.training.step import LossError, take_step
 from facesync.training.stopping import Stopped
-from tests.training.stand_ins import drawn_batch, tiny_learner
+from facesync.training.validation import measure, renew_batchnorm, tar
+from tests.training.stand_ins import drawn_batch, tiny_learner, tiny_run
 
 CPU = torch.device("cpu")
 NONE = Batch(torch.empty(0), torch.empty(0, dtype=torch.long), torch.empty(0), ["a.jpg: damaged"])
@@ -24,17 +28,17 @@ def batches(*counts: int, seed: int = 0) -> list[Batch]:
 
 
 def train(learner, loader, totals=None, after_step=lambda used: None) -> Totals:
-    totals = totals or Totals()
-    train_epoch(learner, loader, "test", totals, after_step=after_step)
-    return totals
+    run = tiny_run(learner, Progress(totals=totals or Totals()))
+    train_epoch(run, loader, lambda: after_step(run.progress.batch), Board(None))
+    return run.progress.totals
 
 
-def judge(learner, loader, check_stop=lambda: None) -> Totals:
-    return measure(learner, loader, learner.inputs, "test", check_stop=check_stop)
+def evaluate(learner, loader, check_stop=lambda: None) -> Totals:
+    return measure(learner, loader, "test", check_stop=check_stop)
 
 
-def strangers(learner, loader, check_stop=lambda: None) -> float:
-    return tar(learner, loader, learner.inputs, "test", check_stop=check_stop)
+def unseen_tar(learner, loader, check_stop=lambda: None) -> float:
+    return tar(learner, loader, "test", check_stop=check_stop)
 
 
 class Constant(nn.Module):
@@ -74,7 +78,7 @@ def test_loss_and_accuracy_are_means_over_images_not_over_batches():
     learner.model = Constant()
     wanted = [[1, 1, 1, 1], [0]]
     loader = [drawn_batch(len(x))._replace(labels=torch.tensor(x)) for x in wanted]
-    totals = judge(learner, loader)
+    totals = evaluate(learner, loader)
     right, wrong = 0.23954, 2.23954  # -log softmax([0, 2, 0]) at 1 and at 0
     assert totals.images == 5 and totals.accuracy == 0.8
     assert totals.loss == pytest.approx((4 * right + wrong) / 5, abs=1e-4)
@@ -85,7 +89,7 @@ def test_loss_and_accuracy_are_means_over_images_not_over_batches():
 def test_the_measured_loss_has_no_margin(loss):
     easy, hard = (tiny_learner(loss=loss, head={"margin": margin}) for margin in (0.001, 0.8))
     loader = batches(6, 5)
-    assert judge(easy, loader).loss == judge(hard, loader).loss
+    assert evaluate(easy, loader).loss == evaluate(hard, loader).loss
     # In training it has.
     assert train(hard, loader).loss > train(easy, loader).loss
 
@@ -93,29 +97,29 @@ def test_the_measured_loss_has_no_margin(loss):
 def test_training_learns_and_measuring_changes_nothing():
     learner = tiny_learner()
     loader = batches(6, 6)
-    before = judge(learner, loader)
+    before = evaluate(learner, loader)
     for _ in range(30):
         train(learner, loader)
     state = copy.deepcopy(learner.model.state_dict())
     random = torch.get_rng_state()
-    after = judge(learner, loader)
+    after = evaluate(learner, loader)
     assert after.loss < 0.5 * before.loss and after.accuracy == 1
     assert all(torch.equal(state[key], value) for key, value in learner.model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
-    assert judge(learner, loader).loss == after.loss
+    assert evaluate(learner, loader).loss == after.loss
 
 
 def test_the_running_average_is_what_is_measured():
     learner = tiny_learner(ema=0.99)
     train(learner, batches(6, 6, 6))
-    measured = judge(learner, batches(9))
+    measured = evaluate(learner, batches(9))
     learner.model.head.weight.data.fill_(math.nan)
-    assert judge(learner, batches(9)).loss == measured.loss
+    assert evaluate(learner, batches(9)).loss == measured.loss
 
 
 def test_undecodable_images_are_counted_not_used():
     mixed = drawn_batch(3)._replace(undecodable=["b.jpg: damaged"])
-    totals = judge(tiny_learner(), [NONE, mixed])
+    totals = evaluate(tiny_learner(), [NONE, mixed])
     assert (totals.images, totals.undecodable) == (3, ["a.jpg: damaged", "b.jpg: damaged"])
 
 
@@ -127,26 +131,25 @@ def test_a_stop_ends_measuring_before_the_next_batch():
         if len(seen) == 3:
             raise Stopped
 
-    for pass_over in (judge, strangers):
+    for pass_over in (evaluate, unseen_tar):
         seen.clear()
         with pytest.raises(Stopped):
             pass_over(tiny_learner(), batches(4, 4, 4, 4), stop_at_the_third)
         assert len(seen) == 3
 
 
-# Strangers
+# Unseen identities
 
 
-def test_strangers_that_lie_apart_are_all_accepted():
+@pytest.mark.parametrize(
+    ("vectors", "expected"),
+    [([[1, 0], [2, 0.1], [0, 1], [0.1, 9]], 1), ([[1, 0], [0, 2], [3, 0], [0, 4]], 0)],
+    ids=["far apart", "mixed up"],
+)
+def test_tar_tells_whether_unseen_identities_are_told_apart(vectors, expected):
     learner = tiny_learner()
-    loader = known(learner, [[1, 0], [2, 0.1], [0, 1], [0.1, 9]], [7, 7, 8, 8])
-    assert strangers(learner, loader) == 1.0
-
-
-def test_strangers_that_are_mixed_up_are_never_accepted():
-    learner = tiny_learner()
-    loader = known(learner, [[1, 0], [0, 2], [3, 0], [0, 4]], [7, 7, 8, 8])
-    assert strangers(learner, loader) == pytest.approx(0, abs=0.01)
+    loader = known(learner, vectors, [7, 7, 8, 8])
+    assert unseen_tar(learner, loader) == pytest.approx(expected, abs=0.01 * (1 - expected))
 
 
 def test_tar_is_the_share_of_pairs_above_the_one_impostor_in_a_thousand():
@@ -156,7 +159,7 @@ def test_tar_is_the_share_of_pairs_above_the_one_impostor_in_a_thousand():
     centres = rng.normal(size=(40, 6))
     vectors = np.float32(centres[labels] + 0.4 * rng.normal(size=(200, 6)))
     learner = tiny_learner()
-    found = strangers(learner, known(learner, vectors, labels, batch_size=32))
+    found = unseen_tar(learner, known(learner, vectors, labels, batch_size=32))
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     pairs = [(i, j) for i in range(200) for j in range(i)]
     scores = np.array([unit[i] @ unit[j] for i, j in pairs])
@@ -168,14 +171,14 @@ def test_tar_is_the_share_of_pairs_above_the_one_impostor_in_a_thousand():
     assert found == pytest.approx(expected, abs=0.01)
 
 
-@pytest.mark.parametrize("labels", [[1, 1, 1], [1, 2, 3]], ids=["one stranger", "no two images"])
-def test_strangers_without_pairs_of_both_kinds_are_one_line(labels):
+@pytest.mark.parametrize("labels", [[1, 1, 1], [1, 2, 3]], ids=["one identity", "no two images"])
+def test_unseen_identities_without_pairs_of_both_kinds_are_one_line(labels):
     learner = tiny_learner()
     loader = known(learner, [[1, 0], [0, 1], [1, 1]], labels)
-    with pytest.raises(DataError, match="held out have no two images each"):
-        strangers(learner, loader)
-    with pytest.raises(DataError, match="held out have no two images each"):
-        strangers(learner, [NONE])
+    with pytest.raises(DataError, match="held-out identities lack usable images"):
+        unseen_tar(learner, loader)
+    with pytest.raises(DataError, match="held-out identities lack usable images"):
+        unseen_tar(learner, [NONE])
 
 
 @pytest.mark.parametrize("odd", [[math.nan] * 2, [math.inf, 1]])
@@ -184,7 +187,7 @@ def test_vectors_that_are_not_finite_accept_nobody(odd, count):
     learner = tiny_learner()
     good = [[1, 0], [2, 0.1], [0, 1], [0.1, 9]]
     loader = known(learner, [odd] * count + good[count:], [7, 7, 8, 8])
-    assert strangers(learner, loader) == 0.0
+    assert unseen_tar(learner, loader) == 0.0
 
 
 # Training
@@ -194,7 +197,7 @@ def test_an_epochs_totals_are_the_sums_of_its_steps():
     learner, other = tiny_learner(), tiny_learner()
     loader = [*batches(6, 4, 5), NONE]
     torch.manual_seed(3)
-    outcomes = [other.learn([batch]) for batch in loader]
+    outcomes = [take_step(other, [batch]) for batch in loader]
     torch.manual_seed(3)
     totals = train(learner, loader)
     assert totals.images == 15 and totals.undecodable == ["a.jpg: damaged"]
@@ -209,27 +212,22 @@ def test_totals_of_batches_done_before_are_added_to():
     totals = train(tiny_learner(), [*batches(4), NONE], before)
     assert totals is before and totals.images == 14 and totals.loss_sum > 5
     assert totals.undecodable == ["z.jpg: damaged", "a.jpg: damaged"]
-
-
-def test_nothing_left_of_an_epoch_keeps_its_totals():
-    before = Totals(images=10, loss_sum=5.0, right=4)
+    before = Totals(images=10, loss_sum=5.0, right=4)  # nothing is left of this epoch
     assert train(tiny_learner(), [], before) == Totals(images=10, loss_sum=5.0, right=4)
 
 
-@pytest.mark.parametrize(
-    ("accumulate", "calls"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (8, [5])]
-)  # fmt: skip
+@pytest.mark.parametrize(("accumulate", "calls"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (8, [5])])
 def test_each_step_says_how_many_batches_are_used(accumulate, calls):
     learner = tiny_learner(accumulate=accumulate)
     used = []
     assert train(learner, batches(4, 4, 4, 4, 4), after_step=used.append).images == 20
-    assert used == calls and learner.step == len(calls)
+    assert used == calls and learner.steps == len(calls)
 
 
-def test_a_last_batch_of_one_is_left_out_of_training_only():
+def test_a_last_batch_of_one_is_skipped_in_training_only():
     loader = batches(4, 4, 1)
     assert train(tiny_learner(), loader).images == 8
-    assert judge(tiny_learner(), loader).images == 9
+    assert evaluate(tiny_learner(), loader).images == 9
 
 
 def test_what_a_step_raises_ends_the_pass():
@@ -245,7 +243,7 @@ def test_what_a_step_raises_ends_the_pass():
 
 
 def spoil(learner, times):
-    """Let the first losses be none."""
+    """Make the first losses NaN."""
     calls = []
 
     def spoilt(module, inputs, output):
@@ -260,16 +258,13 @@ def test_skipped_steps_are_counted_and_no_part_of_the_mean():
     spoil(learner, 2)
     totals = train(learner, batches(4, 4, 4))
     assert (totals.skipped, totals.images) == (2, 4) and math.isfinite(totals.loss)
-
-
-def test_an_epoch_of_skipped_steps_alone_is_one_line():
     learner = tiny_learner()
     spoil(learner, 2)
-    with pytest.raises(LossError, match="not finite in all 2 steps"):
+    with pytest.raises(LossError, match="not finite in any of the 2 steps"):
         train(learner, batches(4, 4))
 
 
-@pytest.mark.parametrize("run", [train, judge])
+@pytest.mark.parametrize("run", [train, evaluate])
 def test_not_one_usable_image_is_one_line(run):
     with pytest.raises(DataError, match=r"not one image could be used: a\.jpg: damaged"):
         run(tiny_learner(), [NONE])
@@ -286,9 +281,6 @@ def test_not_one_usable_image_is_one_line(run):
 )
 def test_what_limits_the_speed_is_said(waited, words):
     assert speed(Totals(images=40, seconds=4.0, waited=waited)) == words
-
-
-def test_a_pass_of_no_time_has_no_speed():
     assert speed(Totals()).startswith("0.0 images/s, compute-bound")
 
 
@@ -304,7 +296,7 @@ def test_renewed_batchnorm_is_that_of_the_images():
     assert network[0].running_var.tolist() == pytest.approx([4] * 3, abs=0.3)
 
 
-def test_renewing_batchnorm_leaves_out_batches_of_one_and_ends_after_so_many():
+def test_renewing_batchnorm_skips_batches_of_one_and_ends_after_some():
     network = nn.Sequential(nn.BatchNorm1d(2))
     parts = [torch.full((1, 2), 9.0), torch.zeros(2, 2), torch.ones(2, 2), torch.full((2, 2), 7.0)]
     renew_batchnorm(network, parts, device=CPU, check_stop=lambda: None, batches=3)

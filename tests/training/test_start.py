@@ -1,4 +1,4 @@
-"""Both scripts in this process, on a tiny network: what they write, refuse and go on from."""
+"""Both scripts in this process, on a tiny network: what they write, refuse and continue."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ import train_model
 from facesync.data.left_out import list_path, write_list
 from facesync.errors import DownloadError
 from facesync.pickles import load_plain, save_plain
-from facesync.training import fit, model
-from facesync.training.loop import Totals
+from facesync.training import epoch, model, validation
+from facesync.training.run import Totals
 from facesync.training.stopping import Stopped
+from facesync.training.transforms import ToInput
 from tests.training.stand_ins import TinyNetwork, draw_identity, forks, posix
 
 pytestmark = [pytest.mark.usefixtures("tiny"), forks]
@@ -42,7 +43,7 @@ def train(data: Path, output: Path, *more: object) -> int:
     return train_model.main(["--data", str(data), "--output", str(output), *map(str, options)])
 
 
-def go_on(model: Path, data: Path, *more: object) -> int:
+def continue_(model: Path, data: Path, *more: object) -> int:
     options = ["--batch-size", 8, "--workers", 0, *more]
     return continue_training.main(["--model", str(model), "--data", str(data), *map(str, options)])
 
@@ -78,11 +79,25 @@ def one_line(capsys):
     return take
 
 
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory) -> Path:
+    """Folder of a model trained for 2 epochs on images like those of `images`."""
+    folder = tmp_path_factory.mktemp("trained")
+    for number in range(3):
+        draw_identity(folder / "images" / str(number), number, 6)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "new_network", TinyNetwork)
+        assert train(folder / "images", folder / "models", "--epochs", 2) == 0
+    torch.set_num_threads(threads)
+    return folder / "models"
+
+
 @pytest.fixture
-def trained(tmp_path, images, capsys) -> Path:
-    """Folder of a model trained for 2 epochs."""
-    assert train(images, tmp_path / "models", "--epochs", 2) == 0
-    capsys.readouterr()
+def trained(trained_once, tmp_path) -> Path:
+    """Folder of a model trained for 2 epochs; a copy of its own."""
+    shutil.copytree(trained_once, tmp_path / "models")
     return tmp_path / "models"
 
 
@@ -102,28 +117,36 @@ def test_training_writes_everything(tmp_path, images, capsys):
     described = json.loads((folder / "settings.json").read_text())
     assert described["settings"] == best["settings"]
     assert described["settings"]["seed"] == 42 and described["training_images"] == 14
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert "epoch 1/1: training loss" in out and "images/s" in out
     assert str(folder / "best_face_model.pth") in out
+    assert "WARNING: --weights none: training FROM SCRATCH" in err
 
 
-def test_training_from_scratch_is_said_loudly(tmp_path, images, capsys):
-    train(images, tmp_path / "models")
-    assert "WARNING: --weights none: training FROM SCRATCH" in capsys.readouterr().err
+def test_the_settings_of_a_finished_run_can_be_used_again(tmp_path, images):
+    more = ("--lr", 0.02, "--loss", "cosface", "--scale", 16, "--ema", 0.5, "--crop", "square")
+    assert train(images, tmp_path / "first", *more) == 0
+    given = ("--config", tmp_path / "first" / "settings.json", "--output", tmp_path / "second")
+    assert train_model.main([str(each) for each in given]) == 0
+    first, second = (
+        checkpoint(tmp_path / name / "final_face_model.pth") for name in ("first", "second")
+    )
+    assert first["crop"]["kind"] == second["crop"]["kind"] == "square"
+    assert {**first["settings"], "output": ""} == {**second["settings"], "output": ""}
+    assert first["history"]["train_loss"] == second["history"]["train_loss"]
+    file = tmp_path / "more.toml"
+    file.write_text(f"data = '{images}'\nbatch-size = 8\nworkers = 0\nlr = 0.5\nepochs = 1\n")
+    model = tmp_path / "second" / "final_face_model.pth"
+    given = ("--config", file, "--model", model, "--lr", 0.003, "--output", tmp_path / "third")
+    assert continue_training.main([str(each) for each in given]) == 0
+    settings = checkpoint(tmp_path / "third" / "final_face_model.pth")["settings"]
+    assert (settings["lr"], settings["batch_size"], settings["ema"]) == (0.003, 8, 0.0)
 
 
-def test_the_crop_asked_for_is_saved(tmp_path, images):
-    train(images, tmp_path / "models", "--crop", "square")
-    assert checkpoint(tmp_path / "models" / "best_face_model.pth")["crop"]["kind"] == "square"
-
-
-def test_the_learning_rate_falls_in_steps(tmp_path, images):
-    train(images, tmp_path / "m", "--epochs", 5, "--lr-step", 2, "--lr-gamma", 0.1)
-    assert history(tmp_path / "m")["lr"] == pytest.approx([0.01, 0.01, 1e-3, 1e-3, 1e-4])
-
-
-def test_best_is_the_epoch_with_the_best_accuracy(tmp_path, images):
-    train(images, tmp_path / "m", "--epochs", 6)
+def test_the_learning_rate_falls_and_the_best_epoch_is_kept(tmp_path, images):
+    train(images, tmp_path / "m", "--epochs", 6, "--lr-step", 2, "--lr-gamma", 0.1)
+    rates = [0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4]
+    assert history(tmp_path / "m")["lr"] == pytest.approx(rates)
     accuracies = history(tmp_path / "m")["val_acc"]
     best = checkpoint(tmp_path / "m" / "best_face_model.pth")
     assert best["accuracy"] == max(accuracies)
@@ -135,7 +158,7 @@ def test_equal_settings_give_equal_runs_whatever_the_workers(tmp_path, images):
     measured = []
     for run, workers in enumerate((0, 0, 2)):
         assert train(images, tmp_path / f"m{run}", "--epochs", 2, "--workers", workers) == 0
-        assert go_on(tmp_path / f"m{run}" / "final_face_model.pth", images) == 0
+        assert continue_(tmp_path / f"m{run}" / "final_face_model.pth", images) == 0
         rows = history(tmp_path / f"m{run}")
         measured.append([rows[name] for name in ("train_loss", "train_acc", "val_loss")])
     assert measured[0] == measured[1] == measured[2]
@@ -146,15 +169,12 @@ def test_equal_settings_give_equal_runs_whatever_the_workers(tmp_path, images):
 def test_a_pack_trains_like_the_folder_it_stands_for(tmp_path, images, pack, trained):
     assert train(pack, tmp_path / "from_pack", "--epochs", 2) == 0
     assert history(tmp_path / "from_pack")["train_loss"] == history(trained)["train_loss"]
-    assert go_on(tmp_path / "from_pack" / "best_face_model.pth", images) == 0
+    assert continue_(tmp_path / "from_pack" / "best_face_model.pth", images) == 0
 
 
-def test_a_batch_larger_than_the_data_set_works(tmp_path, images):
-    assert train(images, tmp_path / "m", "--batch-size", 500) == 0
-
-
-def test_a_last_batch_of_one_is_survived(tmp_path, images):
-    assert train(images, tmp_path / "m", "--batch-size", 13) == 0  # 14 to train on
+@pytest.mark.parametrize("size", [500, 13], ids=["larger than the dataset", "one left over"])
+def test_odd_batch_sizes_work(tmp_path, images, size):
+    assert train(images, tmp_path / "m", "--batch-size", size) == 0  # 14 to train on
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -162,7 +182,7 @@ def test_undecodable_images_are_reported_once(tmp_path, images, damaged_image, c
     damaged_image(images / "1" / "12.jpg")
     assert train(images, tmp_path / "m", "--epochs", 3, "--workers", workers) == 0
     err = capsys.readouterr().err
-    assert err.count("1 images could not be decoded and were left out") == 1
+    assert err.count("1 image could not be decoded and was left out") == 1
     assert err.count("12.jpg") == 1
 
 
@@ -174,7 +194,7 @@ def test_a_model_is_not_replaced_unasked(tmp_path, images, one_line, name):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / name).write_text("precious")
     assert train(tmp_path / "no such data", tmp_path / "m") == 1
-    assert re.search("already there.*continue_training.py.*--overwrite", one_line())
+    assert re.search("already exists.*continue_training.py.*--overwrite", one_line())
     assert (tmp_path / "m" / name).read_text() == "precious"
     assert train(images, tmp_path / "m", "--overwrite") == 0
     assert checkpoint(tmp_path / "m" / name)["epoch"] == 1
@@ -206,12 +226,6 @@ def test_no_data_is_one_line(tmp_path, one_line, data):
     assert not list((tmp_path / "m").glob("*"))
 
 
-def test_one_identity_is_one_line(tmp_path, one_line):
-    draw_identity(tmp_path / "data" / "alone", 0, 6)
-    assert train(tmp_path / "data", tmp_path / "m") == 1
-    assert "'alone'" in one_line()
-
-
 def test_an_output_that_cannot_be_written_is_told_before_the_long_work(tmp_path, one_line):
     (tmp_path / "file").write_text("")
     assert train(tmp_path, tmp_path / "file" / "models") == 1
@@ -225,7 +239,7 @@ def test_a_full_disk_is_one_line_and_the_earlier_files_stay(trained, images, one
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("facesync.files.os.fsync", full)
-    assert go_on(trained / "best_face_model.pth", images) == 1
+    assert continue_(trained / "best_face_model.pth", images) == 1
     assert "No space left on device" in one_line()
     assert contents(trained) == before
 
@@ -235,7 +249,7 @@ def test_a_loss_that_is_not_finite_says_what_to_do_and_keeps_the_last_good_model
 ):
     before = (trained / "best_face_model.pth").read_bytes()
     options = ["--lr", 1e30, "--epochs", 3]
-    assert go_on(trained / "best_face_model.pth", images, *options) == 1
+    assert continue_(trained / "best_face_model.pth", images, *options) == 1
     assert re.search(r"not finite.* lower --lr \(it was 1e\+30\).*best_face_model", one_line())
     assert (trained / "best_face_model.pth").read_bytes() == before
 
@@ -243,8 +257,14 @@ def test_a_loss_that_is_not_finite_says_what_to_do_and_keeps_the_last_good_model
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
-        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried"), "not even a batch of 2 fits"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not even a batch of 2 fits"),
+        (
+            torch.cuda.OutOfMemoryError("CUDA out of memory. Tried"),
+            "run again with --batch-size 4 or --checkpoint-activations",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            "run again with --batch-size 4 or --checkpoint-activations",
+        ),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus"), "--workers 0"),
     ],
     ids=["cuda", "cpu", "worker"],
@@ -267,12 +287,12 @@ def test_an_unknown_error_of_torch_keeps_its_traceback(tmp_path, images, monkeyp
         train(images, tmp_path / "m")
 
 
-# Going on
+# Continuing
 
 
 def test_two_epochs_and_one_more_are_one_history_of_three(trained, images):
     first = history(trained)
-    assert go_on(trained / "final_face_model.pth", images) == 0
+    assert continue_(trained / "final_face_model.pth", images) == 0
     rows = history(trained)
     assert rows["epoch"] == [1, 2, 3] and rows["run"] == [1, 1, 2]
     assert rows["train_loss"][:2] == first["train_loss"]
@@ -280,30 +300,30 @@ def test_two_epochs_and_one_more_are_one_history_of_three(trained, images):
     final = checkpoint(trained / "final_face_model.pth")
     assert final["epoch"] == 3 and final["history"] == rows
     assert len((trained / "training_history.csv").read_text().splitlines()) == 4
-    assert go_on(trained / "final_face_model.pth", images, "--epochs", 2) == 0
+    assert continue_(trained / "final_face_model.pth", images, "--epochs", 2) == 0
     assert history(trained)["run"] == [1, 1, 2, 3, 3]
 
 
-def test_going_on_from_the_best_of_an_earlier_epoch_extends_the_whole_history(trained, images):
+def test_continuing_from_the_best_of_an_earlier_epoch_extends_the_whole_history(trained, images):
     early = checkpoint(trained / "best_face_model.pth")
     one_epoch = {name: column[:1] for name, column in early["history"].items()}
     edit(trained / "best_face_model.pth", epoch=1, history=one_epoch)
-    assert go_on(trained / "best_face_model.pth", images) == 0
+    assert continue_(trained / "best_face_model.pth", images) == 0
     assert history(trained)["epoch"] == [1, 2, 3]
 
 
-def test_a_history_beside_that_is_another_models_is_not_extended(trained, images, capsys):
-    other = history(trained)
-    save_plain({**other, "val_loss": [9.0, 9.0]}, trained / "training_history.pkl")
-    assert go_on(trained / "final_face_model.pth", images) == 0
-    assert "is not the history of" in capsys.readouterr().err
-    assert history(trained)["val_loss"][:2] == other["val_loss"]
-
-
-def test_a_damaged_history_beside_does_not_stop(trained, images, capsys):
-    (trained / "training_history.pkl").write_bytes(b"no pickle")
-    assert go_on(trained / "final_face_model.pth", images) == 0
-    assert len(history(trained)["epoch"]) == 3
+@pytest.mark.parametrize("beside", ["of another model", "damaged"])
+def test_a_history_beside_that_is_not_the_models_is_not_extended(trained, images, capsys, beside):
+    own, path = history(trained), trained / "training_history.pkl"
+    if beside == "damaged":
+        path.write_bytes(b"no pickle")
+    else:
+        save_plain({**own, "val_loss": [9.0, 9.0]}, path)
+    assert continue_(trained / "final_face_model.pth", images) == 0
+    err = capsys.readouterr().err
+    assert ("is not the history of" in err) == (beside == "of another model")
+    assert history(trained)["val_loss"][:2] == own["val_loss"]
+    assert history(trained)["epoch"] == [1, 2, 3]
 
 
 def test_continuing_starts_from_the_weights_and_the_averages(trained, images, monkeypatch):
@@ -311,14 +331,15 @@ def test_continuing_starts_from_the_weights_and_the_averages(trained, images, mo
     saved = checkpoint(model)
     seen = {}
 
-    def look(learner, *values, **others):
+    def look(run, *values):
+        learner = run.learner
         first = next(iter(learner.optimizer.state.values()))
         seen.update(state=learner.model.state(), step=float(first["step"]))
         seen["lr"] = learner.optimizer.param_groups[0]["lr"]
         raise Stopped
 
-    monkeypatch.setattr(fit, "train_epoch", look)
-    assert go_on(model, images) == 130
+    monkeypatch.setattr(epoch, "train_epoch", look)
+    assert continue_(model, images) == 130
     assert all(torch.equal(seen["state"][k], v) for k, v in saved["model_state_dict"].items())
     assert seen["step"] == 4  # two epochs of two batches
     assert seen["lr"] == 3e-5
@@ -326,15 +347,15 @@ def test_continuing_starts_from_the_weights_and_the_averages(trained, images, mo
 
 def test_a_fresh_optimizer_is_said(trained, images, capsys):
     edit(trained / "final_face_model.pth", optimizer_state_dict={"state": "odd"})
-    assert go_on(trained / "final_face_model.pth", images) == 0
+    assert continue_(trained / "final_face_model.pth", images) == 0
     assert "no optimizer state that fits" in capsys.readouterr().err
 
 
 def test_the_rate_falls_when_the_validation_loss_does_not(trained, images, monkeypatch):
     flat = Totals(images=4, loss_sum=4.0, right=2, seconds=1.0)
-    monkeypatch.setattr(fit, "measure", lambda *values, **others: flat)
+    monkeypatch.setattr(validation, "measure", lambda *values, **others: flat)
     options = ["--lr-patience", 1, "--lr-factor", 0.1, "--epochs", 5]
-    assert go_on(trained / "final_face_model.pth", images, *options) == 0
+    assert continue_(trained / "final_face_model.pth", images, *options) == 0
     # The first epoch is the best; two more without a better one, and it is cut.
     assert history(trained)["lr"][2:] == pytest.approx([3e-5, 3e-5, 3e-5, 3e-6, 3e-6])
 
@@ -342,16 +363,16 @@ def test_the_rate_falls_when_the_validation_loss_does_not(trained, images, monke
 def test_best_is_only_replaced_by_a_better_one(trained, images):
     edit(trained / "best_face_model.pth", accuracy=1.0)
     before = (trained / "best_face_model.pth").read_bytes()
-    assert go_on(trained / "final_face_model.pth", images, "--lr", 0.01) == 0
+    assert continue_(trained / "final_face_model.pth", images, "--lr", 0.01) == 0
     assert (trained / "best_face_model.pth").read_bytes() == before
     edit(trained / "best_face_model.pth", accuracy=0.0)
-    assert go_on(trained / "final_face_model.pth", images, "--lr", 0.01, "--epochs", 5) == 0
+    assert continue_(trained / "final_face_model.pth", images, "--lr", 0.01, "--epochs", 5) == 0
     assert checkpoint(trained / "best_face_model.pth")["accuracy"] > 0
 
 
 def test_a_damaged_best_model_is_not_replaced(trained, images, one_line):
     (trained / "best_face_model.pth").write_bytes(b"half a file")
-    assert go_on(trained / "final_face_model.pth", images) == 1
+    assert continue_(trained / "final_face_model.pth", images) == 1
     assert "best_face_model.pth" in one_line()
     assert (trained / "best_face_model.pth").read_bytes() == b"half a file"
 
@@ -360,7 +381,7 @@ def test_another_output_gets_everything_and_the_model_to_beat(trained, images, t
     edit(trained / "best_face_model.pth", accuracy=1.0)
     before = contents(trained)
     output = tmp_path / "more"
-    assert go_on(trained / "best_face_model.pth", images, "--output", output) == 0
+    assert continue_(trained / "best_face_model.pth", images, "--output", output) == 0
     assert {path.name for path in output.iterdir()} == WRITTEN
     best = (output / "best_face_model.pth").read_bytes()
     assert best == before[str(trained / "best_face_model.pth")]
@@ -371,34 +392,43 @@ def test_another_output_gets_everything_and_the_model_to_beat(trained, images, t
 def test_another_output_with_a_model_is_refused(trained, images, tmp_path, one_line):
     shutil.copytree(trained, tmp_path / "more")
     options = ["--output", tmp_path / "more"]
-    assert go_on(trained / "best_face_model.pth", images, *options) == 1
+    assert continue_(trained / "best_face_model.pth", images, *options) == 1
     assert "choose another --output" in one_line()
 
 
 @pytest.fixture
 def passes(monkeypatch) -> list:
-    """Collect (loader, epoch of its order, augmentation) of each pass, before it is done."""
+    """Collect (loader, epoch of its order, augmentation) of each pass."""
     seen: list = []
+    presets: set[str] = set()
+    to_input = ToInput.__call__
 
-    def look(name):
-        original = getattr(fit, name)
+    def note(self, *values):
+        presets.add(self.augment.preset)
+        return to_input(self, *values)
 
-        def pass_through(learner, loader, *values, **others):
-            inputs = learner.inputs if name == "train_epoch" else values[0]
-            seen.append((loader, loader.batch_sampler.epoch, inputs.augment.preset))
-            return original(learner, loader, *values, **others)
+    def look(module, name):
+        original = getattr(module, name)
 
-        monkeypatch.setattr(fit, name, pass_through)
+        def pass_through(of, loader, *values, **others):
+            presets.clear()
+            result = original(of, loader, *values, **others)
+            (preset,) = presets
+            seen.append((loader, loader.batch_sampler.epoch, preset))
+            return result
 
-    look("train_epoch")
-    look("measure")
+        monkeypatch.setattr(module, name, pass_through)
+
+    monkeypatch.setattr(ToInput, "__call__", note)
+    look(epoch, "train_epoch")
+    look(validation, "measure")
     return seen
 
 
 def test_the_classes_stay_the_models_own_whatever_their_order(trained, images, passes):
     turned = {"0": 2, "1": 0, "2": 1}
     edit(trained / "final_face_model.pth", label_map=turned)
-    assert go_on(trained / "final_face_model.pth", images) == 0
+    assert continue_(trained / "final_face_model.pth", images) == 0
     assert checkpoint(trained / "final_face_model.pth")["label_map"] == turned
     assert load_plain(trained / "label_map.pkl") == turned
     for loader, _, _ in passes:
@@ -409,41 +439,29 @@ def test_the_classes_stay_the_models_own_whatever_their_order(trained, images, p
 
 
 def test_each_epoch_has_its_own_order_and_only_training_is_augmented(trained, images, passes):
-    assert go_on(trained / "final_face_model.pth", images, "--epochs", 2) == 0
+    assert continue_(trained / "final_face_model.pth", images, "--epochs", 2) == 0
     seen = [(epoch, preset) for _, epoch, preset in passes]
     assert seen == [(3, "strong"), (0, "none"), (4, "strong"), (0, "none")]
 
 
-# What going on refuses
+# What continuing refuses
 
 
-def test_another_number_of_identities_is_refused(trained, images, one_line):
-    draw_identity(images / "3", 3, 6)
-    assert go_on(trained / "best_face_model.pth", images) == 1
-    assert "trained on 3 identities, the data has 4" in one_line()
-
-
-def test_other_identities_are_refused(trained, images, one_line):
-    (images / "1").rename(images / "7")
-    assert go_on(trained / "best_face_model.pth", images) == 1
-    assert re.search("other identities: 1 of its 3 are not in the data, '1' for one", one_line())
-
-
-def test_other_images_are_refused(trained, images, one_line):
-    (images / "1" / "12.jpg").unlink()
-    assert go_on(trained / "best_face_model.pth", images) == 1
-    assert "18 images then, 17 now" in one_line()
-
-
-def test_images_left_out_by_a_list_are_missed(trained, images, capsys):
-    write_list(list_path(images), {"1/12": "no face"})
-    assert go_on(trained / "best_face_model.pth", images) == 1
-    assert "18 images then, 17 now" in capsys.readouterr().err
-
-
-def test_another_split_is_refused(trained, images, one_line):
-    assert go_on(trained / "best_face_model.pth", images, "--seed", 7) == 1
-    assert "another split" in one_line()
+@pytest.mark.parametrize(
+    ("change", "more", "named"),
+    [
+        (lambda at: draw_identity(at / "3", 3, 6), [], "trained on 3 identities, the data has 4"),
+        (lambda at: (at / "1").rename(at / "7"), [], "1 of its 3 are not in the data, such as '1'"),
+        (lambda at: (at / "1" / "12.jpg").unlink(), [], "18 images then, 17 now"),
+        (lambda at: write_list(list_path(at), {"1/12": "?"}), [], "18 images then, 17 now"),
+        (lambda at: None, ["--seed", 7], "another split"),
+    ],
+    ids=["more identities", "other identities", "other images", "left out", "split"],
+)
+def test_other_data_is_refused(trained, images, capsys, change, more, named):
+    change(images)
+    assert continue_(trained / "best_face_model.pth", images, *more) == 1
+    assert named in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_seed_and_limits_come_from_the_checkpoint(tmp_path, images):
@@ -451,10 +469,10 @@ def test_seed_and_limits_come_from_the_checkpoint(tmp_path, images):
     draw_identity(images / "2", 2, 3)
     options = ["--seed", 7, "--min-images", 2, "--max-images", 4]
     assert train(images, tmp_path / "m", *options) == 0
-    assert go_on(tmp_path / "m" / "best_face_model.pth", images) == 0
+    assert continue_(tmp_path / "m" / "best_face_model.pth", images) == 0
     settings = checkpoint(tmp_path / "m" / "final_face_model.pth")["settings"]
     assert (settings["seed"], settings["min_images"], settings["max_images"]) == (7, 2, 4)
-    assert go_on(tmp_path / "m" / "final_face_model.pth", images) == 0
+    assert continue_(tmp_path / "m" / "final_face_model.pth", images) == 0
 
 
 @pytest.mark.parametrize("content", [None, b"text in a .pth\n"], ids=["missing", "text"])
@@ -462,24 +480,24 @@ def test_no_checkpoint_is_told_before_the_data_is_looked_at(tmp_path, one_line, 
     model = tmp_path / "m.pth"
     if content:
         model.write_bytes(content)
-    assert go_on(model, tmp_path / "no such data") == 1
+    assert continue_(model, tmp_path / "no such data") == 1
     assert "m.pth" in one_line()
 
 
 def test_odd_settings_in_a_checkpoint_are_one_line(trained, images, one_line):
     edit(trained / "best_face_model.pth", settings={"min_images": "five"})
-    assert go_on(trained / "best_face_model.pth", images) == 1
+    assert continue_(trained / "best_face_model.pth", images) == 1
     assert "min_images is 'five'" in one_line()
 
 
-# The plain older form
+# The older format
 
 OLDER = ("epoch", "model_state_dict", "optimizer_state_dict", "accuracy", "num_classes")
 
 
 @pytest.fixture
 def older(trained, tmp_path) -> Path:
-    """Folder with nothing but a checkpoint of the plain older form."""
+    """Folder with nothing but a checkpoint of the older format."""
     data = checkpoint(trained / "final_face_model.pth")
     folder = tmp_path / "older"
     folder.mkdir()
@@ -487,44 +505,32 @@ def older(trained, tmp_path) -> Path:
     return folder
 
 
-def test_older_form_goes_on_without_label_map_and_history(older, images, capsys):
-    assert go_on(older / "best_face_model.pth", images) == 0
+def test_older_form_continues_without_label_map_and_history(older, images, capsys):
+    assert continue_(older / "best_face_model.pth", images) == 0
     assert "has no label map" in capsys.readouterr().err
     assert history(older)["epoch"] == [3]
     final = checkpoint(older / "final_face_model.pth")
     assert final["epoch"] == 3 and final["label_map"] == {"0": 0, "1": 1, "2": 2}
 
 
-def test_older_form_goes_on_with_label_map_and_history_of_the_older_form(
+def test_older_form_continues_with_label_map_and_history_of_the_older_form(
     older, trained, images, capsys
 ):
     shutil.copy(trained / "label_map.pkl", older)
     plain = {name: history(trained)[name] for name in ("train_loss", "train_acc")}
     plain |= {name: history(trained)[name] for name in ("val_loss", "val_acc")}
     save_plain(plain, older / "training_history.pkl")
-    assert go_on(older / "best_face_model.pth", images) == 0
+    assert continue_(older / "best_face_model.pth", images) == 0
     assert "no label map" not in capsys.readouterr().err
     assert history(older)["epoch"] == [1, 2, 3] and history(older)["run"] == [1, 1, 2]
     assert history(older)["lr"] == [None, None, 3e-5]
-
-
-def test_older_form_refuses_another_number_of_identities(older, images, one_line):
-    draw_identity(images / "3", 3, 6)
-    assert go_on(older / "best_face_model.pth", images) == 1
-    assert "trained on 3 identities, the data has 4" in one_line()
 
 
 def test_older_form_takes_the_limits_as_options(older, tmp_path):
     data = tmp_path / "few"
     for number in range(3):
         draw_identity(data / str(number), number, 3)
-    assert go_on(older / "best_face_model.pth", data, "--min-images", 2) == 0
-
-
-def test_no_optimizer_in_the_older_form(older, images, capsys):
-    edit(older / "best_face_model.pth", optimizer_state_dict=...)
-    assert go_on(older / "best_face_model.pth", images) == 0
-    assert "no optimizer state that fits" in capsys.readouterr().err
+    assert continue_(older / "best_face_model.pth", data, "--min-images", 2) == 0
 
 
 # Ctrl-C (the real thing, with worker processes, is in tests/end_to_end/test_training.py)
@@ -558,7 +564,7 @@ def test_a_stopped_training_is_saved_and_can_be_continued(tmp_path, images, caps
         if not torch.equal(value, best["model_state_dict"][key])
     ]
     assert changed  # what was trained in the second epoch is not lost
-    assert go_on(folder / "final_face_model.pth", images, "--epochs", 3) == 0
+    assert continue_(folder / "final_face_model.pth", images, "--epochs", 3) == 0
     assert history(folder)["epoch"] == [1, 2, 3, 4]
 
 
@@ -567,10 +573,10 @@ def test_stopped_before_the_first_epoch_ended(tmp_path, images, monkeypatch):
         raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "train_epoch", stop)
+        patch.setattr(epoch, "train_epoch", stop)
         assert train(images, tmp_path / "m") == 130
     assert checkpoint(tmp_path / "m" / "final_face_model.pth")["epoch"] == 0
-    assert go_on(tmp_path / "m" / "final_face_model.pth", images) == 0
+    assert continue_(tmp_path / "m" / "final_face_model.pth", images) == 0
     assert history(tmp_path / "m")["epoch"] == [1]
 
 
@@ -580,6 +586,6 @@ def test_data_that_is_not_there_is_found_before_the_weights_are_asked_for(
     def ask(*values: object, **others: object) -> None:
         raise AssertionError("the weights were asked for")
 
-    monkeypatch.setattr("facesync.training.runs.starting_state", ask)
+    monkeypatch.setattr("facesync.training.start.starting_state", ask)
     assert train(tmp_path / "nowhere", tmp_path / "m") == 1
     assert "nowhere: no such folder or pack" in capsys.readouterr().err

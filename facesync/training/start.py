@@ -1,0 +1,245 @@
+"""From the settings of the two training scripts to a run under way."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from facesync.devices import pick_device
+from facesync.errors import DataError, FileError, ModelError
+from facesync.faces.crops import ALIGNED_112, SQUARE
+from facesync.files import replacing
+from facesync.processes import Ranks, ranks
+from facesync.training.batches import EpochOrder, SplitData, load_split, seed_everything
+from facesync.training.checkpoint import (
+    BEST_NAME,
+    Checkpoint,
+    load_checkpoint,
+    restore_optimizer,
+)
+from facesync.training.epoch import train_epochs
+from facesync.training.history import HISTORY_NAME, History, load_history
+from facesync.training.imprint import imprint
+from facesync.training.learner import Learner
+from facesync.training.memory import largest_batch
+from facesync.training.model import Classifier, new_classifier, starting_state
+from facesync.training.resume import interrupted_run, plain, restore, same_data, seed_ranks_apart
+from facesync.training.run import Run
+from facesync.training.saving import check_writable, refuse_to_replace
+from facesync.training.settings import (
+    SELECT,
+    ContinueSettings,
+    Recipe,
+    TrainSettings,
+    check,
+    check_batch_size,
+)
+from facesync.training.transforms import ToInput
+
+log = logging.getLogger(__name__)
+
+CROP_SPECS = {spec.kind: spec for spec in (ALIGNED_112, SQUARE)}
+SPLIT_SETTINGS = ("seed", "min_images", "max_images", "holdout_identities")
+LOSS_SETTINGS = ("loss", "margin", "scale", "pictures_per_identity")
+
+
+def train(settings: TrainSettings) -> bool:
+    """Fine-tune a face model: `train_model.py`.
+
+    Returns:
+        Whether it was completed; False after Ctrl-C.
+
+    Raises:
+        FaceSyncError: one line on what is wrong with the settings, the data or the weights.
+    """
+    with ranks(pick_device(settings.device)) as (group, device):
+        settings, interrupted = interrupted_run(settings, settings.output)
+        effective = asdict(settings)
+        check(effective, device.type, group.size)
+        if not interrupted and not settings.overwrite:
+            refuse_to_replace(
+                settings.output,
+                "continue training with continue_training.py, replace it with --overwrite, or "
+                "choose another --output",
+            )
+        check_writable(settings.output)
+        group.wait()
+        if not settings.data.exists():  # before 107 MB of weights are downloaded for nothing
+            raise DataError(f"{settings.data}: no such folder or pack")
+        # The weights first: reading a large dataset takes long, missing a file does not.
+        if interrupted:
+            state, source = interrupted.state, str(interrupted.path)
+        else:
+            state, source = _starting_weights(settings, group)
+        data = _split(settings.data, effective)
+        if interrupted:
+            data = same_data(interrupted, data)
+        seed_everything(settings.seed, 0)
+        model = _model(effective, len(data.label_map), state, source, group)
+        inputs = ToInput(CROP_SPECS[settings.crop], settings.augment, device)
+        run = _new_run(settings, effective, model, data, inputs, group)
+        if interrupted:
+            restore(run, interrupted)
+        else:
+            run.progress.from_scratch = not state and not settings.freeze_batchnorm
+            if settings.imprint:
+                imprint(run.learner, data, settings.workers)
+        seed_ranks_apart(run, interrupted, settings.seed, 0)
+        return train_epochs(run)
+
+
+def continue_training(settings: ContinueSettings) -> bool:
+    """Continue training a model on the data it was trained on: `continue_training.py`.
+
+    Returns:
+        Whether it was completed; False after Ctrl-C.
+
+    Raises:
+        FaceSyncError: one line on what is wrong with the settings, the data or the checkpoint.
+    """
+    output = settings.output or settings.model.parent
+    with ranks(pick_device(settings.device)) as (group, device):
+        settings, interrupted = interrupted_run(settings, output)
+        start = interrupted or load_checkpoint(settings.model)
+        effective = _effective(settings, start, output)
+        check(effective, device.type, group.size)
+        model = _model(effective, start.num_classes, start.state, str(start.path), group)
+        if not interrupted and output.resolve() != settings.model.parent.resolve():
+            refuse_to_replace(output, "choose another --output")
+        check_writable(output)
+        group.wait()
+        history = start.history if interrupted else _known_history(start)
+        column = SELECT[settings.select]
+        best = None if interrupted else _best_so_far(output, history, column)
+        data = same_data(start, _split(settings.data, effective))
+        inputs = ToInput(start.crop, settings.augment, device)
+        run = _new_run(settings, effective, model, data, inputs, group)
+        epochs_done = max(start.epoch, history.last_epoch())
+        seed_everything(effective["seed"], epochs_done)
+        if interrupted:
+            restore(run, interrupted)
+        else:
+            run.history = history
+            run.progress.first_epoch = run.progress.epochs_done = epochs_done
+            _take_optimizer(run, start)
+            reached = {"val_acc": start.accuracy, "val_tar": start.tar}[column]
+            if best is None and reached is not None:
+                # The model to beat; so that there is a best one even if no epoch is better.
+                if group.first:
+                    _copy(start.path, output / BEST_NAME)
+                best = reached
+            run.progress.best = best
+        seed_ranks_apart(run, interrupted, effective["seed"], epochs_done)
+        return train_epochs(run)
+
+
+def _effective(settings: ContinueSettings, start: Checkpoint, output: Path) -> dict[str, Any]:
+    """Return all settings by name: those of the split and the loss stay the checkpoint's."""
+    loss = {name: start.settings.get(name, getattr(TrainSettings, name)) for name in LOSS_SETTINGS}
+    split = {
+        name: _known(getattr(settings, name, None), start.settings, name) for name in SPLIT_SETTINGS
+    }
+    return {**asdict(settings), **loss, "loss": start.loss, **split, "output": output}
+
+
+def _known(given: Any, saved: dict[str, Any], name: str) -> Any:
+    """Return a setting: as given, else as saved, else train_model.py's default."""
+    value = saved.get(name, getattr(TrainSettings, name)) if given is None else given
+    if not isinstance(value, int | float) or value < 0:
+        raise ModelError(f"the model's {name} is {value!r:.60}, not a number")
+    return value
+
+
+def _split(data: Path, effective: dict[str, Any]) -> SplitData:
+    return load_split(data, **{name: effective[name] for name in SPLIT_SETTINGS})
+
+
+def _starting_weights(settings: TrainSettings, group: Ranks) -> tuple[dict[str, Any], str]:
+    """Find the weights to start from; one process downloads them for all on a machine."""
+    if not group.first:
+        group.wait()
+    state, source = starting_state(settings.weights, offline=settings.offline)
+    if group.first:
+        group.wait()
+        if state:
+            log.info("Starting from %s", source)
+        else:
+            log.warning(
+                "WARNING: --weights none: training FROM SCRATCH. Every layer starts from random "
+                "numbers; useful accuracy needs hundreds of thousands of images and many epochs."
+            )
+    return state, source
+
+
+def _model(
+    effective: dict[str, Any], classes: int, state: Any, source: str, group: Ranks
+) -> Classifier:
+    """Build the network with the head of its loss."""
+    head = ("loss", "margin", "scale", "dropout", "label_smoothing")
+    options = {name: effective[name] for name in head}
+    return new_classifier(classes, state, source, ranks=group, **options)
+
+
+def _new_run(
+    settings: Recipe,
+    effective: dict[str, Any],
+    model: Classifier,
+    data: SplitData,
+    inputs: ToInput,
+    group: Ranks,
+) -> Run:
+    """Put a run together, at its start."""
+    if effective["batch_size"] is None:
+        effective["batch_size"] = largest_batch(model, settings, inputs, group)
+        if group.first:
+            log.info("--batch-size auto: %d", effective["batch_size"])
+        check_batch_size(effective, group.size)
+    order = EpochOrder(
+        data.train, data.seed, effective["batch_size"], shuffle=True, ranks=group,
+        groups=[data.labels[i] for i in data.train] if effective["loss"] == "triplet" else None,
+        group_size=effective["pictures_per_identity"],
+    )  # fmt: skip
+    learner = Learner(model, settings, inputs, group)
+    learner.schedule.steps_per_epoch = -(-order.batches // settings.accumulate)
+    return Run(learner, data, order, effective["output"], plain(effective))
+
+
+def _known_history(start: Checkpoint) -> History:
+    """Return the history beside a checkpoint if it is the checkpoint's, else its own."""
+    path = start.path.with_name(HISTORY_NAME)
+    if not path.exists():
+        return start.history
+    try:
+        beside = load_history(path)
+    except FileError as error:
+        log.warning("%s; the history starts with what %s holds", error, start.path)
+        return start.history
+    if beside.begins_with(start.history):
+        return beside
+    log.warning("%s is not the history of %s; the model's own is extended", path, start.path)
+    return start.history
+
+
+def _best_so_far(output: Path, history: History, column: str) -> float | None:
+    """Return what the best model in the output folder reached, None if there is none."""
+    path = output / BEST_NAME
+    if not path.exists():
+        return None
+    best = load_checkpoint(path)
+    reached = {"val_acc": best.accuracy, "val_tar": best.tar}[column]
+    return history.best(column) if reached is None else reached
+
+
+def _take_optimizer(run: Run, start: Checkpoint) -> None:
+    """Take over the optimizer's averages only: a saved rate would replace the new one."""
+    if not restore_optimizer(run.learner.optimizer, run.learner.optimizer_names(), start):
+        log.warning("%s holds no optimizer state that fits; starting a fresh one", start.path)
+    log.info("Continuing from %s, trained up to epoch %d", start.path, start.epoch)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with open(source, "rb") as file, replacing(target) as copy:
+        shutil.copyfileobj(file, copy)

@@ -1,0 +1,198 @@
+"""What the model has learnt: loss and accuracy, and how well it tells unseen identities apart."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+from torch.optim.swa_utils import update_bn
+from torch.utils.data import DataLoader
+
+from facesync.errors import DataError
+from facesync.metrics.pairs import all_pairs
+from facesync.metrics.rates import roc
+from facesync.processes import Ranks
+from facesync.training.batches import Batch, EpochOrder, make_loader, mixed_seed
+from facesync.training.learner import Learner
+from facesync.training.messages import bar
+from facesync.training.run import Run, Totals
+from facesync.training.settings import TAR_FAR
+from facesync.training.step import usable_images
+from facesync.training.transforms import ToInput
+
+
+def validate(
+    run: Run, training: DataLoader[Batch], check_stop: Callable[[], None]
+) -> tuple[Totals, float | None]:
+    """Measure the validation images, and the TAR on unseen identities, if there are any.
+
+    Args:
+        run: its evaluated model is measured.
+        training: the loader of the training images; renews BatchNorm for a network trained
+            from scratch.
+        check_stop: called before each batch; what it raises ends the measuring.
+    """
+    if run.progress.from_scratch:
+        _renew_batchnorm(run, training, check_stop)
+    # Each process has its own averages of BatchNorm; those of the first are saved.
+    for buffer in run.learner.evaluated.buffers():
+        run.ranks.share(buffer)
+
+    def loader(indices: list[int]) -> DataLoader[Batch]:
+        order = EpochOrder(
+            indices, run.data.seed, run.order.batch_size, shuffle=False, ranks=run.ranks
+        )
+        return make_loader(run.data, run.crop, order, workers=run.recipe.workers, device=run.device)
+
+    measured = measure(
+        run.learner, loader(run.data.validation), f"{run.title}, validation", check_stop=check_stop
+    )
+    if not run.data.holdout:
+        return measured, None
+    return measured, tar(
+        run.learner, loader(run.data.holdout), f"{run.title}, unseen identities",
+        check_stop=check_stop, undecodable=measured.undecodable,
+    )  # fmt: skip
+
+
+def _renew_batchnorm(run: Run, training: DataLoader[Batch], check_stop: Callable[[], None]) -> None:
+    """See `renew_batchnorm`; its draws for dropout are separate from the training's."""
+    learner = run.learner
+    network = learner.evaluated.backbone
+
+    def images() -> Iterator[torch.Tensor]:
+        for batch in training:
+            if usable_images(learner, [batch])[0]:
+                yield learner.inputs(batch.images, batch.draws)
+
+    devices = [run.device] if run.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(mixed_seed(run.data.seed, run.progress.epochs_done, run.ranks.rank))
+        renew_batchnorm(network, images(), device=run.device, check_stop=check_stop)
+    for buffer in network.buffers():
+        if buffer.is_floating_point():
+            run.ranks.sum(buffer).div_(run.ranks.size)
+
+
+def renew_batchnorm(
+    network: nn.Module,
+    images: Iterable[torch.Tensor],
+    *,
+    device: torch.device,
+    check_stop: Callable[[], None],
+    batches: int = 100,
+) -> None:
+    """Recompute BatchNorm's means and variances for the weights as they are now.
+
+    Training keeps running averages. They lag behind weights that started from random numbers and
+    still change fast, so that a network that has learnt its images may classify all of them alike
+    in evaluation (precise BN: Wu and Johnson, arXiv:2105.07576). What `check_stop` raises between
+    two batches ends it with the averages of those seen.
+    """
+
+    def checked() -> Iterator[torch.Tensor]:
+        for number, batch in enumerate(itertools.islice(images, batches)):
+            if number:
+                check_stop()
+            if len(batch) > 1:
+                yield batch
+
+    update_bn(checked(), network, device)
+
+
+@torch.no_grad()
+def measure(
+    learner: Learner,
+    loader: DataLoader[Batch],
+    title: str,
+    *,
+    check_stop: Callable[[], None],
+) -> Totals:
+    """Measure the evaluated model: mean loss without margins, and accuracy.
+
+    Each process measures its part; all get the sum. `check_stop` is called before each batch.
+
+    Raises:
+        DataError: not one image could be used.
+    """
+    model = learner.evaluated.eval()
+    inputs = ToInput(learner.inputs.crop, "none", learner.device)
+    totals = Totals()
+    sums = torch.zeros(3, dtype=torch.float64)
+    started = time.perf_counter()
+    for batch in _shown(loader, title, learner.ranks, check_stop):
+        totals.undecodable += batch.undecodable
+        if not len(batch.labels):
+            continue
+        labels = batch.labels.to(learner.device, non_blocking=True)
+        with learner.autocast():
+            losses, logits = model(inputs(batch.images, batch.draws), labels)
+        right = (logits.argmax(dim=1) == labels).sum()
+        sums += sums.new_tensor([len(labels), losses.double().sum().item(), right.item()])
+    totals.seconds = time.perf_counter() - started
+    # Process by process: nearly the order in which one alone would add up.
+    images, totals.loss_sum, right_sum = (sum(part) for part in zip(*learner.ranks.gather(
+        sums.tolist()), strict=True))  # fmt: skip
+    totals.images, totals.right = round(images), round(right_sum)
+    if not totals.images:
+        raise DataError("not one image could be used: " + "; ".join(totals.undecodable[:3]))
+    return totals
+
+
+@torch.no_grad()
+def tar(
+    learner: Learner,
+    loader: DataLoader[Batch],
+    title: str,
+    *,
+    check_stop: Callable[[], None],
+    undecodable: list[str] | None = None,
+) -> float:
+    """Measure TAR at FAR `TAR_FAR` over all pairs of images of unseen identities.
+
+    `undecodable` gets a line for each image that could not be decoded.
+
+    Raises:
+        DataError: there are no pairs of both kinds.
+    """
+    backbone = learner.evaluated.backbone.eval()
+    inputs = ToInput(learner.inputs.crop, "none", learner.device)
+    vectors = [np.empty((0, 1), np.float32)]
+    labels: list[int] = []
+    for batch in _shown(loader, title, learner.ranks, check_stop):
+        if undecodable is not None:
+            undecodable += batch.undecodable
+        if len(batch.labels):
+            with learner.autocast():
+                features = backbone(inputs(batch.images, batch.draws))
+            vectors.append(normalize(features.float()).cpu().numpy())
+            labels += batch.labels.tolist()
+    found = [part for parts in learner.ranks.gather(vectors[1:]) for part in parts]
+    names = [str(label) for part in learner.ranks.gather(labels) for label in part]
+    # A network that has diverged tells nobody apart.
+    if not all(np.isfinite(part).all() for part in found):
+        return 0.0
+    pairs = all_pairs(np.concatenate(found), names) if found else None
+    if pairs is None or not len(pairs.genuine) or not len(pairs.impostor):
+        raise DataError(
+            "the held-out identities lack usable images: two of one identity and one of another"
+        )
+    same = np.arange(len(pairs.genuine) + len(pairs.impostor)) < len(pairs.genuine)
+    curve = roc(np.concatenate([pairs.genuine, pairs.impostor]), same)
+    return float(np.interp(TAR_FAR, curve.far, curve.tar))
+
+
+def _shown(
+    loader: DataLoader[Batch], title: str, ranks: Ranks, check_stop: Callable[[], None]
+) -> Iterator[Batch]:
+    """Yield the batches under a progress bar."""
+    with bar(title, len(loader), quiet=not ranks.first) as progress:
+        for batch in loader:
+            check_stop()
+            progress.update()
+            yield batch
