@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from facesync.version import __version__
 from facesync.errors import DataError
 from facesync.evaluation.groups import GroupRates
 from facesync.evaluation.protocols import PairSet
@@ -25,6 +24,7 @@ from facesync.metrics.rates import (
     supports,
     tar_at_far,
 )
+from facesync.version import __version__
 
 RULE = (
     f"a TAR is reported only if at least {MIN_FALSE_MATCHES} false matches are expected at the "

@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 
-import facesync
 from facesync.errors import FileError, ModelError
 from facesync.faces.crops import CropSpec
 from facesync.faces.torch_model import ARCHITECTURE, State, checkpoint_crop, read_checkpoint
@@ -28,6 +27,7 @@ from facesync.files import replacing
 from facesync.pickles import load_plain
 from facesync.training.history import History, share
 from facesync.training.settings import MARGINS
+from facesync.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Checkpoint:
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the versions of everything that a model is made with."""
-    found = {"facesync": facesync.__version__, "python": platform.python_version()}
+    found = {"facesync": __version__, "python": platform.python_version()}
     for name in ("torch", "torchvision", "facenet-pytorch", "numpy", "opencv-python", "pillow"):
         try:
             found[name] = metadata.version(name)
