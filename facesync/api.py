@@ -160,7 +160,7 @@ class Model:
 class Gallery:
     """The people who are registered, in a file. `open_gallery` makes one.
 
-    Every call reads the file anew, so that several programs may share it.
+    Every call reads the file, so that several programs may share it.
     """
 
     def __init__(self, people: store.Gallery, model: Model) -> None:
@@ -189,7 +189,7 @@ class Gallery:
         Args:
             name: of the person; any text with a letter, digit or sign.
             images: one or more.
-            replace: the name may be taken; the person is registered anew.
+            replace: the name may be taken; who has it is replaced.
             add: the name must be taken; the images become further samples.
             same_person: store them although the face is registered under another name, or does
                 not look like the one registered under this name.

@@ -121,7 +121,7 @@ def _enrol(recognizer: Recognizer, images: Iterable[tuple[str, Path | np.ndarray
             print(f"{outcome.name}: {reason}: left out")
     if enrolment.agreement < recognizer.threshold:
         print(
-            f"note: the images are not very alike (similarity {enrolment.agreement:.3f}); check "
+            f"note: the images are not very alike (similarity {cli.decimals(enrolment.agreement)}); check "
             "that all of them show the same person"
         )
     return enrolment

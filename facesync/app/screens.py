@@ -19,6 +19,7 @@ from facesync.app.pose_guide import PoseGuide
 from facesync.app.registering import MIN_VIDEO_SAMPLES
 from facesync.app.settings import VERIFY_FRAMES
 from facesync.app.verification import Verification
+from facesync.cli import decimals
 from facesync.errors import StoreError
 from facesync.faces.quality import CAMERA, complaint
 from facesync.gallery.enrolment import SAMPLES, Enrolment
@@ -229,11 +230,11 @@ class VerifyScreen(Screen):
             self.say(f"Not verified. {NO_FACE}", ATTENTION)
             return
         print(in_words(decision))
-        score = f"{decision.similarity:.2f}"
+        score = f"{decimals(decision.similarity, 2)}"
         if decision.accepted and decision.name:
             self.say(f"{_short(decision.name)}   {score}", GOOD, _VERDICT_SECONDS, decision.name)
             return
-        text = f"Access denied   {score}, needed {decision.threshold:.2f}"
+        text = f"Access denied   {score}, needed {decimals(decision.threshold, 2)}"
         if decision.similarity >= decision.threshold:
             text = f"Access denied   {score}: {decision.reason}"
         self.say(text, BAD, _VERDICT_SECONDS, "access denied")

@@ -90,7 +90,7 @@ class Events:
             if not sighting.settled or same:
                 continue
             self._reported[sighting.track] = sighting.name
-            score = "" if sighting.score is None else f"  {sighting.score:.3f}"
+            score = "" if sighting.score is None else f"  {cli.decimals(sighting.score)}"
             print(f"{seconds:7.1f} s  {sighting.name or 'unknown'}{score}", flush=True)
             if self._file is not None:
                 line = {
@@ -200,7 +200,7 @@ def _sightings(result: Result) -> tuple[Sighting, ...]:
 
 def _mark(sighting: Sighting, seconds: float) -> Mark:
     left, top, right, bottom = (float(value) for value in sighting.moving.box_at(seconds))
-    score = "" if sighting.score is None else f"  {sighting.score:.2f}"
+    score = "" if sighting.score is None else f"  {cli.decimals(sighting.score, 2)}"
     if sighting.name is not None:
         return Mark((left, top, right, bottom), GOOD, f"{sighting.name}{score}")
     label, tone = ("unknown", ATTENTION) if sighting.settled else ("…", NEUTRAL)

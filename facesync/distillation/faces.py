@@ -38,7 +38,7 @@ _ALIGNED_BOX = np.array([15.5, 12.5, 94.5, 115.6], dtype=np.float32)
 
 
 @dataclass(frozen=True)
-class ImageRef:
+class FaceImage:
     """An image of a source.
 
     Attributes:
@@ -52,7 +52,7 @@ class ImageRef:
     aligned: bool
 
 
-def images_in(source: Path, *, aligned: bool) -> list[ImageRef]:
+def images_in(source: Path, *, aligned: bool) -> list[FaceImage]:
     """List the images of a folder (including its subfolders) or a pack, sorted.
 
     Raises:
@@ -61,7 +61,7 @@ def images_in(source: Path, *, aligned: bool) -> list[ImageRef]:
     if source.suffix == ".rec" or (source.is_dir() and packs_in(source)):
         pack = FaceDataset(source, min_images=1, max_images=2**31)
         return [
-            ImageRef(name, partial(pack.image_rgb, index), aligned)
+            FaceImage(name, partial(pack.image_rgb, index), aligned)
             for index, name in enumerate(pack.names)
         ]
     files = {
@@ -72,14 +72,14 @@ def images_in(source: Path, *, aligned: bool) -> list[ImageRef]:
     if not files:
         raise DataError(f"{source}: no images and no pack (train.rec) in it")
     return [
-        ImageRef(name, partial(read_image_rgb, files[name]), aligned)
+        FaceImage(name, partial(read_image_rgb, files[name]), aligned)
         for name in sorted(files, key=natural_key)
     ]
 
 
 def all_images(
     data: Sequence[Path], aligned: Sequence[Path], leave_out: Path | None
-) -> list[ImageRef]:
+) -> list[FaceImage]:
     """List the images of all sources except those named in the file `leave_out`.
 
     Raises:
@@ -130,7 +130,7 @@ class Faces:
         return np.array(self._crops[block][index - self._ends[block]])
 
 
-def collect(images: Sequence[ImageRef], teacher: FaceModel, cache: Path) -> Faces:
+def collect(images: Sequence[FaceImage], teacher: FaceModel, cache: Path) -> Faces:
     """Detect the faces and embed them with the teacher, or read both from the cache.
 
     Images that cannot be read or show no face are left out.
@@ -160,7 +160,7 @@ def collect(images: Sequence[ImageRef], teacher: FaceModel, cache: Path) -> Face
 
 
 def _crops(
-    images: Sequence[ImageRef], detector: Detector, teacher: FaceModel
+    images: Sequence[FaceImage], detector: Detector, teacher: FaceModel
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the student's and the teacher's crop of each face."""
     for image in images:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from facesync.cli import count
+from facesync.cli import count, decimals
 from facesync.devices import device_name
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import DEFAULT_THRESHOLD, FaceModel
@@ -58,7 +58,7 @@ class Comparison:
     def __str__(self) -> str:
         verdict = "the same person" if self.same_person else "two people"
         sure = "" if self.probability is None else f", probability {self.probability:.4f}"
-        return f"{verdict} (similarity {self.similarity:.3f}, threshold {self.threshold:.3f}{sure})"
+        return f"{verdict} (similarity {decimals(self.similarity)}, threshold {decimals(self.threshold)}{sure})"
 
 
 class Recognizer:
@@ -130,11 +130,11 @@ class Recognizer:
 
     def threshold_in_words(self, people: int) -> str:
         """Which similarity is needed among so many people, and where that comes from."""
-        needed = f"{self.threshold_for(people):.3f}"
+        needed = f"{decimals(self.threshold_for(people))}"
         if self._settings.threshold is not None:
             return f"{needed} (--threshold)"
         if self._model is None:
-            return f"the model's own, else {DEFAULT_THRESHOLD:.3f}"
+            return f"the model's own, else {decimals(DEFAULT_THRESHOLD)}"
         if self._model.calibration is not None:
             among = count(max(people, 1), "person", "people")
             return f"{needed} (calibrated, FMR {self._settings.fmr:g} among {among})"

@@ -1,4 +1,4 @@
-"""Wrong attempts in a row: five pause `verify --name`, each further one for longer.
+"""Wrong attempts in a row: five pause a name, or the menu; each further one for longer.
 
 The counts are kept beside the store in `<store>.attempts`, JSON, so that they survive a restart.
 Names are in it as salted hashes only. Call `check` before an attempt and `record` after it.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facesync.cli import decimals
 from facesync.errors import ImageError
 from facesync.faces.crops import cut_square, resize
 from facesync.faces.embedding import unit
@@ -148,8 +149,8 @@ class Enrolment:
             if len(self._samples) < 3:
                 alike = float(self._samples[0].embedding @ self._samples[1].embedding)
                 raise TwoPeople(
-                    f"the images show two different people (similarity {alike:.3f}, at least "
-                    f"{self._agreement:.3f} needed); nothing is stored"
+                    f"the images show two different people (similarity {decimals(alike)}, at least "
+                    f"{decimals(self._agreement)} needed); nothing is stored"
                 )
             dropped.append(places.pop(outlier))
             del self._samples[outlier]

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facesync.cli import decimals
 from facesync.errors import ImageError, StoreError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.enrolment import CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT, Enrolment
@@ -170,8 +171,8 @@ def _check_same_face(
     similarity = float(Matcher([known]).similarities(person.embedding)[0])
     if similarity < needed:
         raise Doubt(
-            f"this is not the face stored as {known.name} (similarity {similarity:.3f}, at least "
-            f"{needed:.3f} needed)",
+            f"this is not the face stored as {known.name} (similarity {decimals(similarity)}, at least "
+            f"{decimals(needed)} needed)",
             "Is it the same person all the same?",
         )
 
@@ -190,6 +191,6 @@ def _check_new_face(gallery: Gallery, recognizer: Recognizer, person: Person) ->
     if similarities[best] >= recognizer.threshold_for(len(others)):
         raise Doubt(
             f"this face is already registered as {others[best].name} (similarity "
-            f"{similarities[best]:.3f})",
+            f"{decimals(similarities[best])})",
             f"Is {person.name} the same person under another name?",
         )

@@ -211,6 +211,7 @@ class Recipe:
     )
     workers: int = option(
         factory=default_workers,
+        shown_default="one per CPU, at most 4",
         help="processes that decode images; 0 decodes in the main process",
         **_WHOLE,
         **MACHINE,
@@ -258,7 +259,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "select": "tar",
     },
 }
-"""What `train_model.py --preset` sets; docs/recipes.md compares them."""
+"""What `train_model.py --preset` sets; docs/training.md compares them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +302,7 @@ class TrainSettings(Recipe):
     )
     preset: str = option(
         "paper",
-        "paper is the recipe of the original system, best is ours: see docs/recipes.md; other "
+        "paper is the recipe of the original system, best is ours: see docs/training.md; other "
         "options override both",
         choices=tuple(PRESETS),
         **MODEL,
