@@ -121,8 +121,8 @@ def _enrol(recognizer: Recognizer, images: Iterable[tuple[str, Path | np.ndarray
             print(f"{outcome.name}: {reason}: left out")
     if enrolment.agreement < recognizer.threshold:
         print(
-            f"note: the images are not very alike (similarity {cli.decimals(enrolment.agreement)}); check "
-            "that all of them show the same person"
+            "note: the images are not very alike (similarity "
+            f"{cli.decimals(enrolment.agreement)}); check that all of them show the same person"
         )
     return enrolment
 

@@ -58,7 +58,8 @@ class Comparison:
     def __str__(self) -> str:
         verdict = "the same person" if self.same_person else "two people"
         sure = "" if self.probability is None else f", probability {self.probability:.4f}"
-        return f"{verdict} (similarity {decimals(self.similarity)}, threshold {decimals(self.threshold)}{sure})"
+        figures = f"similarity {decimals(self.similarity)}, threshold {decimals(self.threshold)}"
+        return f"{verdict} ({figures}{sure})"
 
 
 class Recognizer:

@@ -171,8 +171,8 @@ def _check_same_face(
     similarity = float(Matcher([known]).similarities(person.embedding)[0])
     if similarity < needed:
         raise Doubt(
-            f"this is not the face stored as {known.name} (similarity {decimals(similarity)}, at least "
-            f"{decimals(needed)} needed)",
+            f"this is not the face stored as {known.name} (similarity "
+            f"{decimals(similarity)}, at least {decimals(needed)} needed)",
             "Is it the same person all the same?",
         )
 
