@@ -7,6 +7,7 @@ so that importing the package costs nothing.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from facesync.version import __version__
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
         load_model,
         open_gallery,
     )
+
+# ONNX Runtime 1.29 and later report to their vendor unless this is set before they are imported;
+# this module is imported before any other of the package.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __all__ = [
     "CameraError", "Comparison", "DataError", "DownloadError", "Face", "FaceSyncError",

@@ -1,5 +1,6 @@
 """What the package offers, costs to import, and declares."""
 
+import os
 import re
 import subprocess
 import sys
@@ -34,6 +35,15 @@ def test_importing_it_loads_nothing_heavy():
     loaded = set(done.stdout.split())
     assert "facesync" in loaded
     assert not loaded & {"torch", "cv2", "numpy", "onnxruntime", "PIL", "facesync.api"}
+
+
+def test_onnx_runtime_is_told_not_to_report():
+    code = "import os, facesync; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    env = {**os.environ, "ORT_DISABLE_TELEMETRY": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1\n"
 
 
 def test_it_is_typed():
