@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -178,7 +178,7 @@ class Gallery:
     def register(
         self,
         name: str,
-        images: Sequence[AnyImage],
+        images: Iterable[AnyImage],
         *,
         replace: bool = False,
         add: bool = False,
@@ -201,7 +201,11 @@ class Gallery:
             ImageError: no image shows a face that can be used, or they show different people.
             StoreError: the name is taken, the face is registered already, or the file cannot be
                 read or written.
+            UsageError: `images` is one image, not a list of them, or both `replace` and `add` are
+                set.
         """
+        if not isinstance(images, Iterable) or _is_one_image(images):
+            raise UsageError("register takes a list of images, even of one")
         recognizer = self._model._recognizer
         request = registration.Registration(name, replace, add, same_person)
         registration.check_name(self._store, request)
@@ -272,7 +276,7 @@ def load_model(
         DownloadError: the weights had to be downloaded and could not be.
         UsageError: `threshold` or `fmr` is out of range.
     """
-    if threshold is not None and not -1 < threshold <= 1:
+    if threshold is not None and not -1 < (threshold := float(threshold)) <= 1:
         raise UsageError(f"a threshold of {threshold} is not above -1 and at most 1")
     if not 0 < fmr < 1:
         raise UsageError(f"a false match rate of {fmr} is not between 0 and 1")
@@ -298,10 +302,19 @@ def open_gallery(
             is `faces`.
         encrypt: encrypt the file and the images; the key lies in the system's keyring, or in a
             file in the user's configuration folder.
+
+    Raises:
+        UsageError: `path` does not name a file.
     """
     path = Path(path)
-    folder = Path(faces) if faces is not None else path.with_name(path.stem + "_faces")
+    folder = Path(faces) if faces is not None else path.parent / f"{path.stem}_faces"
     return Gallery(store.Gallery(path, folder, encrypt=encrypt), model)
+
+
+def _is_one_image(images: object) -> bool:
+    """Whether a list of images is one image instead."""
+    one = isinstance(images, np.ndarray) and images.ndim < 4
+    return one or isinstance(images, (str, bytes, os.PathLike))
 
 
 def _name(image: AnyImage) -> str:
@@ -311,8 +324,15 @@ def _name(image: AnyImage) -> str:
 
 def _read(image: AnyImage) -> np.ndarray:
     """Return an image as uint8 RGB (height, width, 3)."""
+    if isinstance(image, (str, os.PathLike)):
+        return read_image_rgb(Path(image))
+    if isinstance(image, bytes):
+        return read_image_rgb(image)
     if not isinstance(image, np.ndarray):
-        return read_image_rgb(image if isinstance(image, bytes) else Path(image))
+        raise ImageError(
+            f"an image of type {type(image).__name__}: give a path, the bytes of an image file, "
+            "or a uint8 RGB array"
+        )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ImageError(
             f"an image of type {image.dtype} and shape {image.shape}: uint8 RGB of shape (height, "

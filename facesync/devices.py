@@ -40,10 +40,12 @@ def pick_device(name: str) -> torch.device:
     """Turn `auto`, `cpu` or `cuda` into a torch device.
 
     Raises:
-        ModelError: `cuda` was asked for and this machine has none.
+        ModelError: `cuda` was asked for and this machine has none, or there is no such name.
     """
     import torch
 
+    if name not in DEVICES:
+        raise ModelError(f"there is no device {name!r}; there are {', '.join(DEVICES)}")
     if name == "cuda" and not torch.cuda.is_available():
         raise ModelError("no CUDA device on this machine; use --device cpu")
     if name == "auto":

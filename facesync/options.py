@@ -21,6 +21,9 @@ from facesync.errors import FileError, UsageError
 
 S = TypeVar("S")
 
+_MOST_BYTES = 1 << 20
+"""The longest file of settings that is read."""
+
 
 def option(
     default: Any = dataclasses.MISSING,
@@ -189,9 +192,12 @@ def read_config(path: Path, settings: type) -> dict[str, Any]:
         if field is None or "help" not in field.metadata:
             if of_a_run:
                 continue  # another script's setting
-            raise UsageError(f"{path}: {key} is no option here")
+            shown = key if key.isprintable() else repr(key)
+            raise UsageError(f"{path}: {shown} is no option here")
         if value is None or (of_a_run and not field.metadata["kept"]):
             continue
+        if name in values:
+            raise UsageError(f"{path}: {name} is given twice, with a dash and an underscore")
         values[name] = _checked(path, field, hints[name], value)
     return values
 
@@ -199,7 +205,11 @@ def read_config(path: Path, settings: type) -> dict[str, Any]:
 def _read_plain(path: Path) -> dict[str, Any]:
     """Read TOML or JSON, by the file's suffix."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise FileError(f"{path} is too large to be a file of settings")
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
         if path.suffix == ".json":
             import json
 
@@ -224,22 +234,32 @@ def _checked(path: Path, field: dataclasses.Field[Any], hint: Any, value: Any) -
     _, described = _argument(field, hint)
     kind = _plain_type(hint)
     what = f"{path}: {field.name}"
+    try:
+        shown = f"{value!r:.40}"
+    except ValueError:  # Python does not print whole numbers of thousands of digits.
+        raise UsageError(f"{what} has too many digits") from None
     if kind is bool:
         if not isinstance(value, bool):
-            raise UsageError(f"{what} is {value!r:.40}, neither true nor false")
+            raise UsageError(f"{what} is {shown}, neither true nor false")
         return value
     several = "nargs" in described
-    if isinstance(value, (dict, bool)) or isinstance(value, list) != several:
-        raise UsageError(f"{what} cannot be {value!r:.40}")
+    parts = value if isinstance(value, list) else [value]
+    if isinstance(value, list) != several or any(_is_no_text(part) for part in parts):
+        raise UsageError(f"{what} cannot be {shown}")
     parse = described.get("type", str)
     try:
-        read = [parse(str(part)) for part in (value if several else [value])]
+        read = [parse(str(part)) for part in parts]
     except (argparse.ArgumentTypeError, ValueError) as error:
-        raise UsageError(f"{what} cannot be {value!r:.40} ({error})") from error
+        raise UsageError(f"{what} cannot be {shown} ({error})") from error
     choices = described.get("choices")
     if choices is not None and any(part not in choices for part in read):
-        raise UsageError(f"{what} is {value!r:.40}; there are {', '.join(map(str, choices))}")
+        raise UsageError(f"{what} is {shown}; there are {', '.join(map(str, choices))}")
     return tuple(read) if several else read[0]
+
+
+def _is_no_text(value: Any) -> bool:
+    """Whether no text on the command line can stand for a value of a file."""
+    return isinstance(value, (dict, list, bool)) or (isinstance(value, str) and "\0" in value)
 
 
 def _argument(field: dataclasses.Field[Any], hint: Any) -> tuple[list[str], dict[str, Any]]:
@@ -293,6 +313,22 @@ def _default_in_words(field: dataclasses.Field[Any], kind: Any) -> str:
             return ""
         shown = f"{default:g}" if isinstance(default, float) else str(default)
     return f" (default: {shown})".replace("%", "%%") if shown else ""
+
+
+def whole(text: str) -> int:
+    """Argparse type: a whole number of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return value
+
+
+def seed(text: str) -> int:
+    """Argparse type: a seed that Python, NumPy and torch all take."""
+    value = whole(text)
+    if value >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not below 2**32")
+    return value
 
 
 def positive_int(text: str) -> int:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import facesync
-from facesync.images import save_jpeg
+from facesync.images import read_image_rgb, save_jpeg
 from facesync.sample_images import COLLINS, HOPPER, photographs, vary
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -70,8 +71,6 @@ def test_what_is_found_has_the_shapes_that_are_promised(model, images):
 
 def test_paths_bytes_and_arrays_are_one_image(model, images):
     path = images / "collins_1.jpg"
-    from facesync.images import read_image_rgb
-
     for same in (str(path), path.read_bytes(), read_image_rgb(path)):
         assert np.array_equal(model.find(same)[0].embedding, model.find(path)[0].embedding)
 
@@ -130,13 +129,32 @@ def test_a_person_is_given_to_one_face_only(gallery, images, model):
         (np.zeros((8, 8, 3)), "uint8 RGB of shape"),
         (np.zeros((0, 8, 3), np.uint8), "uint8 RGB of shape"),
         (b"no image", "not an image that can be decoded"),
+        (None, "of type NoneType: give a path"),
+        (Image.new("RGB", (8, 8)), "of type Image: give a path"),
         ("no_such_file.jpg", "no_such_file.jpg"),
     ],
-    ids=["grey", "float", "empty", "bytes", "missing"],
+    ids=["grey", "float", "empty", "bytes", "none", "pil", "missing"],
 )
 def test_what_is_no_image_is_an_image_error(model, image, says):
     with pytest.raises(facesync.ImageError, match=re.escape(says)):
         model.find(image)
+
+
+@pytest.mark.parametrize("kind", [str, Path.read_bytes, Path, read_image_rgb, lambda _: None])
+def test_one_image_is_not_a_list_of_images(gallery, images, kind):
+    with pytest.raises(facesync.UsageError, match="a list of images"):
+        gallery.register("Ada", kind(images / "collins_1.jpg"))
+
+
+def test_add_and_replace_do_not_go_together(gallery, images):
+    with pytest.raises(facesync.UsageError, match="do not go together"):
+        gallery.register("Ada", [images / "collins_1.jpg"], add=True, replace=True)
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_a_gallery_is_a_file(model, path):
+    with pytest.raises(facesync.UsageError, match="is a file, which"):
+        facesync.open_gallery(path, model)
 
 
 def test_no_face_is_an_error_where_one_is_needed(model, gallery, images):
@@ -152,10 +170,15 @@ def test_limits_out_of_range_are_refused(wrong):
         facesync.load_model("embedded", offline=True, **wrong)
 
 
+def test_an_unknown_device_is_named():
+    with pytest.raises(facesync.ModelError, match="no device 'gpu'; there are auto, cpu, cuda"):
+        facesync.load_model("embedded", offline=True, device="gpu")
+
+
 def test_a_threshold_of_ones_own_holds(images):
-    strict = facesync.load_model("embedded", offline=True, threshold=0.999)
+    strict = facesync.load_model("embedded", offline=True, threshold=np.float64(0.999))
     found = strict.compare(images / "collins_1.jpg", images / "collins_2.jpg")
-    assert found.threshold == 0.999 and not found.same_person
+    assert found.threshold == 0.999 and found.same_person is False
 
 
 def test_templates_of_another_model_are_refused(gallery, images, model, monkeypatch):

@@ -22,6 +22,7 @@ class Settings:
     mirror: bool = option(False, "mirror too", both=True)
     encrypt: bool = option(True, "leave it open", flag="--no-encrypt")
     resume: bool = option(False, "resume", kept=False)
+    batch_size: int = option(16, "at once")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,11 @@ def test_settings_of_a_run_are_a_file_too(tmp_path):
         ("epochs = true", "epochs cannot be True"),
         ("epochs = [1]", "epochs cannot be"),
         ("rates = 1", "rates cannot be 1"),
+        ("rates = [[1]]", "rates cannot be [[1]]"),
+        ("epochs = 0x" + "f" * 5000, "epochs has too many digits"),
+        (r'data = "a\u0000b"', "data cannot be 'a\\x00b'"),
+        ("batch-size = 1\nbatch_size = 2", "batch_size is given twice"),
+        (r'"a\nb" = 1', r"'a\nb' is no option here"),
         ("resume = 1", "resume is 1, neither true nor false"),
         ('kind = "odd"', "kind is 'odd'; there are plain, fancy"),
     ],
@@ -124,6 +130,17 @@ def test_a_file_that_cannot_be_used_is_one_line(tmp_path, name):
     with pytest.raises(FileError, match=re.escape(name)) as error:
         parsed("--data", "x", "--config", tmp_path / name)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_of_another_editor_is_read(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_bytes(b'\xef\xbb\xbfepochs = 4\r\ndata = "x"\r\n')
+    assert parsed("--config", file).epochs == 4
+
+
+def test_a_file_without_an_end_is_refused():
+    with pytest.raises(FileError, match="too large"):
+        parsed("--config", "/dev/zero")
 
 
 def test_help_names_defaults_and_groups(capsys):

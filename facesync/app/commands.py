@@ -68,7 +68,7 @@ def _verify(session: Session, options: VerifyOptions) -> int:
             raise
         decision = verification.refused(str(error))
         if options.image:
-            return _print_images([ImageDecision(options.image[0], decision)])
+            return _print_images([ImageDecision(path, decision) for path in options.image])
     if options.json:
         console.print_json(asdict(decision))
     else:
@@ -81,8 +81,9 @@ def _verify_images(verification: Verification, options: VerifyOptions) -> int:
     for path in options.image:
         try:
             results.append(verification.image(path, main_face=options.main_face))
-        except ImageError as error:
-            if len(options.image) == 1:
+        except FaceSyncError as error:
+            # What goes wrong before any image is compared, such as an empty store, ends it all.
+            if len(options.image) == 1 or not (results or isinstance(error, ImageError)):
                 raise
             results.append(ImageDecision(path, verification.refused(str(error))))
         if not options.json:

@@ -89,10 +89,6 @@ class RegisterOptions:
         "looks different",
     )
 
-    def __post_init__(self) -> None:
-        if self.add and self.replace:
-            raise UsageError("register: --add and --replace do not go together")
-
 
 @dataclass(frozen=True)
 class VerifyOptions(JsonOptions):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facesync.errors import UsageError
-from facesync.options import device_option, option, positive_float, positive_int, rate
+from facesync.options import device_option, option, positive_float, positive_int, rate, seed, whole
 
 GROUPS = ("data", "models", "training")
 
@@ -70,10 +70,13 @@ class DistillSettings:
     resume: bool = option(
         False, "resume from the checkpoint in OUTPUT", group="training", kept=False
     )
-    seed: int = option(42, "seed of the order and the augmentation", metavar="N", group="training")
+    seed: int = option(
+        42, "seed of the order and the augmentation", parse=seed, metavar="N", group="training"
+    )
     workers: int = option(
         0,
         "processes that load faces; 0 loads them in the main process",
+        parse=whole,
         metavar="N",
         group="training",
     )
@@ -87,8 +90,6 @@ class DistillSettings:
         """
         if not (self.data or self.aligned):
             raise UsageError("name images of faces with --data or --aligned")
-        if self.workers < 0:
-            raise UsageError(f"--workers {self.workers} is not 0 or more")
 
     @property
     def cache_folder(self) -> Path:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facesync.errors import UsageError
-from facesync.options import device_option, option, positive_int, rate
+from facesync.options import device_option, option, positive_int, rate, seed
 
 _IMAGES = "what it is evaluated on (one of the three)"
 _HOW = "how"
@@ -46,7 +46,7 @@ class EvaluateSettings:
     cache: Path | None = option(
         None, "folder for embeddings", metavar="DIR", group=_HOW, shown_default="REPORT/cache"
     )
-    seed: int = option(42, "of all random draws", group=_HOW)
+    seed: int = option(42, "of all random draws", parse=seed, group=_HOW)
     device: str = device_option(_HOW)
     offline: bool = option(False, "open no connection", group=_HOW)
     by_group: Path | None = option(

@@ -138,12 +138,15 @@ class Calibration:
             del fields["pictures"]
             read = Calibration(**fields)
             _check(read)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
             raise ModelError(f"the model's calibration cannot be read ({error})") from error
         return read
 
 
 def _check(read: Calibration) -> None:
+    numbers = *read.thresholds.values(), read.tail_scale, read.tail_shape, read.tail_fmr
+    if bool in map(type, (*numbers, read.slope, read.intercept)):
+        raise TypeError("true or false is not a number")
     points = read._points()
     if not points or not all(0 < rate < 1 and -1 <= value <= 1 for rate, value in points):
         raise ValueError("it has no thresholds between -1 and 1")
@@ -196,14 +199,18 @@ def user_calibration_path(fingerprint: str) -> Path:
 def user_calibration(fingerprint: str, crop: CropSpec) -> Calibration | None:
     """Read the user's own calibration of a shipped model; None if there is none.
 
-    A damaged file costs a warning: the calibration that ships with the model is used instead.
+    That it decides is logged. A damaged file costs a warning: the calibration that ships with the
+    model is used instead.
     """
     path = user_calibration_path(fingerprint)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))["calibration"]
-        return calibration_for(data, str(path), crop, fingerprint)
+        own = calibration_for(data, str(path), crop, fingerprint)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError, ModelError) as error:
         log.warning("%s cannot be read and is not used (%s)", path, error)
         return None
+    if own is not None:
+        log.info("Calibrated by the user, on %s (%s)", own.data, path)
+    return own

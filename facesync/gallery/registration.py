@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from facesync.cli import decimals
-from facesync.errors import ImageError, StoreError
+from facesync.errors import ImageError, StoreError, UsageError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.enrolment import CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT, Enrolment
 from facesync.gallery.matching import Matcher, comparable
@@ -37,12 +37,19 @@ class Registration:
         replace: replace the person who already has this name.
         add: add samples to the person who already has this name.
         same_person: the caller vouches that it is one person, so `store` raises no `Doubt`.
+
+    Raises:
+        UsageError: both `replace` and `add` are set.
     """
 
     name: str
     replace: bool = False
     add: bool = False
     same_person: bool = False
+
+    def __post_init__(self) -> None:
+        if self.add and self.replace:
+            raise UsageError("register: --add and --replace do not go together")
 
 
 class Doubt(StoreError):

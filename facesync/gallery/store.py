@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from facesync import files
-from facesync.errors import FileError, StoreError
+from facesync.errors import FileError, StoreError, UsageError
 from facesync.files import folder_name, same_name_key
 from facesync.gallery import attempts, leftovers, samples, store_file
 from facesync.gallery.keys import Key, KeyChain
@@ -45,12 +45,17 @@ class Gallery:
         faces: folder of the sample images: `<faces>/<name>/sample_N.jpg`, or `.jpg.enc` if sealed.
         encrypt: the next save seals what is not sealed yet.
         keys: where keys come from.
+
+    Raises:
+        UsageError: the path does not end in a file's name.
     """
 
     def __init__(
         self, path: Path, faces: Path, *, encrypt: bool = True, keys: KeyChain | None = None
     ) -> None:
         self.path = Path(path)
+        if not self.path.name:
+            raise UsageError(f"the store of registered people is a file, which {path} is not")
         self.faces = Path(faces)
         self.keys = keys or KeyChain()
         self._encrypt = encrypt

@@ -20,6 +20,8 @@ from facesync.options import (
     positive_float,
     positive_int,
     rate,
+    seed,
+    whole,
 )
 
 VALIDATION_FRACTION = 0.2
@@ -55,22 +57,6 @@ def default_workers() -> int:
     return min(4, os.cpu_count() or 1)
 
 
-def _whole(text: str) -> int:
-    """Argparse type: a whole number of at least 0."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
-    return value
-
-
-def _seed(text: str) -> int:
-    """Argparse type: a seed that Python, NumPy and torch all take."""
-    value = _whole(text)
-    if value >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not below 2**32")
-    return value
-
-
 def _two_or_more(text: str) -> int:
     """Argparse type: a whole number of at least 2."""
     value = int(text)
@@ -104,10 +90,10 @@ def _holdout(text: str) -> float:
 
 # What `option` is told about the values of a setting.
 _COUNT: dict[str, Any] = {"parse": positive_int, "metavar": "N"}
-_WHOLE: dict[str, Any] = {"parse": _whole, "metavar": "N"}
+_WHOLE: dict[str, Any] = {"parse": whole, "metavar": "N"}
 _POSITIVE: dict[str, Any] = {"parse": positive_float, "metavar": "F"}
 _SHARE: dict[str, Any] = {"parse": _share, "metavar": "F"}
-_SEED: dict[str, Any] = {"parse": _seed, "metavar": "N"}
+_SEED: dict[str, Any] = {"parse": seed, "metavar": "N"}
 
 
 @dataclass(frozen=True, kw_only=True)

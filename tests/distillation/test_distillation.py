@@ -198,6 +198,9 @@ def test_the_script_trains_stops_and_resumes(aligned, tmp_path, monkeypatch, cap
 def test_wrong_usage(tmp_path, capsys):
     assert distill_model.main(["--output", str(tmp_path)]) == 2
     assert "--data" in capsys.readouterr().err
-    for option, value in (("--workers", "-1"), ("--batch-size", "1")):
-        assert distill_model.main(["--data", str(tmp_path), option, value]) == 2
-        assert option in capsys.readouterr().err
+    assert distill_model.main(["--data", str(tmp_path), "--batch-size", "1"]) == 2
+    assert "--batch-size" in capsys.readouterr().err
+    for option in ("--workers", "--seed"):
+        with pytest.raises(SystemExit) as error:
+            distill_model.main(["--data", str(tmp_path), option, "-1"])
+        assert error.value.code == 2 and option in capsys.readouterr().err

@@ -287,6 +287,22 @@ def test_every_face_of_every_image(fake, files, shot, tmp_path, capsys):
     assert lines[4].startswith(f"{missing}: access denied: {missing}: cannot be read")
 
 
+def test_a_pause_among_several_images_keeps_what_came_of_the_others(fake, files, shot, capsys):
+    assert faceid_app.main([*files, "register", "Ada", "--images", shot("ada")]) == 0
+    images = [*[shot(f"wrong_{n}", who=3, variant=n) for n in range(5)], shot("again", variant=9)]
+    code, decision = verify(capsys, *files, "--name", "Ada", "--image", *images)
+    assert code == 1 and len(decision["faces"]) == 5
+    assert [entry["image"] for entry in decision["images"]] == images
+    assert "5 wrong attempts in a row" in decision["images"][5]["reason"]
+    code, decision = verify(capsys, *files, "--name", "Ada", "--image", *images)
+    assert code == 1 and [entry["image"] for entry in decision["images"]] == images
+
+
+def test_a_store_that_cannot_be_a_file_is_one_line(fake, shot, capsys):
+    assert faceid_app.main(["--embeddings", "", "list"]) == 2
+    assert capsys.readouterr().err.startswith("error: the store of registered people is a file")
+
+
 def test_compare(fake, shot, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     one, again, other = shot("one"), shot("again", variant=9), shot("other", who=3)

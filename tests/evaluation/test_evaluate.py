@@ -156,10 +156,13 @@ def test_options_that_do_not_go_together(args, evaluate, capsys):
     assert capsys.readouterr().err.startswith("error: ")
 
 
-@pytest.mark.parametrize("rate", ["0", "1", "often", "-1"])
-def test_impossible_rates(rate, evaluate):
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [*(("--calibrate", rate) for rate in ("0", "1", "often", "-1")), ("--seed", "-1")],
+)
+def test_impossible_numbers(option, value, evaluate):
     with pytest.raises(SystemExit) as stopped:
-        evaluate("--data", "x", "--calibrate", rate)
+        evaluate("--data", "x", option, value)
     assert stopped.value.code == 2
 
 

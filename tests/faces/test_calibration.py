@@ -89,6 +89,8 @@ def test_json_round_trip():
         {"tail_shape": 0.2},
         {"slope": -1.0},
         {"intercept": float("inf")},
+        {"intercept": 10**400},
+        {"thresholds": {"1e-2": True}},
         {"crop": {"kind": "oval"}},
         {"crop": None},
         {"pictures": "many"},
@@ -130,6 +132,7 @@ def test_generalised_pareto_tail_is_near_the_truth():
 
 
 def test_a_shipped_model_prefers_the_users_calibration(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "facesync")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     model = weights.load_face_model("embedded")
     own = replace(MEASURED, crop=model.crop, model_fingerprint=model.fingerprint)
@@ -137,6 +140,7 @@ def test_a_shipped_model_prefers_the_users_calibration(tmp_path, monkeypatch, ca
     write_json(path, {"calibration": own.to_dict()})
     assert model.calibration != own
     assert weights.load_face_model("embedded").calibration == own
+    assert f"Calibrated by the user, on {own.data} ({path})" in caplog.text
     write_json(path, {"calibration": replace(own, model_fingerprint="another").to_dict()})
     assert weights.load_face_model("embedded").calibration == model.calibration
     path.write_text("{half")
