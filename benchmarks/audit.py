@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from benchmarks.material import shared_data
+from benchmarks.material import shared_data_or_exit
 from facesync import cli, options
 from facesync.audit import findings as kinds
 from facesync.audit.faults import find_faults
@@ -272,9 +272,7 @@ def main() -> None:
     parser.add_argument("--identities", type=options.positive_int, metavar="N", help="default: all")
     parser.add_argument("--seed", type=int, default=5)
     args = parser.parse_args()
-    data = shared_data()
-    if data is None:
-        return
+    data = shared_data_or_exit()
     try:
         model = load_face_model(args.model, offline=True)
     except FaceSyncError as error:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.material import shared_data
+from benchmarks.material import shared_data_or_exit
 from facesync import cli
 from facesync.data.datasets import FaceDataset
 from facesync.data.left_out import write_list
@@ -130,9 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--crops", action="store_true", help="measure the pack in several crops")
     args = parser.parse_args(argv)
-    data = shared_data()
-    if data is None:
-        return cli.DONE
+    data = shared_data_or_exit()
     if args.write:
         write_lists(data, args.write)
         return cli.DONE

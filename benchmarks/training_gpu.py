@@ -29,7 +29,7 @@ from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.loader import PlainFolder, drawn_pack
-from benchmarks.material import ROOT, shared_data, vggface2_or_none
+from benchmarks.material import ROOT, add_counts, shared_data, vggface2_or_none
 from facesync import cli, options
 from facesync.data.conversion import convert_pack
 from facesync.devices import pick_device
@@ -203,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table and the profile."""
     parser = cli.parser(__doc__)
     options.add_device_option(parser)
-    parser.add_argument("--steps", type=options.positive_int, default=20, metavar="N")
+    add_counts(parser, steps=20)
     parser.add_argument("--batch-sizes", type=options.positive_int, nargs="+", metavar="N")
     parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), metavar="N")
     parser.add_argument("--augment", default="basic", help="none, basic or strong")

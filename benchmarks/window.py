@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from PIL import ImageGrab
 
-from benchmarks.material import add_model_option, app_material, person
+from benchmarks.material import parse_for_app, person
 from facesync import cli, options
 from facesync.app.cameras import Frame, VideoFile
 from facesync.app.drawing import draw
@@ -167,12 +167,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=options.positive_float, default=12.0, metavar="F")
     parser.add_argument("--screenshots", type=Path, metavar="DIR")
     parser.add_argument("--videos", default="*.mp4", metavar="PATTERN", help="default: all")
-    add_model_option(parser)
-    args = parser.parse_args()
-    material = app_material(args.model)
-    if material is None:
-        return
-    data, settings = material
+    args, data, settings = parse_for_app(parser)
     if shutil.which("Xvfb") is None:
         print("Xvfb is not installed: left out")
         return
