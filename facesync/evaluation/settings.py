@@ -76,6 +76,8 @@ class EvaluateSettings:
                 raise UsageError(f"{flag} needs the identities of the images; a .bin has none")
         if self.calibrate and self.mirror:
             raise UsageError("--calibrate measures what the app does, which is without --mirror")
+        if self.mirror and (self.crops or self.bin):
+            raise UsageError("--mirror needs whole photographs, not ready crops (--crops, --bin)")
 
     @property
     def cache_folder(self) -> Path:
