@@ -14,7 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-PRESETS = ("none", "basic", "strong")
+from facesync.training.settings import AUGMENTATIONS
+
 GREY = 127
 """Empty areas are filled with the middle of the range, not with black."""
 
@@ -62,11 +63,7 @@ DRAWS = len(DRAWN)
 _Drawn = dict[str, torch.Tensor]  # by the names of DRAWN, each (N,)
 
 # ITU-R BT.601, as JFIF has it.
-_TO_YCC = (
-    (0.299, 0.587, 0.114),
-    (-0.168736, -0.331264, 0.5),
-    (0.5, -0.418688, -0.081312),
-)
+_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 _FROM_YCC = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 # ITU-T T.81, tables K.1 (luma) and K.2 (chroma).
@@ -102,8 +99,8 @@ class Augmentation:
     """
 
     def __init__(self, preset: str) -> None:
-        if preset not in PRESETS:
-            raise ValueError(f"no augmentation {preset!r}; there are {', '.join(PRESETS)}")
+        if preset not in AUGMENTATIONS:
+            raise ValueError(f"no augmentation {preset!r}; there are {', '.join(AUGMENTATIONS)}")
         self.preset = preset
 
     @torch.no_grad()

@@ -11,6 +11,7 @@ from PIL import Image
 from facesync.sample_images import HOPPER, photographs
 from facesync.training import augment
 from facesync.training.augment import DRAWN, DRAWS, Augmentation, draws, jpeg
+from facesync.training.settings import AUGMENTATIONS
 
 SIDE = 160
 CHANCES = ("place", "cover", "light", "grey", "blur", "coarse", "jpeg")
@@ -143,7 +144,7 @@ def test_extremes_on_any_side_stay_images(side, extreme):
     assert made.float().std() > 1
 
 
-@pytest.mark.parametrize("preset", augment.PRESETS)
+@pytest.mark.parametrize("preset", AUGMENTATIONS)
 def test_an_empty_batch_stays_one(preset):
     empty = torch.empty(0, 3, SIDE, SIDE, dtype=torch.uint8)
     assert Augmentation(preset)(empty, torch.empty(0, DRAWS)).shape == empty.shape
