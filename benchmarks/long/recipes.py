@@ -89,8 +89,8 @@ def after(preset: str, seed: int, args: Any, data: Path) -> dict[str, float]:
 
 def before(seed: int, args: Any, data: Path) -> dict[str, float]:
     """Measure the VGGFace2 weights on a seed's held-out identities and on LFW."""
-    from benchmarks.held_out import curve_of
     from facesync.faces.weights import load_face_model
+    from facesync.metrics.pairs import all_pairs
     from facesync.training.batches import load_split
 
     kept = args.output / f"before-{seed}.json"
@@ -101,8 +101,8 @@ def before(seed: int, args: Any, data: Path) -> dict[str, float]:
         images = [split.faces.image_rgb(index) for index in split.holdout]
         names = [str(split.labels[index]) for index in split.holdout]
         # Resized as the trained models are served; the crop itself is the pack's.
-        curve = curve_of(model.embed_crops(images), names)
-        kept.write_text(json.dumps(float(np.interp(1e-3, curve.far, curve.tar))))
+        curve = all_pairs(model.embed_crops(images), names).roc()
+        kept.write_text(json.dumps(curve.tar_at(1e-3)))
     lfw = on_lfw("vggface2", data, args.lfw_folds, args.output / "lfw-before")
     return {"tar": json.loads(kept.read_text()), **lfw}
 

@@ -27,10 +27,10 @@ from facesync.audit.identities import (
     similar_pairs,
     split_in_two,
 )
+from facesync.cli import decimals
 from facesync.data.datasets import FaceDataset
 from facesync.data.progress import BAR_AFTER_SECONDS, Progress
 from facesync.evaluation.embeddings import Embedded
-from facesync.evaluation.summary import decimals
 from facesync.faces.detection import Detector
 from facesync.faces.embedding import unit
 from facesync.images import read_image_rgb

@@ -78,10 +78,7 @@ def read_groups(path: Path, images: Sequence[ImageRef]) -> dict[str, list[int]]:
 
 
 def group_rates(
-    groups: dict[str, list[int]],
-    vectors: np.ndarray,
-    identities: list[str],
-    threshold: float,
+    groups: dict[str, list[int]], vectors: np.ndarray, identities: list[str], threshold: float
 ) -> dict[str, GroupRates]:
     """Measure error rates within each group at one threshold.
 

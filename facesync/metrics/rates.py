@@ -33,6 +33,10 @@ class Roc:
         """Area under the curve, by the trapezoidal rule."""
         return float(np.sum(np.diff(self.far) * (self.tar[1:] + self.tar[:-1]) / 2))
 
+    def tar_at(self, far: float) -> float:
+        """Return the TAR at a FAR, interpolated."""
+        return float(np.interp(far, self.far, self.tar))
+
     @property
     def eer(self) -> float:
         """Rate at which FAR and 1 - TAR are equal, interpolated between thresholds."""

@@ -262,12 +262,7 @@ def collate(samples: list[Sample]) -> Batch:
 
 
 def make_loader(
-    data: SplitData,
-    crop: CropSpec,
-    order: EpochOrder,
-    *,
-    workers: int,
-    device: torch.device,
+    data: SplitData, crop: CropSpec, order: EpochOrder, *, workers: int, device: torch.device
 ) -> DataLoader[Batch]:
     """Make the loader of the images in the given order."""
     return DataLoader(

@@ -84,10 +84,7 @@ class History:
         ):
             raise ValueError(f"it does not hold lists of {', '.join(MEASURES)}")
         length = len(data["train_loss"])
-        lists: dict[str, list[Any]] = {
-            "epoch": list(range(1, length + 1)),
-            "run": [1] * length,
-        }
+        lists: dict[str, list[Any]] = {"epoch": list(range(1, length + 1)), "run": [1] * length}
         for name in COLUMNS:
             lists[name] = list(data.get(name, lists.get(name, [None] * length)))
             if len(lists[name]) != length:

@@ -18,10 +18,7 @@ def parameter_groups(backbone: nn.Module, head: nn.Module, recipe: Recipe) -> li
     (He et al., arXiv:1812.01187).
     """
     groups = []
-    for module, lr in (
-        (backbone, recipe.backbone_lr or recipe.lr),
-        (head, recipe.lr),
-    ):
+    for module, lr in ((backbone, recipe.backbone_lr or recipe.lr), (head, recipe.lr)):
         weights = list(module.parameters())
         decayed = [weight for weight in weights if weight.ndim > 1]
         undecayed = [weight for weight in weights if weight.ndim <= 1]
