@@ -6,14 +6,15 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from facesync import options
+from facesync.export.timing import in_turns as in_turns
 from facesync.export.timing import processor_ms as processor_ms
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from facesync.faces.detection import FaceDetector
     from facesync.faces.embedding import FaceModel
     from facesync.gallery.store import Person
-
-T = TypeVar("T")
 
 # Before torch is imported: both ways of a benchmark get one thread each, on a busy machine too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -120,19 +119,6 @@ def person(number: int, embedding: np.ndarray, quality: float, fingerprint: str)
     return Person(
         f"Person {number}", embedding, fingerprint, now(), 1, None, embedding[None], qualities
     )
-
-
-def in_turns(
-    ways: Mapping[str, Callable[[], T]], rounds: int, *, warm_up: bool = True
-) -> dict[str, list[T]]:
-    """Call each way in turns; return what each gave, by default without a first round."""
-    given: dict[str, list[T]] = {way: [] for way in ways}
-    for number in range(rounds + warm_up):
-        for way, action in ways.items():
-            result = action()
-            if number >= warm_up:
-                given[way].append(result)
-    return given
 
 
 def print_times(times: Mapping[str, float], theirs: Mapping[str, object]) -> None:

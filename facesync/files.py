@@ -89,6 +89,19 @@ def write_json(path: Path, content: Any, *, indent: int | None = 1, private: boo
         file.write(text.encode("utf-8", "replace") + b"\n")
 
 
+def read_text(path: Path) -> str:
+    """Read a text file, UTF-8 with or without a mark.
+
+    Raises:
+        FileError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"cannot read {path}: {reason}") from error
+
+
 def write_csv(
     path: Path, heading: Iterable[str], rows: Iterable[Iterable[Any]], *, line_end: str = "\r\n"
 ) -> None:

@@ -76,11 +76,9 @@ def _thinned(curve: Roc, impostors: int) -> Roc:
 
 def _figure() -> tuple[Figure, Any]:
     # Not pyplot, whose state belongs to the caller.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.grid(alpha=0.3)
     return figure, axes

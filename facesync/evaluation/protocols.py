@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from facesync.data.datasets import FaceDataset
-from facesync.errors import DataError, FileError
+from facesync.errors import DataError
 from facesync.evaluation.images import ImageRef, dataset_image_refs, file_image_ref
+from facesync.files import read_text
 from facesync.images import IMAGE_SUFFIXES
 from facesync.pickles import load_plain
 
@@ -87,11 +88,7 @@ def read_lfw_pairs(path: Path, images: Path) -> PairSet:
         FileError: the list cannot be read.
         DataError: it has another format, or images are missing.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise FileError(f"cannot read {path}: {reason}") from error
+    lines = read_text(path).splitlines()
     rows = [line.split("\t") if "\t" in line else line.split() for line in lines if line.strip()]
     folds, count = _header_of(path, rows)
     indices: dict[str, int] = {}  # by image, in order of appearance

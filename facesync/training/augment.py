@@ -272,12 +272,9 @@ def jpeg(images: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
 
 
 def _requantised(channels: torch.Tensor, steps: torch.Tensor, dct: torch.Tensor) -> torch.Tensor:
-    """Round the frequencies of each 8 x 8 block to multiples of `steps`, (N, 1, 8, 8).
+    """Round the frequencies of each 8 x 8 block of (N, C, height, width) to multiples of `steps`.
 
-    Args:
-        channels: whole numbers around 0, (N, C, height, width).
-        steps: the step of each frequency.
-        dct: the transform, (8, 8).
+    The channels hold whole numbers around 0; `steps` are (N, 1, 8, 8), the transform (8, 8).
     """
     count, depth, height, width = channels.shape
 
