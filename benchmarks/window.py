@@ -85,12 +85,12 @@ class Silent(Events):
         """Say nothing."""
 
 
-def enrolled(recognizer: Recognizer, path: Path, names: int = 2) -> list[Person]:
-    """Enrol the largest faces of the first frame that shows some."""
+def enrolled(recognizer: Recognizer, path: Path) -> list[Person]:
+    """Enrol the two largest faces of the first frame that shows some."""
     with VideoFile(path) as video:
         while (frame := video.read()) is not None:
             image_rgb = frame.image_rgb
-            faces = recognizer.find(image_rgb)[:names]
+            faces = recognizer.find(image_rgb)[:2]
             if faces:
                 embeddings = recognizer.embed(image_rgb, faces)
                 good = [measure(image_rgb, face).overall for face in faces]

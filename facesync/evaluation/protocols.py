@@ -180,12 +180,8 @@ def read_bin(path: Path) -> PairSet:
     if len(truth) < 2 or len(images) != 2 * len(truth):
         raise DataError(f"{path}: {len(images)} images for {len(truth)} pairs")
     at = np.arange(len(truth))
-    fold = np.concatenate(
-        [
-            np.full(len(part), n)
-            for n, part in enumerate(np.array_split(at, min(DEFAULT_FOLDS, len(at))))
-        ]
-    )
+    parts = np.array_split(at, min(DEFAULT_FOLDS, len(at)))
+    fold = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return PairSet(
         path.name,
         [
@@ -258,10 +254,10 @@ def _draw_impostors(
     return sorted(drawn)
 
 
-def assign_folds(same: np.ndarray, folds: int = DEFAULT_FOLDS) -> np.ndarray:
-    """Split pairs into folds, each with its share of genuine and of impostor pairs."""
+def assign_folds(same: np.ndarray) -> np.ndarray:
+    """Split pairs into `DEFAULT_FOLDS`, each with its share of genuine and of impostor pairs."""
     fold = np.empty(len(same), dtype=int)
     for kind in (True, False):
         members = np.flatnonzero(same == kind)
-        fold[members] = np.arange(len(members)) * folds // max(len(members), 1)
+        fold[members] = np.arange(len(members)) * DEFAULT_FOLDS // max(len(members), 1)
     return np.unique(fold, return_inverse=True)[1]

@@ -91,40 +91,34 @@ def draws(*entropy: int) -> np.ndarray:
     return np.random.default_rng(entropy).random(DRAWS, dtype=np.float32)
 
 
-class Augmentation:
-    """A preset: `none`, `basic` (mirror every second image) or `strong` (all of the above).
+@torch.no_grad()
+def augmented(preset: str, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """Augment a batch.
+
+    Args:
+        preset: `none`, `basic` (mirror every second image) or `strong` (all of the above).
+        images: uint8 RGB, (N, 3, S, S); not written to.
+        draws: float32 in [0, 1), (N, DRAWS), on the same device.
+
+    Returns:
+        uint8 RGB, (N, 3, S, S), on the same device.
 
     Raises:
         ValueError: there is no such preset, or not one row of draws for each image.
     """
-
-    def __init__(self, preset: str) -> None:
-        if preset not in AUGMENTATIONS:
-            raise ValueError(f"no augmentation {preset!r}; there are {', '.join(AUGMENTATIONS)}")
-        self.preset = preset
-
-    @torch.no_grad()
-    def __call__(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """Augment images.
-
-        Args:
-            images: uint8 RGB, (N, 3, S, S); not written to.
-            draws: float32 in [0, 1), (N, DRAWS), on the same device.
-
-        Returns:
-            uint8 RGB, (N, 3, S, S), on the same device.
-        """
-        if draws.shape != (len(images), DRAWS):
-            raise ValueError(f"{len(images)} images need {DRAWS} draws each: {draws.shape}")
-        if self.preset == "none":
-            return images
-        if self.preset == "basic":
-            mirrored = draws[:, DRAWN.index("mirror")] < MIRROR_CHANCE
-            return torch.where(_each(mirrored), images.flip(3), images)
-        # Autocast would compute the matrix products in 16 bits: too coarse for pixels.
-        with torch.autocast(images.device.type, enabled=False):
-            chunks = zip(images.split(CHUNK), draws.split(CHUNK), strict=True)
-            return torch.cat([_strong(*chunk) for chunk in chunks])
+    if preset not in AUGMENTATIONS:
+        raise ValueError(f"no augmentation {preset!r}; there are {', '.join(AUGMENTATIONS)}")
+    if draws.shape != (len(images), DRAWS):
+        raise ValueError(f"{len(images)} images need {DRAWS} draws each: {draws.shape}")
+    if preset == "none":
+        return images
+    if preset == "basic":
+        mirrored = draws[:, DRAWN.index("mirror")] < MIRROR_CHANCE
+        return torch.where(_each(mirrored), images.flip(3), images)
+    # Autocast would compute the matrix products in 16 bits: too coarse for pixels.
+    with torch.autocast(images.device.type, enabled=False):
+        chunks = zip(images.split(CHUNK), draws.split(CHUNK), strict=True)
+        return torch.cat([_strong(*chunk) for chunk in chunks])
 
 
 def _strong(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:

@@ -116,7 +116,7 @@ def _end_epoch(run: Run, measured: Totals, tar: float | None, lr: float) -> None
     first = progress.epochs_done == progress.first_epoch
     row: dict[str, Any] = {
         "epoch": progress.epochs_done + 1,
-        "run": run.history.next_run() if first else run.history.last_run(),
+        "run": run.history.last_run() + first,
         "train_loss": trained.loss,
         "train_acc": trained.accuracy,
         "val_loss": measured.loss,

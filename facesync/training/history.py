@@ -56,10 +56,6 @@ class History:
         """Return the number of the run that the last epoch belongs to, 0 if there is none."""
         return int(self.rows[-1]["run"] or 0) if self.rows else 0
 
-    def next_run(self) -> int:
-        """Return the number of the run that comes next, 1 if there was none."""
-        return self.last_run() + 1
-
     def begins_with(self, other: History) -> bool:
         """Tell whether the first epochs measured the same as another history's."""
         return len(other) <= len(self) and all(
