@@ -223,16 +223,12 @@ class TrainSettings(Recipe):
 
     script: ClassVar[str] = "train"
 
-    data: Path = option(
+    data: Path = _data(
         help="folder of identity folders, or a RecordIO pack (its folder or .rec file)",
         metavar="DIR|PACK",
-        group="data",
     )
-    output: Path = option(
-        Path("models"),
-        "folder for the model, the history and the plot",
-        metavar="DIR",
-        group="data",
+    output: Path = _data(
+        Path("models"), "folder for the model, the history and the plot", metavar="DIR"
     )
     overwrite: bool = _data(False, "replace the model in the output folder", kept=False)
     min_images: int = _data(5, "leave out identities with fewer images", **_COUNT)
@@ -299,10 +295,8 @@ class ContinueSettings(Recipe):
 
     script: ClassVar[str] = "continue"
 
-    model: Path = option(
-        help="the checkpoint to continue from, such as models/best_face_model.pth",
-        metavar="FILE",
-        group="data",
+    model: Path = _data(
+        help="the checkpoint to continue from, such as models/best_face_model.pth", metavar="FILE"
     )
     data: Path = override(TrainSettings, "data", MISSING)
     output: Path | None = override(
