@@ -25,11 +25,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from benchmarks.material import shared_data
+from benchmarks.material import shared_data_or_exit
 from facesync import cli, options
 from facesync.audit import findings as kinds
 from facesync.audit.faults import find_faults
@@ -46,6 +47,8 @@ from facesync.faces.weights import load_face_model
 SHARE, FACELESS = 0.05, 0.02
 HALVES_SEED = 11  # not --seed: the thresholds were chosen on these first 120 people
 NOBODY = -1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -211,12 +214,12 @@ def scores(
     for item in items:
         people.setdefault(item.identity, Counter())[item.person] += 1
     owner = {identity: counts.most_common(1)[0][0] for identity, counts in people.items()}
-    by_kind: dict[str, list[Finding]] = {kind: [] for kind in kinds.KINDS}
-    for finding in found:
-        by_kind[finding.kind].append(finding)
+    by_kind = {
+        kind: [(item_of[f.image], f.other) for f in found if f.kind == kind] for kind in kinds.KINDS
+    }
 
     def copies(kind: str, faults: set[str]) -> Score:
-        pairs = [(item_of[f.image], item_of[at[f.other]]) for f in by_kind[kind]]
+        pairs = [(item, item_of[at[other]]) for item, other in by_kind[kind]]
         right = {one.source for one, other in pairs if one.source == other.source}
         planted = {item.source for item in items if item.fault in faults}
         old = sum(a.source != b.source and bool({a.source, b.source} & before) for a, b in pairs)
@@ -224,23 +227,24 @@ def scores(
         return Score(len(planted), len(planted & right), len(pairs), hits, old)
 
     def images(kind: str, fault: str, is_right: Callable[[Item], bool]) -> Score:
-        reported = [item_of[f.image] for f in by_kind[kind]]
+        reported = [item for item, _ in by_kind[kind]]
         planted = sum(item.fault == fault for item in items)
+        of_any_kind = sum(item_of[f.image].fault == fault for f in found)
         hits = sum(is_right(item) for item in reported)
         old = sum(not is_right(item) and item.source in before for item in reported)
-        every = [item_of[f.image] for f in found]
-        return Score(planted, sum(i.fault == fault for i in every), len(reported), hits, old)
+        return Score(planted, of_any_kind, len(reported), hits, old)
 
-    two = {item_of[f.image].identity for f in by_kind[kinds.TWO_PEOPLE]}
-    two_before = {
-        item_of[f.image].identity
-        for f in by_kind[kinds.TWO_PEOPLE]
-        if item_of[f.image].source in before
-    }
+    def identities(planted: set[T], reported: set[T], old: set[T]) -> Score:
+        right = len(reported & planted)
+        return Score(len(planted), right, len(reported), right, len(old - planted))
+
+    two = {item.identity for item, _ in by_kind[kinds.TWO_PEOPLE]}
+    two_before = {i.identity for i, _ in by_kind[kinds.TWO_PEOPLE] if i.source in before}
     same = {
-        frozenset((item_of[f.image].identity, int(f.other))): item_of[f.image].source
-        for f in by_kind[kinds.SAME_PERSON]
+        frozenset((item.identity, int(other))): item.source
+        for item, other in by_kind[kinds.SAME_PERSON]
     }
+    same_before = {pair for pair, source in same.items() if source in before}
     return {
         kinds.EXACT_COPY: copies(kinds.EXACT_COPY, {"copied"}),
         kinds.NEAR_COPY: copies(kinds.NEAR_COPY, {change.__name__ for change in CHANGES}),
@@ -248,20 +252,8 @@ def scores(
         kinds.WRONG_IDENTITY: images(
             kinds.WRONG_IDENTITY, "swapped", lambda item: item.person != owner[item.identity]
         ),
-        kinds.TWO_PEOPLE: Score(
-            len(damaged.merged),
-            len(two & damaged.merged),
-            len(two),
-            len(two & damaged.merged),
-            len(two_before - damaged.merged),
-        ),
-        kinds.SAME_PERSON: Score(
-            len(damaged.split),
-            len(same.keys() & damaged.split),
-            len(same),
-            len(same.keys() & damaged.split),
-            sum(same[pair] in before for pair in same.keys() - damaged.split),
-        ),
+        kinds.TWO_PEOPLE: identities(damaged.merged, two, two_before),
+        kinds.SAME_PERSON: identities(damaged.split, set(same), same_before),
     }
 
 
@@ -272,9 +264,7 @@ def main() -> None:
     parser.add_argument("--identities", type=options.positive_int, metavar="N", help="default: all")
     parser.add_argument("--seed", type=int, default=5)
     args = parser.parse_args()
-    data = shared_data()
-    if data is None:
-        return
+    data = shared_data_or_exit()
     try:
         model = load_face_model(args.model, offline=True)
     except FaceSyncError as error:

@@ -14,11 +14,11 @@ slower after many have just been removed.
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,7 +29,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from facesync import cli, options
+from benchmarks.material import add_counts, in_turns, printed_mb
+from facesync import cli
 from facesync.data.conversion import convert_pack
 from facesync.data.pack import Pack, Record
 from facesync.data.recordio import write_pack
@@ -120,15 +121,12 @@ print(own + 2 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 def peak_memory_mb(pack: Path, output: Path) -> float:
     """Peak of our converter with two workers: its own plus twice the larger worker's (Linux)."""
-    command = [sys.executable, "-c", _MEMORY, str(pack), str(output)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(ended.stdout) / 1024
+    return printed_mb(_MEMORY, str(pack), str(output))
 
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--images", type=options.positive_int, default=20_000, metavar="N")
-    parser.add_argument("--rounds", type=options.positive_int, default=3, metavar="N")
+    add_counts(parser, images=20_000, rounds=3)
     parser.add_argument("--folder", type=Path, default=memory_folder(), help="default: %(default)s")
     args = parser.parse_args()
     drawn = draw_images()
@@ -148,16 +146,13 @@ def main() -> None:
                 f"{large:.0f} MB for all of it: {large / small:.2f} times"
             )
         images = list(images_of(pack))
-        ways: dict[str, Callable[[Path], object]] = {
-            "ours": lambda output: convert_pack(pack, output),
-            "plain writing": lambda output: plain_writing(images, output),
-            "decode and encode (OpenCV)": lambda output: opencv(pack, output),
+        outputs = (work / str(number) for number in itertools.count())
+        ways = {
+            "ours": lambda: seconds(lambda: convert_pack(pack, next(outputs))),
+            "plain writing": lambda: seconds(lambda: plain_writing(images, next(outputs))),
+            "decode and encode (OpenCV)": lambda: seconds(lambda: opencv(pack, next(outputs))),
         }
-        times: dict[str, list[float]] = {way: [] for way in ways}
-        for number in range(args.rounds):
-            for way, convert in ways.items():
-                output = work / f"{number} {way}"
-                times[way].append(seconds(lambda: convert(output)))  # noqa: B023
+        times = in_turns(ways, args.rounds, warm_up=False)
     medians = {way: statistics.median(values) for way, values in times.items()}
     for way, median in medians.items():
         each = ", ".join(f"{value:.2f}" for value in times[way])

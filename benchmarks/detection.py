@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.material import processor_ms, shared_data, video_frames
+from benchmarks.material import add_counts, processor_ms, shared_data_or_exit, video_frames
 from facesync import cli, options
 from facesync.faces.boxes import overlap
 from facesync.faces.detection import FaceDetector
@@ -50,11 +50,6 @@ class Agreement:
             self.farthest = max(self.farthest, distance)
 
 
-def as_floats(array: np.ndarray) -> np.ndarray:
-    """Convert the arrays of Python objects that facenet-pytorch returns."""
-    return np.asarray(array, dtype=np.float32)
-
-
 def sources(data: Path, images: int, step: int) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
     found = sorted((data / "lfw").glob("*/*.jpg"))
     chosen = found[:: max(1, len(found) // images)][:images]
@@ -65,13 +60,11 @@ def sources(data: Path, images: int, step: int) -> Iterator[tuple[str, Iterator[
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--images", type=options.positive_int, default=50, metavar="N")
+    add_counts(parser, images=50)
     parser.add_argument("--step", type=options.positive_int, default=50, metavar="N",
                         help="every N-th frame of the videos (default: %(default)s)")  # fmt: skip
     args = parser.parse_args()
-    data = shared_data()
-    if data is None:
-        return
+    data = shared_data_or_exit()
     import torch
     from facenet_pytorch import MTCNN
 
@@ -83,10 +76,9 @@ def main() -> None:
         agreement = Agreement()
         for image_rgb in images:
             boxes, _, points = theirs.detect(image_rgb, landmarks=True)
-            found = (
-                [] if boxes is None else list(zip(*map(as_floats, (boxes, points)), strict=True))
-            )
-            agreement.add(found, ours.detect(image_rgb))
+            # It returns arrays of Python objects.
+            pairs = [] if boxes is None else zip(np.float32(boxes), np.float32(points), strict=True)
+            agreement.add(list(pairs), ours.detect(image_rgb))
             last_rgb = image_rgb
         shown.append(last_rgb)
         print(

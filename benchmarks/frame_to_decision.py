@@ -9,7 +9,6 @@ rate, and the decisions that differ are counted.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.material import processor_ms, shared_data, vggface2_or_none
+from benchmarks.material import (
+    add_counts,
+    print_times,
+    printed_mb,
+    processor_ms,
+    shared_data_or_exit,
+    vggface2_or_none,
+)
 from facesync import cli, options
 from facesync.evaluation.protocols import PairSet, read_lfw_pairs
 from facesync.faces.detection import Face, FaceDetector, main_face
@@ -125,13 +131,7 @@ def speed(theirs: dict[str, Way], models: dict[str, FaceModel], rounds: int) -> 
         add(f"ours, {name}, face followed", follow)
     times = processor_ms(ways, rounds)
     print("640 x 480, one face, gallery of 100; processor time, ratios of one run")
-    for name in ways:
-        ratios = ", ".join(
-            f"{times[their] / times[name]:.1f} times as fast as {their}"
-            for their in theirs
-            if name not in theirs
-        )
-        print(f"  {name}: {times[name]:.0f} ms{ratios and ': '}{ratios}")
+    print_times(times, theirs)
 
 
 def decisions(theirs: Way, way: Way, pairs: PairSet) -> None:
@@ -157,6 +157,7 @@ def decisions(theirs: Way, way: Way, pairs: PairSet) -> None:
     )
 
 
+# Peak memory of a process that embeds one frame: `eager`, or ours with a model (Linux).
 _MEMORY = """
 import re, sys
 from benchmarks import frame_to_decision as bench
@@ -172,16 +173,9 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
 
 
-def peak_memory_mb(way: str) -> float:
-    """Peak memory of a process that embeds one frame: `eager`, or ours with a model (Linux)."""
-    command = [sys.executable, "-c", _MEMORY, way]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(ended.stdout.split()[-1]) / 1024
-
-
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--rounds", type=options.positive_int, default=10, metavar="N")
+    add_counts(parser, rounds=10)
     parser.add_argument("--pairs", type=options.positive_int, default=5, metavar="N",
                         help="pairs of each kind per fold (default: %(default)s)")  # fmt: skip
     parser.add_argument("--min-face", type=options.positive_int, default=40, metavar="N",
@@ -198,14 +192,12 @@ def main() -> None:
         print("this version ships no embedded model: skipped")
     speed(theirs, models, args.rounds)
     if sys.platform == "linux":
-        base = peak_memory_mb("eager")
+        base = printed_mb(_MEMORY, "eager")
         for name in models:
-            peak = peak_memory_mb(name.lower())
+            peak = printed_mb(_MEMORY, name.lower())
             print(f"  peak memory: ours, {name}: {peak:.0f} MB; theirs: {base:.0f} MB; "
                   f"{base / peak:.1f} times")  # fmt: skip
-    data = shared_data()
-    if data is None:
-        return
+    data = shared_data_or_exit()
     pairs = read_lfw_pairs(data / "lfw" / "pairs.txt", data / "lfw")
     place = np.zeros(len(pairs.same), int)
     for fold in range(pairs.folds):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.material import shared_data
+from benchmarks.material import shared_data_or_exit
 from facesync import cli
 from facesync.data.datasets import FaceDataset
 from facesync.data.left_out import write_list
@@ -33,7 +33,7 @@ from facesync.faces.detection import FaceDetector, main_face
 from facesync.faces.embedding import FaceModel
 from facesync.faces.weights import load_face_model
 from facesync.metrics.pairs import all_pairs
-from facesync.metrics.rates import Roc, best_threshold, roc
+from facesync.metrics.rates import best_threshold
 
 EVERY = 5
 
@@ -98,18 +98,10 @@ def on_celeba(model: FaceModel, data: Path) -> str:
     """Measure a model on the pack's held-out identities: TAR at FAR 1e-2 and 1e-3, EER."""
     aligned = held_out_celeba(data)
     crops = [model.crop.cut(image, aligned_face(112)) for _, image in aligned]
-    curve = curve_of(model.embed_crops(crops), [name.split("/")[0] for name, _ in aligned])
-    rates = "   ".join(f"{np.interp(far, curve.far, curve.tar):.4f}" for far in (1e-2, 1e-3))
+    identities = [name.split("/")[0] for name, _ in aligned]
+    curve = all_pairs(model.embed_crops(crops), identities).roc()
+    rates = "   ".join(f"{curve.tar_at(far):.4f}" for far in (1e-2, 1e-3))
     return f"{rates}   {curve.eer:.4f}"
-
-
-def curve_of(vectors: np.ndarray, identities: Sequence[str]) -> Roc:
-    """Return the ROC over all pairs among images."""
-    found = all_pairs(vectors, identities)
-    return roc(
-        np.concatenate([found.genuine, found.impostor]),
-        np.arange(len(found.genuine) + len(found.impostor)) < len(found.genuine),
-    )
 
 
 def print_by_crop(choice: str, data: Path) -> None:
@@ -130,9 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--crops", action="store_true", help="measure the pack in several crops")
     args = parser.parse_args(argv)
-    data = shared_data()
-    if data is None:
-        return cli.DONE
+    data = shared_data_or_exit()
     if args.write:
         write_lists(data, args.write)
         return cli.DONE

@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.conversion import draw_images, numbered
-from benchmarks.material import shared_data
-from facesync import cli, options
+from benchmarks.material import add_counts, in_turns, shared_data
+from facesync import cli
 from facesync.data.conversion import convert_pack
 from facesync.data.recordio import write_pack
 from facesync.faces.crops import ALIGNED_112
@@ -66,16 +66,16 @@ class PlainFolder(Dataset[tuple[torch.Tensor, int]]):
             return self.transform(image.convert("RGB")), label
 
 
-def plain_loader(folder: Path, batch_size: int, workers: int) -> DataLoader[Any]:
+def plain_loader(folder: Path, workers: int) -> DataLoader[Any]:
     """Return the loader of the obvious way."""
-    return DataLoader(PlainFolder(folder), batch_size, shuffle=True, num_workers=workers)
+    return DataLoader(PlainFolder(folder), BATCH_SIZE, shuffle=True, num_workers=workers)
 
 
-def our_loader(data: Path, batch_size: int, workers: int) -> DataLoader[Any]:
+def our_loader(data: Path, workers: int) -> DataLoader[Any]:
     """Return the loader that train_model.py uses, over all images."""
     split = load_split(data, 42, 1, 2**31)
     indices = [*split.train, *split.validation]
-    order = EpochOrder(indices, 42, batch_size, shuffle=True)
+    order = EpochOrder(indices, 42, BATCH_SIZE, shuffle=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return make_loader(split, ALIGNED_112, order, workers=workers, device=device)
 
@@ -96,24 +96,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = cli.parser(__doc__)
     parser.add_argument("--workers", type=int, default=2, metavar="N")
-    parser.add_argument("--rounds", type=options.positive_int, default=3, metavar="N")
+    add_counts(parser, rounds=3)
     args = parser.parse_args(argv)
     data = shared_data()
     with tempfile.TemporaryDirectory() as temporary:
         pack = drawn_pack(Path(temporary)) if data is None else data / "celeba_pack"
         folder = Path(temporary) / "images"
         convert_pack(pack, folder)
-        loaders: dict[str, Callable[[], DataLoader[Any]]] = {
-            "the obvious way": lambda: plain_loader(folder, BATCH_SIZE, args.workers),
-            "ours, folders": lambda: our_loader(folder, BATCH_SIZE, args.workers),
-            "ours, the pack": lambda: our_loader(pack, BATCH_SIZE, args.workers),
+        ways = {
+            "the obvious way": lambda: speed(plain_loader(folder, args.workers)),
+            "ours, folders": lambda: speed(our_loader(folder, args.workers)),
+            "ours, the pack": lambda: speed(our_loader(pack, args.workers)),
         }
-        speeds: dict[str, list[float]] = {way: [] for way in loaders}
-        for number in range(args.rounds + 1):
-            for way, make in loaders.items():
-                found = speed(make())
-                if number:  # the first round warms the disk's cache
-                    speeds[way].append(found)
+        speeds = in_turns(ways, args.rounds)  # the first round warms the disk's cache
     plain = statistics.median(speeds["the obvious way"])
     print(f"{args.workers} workers, batches of {BATCH_SIZE}, {EPOCHS} epochs; {args.rounds} rounds")
     for way, found in speeds.items():

@@ -30,8 +30,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.material import add_model_option, app_material
-from facesync import cli, options
+from benchmarks.material import add_counts, parse_for_app
+from facesync import cli
 from facesync.app import registering
 from facesync.app.settings import AppSettings
 from facesync.errors import FaceSyncError
@@ -95,16 +95,9 @@ def by_scores(
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--people", type=options.positive_int, default=100, metavar="N")
-    parser.add_argument("--probes", type=options.positive_int, default=300, metavar="N")
-    parser.add_argument("--strangers", type=options.positive_int, default=500, metavar="N")
-    add_model_option(parser)
+    add_counts(parser, people=100, probes=300, strangers=500)
     parser.add_argument("--failures", action="store_true", help="name the images that fail")
-    args = parser.parse_args()
-    material = app_material(args.model)
-    if material is None:
-        return
-    data, settings = material
+    args, data, settings = parse_for_app(parser)
     recognizer, lenient = Recognizer(settings), Recognizer(replace(settings, fmr=LENIENT_FMR))
     registered, probes, strangers = draw_people(
         data / "lfw", args.people, args.probes, args.strangers
@@ -122,17 +115,16 @@ def main() -> None:
     def best_sample(embedding: np.ndarray) -> np.ndarray:
         return np.array([(person.sample_embeddings @ embedding).max() for person in people])
 
+    def app_rule(threshold: float, margin: float) -> Rule:
+        return lambda embedding: matcher.decide(embedding, threshold, margin).name
+
     app = f"the app ({threshold:.3f}, margin {margin})"
     rules: dict[str, Rule] = {
-        app: lambda embedding: matcher.decide(embedding, threshold, margin).name,
-        f"the app, --fmr {LENIENT_FMR} ({looser:.3f})": lambda embedding: (
-            matcher.decide(embedding, looser, margin).name
-        ),
-        "the app's rule at cosine 0.6": lambda embedding: (
-            matcher.decide(embedding, 0.6, margin).name
-        ),
+        app: app_rule(threshold, margin),
+        f"the app, --fmr {LENIENT_FMR} ({looser:.3f})": app_rule(looser, margin),
+        "the app's rule at cosine 0.6": app_rule(0.6, margin),
         "plain: average, cosine 0.6": by_scores(people, lambda e: means @ e, 0.6, 0.0),
-        "the app without the margin": lambda e: matcher.decide(e, threshold).name,
+        "the app without the margin": app_rule(threshold, 0.0),
         "mean only": by_scores(people, lambda e: means @ e, threshold, margin),
         "best sample only": by_scores(people, best_sample, threshold, margin),
     }

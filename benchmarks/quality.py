@@ -20,8 +20,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.material import add_model_option, app_material
-from facesync import cli, options
+from benchmarks.material import add_counts, parse_for_app
+from facesync import cli
 from facesync.app.cameras import VideoFile
 from facesync.faces.detection import Face, main_face
 from facesync.faces.quality import CAMERA, PHOTOGRAPH, appearance, complaint, measure
@@ -152,13 +152,8 @@ def copies(found: Found) -> None:
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--images", type=options.positive_int, default=300, metavar="N")
-    add_model_option(parser)
-    args = parser.parse_args()
-    material = app_material(args.model)
-    if material is None:
-        return
-    data, settings = material
+    add_counts(parser, images=300)
+    args, data, settings = parse_for_app(parser)
     recognizer = Recognizer(settings)
     found, names = faces_of_lfw(recognizer, data / "lfw", args.images)
     lfw = gate(recognizer, "LFW", found)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.material import processor_ms
+from benchmarks.material import add_counts, processor_ms
 from facesync import cli, options
 from facesync.gallery.search import NUMPY_UP_TO, best
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--sizes", type=options.positive_int, nargs="+", metavar="N",
                         default=[1_000, 100_000, 1_000_000])  # fmt: skip
-    parser.add_argument("--queries", type=options.positive_int, default=10, metavar="N")
+    add_counts(parser, queries=10)
     args = parser.parse_args()
     chance = np.random.default_rng(1)
     smallest: float | None = None

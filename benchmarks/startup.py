@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.material import ROOT
-from facesync import cli, options
+from benchmarks.material import ROOT, add_counts, in_turns
+from facesync import cli
 from facesync.pickles import save_plain
 
 
-def seconds(arguments: list[str]) -> float:
+def seconds(*arguments: str) -> float:
     """Run Python once and return how long it took."""
     started = time.perf_counter()
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True)
@@ -28,7 +28,7 @@ def seconds(arguments: list[str]) -> float:
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--rounds", type=options.positive_int, default=5, metavar="N")
+    add_counts(parser, rounds=5)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="facesync-") as folder:
         store = Path(folder) / "face_embeddings.pkl"
@@ -36,15 +36,12 @@ def main() -> None:
         people = {f"person {n}": random.standard_normal(512).astype(np.float32) for n in range(100)}
         save_plain(people, store)
         ways = {
-            "import torch, facenet_pytorch": ["-c", "import torch, facenet_pytorch"],
-            "faceid_app.py list, 100 people": ["faceid_app.py", "list", "--embeddings", str(store)],
+            "import torch, facenet_pytorch": lambda: seconds("-c", "import torch, facenet_pytorch"),
+            "faceid_app.py list, 100 people": lambda: seconds(
+                "faceid_app.py", "list", "--embeddings", str(store)
+            ),
         }
-        times: dict[str, list[float]] = {way: [] for way in ways}
-        for number in range(args.rounds + 1):
-            for way, arguments in ways.items():
-                taken = seconds(arguments)
-                if number:  # the first round fills the disk cache
-                    times[way].append(taken)
+        times = in_turns(ways, args.rounds)  # the first round fills the disk cache
     theirs, ours = (statistics.median(taken) for taken in times.values())
     for way, taken in times.items():
         each = ", ".join(f"{value:.2f}" for value in taken)

@@ -29,7 +29,7 @@ from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.loader import PlainFolder, drawn_pack
-from benchmarks.material import ROOT, shared_data, vggface2_or_none
+from benchmarks.material import ROOT, add_counts, shared_data, vggface2_or_none
 from facesync import cli, options
 from facesync.data.conversion import convert_pack
 from facesync.devices import pick_device
@@ -56,10 +56,8 @@ def forever(loader: Any) -> Iterator[Any]:
         yield from loader
 
 
-def images_per_second(
-    step: Callable[[], int], steps: int, device: torch.device, rounds: int = 3
-) -> float:
-    """Median speed of some rounds of steps, each of which returns how many images it used.
+def images_per_second(step: Callable[[], int], steps: int, device: torch.device) -> float:
+    """Median speed of three rounds of steps, each of which returns how many images it used.
 
     On the CPU, processor time is measured: other programs do not count.
     """
@@ -67,7 +65,7 @@ def images_per_second(
     for _ in range(WARM_UP):
         step()
     speeds = []
-    for _ in range(rounds):
+    for _ in range(3):
         _wait(device)
         started = clock()
         count = sum(step() for _ in range(steps))
@@ -113,18 +111,19 @@ def learner_for(split: SplitData, recipe: Recipe, device: torch.device) -> Learn
 
 
 def our_step(
-    split: SplitData, learner: Learner, batch_size: int, workers: int, device: torch.device
+    split: SplitData, learner: Learner, batch_size: int, workers: int
 ) -> Callable[[], int]:
     """Return a step of ours, from the pack."""
     order = EpochOrder(split.train, 42, batch_size, shuffle=True)
-    batches = forever(make_loader(split, ALIGNED_112, order, workers=workers, device=device))
+    batches = forever(
+        make_loader(split, ALIGNED_112, order, workers=workers, device=learner.device)
+    )
     return lambda: take_step(learner, [next(batches)]).images
 
 
-def ceiling_step(
-    split: SplitData, learner: Learner, batch_size: int, device: torch.device
-) -> Callable[[], int]:
+def ceiling_step(split: SplitData, learner: Learner, batch_size: int) -> Callable[[], int]:
     """Return our step on one batch that is already on the device, without augmentation."""
+    device = learner.device
     learner.inputs = ToInput(ALIGNED_112, "none", device)
     order = EpochOrder(split.train, 42, batch_size, shuffle=True)
     batch = next(iter(make_loader(split, ALIGNED_112, order, workers=0, device=device)))
@@ -143,9 +142,9 @@ def sweep(
             torch.cuda.reset_peak_memory_stats(device)
         try:
             learner = learner_for(split, recipe, device)
-            step = our_step(split, learner, batch_size, args.workers, device)
+            step = our_step(split, learner, batch_size, args.workers)
             ours = images_per_second(step, args.steps, device)
-            step = ceiling_step(split, learner_for(split, recipe, device), batch_size, device)
+            step = ceiling_step(split, learner_for(split, recipe, device), batch_size)
             ceiling = images_per_second(step, args.steps, device)
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -203,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table and the profile."""
     parser = cli.parser(__doc__)
     options.add_device_option(parser)
-    parser.add_argument("--steps", type=options.positive_int, default=20, metavar="N")
+    add_counts(parser, steps=20)
     parser.add_argument("--batch-sizes", type=options.positive_int, nargs="+", metavar="N")
     parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), metavar="N")
     parser.add_argument("--augment", default="basic", help="none, basic or strong")
@@ -231,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = largest_batch(model, recipe, inputs, Ranks(), most=4096)
             print(f"--batch-size auto would take {found}")
         learner = learner_for(split, recipe, device)
-        show_profile(our_step(split, learner, best, args.workers, device), device)
+        show_profile(our_step(split, learner, best, args.workers), device)
         if args.convergence and vggface2_or_none():
             convergence(pack, args.convergence, device, Path(temporary))
     return cli.DONE

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.material import add_model_option, app_material, person
+from benchmarks.material import parse_for_app, person
 from facesync import cli
 from facesync.app.cameras import VideoFile
 from facesync.app.settings import AppSettings
@@ -129,13 +129,7 @@ def watch(recognizer: CountingRecognizer, path: Path) -> None:
 
 
 def main() -> None:
-    parser = cli.parser(__doc__)
-    add_model_option(parser)
-    args = parser.parse_args()
-    material = app_material(args.model)
-    if material is None:
-        return
-    data, settings = material
+    _, data, settings = parse_for_app(cli.parser(__doc__))
     recognizer = CountingRecognizer(settings)
     for path in sorted((data / "videos").glob("*several_faces.mp4")):
         watch(recognizer, path)

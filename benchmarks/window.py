@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from PIL import ImageGrab
 
-from benchmarks.material import add_model_option, app_material, person
+from benchmarks.material import parse_for_app, person
 from facesync import cli, options
 from facesync.app.cameras import Frame, VideoFile
 from facesync.app.drawing import draw
@@ -85,12 +85,12 @@ class Silent(Events):
         """Say nothing."""
 
 
-def enrolled(recognizer: Recognizer, path: Path, names: int = 2) -> list[Person]:
-    """Enrol the largest faces of the first frame that shows some."""
+def enrolled(recognizer: Recognizer, path: Path) -> list[Person]:
+    """Enrol the two largest faces of the first frame that shows some."""
     with VideoFile(path) as video:
         while (frame := video.read()) is not None:
             image_rgb = frame.image_rgb
-            faces = recognizer.find(image_rgb)[:names]
+            faces = recognizer.find(image_rgb)[:2]
             if faces:
                 embeddings = recognizer.embed(image_rgb, faces)
                 good = [measure(image_rgb, face).overall for face in faces]
@@ -167,12 +167,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=options.positive_float, default=12.0, metavar="F")
     parser.add_argument("--screenshots", type=Path, metavar="DIR")
     parser.add_argument("--videos", default="*.mp4", metavar="PATTERN", help="default: all")
-    add_model_option(parser)
-    args = parser.parse_args()
-    material = app_material(args.model)
-    if material is None:
-        return
-    data, settings = material
+    args, data, settings = parse_for_app(parser)
     if shutil.which("Xvfb") is None:
         print("Xvfb is not installed: left out")
         return

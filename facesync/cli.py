@@ -85,7 +85,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 
 def decimals(value: float, places: int = 3) -> str:
     """Return `0.123`; never `-0.000`."""
-    return f"{round(value, places) + 0.0:.{places}f}"
+    return f"{round(float(value), places) + 0.0:.{places}f}"
 
 
 def count(number: int, one: str, many: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -85,6 +87,35 @@ def write_json(path: Path, content: Any, *, indent: int | None = 1, private: boo
     with replacing(path, private=private) as file:
         # File names on Linux need not be valid text.
         file.write(text.encode("utf-8", "replace") + b"\n")
+
+
+def read_text(path: Path) -> str:
+    """Read a text file, UTF-8 with or without a mark.
+
+    Raises:
+        FileError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"cannot read {path}: {reason}") from error
+
+
+def write_csv(
+    path: Path, heading: Iterable[str], rows: Iterable[Iterable[Any]], *, line_end: str = "\r\n"
+) -> None:
+    """Write a table as CSV, whole or not at all.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator=line_end)
+    writer.writerow(heading)
+    writer.writerows(rows)
+    with replacing(path) as file:
+        file.write(text.getvalue().encode(*NAME_ENCODING))
 
 
 @contextmanager

@@ -66,10 +66,10 @@ def option(
     return dataclasses.field(default=default, default_factory=factory, metadata=described)
 
 
-def override(settings: type, name: str, default: Any) -> Any:
-    """Declare a setting that a dataclass inherits, with another default."""
+def override(settings: type, name: str, default: Any, **described: Any) -> Any:
+    """Declare a setting of another dataclass again, with another default (help, …)."""
     fields = {field.name: field for field in dataclasses.fields(settings)}
-    return dataclasses.field(default=default, metadata=fields[name].metadata)
+    return dataclasses.field(default=default, metadata={**fields[name].metadata, **described})
 
 
 def device_option(group: str | None = None) -> Any:

@@ -1,14 +1,15 @@
 """Where to compute."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from facesync import devices
 from facesync.errors import ModelError
 
 
 def test_cuda_is_refused_without_a_device(monkeypatch):
-    import torch
-
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert devices.pick_device("auto").type == "cpu"
     with pytest.raises(ModelError, match="--device cpu"):
@@ -22,10 +23,22 @@ def test_the_device_is_named_without_torch_if_there_is_no_cuda(monkeypatch):
 
 
 def test_torch_is_asked_if_there_is_a_driver(monkeypatch):
-    import torch
-
     monkeypatch.setattr(devices, "_cuda_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert devices.device_name("auto") == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert devices.device_name("auto") == "cpu"
+
+
+def test_the_cpus_short_format_is_bf16_where_it_computes_in_it(monkeypatch):
+    assert devices.short_format(torch.device("cpu")) in (None, torch.bfloat16)
+    for able, expected in ((True, torch.bfloat16), (False, None)):
+        mkldnn = SimpleNamespace(_is_mkldnn_bf16_supported=lambda able=able: able)
+        monkeypatch.setattr(torch.ops, "mkldnn", mkldnn, raising=False)
+        assert devices.short_format(torch.device("cpu")) is expected
+
+
+@pytest.mark.parametrize(("able", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_a_cards_short_format_is_bf16_or_fp16(monkeypatch, able, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: able)
+    assert devices.short_format(torch.device("cuda")) is expected

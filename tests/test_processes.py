@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
-from facesync.devices import short_format
 from facesync.processes import Ranks, ranks
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -55,17 +52,3 @@ def test_under_torchrun_processes_meet_and_part(torchrun):
         assert group == Ranks(0, 1)
         raise ValueError  # an error parts them too
     assert not torch.distributed.is_initialized()
-
-
-def test_the_cpus_short_format_is_bf16_where_it_computes_in_it(monkeypatch):
-    assert short_format(CPU) in (None, torch.bfloat16)
-    for able, expected in ((True, torch.bfloat16), (False, None)):
-        mkldnn = SimpleNamespace(_is_mkldnn_bf16_supported=lambda able=able: able)
-        monkeypatch.setattr(torch.ops, "mkldnn", mkldnn, raising=False)
-        assert short_format(CPU) is expected
-
-
-@pytest.mark.parametrize(("able", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
-def test_a_cards_short_format_is_bf16_or_fp16(monkeypatch, able, expected):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: able)
-    assert short_format(CUDA) is expected

@@ -10,7 +10,6 @@ than it breaks right ones (exact McNemar test, 5 %). Embeddings are cached in --
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -21,15 +20,14 @@ import cv2
 import numpy as np
 
 from benchmarks.long.degradations import DEGRADATIONS
-from facesync import cli, options
-from facesync.devices import pick_device
+from benchmarks.material import add_counts, add_lfw_options, lfw_material
+from facesync import cli
 from facesync.evaluation.embeddings import Embedder, detector_label, mirrored
 from facesync.evaluation.images import ImageRef
-from facesync.evaluation.protocols import PairSet, read_lfw_pairs
+from facesync.evaluation.protocols import PairSet
 from facesync.faces.detection import Detector, Face, FaceDetector
 from facesync.faces.embedding import FaceModel, unit
 from facesync.faces.lighting import brightness, equalize
-from facesync.faces.weights import load_face_model
 from facesync.files import write_json
 from facesync.metrics.rates import fold_accuracy
 
@@ -201,31 +199,14 @@ def study(
     return {"pairs": len(sample.same), "threshold": threshold, "accuracy": accuracy, "helps": helps}
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = cli.parser(__doc__)
-    parser.add_argument("--model", default="vggface2", help="default: %(default)s")
-    parser.add_argument("--pairs", type=Path, required=True, help="LFW's pairs.txt")
-    parser.add_argument("--images", type=Path, required=True, help="the images it lists")
-    parser.add_argument("--report", type=Path, required=True, help="folder for result and cache")
-    parser.add_argument("--cache", type=Path, help="folder for embeddings (default: REPORT/cache)")
-    parser.add_argument(
-        "--condition-pairs",
-        type=options.positive_int,
-        default=150,
-        help="pairs of each kind (default: %(default)s)",
-    )
-    parser.add_argument("--seed", type=int, default=42, help="of the sample")
-    options.add_device_option(parser)
-    return parser
-
-
 @cli.guarded
 def main(argv: Sequence[str] | None = None) -> int:
-    args = build_parser().parse_args(argv)
-    device = pick_device(args.device)
-    model, detector = load_face_model(args.model, device), FaceDetector(device)
-    pairs = read_lfw_pairs(args.pairs, args.images)
-    cache = args.cache or args.report / "cache"
+    parser = cli.parser(__doc__)
+    add_lfw_options(parser)
+    add_counts(parser, condition_pairs=150)
+    parser.add_argument("--seed", type=int, default=42, help="of the sample")
+    args = parser.parse_args(argv)
+    model, detector, pairs, cache = lfw_material(args)
     found = study(model, detector, pairs, args.condition_pairs, args.seed, cache)
     write_json(args.report / "conditions.json", found)
     return cli.DONE

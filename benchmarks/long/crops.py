@@ -9,7 +9,6 @@ was found. Embeddings are cached in --report: a run with more folds computes onl
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,14 +17,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.material import add_lfw_options, lfw_material
 from facesync import cli, options
-from facesync.devices import pick_device
 from facesync.evaluation.embeddings import CropFunction, Embedder, detector_label, mirrored
-from facesync.evaluation.protocols import PairSet, assign_folds, read_lfw_pairs
+from facesync.evaluation.protocols import PairSet, assign_folds
 from facesync.faces.crops import ALIGNED_112, BOX, SQUARE, TEMPLATE_112, cut_aligned, cut_square
 from facesync.faces.detection import Detector, Face, FaceDetector, main_face
 from facesync.faces.embedding import FaceModel, unit
-from facesync.faces.weights import load_face_model
 from facesync.files import replacing
 from facesync.metrics.pairs import all_pairs
 from facesync.metrics.rates import Accuracy, best_threshold, fold_accuracy, tar_at_far
@@ -236,31 +234,20 @@ def first_folds(pairs: PairSet, count: int) -> PairSet:
     return replace(kept, fold=assign_folds(kept.same)) if kept.folds == 1 else kept
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = cli.parser(__doc__)
-    parser.add_argument("--model", default="vggface2", help="default: %(default)s")
-    parser.add_argument("--pairs", type=Path, required=True, help="LFW's pairs.txt")
-    parser.add_argument("--images", type=Path, required=True, help="the images it lists")
-    parser.add_argument("--report", type=Path, required=True, help="folder for table and cache")
-    parser.add_argument("--cache", type=Path, help="folder for embeddings (default: REPORT/cache)")
-    parser.add_argument("--folds", type=options.positive_int, help="use the first ones only")
-    parser.add_argument("--only", nargs="+", help="labels of crops (default: all)")
-    options.add_device_option(parser)
-    return parser
-
-
 @cli.guarded
 def main(argv: list[str] | None = None) -> int:
-    args = build_parser().parse_args(argv)
-    device = pick_device(args.device)
-    model, detector = load_face_model(args.model, device), FaceDetector(device)
-    pairs = read_lfw_pairs(args.pairs, args.images)
+    parser = cli.parser(__doc__)
+    add_lfw_options(parser)
+    parser.add_argument("--folds", type=options.positive_int, help="use the first ones only")
+    parser.add_argument("--only", nargs="+", help="labels of crops (default: all)")
+    args = parser.parse_args(argv)
+    model, detector, pairs, cache = lfw_material(args)
     if args.folds:
         pairs = first_folds(pairs, args.folds)
     table = HEADING
     for method in crop_methods(detector):
         if not args.only or method.label in args.only:
-            rows = measure(method, model, detector, pairs, args.cache or args.report / "cache")
+            rows = measure(method, model, detector, pairs, cache)
             print(*rows, sep="", end="", flush=True)
             table += "".join(rows)
             with replacing(args.report / "crops.md") as file:

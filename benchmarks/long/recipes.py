@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.material import ROOT, shared_data, vggface2_or_none
-from facesync import cli, options
+from benchmarks.material import ROOT, add_counts, shared_data_or_exit, vggface2_or_none
+from facesync import cli
 from facesync.errors import FaceSyncError
 
 PRESETS = ("paper", "best")
@@ -89,8 +89,8 @@ def after(preset: str, seed: int, args: Any, data: Path) -> dict[str, float]:
 
 def before(seed: int, args: Any, data: Path) -> dict[str, float]:
     """Measure the VGGFace2 weights on a seed's held-out identities and on LFW."""
-    from benchmarks.held_out import curve_of
     from facesync.faces.weights import load_face_model
+    from facesync.metrics.pairs import all_pairs
     from facesync.training.batches import load_split
 
     kept = args.output / f"before-{seed}.json"
@@ -101,8 +101,8 @@ def before(seed: int, args: Any, data: Path) -> dict[str, float]:
         images = [split.faces.image_rgb(index) for index in split.holdout]
         names = [str(split.labels[index]) for index in split.holdout]
         # Resized as the trained models are served; the crop itself is the pack's.
-        curve = curve_of(model.embed_crops(images), names)
-        kept.write_text(json.dumps(float(np.interp(1e-3, curve.far, curve.tar))))
+        curve = all_pairs(model.embed_crops(images), names).roc()
+        kept.write_text(json.dumps(curve.tar_at(1e-3)))
     lfw = on_lfw("vggface2", data, args.lfw_folds, args.output / "lfw-before")
     return {"tar": json.loads(kept.read_text()), **lfw}
 
@@ -110,16 +110,12 @@ def before(seed: int, args: Any, data: Path) -> dict[str, float]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, measure, print the table."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--epochs", type=options.positive_int, default=2)
+    add_counts(parser, epochs=2, max_images=15, lfw_folds=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
-    parser.add_argument(
-        "--max-images", type=options.positive_int, default=15, help="of an identity"
-    )
-    parser.add_argument("--lfw-folds", type=options.positive_int, default=2)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmark_output" / "recipes")
     args = parser.parse_args(argv)
-    data = shared_data()
-    if data is None or vggface2_or_none() is None:
+    data = shared_data_or_exit()
+    if vggface2_or_none() is None:
         return cli.DONE
     results: dict[str, list[dict[str, float]]] = {"before": [], **{name: [] for name in PRESETS}}
     for seed in args.seeds:

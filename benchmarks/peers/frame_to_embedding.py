@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from benchmarks.frame_to_decision import camera_frame, eager, ours
-from benchmarks.material import processor_ms, vggface2_or_none
-from facesync import cli, options
+from benchmarks.material import add_counts, print_times, processor_ms, vggface2_or_none
+from facesync import cli
 from facesync.errors import ModelError
 from facesync.faces.detection import FaceDetector
 from facesync.faces.weights import load_face_model
@@ -68,7 +68,7 @@ def peers(frame_rgb: np.ndarray, yunet: Path | None) -> dict[str, Callable[[], o
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--rounds", type=options.positive_int, default=10, metavar="N")
+    add_counts(parser, rounds=10)
     parser.add_argument("--yunet", type=Path, metavar="FILE", help="YuNet's ONNX file")
     args = parser.parse_args()
     cv2.setNumThreads(1)
@@ -77,13 +77,7 @@ def main() -> None:
     theirs = peers(frame, args.yunet)
     times = processor_ms({**theirs, **mine}, args.rounds)
     print("640 x 480, one face; processor time, ratios of one run")
-    for name in times:
-        ratios = ", ".join(
-            f"{times[their] / times[name]:.1f} times as fast as {their}"
-            for their in theirs
-            if name in mine
-        )
-        print(f"  {name}: {times[name]:.0f} ms{ratios and ': '}{ratios}")
+    print_times(times, theirs)
 
 
 if __name__ == "__main__":

@@ -46,10 +46,7 @@ class Entry:
 
 
 def write_sheets(
-    folder: Path,
-    kind: str,
-    entries: Sequence[Entry],
-    image: Callable[[int], np.ndarray | None],
+    folder: Path, kind: str, entries: Sequence[Entry], image: Callable[[int], np.ndarray | None]
 ) -> list[Path]:
     """Write the entries of one kind, 16 a page, to `folder/<kind>_<page>.png`.
 

@@ -83,11 +83,8 @@ def changed_copies(
     def detail(index: int) -> np.ndarray:
         return fine_detail(image(index))
 
-    for first, second, similarity in similar_pairs(vectors, PROPOSED):
-        for one, other, value in zip(
-            first.tolist(), second.tolist(), similarity.tolist(), strict=True
-        ):
-            if candidate[one] and candidate[other]:
-                correlation = detail_correlation(detail(one), detail(other))
-                if correlation >= SAME_PIXELS:
-                    yield one, other, value, correlation
+    for one, other, similarity in similar_pairs(vectors, PROPOSED):
+        if candidate[one] and candidate[other]:
+            correlation = detail_correlation(detail(one), detail(other))
+            if correlation >= SAME_PIXELS:
+                yield one, other, similarity, correlation

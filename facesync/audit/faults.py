@@ -27,10 +27,10 @@ from facesync.audit.identities import (
     similar_pairs,
     split_in_two,
 )
+from facesync.cli import decimals
 from facesync.data.datasets import FaceDataset
 from facesync.data.progress import BAR_AFTER_SECONDS, Progress
 from facesync.evaluation.embeddings import Embedded
-from facesync.evaluation.summary import decimals
 from facesync.faces.detection import Detector
 from facesync.faces.embedding import unit
 from facesync.images import read_image_rgb
@@ -242,21 +242,17 @@ class _Audit:
         person = np.arange(len(self._identities))
         sizes = np.bincount(self._labels[self._counting], minlength=len(person))
         least = self._scale.at(SAME_PERSON_FROM)
-        for first, second, similarity in similar_pairs(self._centroids, least):
-            for pair, value in zip(
-                zip(first.tolist(), second.tolist(), strict=True), similarity.tolist(), strict=True
-            ):
-                if person[pair[0]] == person[pair[1]]:
-                    continue
-                smaller, larger = sorted(pair, key=lambda label: (sizes[label], -label))
-                person[person == person[smaller]] = person[larger]
-                other = self._identities[larger]
-                evidence = f"similarity of the two identities {decimals(value, 2)}"
-                action = f"leave out, or merge the identity into {other}"
-                for index in self._members[smaller].tolist():
-                    self._add(
-                        Finding(index, kinds.SAME_PERSON, evidence, other, action, value - least)
-                    )
+        for one, two, value in similar_pairs(self._centroids, least):
+            if person[one] == person[two]:
+                continue
+            smaller, larger = sorted((one, two), key=lambda label: (sizes[label], -label))
+            person[person == person[smaller]] = person[larger]
+            other = self._identities[larger]
+            evidence = f"similarity of the two identities {decimals(value, 2)}"
+            action = f"leave out, or merge the identity into {other}"
+            for index in self._members[smaller].tolist():
+                found = Finding(index, kinds.SAME_PERSON, evidence, other, action, value - least)
+                self._add(found)
         return person
 
     def _find_wrong_identity(self, person: np.ndarray) -> None:

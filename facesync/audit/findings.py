@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from facesync.files import replacing
+from facesync.files import write_csv
 
 UNDECODABLE = "undecodable"
 EXACT_COPY = "exact copy"
@@ -56,12 +54,9 @@ def write_findings(path: Path, findings: Iterable[Finding], names: Sequence[str]
     Raises:
         FileError: it cannot be written.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(_COLUMNS)
+    rows = []
     for found in findings:
         name = names[found.image]
         identity = name.rpartition("/")[0]
-        writer.writerow((name, identity, found.kind, found.evidence, found.other, found.action))
-    with replacing(path) as file:
-        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+        rows.append((name, identity, found.kind, found.evidence, found.other, found.action))
+    write_csv(path, _COLUMNS, rows)

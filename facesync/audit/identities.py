@@ -90,7 +90,7 @@ def nearest_other_person(
     """
     nearest = np.full(len(labels), -1)
     best = np.full(len(labels), -1, dtype=np.float32)
-    for start in _blocks(len(labels), _ROWS):
+    for start in _blocks(len(labels)):
         rows = slice(start, start + _ROWS)
         similarity = vectors[rows] @ directions.T
         similarity[person[labels[rows], None] == person[None, :]] = -1
@@ -129,26 +129,24 @@ def split_in_two(vectors: np.ndarray) -> tuple[np.ndarray, float]:
     return (group if group.sum() * 2 <= len(group) else ~group), float(one @ other)
 
 
-def similar_pairs(
-    vectors: np.ndarray, least: float, rows_at_once: int = _ROWS
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Find all pairs of rows at least this similar, block by block: memory stays flat.
+def similar_pairs(vectors: np.ndarray, least: float) -> Iterator[tuple[int, int, float]]:
+    """Yield two rows, ascending, and their similarity, for all at least this similar.
 
-    Yields:
-        For each block the first rows, the second rows (larger) and their similarities.
+    They are compared block by block: memory stays flat.
     """
-    for start in _blocks(len(vectors), rows_at_once):
-        for other in range(start, len(vectors), rows_at_once):
-            block = vectors[start : start + rows_at_once] @ vectors[other : other + rows_at_once].T
+    for start in _blocks(len(vectors)):
+        for other in range(start, len(vectors), _ROWS):
+            block = vectors[start : start + _ROWS] @ vectors[other : other + _ROWS].T
             if other == start:
                 block[np.tril_indices(len(block))] = -1
-            first, second = np.nonzero(block >= least)
-            yield first + start, second + other, block[first, second]
+            one, two = np.nonzero(block >= least)
+            found = (one + start).tolist(), (two + other).tolist(), block[one, two].tolist()
+            yield from zip(*found, strict=True)
 
 
-def _blocks(rows: int, at_once: int) -> Progress:
+def _blocks(rows: int) -> Progress:
     return Progress(
-        range(0, rows, at_once), unit=" blocks", desc="Comparing", delay=BAR_AFTER_SECONDS
+        range(0, rows, _ROWS), unit=" blocks", desc="Comparing", delay=BAR_AFTER_SECONDS
     )
 
 

@@ -68,8 +68,8 @@ class Audit:
         identities = len(self.dataset.class_names)
         counts = Counter(finding.kind for finding in self.findings)
         lines = [
-            f"{total:,} {'image' if total == 1 else 'images'} of {identities:,} "
-            f"{'identity' if identities == 1 else 'identities'}: {found:,} should be left out "
+            f"{cli.count(total, 'image', 'images')} of "
+            f"{cli.count(identities, 'identity', 'identities')}: {found:,} should be left out "
             f"({found / total:.1%})"
         ]
         lines += [f"  {kind:15} {counts[kind]:8,}" for kind in KINDS if counts[kind]]

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from facesync.errors import DataError
-from facesync.files import NAME_ENCODING, replacing
+from facesync.files import NAME_ENCODING, write_csv
 
 _COLUMNS = ["picture", "reason"]
 
@@ -59,9 +59,4 @@ def write_list(path: Path, reasons: Mapping[str, str]) -> None:
     Raises:
         FileError: it cannot be written.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(_COLUMNS)
-    writer.writerows(reasons.items())
-    with replacing(path) as file:
-        file.write(text.getvalue().encode(*NAME_ENCODING))
+    write_csv(path, _COLUMNS, reasons.items())

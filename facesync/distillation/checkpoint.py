@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,8 +10,8 @@ import torch
 from facesync.distillation.settings import DistillSettings
 from facesync.distillation.student import CROP, Student
 from facesync.errors import ModelError
-from facesync.faces.torch_model import read_checkpoint
-from facesync.files import replacing
+from facesync.faces.torch_model import read_checkpoint, write_checkpoint
+from facesync.files import write_csv
 
 CHECKPOINT_NAME = "student.pth"
 HISTORY_NAME = "distill_history.csv"
@@ -41,8 +39,8 @@ class TrainingState:
         Raises:
             FileError: they cannot be written.
         """
-        buffer = io.BytesIO()
-        torch.save(
+        write_checkpoint(
+            settings.output / CHECKPOINT_NAME,
             {
                 "format": 1,
                 "architecture": "FaceSync student",
@@ -54,16 +52,9 @@ class TrainingState:
                 "crop": CROP.to_dict(),
                 "settings": {name: str(value) for name, value in asdict(settings).items()},
             },
-            buffer,
         )
-        with replacing(settings.output / CHECKPOINT_NAME) as file:
-            file.write(buffer.getbuffer())
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, fieldnames=list(self.history[0]))
-        writer.writeheader()
-        writer.writerows(self.history)
-        with replacing(settings.output / HISTORY_NAME) as file:
-            file.write(text.getvalue().encode())
+        rows = [row.values() for row in self.history]
+        write_csv(settings.output / HISTORY_NAME, self.history[0], rows)
 
     def resume(self, settings: DistillSettings) -> None:
         """Continue from the checkpoint in the output folder.

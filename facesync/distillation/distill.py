@@ -23,6 +23,7 @@ from facesync.errors import ModelError, UsageError
 from facesync.faces.weights import load_face_model, load_torch_model
 from facesync.processes import Ranks, ranks
 from facesync.training.augment import draws
+from facesync.training.schedule import decay_groups
 from facesync.training.transforms import ToInput
 
 log = logging.getLogger(__name__)
@@ -107,14 +108,7 @@ def train(
         num_workers=settings.workers, pin_memory=device.type == "cuda",
     )  # fmt: skip
     held_out = DataLoader(Samples(faces, validation, settings.seed), settings.batch_size)
-    weights = [p for p in student.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in weights if p.ndim > 1], "weight_decay": 0.02},
-            {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=settings.lr,
-    )
+    optimizer = torch.optim.AdamW(decay_groups(student, 0.02), lr=settings.lr)
     steps = settings.epochs * len(loader)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     state = TrainingState(student, optimizer, scheduler)

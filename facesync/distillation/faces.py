@@ -21,11 +21,11 @@ from facesync.data.datasets import FaceDataset, natural_key
 from facesync.data.pack import packs_in
 from facesync.data.progress import Progress
 from facesync.distillation.student import CROP
-from facesync.errors import DataError, FileError, ImageError
+from facesync.errors import DataError, ImageError
 from facesync.faces.crops import TEMPLATE_112
 from facesync.faces.detection import Detector, Face, FaceDetector, main_face
 from facesync.faces.embedding import FaceModel
-from facesync.files import replacing
+from facesync.files import read_text, replacing
 from facesync.images import IMAGE_SUFFIXES, read_image_rgb
 
 log = logging.getLogger(__name__)
@@ -89,10 +89,7 @@ def all_images(
     images = [image for source in data for image in images_in(source, aligned=False)]
     images += [image for source in aligned for image in images_in(source, aligned=True)]
     if leave_out is not None:
-        try:
-            names = set(leave_out.read_text(encoding="utf-8").split("\n"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise FileError(f"cannot read {leave_out}: {error}") from error
+        names = set(read_text(leave_out).split("\n"))
         kept = [image for image in images if image.name not in names]
         log.info("%s: %d of %d images left out", leave_out, len(images) - len(kept), len(images))
         images = kept

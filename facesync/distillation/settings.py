@@ -3,82 +3,61 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from facesync.errors import UsageError
 from facesync.options import device_option, option, positive_float, positive_int, rate, seed, whole
 
 GROUPS = ("data", "models", "training")
 
+_data, _models, _training = (partial(option, group=name) for name in GROUPS)
+_COUNT: dict[str, Any] = {"parse": positive_int, "metavar": "N"}
+
 
 @dataclass(frozen=True)
 class DistillSettings:
     """Settings of one distillation."""
 
-    data: tuple[Path, ...] = option(
-        (), "photographs; faces are detected in them", metavar="DIR|PACK", group="data"
+    data: tuple[Path, ...] = _data(
+        (), "photographs; faces are detected in them", metavar="DIR|PACK"
     )
-    aligned: tuple[Path, ...] = option(
-        (),
-        "faces already aligned on five points, as in CASIA-WebFace's pack",
-        metavar="DIR|PACK",
-        group="data",
+    aligned: tuple[Path, ...] = _data(
+        (), "faces already aligned on five points, as in CASIA-WebFace's pack", metavar="DIR|PACK"
     )
-    leave_out: Path | None = option(
+    leave_out: Path | None = _data(
         None,
         "text file of images to leave out, one per line, named relative to their source",
         metavar="FILE",
-        group="data",
     )
-    output: Path = option(
-        Path("models/student"), "folder for the student", metavar="DIR", group="data"
-    )
-    cache: Path | None = option(
+    output: Path = _data(Path("models/student"), "folder for the student", metavar="DIR")
+    cache: Path | None = _data(
         None,
         "folder for the crops and the teacher's embeddings, which are computed once",
         metavar="DIR",
-        group="data",
         shown_default="OUTPUT/cache",
     )
-    teacher: str = option(
-        "vggface2", "model that the student learns from", metavar="vggface2|FILE", group="models"
+    teacher: str = _models(
+        "vggface2", "model that the student learns from", metavar="vggface2|FILE"
     )
-    blocks: int = option(
+    blocks: int = _models(
         2,
         "how many of the teacher's ten 17 x 17 blocks the student keeps; each is 0.7 MB",
         parse=positive_int,
         choices=range(1, 11),
-        group="models",
     )
-    offline: bool = option(False, "open no socket", group="models")
-    epochs: int = option(
-        20, "passes over the faces", parse=positive_int, metavar="N", group="training"
+    offline: bool = _models(False, "open no socket")
+    epochs: int = _training(20, "passes over the faces", **_COUNT)
+    batch_size: int = _training(64, "faces per step", **_COUNT)
+    lr: float = _training(1e-3, "AdamW's highest learning rate", parse=positive_float, metavar="F")
+    validation: float = _training(
+        0.02, "share of the faces held out for validation", parse=rate, metavar="F"
     )
-    batch_size: int = option(
-        64, "faces per step", parse=positive_int, metavar="N", group="training"
-    )
-    lr: float = option(
-        1e-3, "AdamW's highest learning rate", parse=positive_float, metavar="F", group="training"
-    )
-    validation: float = option(
-        0.02,
-        "share of the faces held out for validation",
-        parse=rate,
-        metavar="F",
-        group="training",
-    )
-    resume: bool = option(
-        False, "resume from the checkpoint in OUTPUT", group="training", kept=False
-    )
-    seed: int = option(
-        42, "seed of the order and the augmentation", parse=seed, metavar="N", group="training"
-    )
-    workers: int = option(
-        0,
-        "processes that load faces; 0 loads them in the main process",
-        parse=whole,
-        metavar="N",
-        group="training",
+    resume: bool = _training(False, "resume from the checkpoint in OUTPUT", kept=False)
+    seed: int = _training(42, "seed of the order and the augmentation", parse=seed, metavar="N")
+    workers: int = _training(
+        0, "processes that load faces; 0 loads them in the main process", parse=whole, metavar="N"
     )
     device: str = device_option("training")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,9 +11,9 @@ from facesync.evaluation.images import ImageRef
 from facesync.faces.calibration import Calibration, user_calibration_path
 from facesync.faces.embedding import FaceModel
 from facesync.faces.onnx_files import read_description
-from facesync.faces.torch_model import read_checkpoint
+from facesync.faces.torch_model import read_checkpoint, write_checkpoint
 from facesync.faces.weights import find_weights, is_shipped
-from facesync.files import replacing, write_json
+from facesync.files import write_json
 from facesync.metrics.calibration import fit_calibration
 from facesync.metrics.pairs import AllPairs
 
@@ -70,10 +69,5 @@ def store_calibration(choice: str, calibration: Calibration) -> Path:
         path = weights.with_suffix(".json")
         write_json(path, {**read_description(weights), **entry})
         return path
-    import torch
-
-    buffer = io.BytesIO()
-    torch.save({**read_checkpoint(weights), **entry}, buffer)
-    with replacing(weights) as file:
-        file.write(buffer.getvalue())
+    write_checkpoint(weights, {**read_checkpoint(weights), **entry})
     return weights

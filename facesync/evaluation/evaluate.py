@@ -16,13 +16,7 @@ from facesync.evaluation.embeddings import Embedder, detector_label, mirrored
 from facesync.evaluation.groups import group_rates, read_groups
 from facesync.evaluation.page import page
 from facesync.evaluation.protocols import PairSet, draw_pairs, read_bin, read_lfw_pairs
-from facesync.evaluation.report import (
-    ByGroup,
-    Calibrated,
-    Report,
-    all_pairs_rates,
-    verify,
-)
+from facesync.evaluation.report import ByGroup, Calibrated, Report, all_pairs_rates, verify
 from facesync.evaluation.settings import EvaluateSettings
 from facesync.faces.detection import FaceDetector
 from facesync.faces.embedding import FaceModel, unit

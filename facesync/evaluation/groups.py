@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ import numpy as np
 from facesync import cli
 from facesync.errors import DataError, FileError
 from facesync.evaluation.images import ImageRef
+from facesync.files import read_text
 from facesync.metrics.pairs import all_pairs
 from facesync.metrics.rates import wilson
 
@@ -48,12 +50,11 @@ def read_groups(path: Path, images: Sequence[ImageRef]) -> dict[str, list[int]]:
         FileError: it cannot be read.
         DataError: it has another format, or names images that do not exist.
     """
+    lines = io.StringIO(read_text(path))
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise FileError(f"cannot read {path}: {reason}") from error
+        rows = [row for row in csv.reader(lines) if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise FileError(f"cannot read {path}: {error}") from error
     known: dict[str, list[int]] = defaultdict(list)
     for index, image in enumerate(images):
         known[image.name].append(index)
@@ -78,10 +79,7 @@ def read_groups(path: Path, images: Sequence[ImageRef]) -> dict[str, list[int]]:
 
 
 def group_rates(
-    groups: dict[str, list[int]],
-    vectors: np.ndarray,
-    identities: list[str],
-    threshold: float,
+    groups: dict[str, list[int]], vectors: np.ndarray, identities: list[str], threshold: float
 ) -> dict[str, GroupRates]:
     """Measure error rates within each group at one threshold.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from facesync.cli import decimals
 from facesync.evaluation import plots, summary
 from facesync.evaluation.protocols import PairSet
 from facesync.evaluation.report import Report
@@ -77,7 +78,7 @@ def _worst(
         names = f"{pairs.images[left].name}, {pairs.images[right].name}"
         figures.append(
             f"<figure>{_image(crop_of(left))}{_image(crop_of(right))}"
-            f"<figcaption>{summary.decimals(scores[pair], 3)}: {html.escape(names)}</figcaption>"
+            f"<figcaption>{decimals(scores[pair])}: {html.escape(names)}</figcaption>"
             "</figure>"
         )
     return f'<h2>{title}</h2><div class="pairs">{"".join(figures)}</div>'

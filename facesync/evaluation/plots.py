@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facesync.evaluation.summary import decimals
+from facesync.cli import decimals
 from facesync.metrics.rates import Roc, roc
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def histogram_svg(scores: np.ndarray, same: np.ndarray, threshold: float) -> str
         values = scores[np.isfinite(scores) & (same == kind)]
         label = f"{name} pairs ({len(values):,})"
         axes.hist(values, bins, density=True, alpha=0.6, color=colour, label=label)
-    axes.axvline(threshold, color="black", linewidth=1, label=f"threshold {decimals(threshold, 3)}")
+    axes.axvline(threshold, color="black", linewidth=1, label=f"threshold {decimals(threshold)}")
     axes.set(xlabel="cosine similarity", ylabel="density")
     axes.set_title("Similarities")
     axes.legend()
@@ -76,11 +76,9 @@ def _thinned(curve: Roc, impostors: int) -> Roc:
 
 def _figure() -> tuple[Figure, Any]:
     # Not pyplot, whose state belongs to the caller.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.grid(alpha=0.3)
     return figure, axes

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from facesync.data.datasets import FaceDataset
-from facesync.errors import DataError, FileError
+from facesync.errors import DataError
 from facesync.evaluation.images import ImageRef, dataset_image_refs, file_image_ref
+from facesync.files import read_text
 from facesync.images import IMAGE_SUFFIXES
 from facesync.pickles import load_plain
 
@@ -87,11 +88,7 @@ def read_lfw_pairs(path: Path, images: Path) -> PairSet:
         FileError: the list cannot be read.
         DataError: it has another format, or images are missing.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise FileError(f"cannot read {path}: {reason}") from error
+    lines = read_text(path).splitlines()
     rows = [line.split("\t") if "\t" in line else line.split() for line in lines if line.strip()]
     folds, count = _header_of(path, rows)
     indices: dict[str, int] = {}  # by image, in order of appearance
@@ -183,12 +180,8 @@ def read_bin(path: Path) -> PairSet:
     if len(truth) < 2 or len(images) != 2 * len(truth):
         raise DataError(f"{path}: {len(images)} images for {len(truth)} pairs")
     at = np.arange(len(truth))
-    fold = np.concatenate(
-        [
-            np.full(len(part), n)
-            for n, part in enumerate(np.array_split(at, min(DEFAULT_FOLDS, len(at))))
-        ]
-    )
+    parts = np.array_split(at, min(DEFAULT_FOLDS, len(at)))
+    fold = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return PairSet(
         path.name,
         [
@@ -261,10 +254,10 @@ def _draw_impostors(
     return sorted(drawn)
 
 
-def assign_folds(same: np.ndarray, folds: int = DEFAULT_FOLDS) -> np.ndarray:
-    """Split pairs into folds, each with its share of genuine and of impostor pairs."""
+def assign_folds(same: np.ndarray) -> np.ndarray:
+    """Split pairs into `DEFAULT_FOLDS`, each with its share of genuine and of impostor pairs."""
     fold = np.empty(len(same), dtype=int)
     for kind in (True, False):
         members = np.flatnonzero(same == kind)
-        fold[members] = np.arange(len(members)) * folds // max(len(members), 1)
+        fold[members] = np.arange(len(members)) * DEFAULT_FOLDS // max(len(members), 1)
     return np.unique(fold, return_inverse=True)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from facesync.cli import count, decimals
 from facesync.evaluation.report import RULE, ByGroup, Calibrated, Report
 from facesync.metrics.rates import Identification
 
@@ -15,7 +16,7 @@ def tables(report: Report) -> list[Table]:
     if report.identification:
         found.append(("Open-set identification", _identification(report.identification)))
     if report.by_group:
-        title = f"By group, at threshold {decimals(report.by_group.threshold, 3)}"
+        title = f"By group, at threshold {decimals(report.by_group.threshold)}"
         found.append((title, _groups(report.by_group)))
     if report.calibrated:
         found.append(("Calibration", _calibration(report.calibrated)))
@@ -37,9 +38,8 @@ def as_text(report: Report) -> str:
 
 def notes(report: Report) -> list[str]:
     """List what has to be said beside the figures."""
-    images = report.images
     said = [
-        f"{images:,} {'image' if images == 1 else 'images'}, {len(report.failures):,} failed to "
+        f"{count(report.images, 'image', 'images')}, {len(report.failures):,} failed to "
         f"enrol; {report.embedded_now:,} embedded in this run, the others were in the cache; "
         f"{report.seconds:.0f} s.",
         f"Rule: {RULE}.",
@@ -50,12 +50,6 @@ def notes(report: Report) -> list[str]:
             "person may be in several."
         )
     return said + report.notes
-
-
-def decimals(value: float, digits: int = 4) -> str:
-    """Write a number with a fixed number of decimals, without a minus before zero."""
-    text = f"{value:.{digits}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def percent(rate: float | None) -> str:
@@ -71,7 +65,7 @@ def _verification(report: Report) -> list[Row]:
         ("", "failures rejected", "failures left out"),
         ("pairs", *(f"{part.pairs:,}" for part in both)),
         ("accuracy", *(f"{part.accuracy.mean:.4f} ± {part.accuracy.std:.4f}" for part in both)),
-        ("threshold", *(decimals(part.accuracy.threshold) for part in both)),
+        ("threshold", *(decimals(part.accuracy.threshold, 4) for part in both)),
         ("AUC", *(f"{part.auc:.5f}" for part in both)),
         ("EER", *(percent(part.eer) for part in both)),
     ]
@@ -84,7 +78,7 @@ def _rates(report: Report) -> list[Row]:
             continue
         for far, at in part.tar_at_far.items():
             interval = f"{at.low:.4f} … {at.high:.4f}"
-            rows.append((far, name, f"{at.tar:.4f}", interval, decimals(at.threshold)))
+            rows.append((far, name, f"{at.tar:.4f}", interval, decimals(at.threshold, 4)))
         for far, reason in part.refused.items():
             rows.append((far, name, "not given", reason, ""))
     return rows
@@ -94,11 +88,10 @@ def _identification(found: Identification) -> list[Row]:
     if found.dir is None or found.threshold is None:
         result = f"not given: {found.strangers:,} images of strangers are too few"
     else:
-        result = f"{percent(found.dir)} at threshold {decimals(found.threshold)}"
+        result = f"{percent(found.dir)} at threshold {decimals(found.threshold, 4)}"
     return [
         ("", "1:N search"),
-        ("gallery", f"{found.gallery:,} {'person' if found.gallery == 1 else 'people'}, "
-                    "one image each"),
+        ("gallery", f"{count(found.gallery, 'person', 'people')}, one image each"),
         ("probes", f"{found.probes:,} other images of them"),
         ("strangers", f"{found.strangers:,} images of people who are not in the gallery"),
         ("rank 1", percent(found.rank1)),
@@ -125,10 +118,10 @@ def _groups(found: ByGroup) -> list[Row]:
 
 def _calibration(found: Calibrated) -> list[Row]:
     rows: list[Row] = [("false match rate", "threshold")]
-    rows += [(fmr, decimals(value)) for fmr, value in found.calibration.thresholds.items()]
+    rows += [(fmr, decimals(value, 4)) for fmr, value in found.calibration.thresholds.items()]
     for people, value, measured in found.by_gallery:
         kind = "measured" if measured else "extrapolated"
-        gallery = f"{people:,} {'person' if people == 1 else 'people'}"
-        rows.append((f"{found.fmr:g} in a search of {gallery}", f"{decimals(value)} ({kind})"))
+        gallery = count(people, "person", "people")
+        rows.append((f"{found.fmr:g} in a search of {gallery}", f"{decimals(value, 4)} ({kind})"))
     rows.append(("written to", found.written_to))
     return rows

@@ -42,12 +42,10 @@ def compare(ours: Embedder, theirs: Embedder, crop: CropSpec, trial: Trial) -> d
 
 def _accuracy(embeddings: np.ndarray, trial: Trial) -> float | None:
     """Return the mean accuracy over the folds; None unless there are pairs of both kinds."""
-    if trial.same.all() or not trial.same.any():
+    pairs = trial.pairs
+    if pairs.same.all() or not pairs.same.any():
         return None
-    scores = np.einsum(
-        "ij,ij->i", embeddings[trial.left], embeddings[trial.right], dtype=np.float64
-    )
-    return fold_accuracy(scores, trial.same, trial.fold).mean
+    return fold_accuracy(pairs.scores(embeddings), pairs.same, pairs.fold).mean
 
 
 def table(name: str, found: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from facesync.cli import count
 from facesync.errors import DataError, ImageError
-from facesync.evaluation.protocols import assign_folds, read_lfw_pairs
+from facesync.evaluation.protocols import PairSet, assign_folds, read_lfw_pairs
 from facesync.faces.crops import CropSpec
 from facesync.faces.detection import FaceDetector, main_face
 from facesync.images import IMAGE_SUFFIXES, read_image_rgb
@@ -28,23 +28,15 @@ COPIES = 20
 
 @dataclass(frozen=True)
 class Trial:
-    """Face crops and pairs of them.
+    """Face crops, uint8 (images, side, side, 3), and pairs of them."""
 
-    Attributes:
-        source: where they come from, for the user.
-        crops_rgb: uint8 (images, side, side, 3).
-        left: int (pairs,), index of each pair's first crop.
-        right: int (pairs,), index of its second crop.
-        same: bool (pairs,), whether both show one person.
-        fold: int (pairs,), the fold of each pair.
-    """
-
-    source: str
     crops_rgb: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
-    same: np.ndarray
-    fold: np.ndarray
+    pairs: PairSet
+
+    @property
+    def source(self) -> str:
+        """Where they come from, for the user."""
+        return f"{self.pairs.source}, {count(len(self.pairs.same), 'pair', 'pairs')}"
 
 
 def calibration_crops(folder: Path | None, crop: CropSpec) -> np.ndarray:
@@ -82,8 +74,7 @@ def trial_of_pairs(pairs: Path, images: Path, crop: CropSpec) -> Trial:
     kept = listed.subset(usable)
     by_name = {image.name: cut for image, cut in zip(listed.images, crops, strict=True)}
     found = np.stack([by_name[image.name] for image in kept.images])  # type: ignore[misc]
-    source = f"{listed.source}, {count(len(kept.same), 'pair', 'pairs')}"
-    return Trial(source, found, kept.left, kept.right, kept.same, kept.fold)
+    return Trial(found, kept)
 
 
 def trial_of_copies(crop: CropSpec) -> Trial:
@@ -98,8 +89,8 @@ def trial_of_copies(crop: CropSpec) -> Trial:
     left, right = np.triu_indices(len(crops), 1)
     same = np.array(who)[left] == np.array(who)[right]
     source = f"varied copies of {count(who[-1] + 1, 'photograph', 'photographs')}"
-    return Trial(f"{source}, {len(same)} pairs", np.stack(crops),
-                 left, right, same, assign_folds(same))  # fmt: skip
+    pairs = PairSet(source, [], left, right, same, assign_folds(same), folds_given=False)
+    return Trial(np.stack(crops), pairs)
 
 
 def _found(images: Iterable[np.ndarray], crop: CropSpec) -> np.ndarray:

@@ -7,6 +7,7 @@ checked before a model is built.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 import struct
@@ -21,6 +22,7 @@ import numpy as np
 from facesync.errors import ModelError
 from facesync.faces.crops import ALIGNED_112, BOX, CropSpec
 from facesync.faces.onnx_export import to_onnx
+from facesync.files import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -121,6 +123,21 @@ def _number(checkpoint: dict[str, Any], key: str, path: Path) -> float | None:
     if value is not None and not (isinstance(value, int | float) and -1 <= value <= 1):
         raise ModelError(f"{path} is damaged: its {key} is {value!r:.40}")
     return value
+
+
+def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write plain values and tensors, whole or not at all.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    import torch
+
+    # Through memory: torch.save would hide a full disk behind an error of its own.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with replacing(path) as file:
+        file.write(buffer.getbuffer())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facesync.metrics.rates import Roc, roc
+
 MAX_IMAGES = 8000
 """Limit on the number of images compared: 32 million pairs, 130 MB."""
 
@@ -34,6 +36,11 @@ class AllPairs:
     images: int
     identities: int
 
+    def roc(self) -> Roc:
+        """Return the curve over all of them."""
+        scores = np.concatenate([self.genuine, self.impostor])
+        return roc(scores, np.arange(len(scores)) < len(self.genuine))
+
 
 def all_pairs(vectors: np.ndarray, identities: Sequence[str], seed: int = 42) -> AllPairs:
     """Compare all images with each other, or of more than `MAX_IMAGES` those of a sample of people.
@@ -54,10 +61,7 @@ def all_pairs(vectors: np.ndarray, identities: Sequence[str], seed: int = 42) ->
         genuine.append(similarity[later & same])
         impostor.append(similarity[later & ~same])
     return AllPairs(
-        np.concatenate(genuine),
-        np.concatenate(impostor),
-        len(vectors),
-        len(np.unique(names)),
+        np.concatenate(genuine), np.concatenate(impostor), len(vectors), len(np.unique(names))
     )
 
 

@@ -17,6 +17,9 @@ FARS = ("1e-1", "1e-2", "1e-3", "1e-4", "1e-5", "1e-6")
 MIN_FALSE_MATCHES = 10
 """A rate is measured only where at least this many false matches are expected at it."""
 
+FPIR = 0.01
+"""The false-positive identification rate that open-set identification holds."""
+
 _RESAMPLES = 2000
 
 
@@ -32,6 +35,10 @@ class Roc:
     def auc(self) -> float:
         """Area under the curve, by the trapezoidal rule."""
         return float(np.sum(np.diff(self.far) * (self.tar[1:] + self.tar[:-1]) / 2))
+
+    def tar_at(self, far: float) -> float:
+        """Return the TAR at a FAR, interpolated."""
+        return float(np.interp(far, self.far, self.tar))
 
     @property
     def eer(self) -> float:
@@ -205,7 +212,7 @@ class Identification:
 
 
 def identification(
-    vectors: np.ndarray, identities: Sequence[str], seed: int = 42, fpir: float = 0.01
+    vectors: np.ndarray, identities: Sequence[str], seed: int = 42
 ) -> Identification | None:
     """Enrol half of the people who have two or more images; everybody else is a stranger.
 
@@ -213,7 +220,6 @@ def identification(
         vectors: float32 (images, 512), unit length; rows of NaN count as rejected.
         identities: who each image shows.
         seed: of the draw of who is enrolled, and with which image.
-        fpir: the false-positive identification rate to hold.
 
     Returns:
         The rates, or None if nobody can be enrolled.
@@ -238,11 +244,11 @@ def identification(
     right = names[templates][which] == names[probes]
     false, _ = _most_similar(vectors[strangers], vectors[templates])
     threshold, rate = None, None
-    if supports(fpir, len(strangers)):
-        threshold = threshold_at(np.sort(false)[::-1], fpir)
+    if supports(FPIR, len(strangers)):
+        threshold = threshold_at(np.sort(false)[::-1], FPIR)
         rate = float((right & (best >= threshold)).mean())
     rank1 = float((right & (best > -np.inf)).mean())
-    return Identification(len(templates), len(probes), len(strangers), fpir, rate, rank1, threshold)
+    return Identification(len(templates), len(probes), len(strangers), FPIR, rate, rank1, threshold)
 
 
 def _most_similar(probes: np.ndarray, templates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-PRESETS = ("none", "basic", "strong")
+from facesync.training.settings import AUGMENTATIONS
+
 GREY = 127
 """Empty areas are filled with the middle of the range, not with black."""
 
@@ -62,11 +63,7 @@ DRAWS = len(DRAWN)
 _Drawn = dict[str, torch.Tensor]  # by the names of DRAWN, each (N,)
 
 # ITU-R BT.601, as JFIF has it.
-_TO_YCC = (
-    (0.299, 0.587, 0.114),
-    (-0.168736, -0.331264, 0.5),
-    (0.5, -0.418688, -0.081312),
-)
+_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 _FROM_YCC = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 # ITU-T T.81, tables K.1 (luma) and K.2 (chroma).
@@ -94,40 +91,34 @@ def draws(*entropy: int) -> np.ndarray:
     return np.random.default_rng(entropy).random(DRAWS, dtype=np.float32)
 
 
-class Augmentation:
-    """A preset: `none`, `basic` (mirror every second image) or `strong` (all of the above).
+@torch.no_grad()
+def augmented(preset: str, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """Augment a batch.
+
+    Args:
+        preset: `none`, `basic` (mirror every second image) or `strong` (all of the above).
+        images: uint8 RGB, (N, 3, S, S); not written to.
+        draws: float32 in [0, 1), (N, DRAWS), on the same device.
+
+    Returns:
+        uint8 RGB, (N, 3, S, S), on the same device.
 
     Raises:
         ValueError: there is no such preset, or not one row of draws for each image.
     """
-
-    def __init__(self, preset: str) -> None:
-        if preset not in PRESETS:
-            raise ValueError(f"no augmentation {preset!r}; there are {', '.join(PRESETS)}")
-        self.preset = preset
-
-    @torch.no_grad()
-    def __call__(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """Augment images.
-
-        Args:
-            images: uint8 RGB, (N, 3, S, S); not written to.
-            draws: float32 in [0, 1), (N, DRAWS), on the same device.
-
-        Returns:
-            uint8 RGB, (N, 3, S, S), on the same device.
-        """
-        if draws.shape != (len(images), DRAWS):
-            raise ValueError(f"{len(images)} images need {DRAWS} draws each: {draws.shape}")
-        if self.preset == "none":
-            return images
-        if self.preset == "basic":
-            mirrored = draws[:, DRAWN.index("mirror")] < MIRROR_CHANCE
-            return torch.where(_each(mirrored), images.flip(3), images)
-        # Autocast would compute the matrix products in 16 bits: too coarse for pixels.
-        with torch.autocast(images.device.type, enabled=False):
-            chunks = zip(images.split(CHUNK), draws.split(CHUNK), strict=True)
-            return torch.cat([_strong(*chunk) for chunk in chunks])
+    if preset not in AUGMENTATIONS:
+        raise ValueError(f"no augmentation {preset!r}; there are {', '.join(AUGMENTATIONS)}")
+    if draws.shape != (len(images), DRAWS):
+        raise ValueError(f"{len(images)} images need {DRAWS} draws each: {draws.shape}")
+    if preset == "none":
+        return images
+    if preset == "basic":
+        mirrored = draws[:, DRAWN.index("mirror")] < MIRROR_CHANCE
+        return torch.where(_each(mirrored), images.flip(3), images)
+    # Autocast would compute the matrix products in 16 bits: too coarse for pixels.
+    with torch.autocast(images.device.type, enabled=False):
+        chunks = zip(images.split(CHUNK), draws.split(CHUNK), strict=True)
+        return torch.cat([_strong(*chunk) for chunk in chunks])
 
 
 def _strong(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
@@ -275,12 +266,9 @@ def jpeg(images: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
 
 
 def _requantised(channels: torch.Tensor, steps: torch.Tensor, dct: torch.Tensor) -> torch.Tensor:
-    """Round the frequencies of each 8 x 8 block to multiples of `steps`, (N, 1, 8, 8).
+    """Round the frequencies of each 8 x 8 block of (N, C, height, width) to multiples of `steps`.
 
-    Args:
-        channels: whole numbers around 0, (N, C, height, width).
-        steps: the step of each frequency.
-        dct: the transform, (8, 8).
+    The channels hold whole numbers around 0; `steps` are (N, 1, 8, 8), the transform (8, 8).
     """
     count, depth, height, width = channels.shape
 

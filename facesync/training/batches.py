@@ -86,12 +86,7 @@ def load_split(
 ) -> SplitData:
     """Open a dataset and split it 80/20 by its images' names and the seed.
 
-    Args:
-        data: a folder of images, or a pack.
-        seed: see `split_indices`.
-        min_images: see `FaceDataset`.
-        max_images: see `FaceDataset`.
-        holdout_identities: share of the identities that is held out, at least two.
+    See `FaceDataset` and `split_indices`. Held out are at least two identities, or none.
 
     Raises:
         DataError: it cannot be read, or is too small to train on.
@@ -262,12 +257,7 @@ def collate(samples: list[Sample]) -> Batch:
 
 
 def make_loader(
-    data: SplitData,
-    crop: CropSpec,
-    order: EpochOrder,
-    *,
-    workers: int,
-    device: torch.device,
+    data: SplitData, crop: CropSpec, order: EpochOrder, *, workers: int, device: torch.device
 ) -> DataLoader[Batch]:
     """Make the loader of the images in the given order."""
     return DataLoader(

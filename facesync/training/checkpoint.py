@@ -9,7 +9,6 @@ the folder `checkpoints` belong to a run that is not finished: they also hold `r
 from __future__ import annotations
 
 import functools
-import io
 import logging
 import platform
 import re
@@ -22,8 +21,13 @@ import torch
 
 from facesync.errors import FileError, ModelError
 from facesync.faces.crops import CropSpec
-from facesync.faces.torch_model import ARCHITECTURE, State, checkpoint_crop, read_checkpoint
-from facesync.files import replacing
+from facesync.faces.torch_model import (
+    ARCHITECTURE,
+    State,
+    checkpoint_crop,
+    read_checkpoint,
+    write_checkpoint,
+)
 from facesync.pickles import load_plain
 from facesync.training.history import History, share
 from facesync.training.settings import MARGINS
@@ -102,12 +106,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     Raises:
         FileError: it cannot be written.
     """
-    # Through memory: torch.save would hide a full disk behind an error of its own.
-    buffer = io.BytesIO()
     described = {"format": FORMAT, "architecture": ARCHITECTURE, "versions": versions()}
-    torch.save({**described, **content}, buffer)
-    with replacing(path) as file:
-        file.write(buffer.getbuffer())
+    write_checkpoint(path, {**described, **content})
 
 
 def run_checkpoints(output: Path) -> list[Path]:

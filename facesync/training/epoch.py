@@ -10,6 +10,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from facesync.cli import count
 from facesync.errors import DataError
 from facesync.training import messages
 from facesync.training.batches import Batch, make_loader
@@ -115,7 +116,7 @@ def _end_epoch(run: Run, measured: Totals, tar: float | None, lr: float) -> None
     first = progress.epochs_done == progress.first_epoch
     row: dict[str, Any] = {
         "epoch": progress.epochs_done + 1,
-        "run": run.history.next_run() if first else run.history.last_run(),
+        "run": run.history.last_run() + first,
         "train_loss": trained.loss,
         "train_acc": trained.accuracy,
         "val_loss": measured.loss,
@@ -142,6 +143,6 @@ def _patience_is_over(run: Run) -> bool:
     epochs = run.progress.epochs_without_improvement
     if not run.recipe.patience or epochs < run.recipe.patience:
         return False
-    without = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+    without = count(epochs, "epoch", "epochs")
     messages.say(run.ranks, f"No better model in {without}: stopped early (--patience)")
     return True

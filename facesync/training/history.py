@@ -56,10 +56,6 @@ class History:
         """Return the number of the run that the last epoch belongs to, 0 if there is none."""
         return int(self.rows[-1]["run"] or 0) if self.rows else 0
 
-    def next_run(self) -> int:
-        """Return the number of the run that comes next, 1 if there was none."""
-        return self.last_run() + 1
-
     def begins_with(self, other: History) -> bool:
         """Tell whether the first epochs measured the same as another history's."""
         return len(other) <= len(self) and all(
@@ -84,10 +80,7 @@ class History:
         ):
             raise ValueError(f"it does not hold lists of {', '.join(MEASURES)}")
         length = len(data["train_loss"])
-        lists: dict[str, list[Any]] = {
-            "epoch": list(range(1, length + 1)),
-            "run": [1] * length,
-        }
+        lists: dict[str, list[Any]] = {"epoch": list(range(1, length + 1)), "run": [1] * length}
         for name in COLUMNS:
             lists[name] = list(data.get(name, lists.get(name, [None] * length)))
             if len(lists[name]) != length:

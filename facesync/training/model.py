@@ -116,15 +116,8 @@ def new_classifier(
 ) -> Classifier:
     """Build an InceptionResnetV1 with a head and load `state` where it fits.
 
-    Parts missing from `state`, such as the head, keep their random weights.
-
-    Args:
-        num_classes: how many identities.
-        state: weights, or empty.
-        source: where they come from, for messages.
-        loss: selects the head.
-        dropout: share of the features dropped in training.
-        head: options of `facesync.training.heads.Head`.
+    Parts missing from `state`, such as the head, keep their random weights. `source` says in
+    messages where it is from, `head` holds options of `facesync.training.heads.Head`.
 
     Raises:
         ModelError: `state` is of another architecture, or holds values that are not finite.

@@ -29,7 +29,6 @@ def save_curves(history: History, path: Path) -> None:
 def draw_curves(history: History) -> Figure:
     """Draw loss and accuracy over the epochs; a dashed line marks the start of a later run."""
     # A figure of its own, drawn by Agg: pyplot's global state belongs to the caller.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -41,7 +40,6 @@ def draw_curves(history: History) -> Figure:
         if run != before
     ]
     figure = Figure(figsize=(10, 4), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     for axes, measure, title in zip(
         figure.subplots(1, 2), ("loss", "acc"), ("Loss (cross-entropy)", "Accuracy"), strict=True
     ):

@@ -97,15 +97,9 @@ class Progress:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values for a checkpoint."""
-        return {
-            "first_epoch": self.first_epoch,
-            "epochs_done": self.epochs_done,
-            "batch": self.batch,
-            "totals": self.totals.to_dict(),
-            "best": self.best,
-            "epochs_without": self.epochs_without_improvement,
-            "from_scratch": self.from_scratch,
-        }
+        plain = {**asdict(self), "totals": self.totals.to_dict()}
+        plain["epochs_without"] = plain.pop("epochs_without_improvement")  # as above
+        return plain
 
     @staticmethod
     def from_dict(plain: dict[str, Any]) -> Progress:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from facesync.errors import FileError
 from facesync.faces.torch_model import State
-from facesync.files import replacing, write_json
+from facesync.files import write_csv, write_json
 from facesync.pickles import save_plain
 from facesync.training.checkpoint import (
     BEST_NAME,
@@ -141,11 +139,7 @@ def save_history(history: History, folder: Path) -> None:
     """
     path = folder / HISTORY_NAME
     save_plain(history.to_dict(), path)
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history.rows)
-    with replacing(path.with_suffix(".csv")) as file:
-        file.write(text.getvalue().encode())
+    rows = ([row[name] for name in COLUMNS] for row in history.rows)
+    write_csv(path.with_suffix(".csv"), COLUMNS, rows, line_end="\n")
     if history.rows:
         save_curves(history, folder / CURVES_NAME)

@@ -17,18 +17,20 @@ def parameter_groups(backbone: nn.Module, head: nn.Module, recipe: Recipe) -> li
     BatchNorm's weights and all biases have none: decaying them gains nothing
     (He et al., arXiv:1812.01187).
     """
-    groups = []
-    for module, lr in (
-        (backbone, recipe.backbone_lr or recipe.lr),
-        (head, recipe.lr),
-    ):
-        weights = list(module.parameters())
-        decayed = [weight for weight in weights if weight.ndim > 1]
-        undecayed = [weight for weight in weights if weight.ndim <= 1]
-        for part, decay in ((decayed, recipe.weight_decay), (undecayed, 0.0)):
-            if part:
-                groups.append({"params": part, "lr": lr, "weight_decay": decay})
+    groups: list[dict[str, Any]] = []
+    for module, lr in ((backbone, recipe.backbone_lr or recipe.lr), (head, recipe.lr)):
+        groups += [{**group, "lr": lr} for group in decay_groups(module, recipe.weight_decay)]
     return groups
+
+
+def decay_groups(module: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Return the weights of a module that decay, and those that do not; no empty group."""
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    groups = [
+        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": decay},
+        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 class Schedule:

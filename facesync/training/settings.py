@@ -6,11 +6,13 @@ Imports nothing heavy, so that `--help` is instant.
 from __future__ import annotations
 
 import argparse
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from facesync.errors import UsageError
 from facesync.options import (
@@ -23,6 +25,8 @@ from facesync.options import (
     seed,
     whole,
 )
+
+T = TypeVar("T")
 
 VALIDATION_FRACTION = 0.2
 """Share of the images kept for validation."""
@@ -48,8 +52,7 @@ TAR_FAR = 1e-3
 GROUPS = ("data", "model and loss", "training", "machine", "stopping and resuming")
 """The groups of `--help`, in order."""
 
-_GROUPED: list[dict[str, Any]] = [{"group": group} for group in GROUPS]
-DATA, MODEL, TRAINING, MACHINE, STOPPING = _GROUPED
+_data, _model, _training, _machine, _stopping = (partial(option, group=name) for name in GROUPS)
 
 
 def default_workers() -> int:
@@ -57,12 +60,28 @@ def default_workers() -> int:
     return min(4, os.cpu_count() or 1)
 
 
-def _two_or_more(text: str) -> int:
-    """Argparse type: a whole number of at least 2."""
-    value = int(text)
-    if value < 2:
-        raise argparse.ArgumentTypeError(f"{text} is not 2 or more")
-    return value
+def _number(
+    kind: Callable[[str], T], accepts: Callable[[T], bool], expected: str
+) -> Callable[[str], T]:
+    """Make an argparse type: a number that is accepted, or else a line on what was expected."""
+
+    def number(text: str) -> T:
+        value = kind(text)
+        if not accepts(value):
+            raise argparse.ArgumentTypeError(f"{text} is not {expected}")
+        return value
+
+    return number
+
+
+_two_or_more = _number(int, lambda value: value >= 2, "2 or more")
+_not_negative = _number(float, lambda value: 0 <= value < math.inf, "0 or more")
+_share = _number(float, lambda value: 0 <= value < 1, "0 or more, and below 1")
+_holdout = _number(
+    lambda text: float(text[:-1]) / 100 if text.endswith("%") else float(text),
+    lambda value: 0 <= value <= 0.5,
+    "between 0 and 50%",
+)
 
 
 def _batch_size(text: str) -> int | None:
@@ -70,30 +89,11 @@ def _batch_size(text: str) -> int | None:
     return None if text == "auto" else _two_or_more(text)
 
 
-def _not_negative(text: str) -> float:
-    """Argparse type: a finite number of at least 0."""
-    return 0.0 if float(text) == 0 else positive_float(text)
-
-
-def _share(text: str) -> float:
-    """Argparse type: at least 0 and below 1."""
-    return 0.0 if float(text) == 0 else rate(text)
-
-
-def _holdout(text: str) -> float:
-    """Argparse type: a share of at most a half, as `0.05` or `5%`."""
-    value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    if not 0 <= value <= 0.5:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 50%")
-    return value
-
-
 # What `option` is told about the values of a setting.
 _COUNT: dict[str, Any] = {"parse": positive_int, "metavar": "N"}
 _WHOLE: dict[str, Any] = {"parse": whole, "metavar": "N"}
 _POSITIVE: dict[str, Any] = {"parse": positive_float, "metavar": "F"}
 _SHARE: dict[str, Any] = {"parse": _share, "metavar": "F"}
-_SEED: dict[str, Any] = {"parse": seed, "metavar": "N"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,121 +102,94 @@ class Recipe:
 
     script: ClassVar[str] = ""
 
-    epochs: int = option(1, "passes over the training images", **_COUNT, **TRAINING)
-    batch_size: int | None = option(
+    epochs: int = _training(1, "passes over the training images", **_COUNT)
+    batch_size: int | None = _training(
         16,
         "images per step over all processes, at least 2; auto finds what fits on a CUDA device",
         parse=_batch_size,
         metavar="N|auto",
-        **TRAINING,
     )
-    accumulate: int = option(
-        1, "batches whose gradients are summed into one step", **_COUNT, **TRAINING
+    accumulate: int = _training(1, "batches whose gradients are summed into one step", **_COUNT)
+    lr: float = _training(1e-4, "highest learning rate", **_POSITIVE)
+    backbone_lr: float | None = _training(
+        None, "highest learning rate of everything but the head", **_POSITIVE, shown_default="--lr"
     )
-    lr: float = option(1e-4, "highest learning rate", **_POSITIVE, **TRAINING)
-    backbone_lr: float | None = option(
-        None,
-        "highest learning rate of everything but the head",
-        **_POSITIVE,
-        **TRAINING,
-        shown_default="--lr",
-    )
-    schedule: str = option(
+    schedule: str = _training(
         "step",
         "step cuts the learning rate every --lr-step epochs by --lr-gamma, plateau by --lr-factor "
         "when the validation loss stalls; cosine decays it to zero",
         choices=SCHEDULES,
-        **TRAINING,
     )
-    lr_step: int = option(
-        3, "epochs between two cuts of the learning rate, with step", **_COUNT, **TRAINING
+    lr_step: int = _training(3, "epochs between two cuts of the learning rate, with step", **_COUNT)
+    lr_gamma: float = _training(0.3, "factor of each of these cuts", **_POSITIVE)
+    lr_patience: int = _training(
+        1, "epochs without a lower validation loss before a cut, with plateau", **_WHOLE
     )
-    lr_gamma: float = option(0.3, "factor of each of these cuts", **_POSITIVE, **TRAINING)
-    lr_patience: int = option(
-        1, "epochs without a lower validation loss before a cut, with plateau", **_WHOLE, **TRAINING
-    )
-    lr_factor: float = option(
-        0.5, "factor of each of these cuts", parse=rate, metavar="F", **TRAINING
-    )
-    warmup_steps: int = option(
-        0, "steps over which the learning rate rises from zero", **_WHOLE, **TRAINING
-    )
-    freeze_steps: int = option(0, "steps in which only the head is trained", **_WHOLE, **TRAINING)
-    freeze_batchnorm: bool = option(
+    lr_factor: float = _training(0.5, "factor of each of these cuts", parse=rate, metavar="F")
+    warmup_steps: int = _training(0, "steps over which the learning rate rises from zero", **_WHOLE)
+    freeze_steps: int = _training(0, "steps in which only the head is trained", **_WHOLE)
+    freeze_batchnorm: bool = _training(
         False,
         "BatchNorm keeps the means and variances it starts with: small batches do not shift them, "
         "and several processes need not exchange them",
         both=True,
-        **TRAINING,
     )
-    weight_decay: float = option(
-        0.0, "AdamW's, not applied to BatchNorm and biases", **_SHARE, **TRAINING
+    weight_decay: float = _training(0.0, "AdamW's, not applied to BatchNorm and biases", **_SHARE)
+    label_smoothing: float = _training(
+        0.0, "share of the target that is spread over all identities", **_SHARE
     )
-    label_smoothing: float = option(
-        0.0, "share of the target that is spread over all identities", **_SHARE, **TRAINING
-    )
-    dropout: float = option(0.6, "share of the features dropped in training", **_SHARE, **TRAINING)
-    ema: float = option(
+    dropout: float = _training(0.6, "share of the features dropped in training", **_SHARE)
+    ema: float = _training(
         0.0,
         "decay of the running average of the weights, which is then the model that is evaluated "
         "and saved; 0 keeps none",
         **_SHARE,
-        **TRAINING,
     )
-    clip_norm: float = option(
+    clip_norm: float = _training(
         0.0,
         "gradients longer than this are scaled down to it; 0 clips none",
         parse=_not_negative,
         metavar="F",
-        **TRAINING,
     )
-    augment: str = option(
+    augment: str = _training(
         "basic",
         "basic mirrors; strong also rotates, crops, recolours, blurs, compresses and occludes",
         choices=AUGMENTATIONS,
-        **TRAINING,
     )
-    select: str = option(
+    select: str = _training(
         "val_accuracy",
         "what the best model is selected by; tar needs --holdout-identities",
         choices=tuple(SELECT),
-        **TRAINING,
     )
-    patience: int = option(
-        0, "stop after this many epochs without a better model; 0 never does", **_WHOLE, **TRAINING
+    patience: int = _training(
+        0, "stop after this many epochs without a better model; 0 never does", **_WHOLE
     )
-    precision: str = option(
-        "fp32", "auto takes the short format the machine is fast in", choices=PRECISIONS, **MACHINE
+    precision: str = _machine(
+        "fp32", "auto takes the short format the machine is fast in", choices=PRECISIONS
     )
-    compile: bool = option(False, "compile the network with torch.compile first", **MACHINE)
-    sync_batchnorm: bool = option(
-        False, "BatchNorm over the batches of all processes (torchrun, CUDA only)", **MACHINE
+    compile: bool = _machine(False, "compile the network with torch.compile first")
+    sync_batchnorm: bool = _machine(
+        False, "BatchNorm over the batches of all processes (torchrun, CUDA only)"
     )
-    checkpoint_activations: bool = option(
-        False, "recompute activations instead of keeping them: less memory, more time", **MACHINE
+    checkpoint_activations: bool = _machine(
+        False, "recompute activations instead of keeping them: less memory, more time"
     )
-    workers: int = option(
+    workers: int = _machine(
         factory=default_workers,
         shown_default="one per CPU, at most 4",
         help="processes that decode images; 0 decodes in the main process",
         **_WHOLE,
-        **MACHINE,
     )
     device: str = device_option("machine")
-    resume: bool = option(
+    resume: bool = _stopping(
         False,
         "resume the run in the output folder exactly where it was stopped or killed; give the same "
         "options as before. Without such a run, one is started",
-        **STOPPING,
         kept=False,
     )
-    save_every: int = option(
-        1000, "batches between two checkpoints within an epoch", **_COUNT, **STOPPING
-    )
-    keep: int = option(1, "how many checkpoints are kept", **_COUNT, **STOPPING)
-    tensorboard: bool = option(
-        False, "also write a TensorBoard log (pip install tensorboard)", **STOPPING
-    )
+    save_every: int = _stopping(1000, "batches between two checkpoints within an epoch", **_COUNT)
+    keep: int = _stopping(1, "how many checkpoints are kept", **_COUNT)
+    tensorboard: bool = _stopping(False, "also write a TensorBoard log (pip install tensorboard)")
 
 
 RESUMABLE = {
@@ -257,74 +230,69 @@ class TrainSettings(Recipe):
 
     script: ClassVar[str] = "train"
 
-    data: Path = option(
+    data: Path = _data(
         help="folder of identity folders, or a RecordIO pack (its folder or .rec file)",
         metavar="DIR|PACK",
-        **DATA,
     )
-    output: Path = option(
-        Path("models"), "folder for the model, the history and the plot", metavar="DIR", **DATA
+    output: Path = _data(
+        Path("models"), "folder for the model, the history and the plot", metavar="DIR"
     )
-    overwrite: bool = option(False, "replace the model in the output folder", **DATA, kept=False)
-    min_images: int = option(5, "leave out identities with fewer images", **_COUNT, **DATA)
-    max_images: int = option(100, "use at most this many images of an identity", **_COUNT, **DATA)
-    holdout_identities: float = option(
+    overwrite: bool = _data(False, "replace the model in the output folder", kept=False)
+    min_images: int = _data(5, "leave out identities with fewer images", **_COUNT)
+    max_images: int = _data(100, "use at most this many images of an identity", **_COUNT)
+    holdout_identities: float = _data(
         0.0,
         "share of the identities that is never trained on, to measure how well unseen identities "
         "are told apart (TAR at a false accept rate of 1e-3)",
         parse=_holdout,
         metavar="5%",
-        **DATA,
     )
-    crop: str = option(
+    crop: str = _data(
         CROPS[0],
         "what the images are: faces aligned on five points, as CASIA-WebFace's, or upright "
         "squares around the face; the app crops faces the same way",
         choices=CROPS,
-        **DATA,
     )
-    seed: int = option(
-        42, "seed of the split, the shuffling, the augmentation and the new layers", **_SEED, **DATA
+    seed: int = _data(
+        42,
+        "seed of the split, the shuffling, the augmentation and the new layers",
+        parse=seed,
+        metavar="N",
     )
-    preset: str = option(
+    preset: str = _model(
         "paper",
         "paper is the recipe of the original system, best is ours: see docs/training.md; other "
         "options override both",
         choices=tuple(PRESETS),
-        **MODEL,
     )
-    weights: str = option(
+    weights: str = _model(
         "vggface2",
         "the weights to start from; none trains from scratch",
         metavar="vggface2|none|FILE",
-        **MODEL,
     )
-    offline: bool = option(False, "open no socket: download no weights", **MODEL)
-    loss: str = option("softmax", "the loss", choices=tuple(MARGINS), **MODEL)
-    margin: float | None = option(
+    offline: bool = _model(False, "open no socket: download no weights")
+    loss: str = _model("softmax", "the loss", choices=tuple(MARGINS))
+    margin: float | None = _model(
         None,
         "the loss's margin",
         **_POSITIVE,
-        **MODEL,
         shown_default="its paper's: "
         + ", ".join(f"{loss} {margin}" for loss, margin in MARGINS.items() if margin),
     )
-    scale: float = option(
-        SCALE, "factor on the cosines of arcface, cosface and adaface", **_POSITIVE, **MODEL
+    scale: float = _model(
+        SCALE, "factor on the cosines of arcface, cosface and adaface", **_POSITIVE
     )
-    imprint: bool = option(
+    imprint: bool = _model(
         False,
         "start from each identity's mean feature as its class weights (arXiv:1712.07136) instead "
         "of random ones, whose first gradients distort the network",
         both=True,
-        **MODEL,
     )
-    pictures_per_identity: int = option(
+    pictures_per_identity: int = _model(
         4,
         "images of each identity in a batch, with --loss triplet",
         parse=_two_or_more,
         metavar="N",
-        **MODEL,
     )
 
 
@@ -334,38 +302,28 @@ class ContinueSettings(Recipe):
 
     script: ClassVar[str] = "continue"
 
-    model: Path = option(
-        help="the checkpoint to continue from, such as models/best_face_model.pth",
-        metavar="FILE",
-        **DATA,
+    model: Path = _data(
+        help="the checkpoint to continue from, such as models/best_face_model.pth", metavar="FILE"
     )
     data: Path = override(TrainSettings, "data", MISSING)
-    output: Path | None = option(
-        None,
-        "folder for the model, the history and the plot",
-        metavar="DIR",
-        **DATA,
-        shown_default="the model's folder",
+    output: Path | None = override(
+        TrainSettings, "output", None, shown_default="the model's folder"
     )
     lr: float = override(Recipe, "lr", 3e-5)
     schedule: str = override(Recipe, "schedule", "plateau")
     augment: str = override(Recipe, "augment", "strong")
-    seed: int | None = option(
-        None, "seed of the split and the augmentation", **_SEED, **DATA, shown_default="the model's"
-    )
-    min_images: int | None = option(
+    seed: int | None = override(
+        TrainSettings,
+        "seed",
         None,
-        "leave out identities with fewer images",
-        **_COUNT,
-        **DATA,
+        help="seed of the split and the augmentation",
         shown_default="the model's",
     )
-    max_images: int | None = option(
-        None,
-        "use at most this many images of an identity",
-        **_COUNT,
-        **DATA,
-        shown_default="the model's",
+    min_images: int | None = override(
+        TrainSettings, "min_images", None, shown_default="the model's"
+    )
+    max_images: int | None = override(
+        TrainSettings, "max_images", None, shown_default="the model's"
     )
 
 

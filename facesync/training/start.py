@@ -14,12 +14,7 @@ from facesync.faces.crops import ALIGNED_112, SQUARE
 from facesync.files import replacing
 from facesync.processes import Ranks, ranks
 from facesync.training.batches import EpochOrder, SplitData, load_split, seed_everything
-from facesync.training.checkpoint import (
-    BEST_NAME,
-    Checkpoint,
-    load_checkpoint,
-    restore_optimizer,
-)
+from facesync.training.checkpoint import BEST_NAME, Checkpoint, load_checkpoint, restore_optimizer
 from facesync.training.epoch import train_epochs
 from facesync.training.history import HISTORY_NAME, History, load_history
 from facesync.training.imprint import imprint

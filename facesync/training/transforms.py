@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from facesync.faces.crops import CropSpec, resize
-from facesync.training.augment import Augmentation
+from facesync.training.augment import augmented
 
 
 def sized(image_rgb: np.ndarray, crop: CropSpec) -> torch.Tensor:
@@ -28,8 +28,7 @@ class ToInput:
     """
 
     def __init__(self, crop: CropSpec, preset: str, device: torch.device) -> None:
-        self.crop, self.device = crop, device
-        self.augment = Augmentation(preset)
+        self.crop, self.preset, self.device = crop, preset, device
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
         """Augment and normalise.
@@ -43,6 +42,6 @@ class ToInput:
         """
         images = images.to(self.device, non_blocking=True)
         draws = draws.to(self.device, non_blocking=True)
-        varied = self.augment(images, draws)
+        varied = augmented(self.preset, images, draws)
         values = (varied.float() - self.crop.mean) / self.crop.std
         return values.contiguous(memory_format=torch.channels_last)

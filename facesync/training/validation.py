@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader
 
 from facesync.errors import DataError
 from facesync.metrics.pairs import all_pairs
-from facesync.metrics.rates import roc
 from facesync.processes import Ranks
 from facesync.training.batches import Batch, EpochOrder, make_loader, mixed_seed
 from facesync.training.learner import Learner
@@ -107,11 +106,7 @@ def renew_batchnorm(
 
 @torch.no_grad()
 def measure(
-    learner: Learner,
-    loader: DataLoader[Batch],
-    title: str,
-    *,
-    check_stop: Callable[[], None],
+    learner: Learner, loader: DataLoader[Batch], title: str, *, check_stop: Callable[[], None]
 ) -> Totals:
     """Measure the evaluated model: mean loss without margins, and accuracy.
 
@@ -182,9 +177,7 @@ def tar(
         raise DataError(
             "the held-out identities lack usable images: two of one identity and one of another"
         )
-    same = np.arange(len(pairs.genuine) + len(pairs.impostor)) < len(pairs.genuine)
-    curve = roc(np.concatenate([pairs.genuine, pairs.impostor]), same)
-    return float(np.interp(TAR_FAR, curve.far, curve.tar))
+    return pairs.roc().tar_at(TAR_FAR)
 
 
 def _shown(

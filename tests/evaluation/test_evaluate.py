@@ -148,6 +148,8 @@ def test_calibrate_a_shipped_model(evaluate, folder, model, monkeypatch, tmp_pat
         ["--bin", "lfw.bin", "--calibrate", "1e-3"],
         ["--bin", "lfw.bin", "--by-group", "groups.csv"],
         ["--data", "images", "--mirror", "--calibrate", "1e-3"],
+        ["--data", "images", "--mirror", "--crops"],
+        ["--bin", "lfw.bin", "--mirror"],
     ],
     ids=" ".join,
 )

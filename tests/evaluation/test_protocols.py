@@ -152,6 +152,6 @@ def test_one_person_alone_makes_no_pairs(folder, tmp_path):
 
 def test_folds_share_both_kinds_evenly():
     same = np.array([True] * 23 + [False] * 40)
-    fold = assign_folds(same, 10)
+    fold = assign_folds(same)
     assert np.bincount(fold[same], minlength=10).tolist() == [3, 2, 2, 3, 2, 2, 3, 2, 2, 2]
     assert set(np.bincount(fold[~same])) == {4}

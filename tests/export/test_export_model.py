@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import export_model
+from facesync.evaluation.protocols import PairSet
 from facesync.export import export, formats, images
 from facesync.export.compare import compare, table
 from facesync.export.settings import FORMAT_NAMES, ExportSettings
@@ -251,8 +252,9 @@ def test_an_output_that_cannot_be_written_is_one_line(run, tmp_path, capfd):
 
 def test_pairs_of_one_person_measure_no_accuracy():
     """With a single sample photograph there are no pairs of two people."""
-    trial = images.Trial("one person", np.zeros((2, 32, 32, 3), np.uint8), np.array([0]),
-                           np.array([1]), np.array([True]), np.array([0]))  # fmt: skip
+    pairs = PairSet("one person", [], np.array([0]), np.array([1]), np.array([True]),
+                    np.array([0]), folds_given=False)  # fmt: skip
+    trial = images.Trial(np.zeros((2, 32, 32, 3), np.uint8), pairs)
     unit = np.eye(1, 512, dtype=np.float32)
     found = compare(lambda batch: unit, lambda batch: unit, SMALL, trial)
     assert found["accuracy"] is None and found["cosine_min"] == 1
@@ -266,4 +268,4 @@ def test_one_photograph_is_enough_without_scikit_image(monkeypatch):
     assert list(images.photographs()) == ["Grace Hopper"]
     monkeypatch.setattr(images, "COPIES", 2)
     trial = images.trial_of_copies(SMALL)
-    assert trial.same.all() and "1 photograph," in trial.source
+    assert trial.pairs.same.all() and "1 photograph," in trial.source

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 
 import cv2
 import numpy as np
@@ -10,7 +11,8 @@ from PIL import Image
 
 from facesync.sample_images import HOPPER, photographs
 from facesync.training import augment
-from facesync.training.augment import DRAWN, DRAWS, Augmentation, draws, jpeg
+from facesync.training.augment import DRAWN, DRAWS, augmented, draws, jpeg
+from facesync.training.settings import AUGMENTATIONS
 
 SIDE = 160
 CHANCES = ("place", "cover", "light", "grey", "blur", "coarse", "jpeg")
@@ -38,7 +40,7 @@ def forced(count: int = 1, **values: float) -> torch.Tensor:
 
 
 def strong(images: torch.Tensor, **values: float) -> torch.Tensor:
-    return Augmentation("strong")(images, forced(len(images), **values))
+    return augmented("strong", images, forced(len(images), **values))
 
 
 def psnr(images: torch.Tensor, others: torch.Tensor) -> float:
@@ -78,18 +80,18 @@ def test_draws_are_uniform_and_differ_by_seed_epoch_and_image():
 
 
 def test_none_changes_nothing(faces):
-    assert torch.equal(Augmentation("none")(faces, rows(8)), faces)
+    assert torch.equal(augmented("none", faces, rows(8)), faces)
 
 
 def test_basic_mirrors_the_images_that_were_drawn_bit_for_bit(faces):
     numbers = rows(8)
     mirrored = numbers[:, DRAWN.index("mirror")] < 0.5
     assert mirrored.any() and not mirrored.all()
-    made = Augmentation("basic")(faces, numbers)
+    made = augmented("basic", faces, numbers)
     for image, result, flipped in zip(faces, made, mirrored, strict=True):
         assert torch.equal(result, image.flip(2) if flipped else image)
     ramp = torch.arange(4, dtype=torch.uint8).expand(1000, 3, 4, 4)
-    made = Augmentation("basic")(ramp, rows(1000))
+    made = augmented("basic", ramp, rows(1000))
     assert 0.4 < float((made[:, 0, 0, 0] == 3).float().mean()) < 0.6
 
 
@@ -100,18 +102,18 @@ def test_strong_does_only_what_was_drawn(faces):
 
 def test_strong_gives_images_and_repeats_itself(faces):
     before = faces.clone()
-    made = Augmentation("strong")(faces, rows(8))
+    made = augmented("strong", faces, rows(8))
     assert made.dtype == torch.uint8 and made.shape == faces.shape
     assert torch.equal(faces, before)
-    assert torch.equal(made, Augmentation("strong")(faces, rows(8)))
-    again = Augmentation("strong")(faces, rows(8, epoch=1))
+    assert torch.equal(made, augmented("strong", faces, rows(8)))
+    again = augmented("strong", faces, rows(8, epoch=1))
     assert all(not torch.equal(one, other) for one, other in zip(made, again, strict=True))
 
 
 def test_an_image_is_augmented_alike_whatever_the_batch(faces, monkeypatch):
     numbers = rows(24)
     images = faces.repeat(3, 1, 1, 1)
-    varied = Augmentation("strong")
+    varied = partial(augmented, "strong")
     together = varied(images, numbers)
     alone = torch.cat([varied(images[i : i + 1], numbers[i : i + 1]) for i in range(24)])
     backwards = varied(images.flip(0), numbers.flip(0)).flip(0)
@@ -143,17 +145,17 @@ def test_extremes_on_any_side_stay_images(side, extreme):
     assert made.float().std() > 1
 
 
-@pytest.mark.parametrize("preset", augment.PRESETS)
+@pytest.mark.parametrize("preset", AUGMENTATIONS)
 def test_an_empty_batch_stays_one(preset):
     empty = torch.empty(0, 3, SIDE, SIDE, dtype=torch.uint8)
-    assert Augmentation(preset)(empty, torch.empty(0, DRAWS)).shape == empty.shape
+    assert augmented(preset, empty, torch.empty(0, DRAWS)).shape == empty.shape
 
 
 def test_wrong_presets_and_draws_are_refused(faces):
     with pytest.raises(ValueError, match="basic"):
-        Augmentation("weak")
+        augmented("weak", faces, rows(8))
     with pytest.raises(ValueError, match="draws"):
-        Augmentation("strong")(faces, rows(7))
+        augmented("strong", faces, rows(7))
 
 
 @pytest.mark.parametrize("mirror", [0.0, NEVER])
@@ -193,7 +195,7 @@ def test_covering_keeps_to_its_share_and_the_rest_stays(faces):
             numbers[:, column] = wild[:, column]
     numbers[:, DRAWN.index("cover")] = ALWAYS
     image = torch.full((500, 3, 64, 64), 7, dtype=torch.uint8)
-    covered = (Augmentation("strong")(image, numbers) != 7).any(1)
+    covered = (augmented("strong", image, numbers) != 7).any(1)
     shares = covered.float().mean((1, 2))
     # In whole pixels, each side rounded down.
     assert shares.max() <= augment.COVER_SHARE[1] and shares.min() > 0
@@ -213,7 +215,7 @@ def test_chances_hold(faces, name):
     images = faces[:1, :, 40:72, 40:72].expand(1500, -1, -1, -1)
     numbers = forced(1500, sigma=MOST)
     numbers[:, DRAWN.index(name)] = rows(1500)[:, DRAWN.index(name)]
-    changed = (Augmentation("strong")(images, numbers) != images).flatten(1).any(1)
+    changed = (augmented("strong", images, numbers) != images).flatten(1).any(1)
     chance = getattr(augment, f"{name.upper()}_CHANCE")
     assert float(changed.float().mean()) == pytest.approx(chance, abs=0.04)
 
@@ -350,6 +352,6 @@ def test_strong_recompresses_with_the_quality_drawn(faces):
 
 
 def test_autocast_does_not_coarsen_pixels(faces):
-    wanted = Augmentation("strong")(faces, rows(8))
+    wanted = augmented("strong", faces, rows(8))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(Augmentation("strong")(faces, rows(8)), wanted)
+        assert torch.equal(augmented("strong", faces, rows(8)), wanted)

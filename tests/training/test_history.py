@@ -49,7 +49,7 @@ def test_older_form_opens(tmp_path):
     opened = load_history(tmp_path / "h.pkl")
     assert opened.column("epoch") == [1, 2] and opened.column("run") == [1, 1]
     assert opened.column("val_acc") == [0.4, 0.55] and opened.column("lr") == [None, None]
-    assert (opened.last_epoch(), opened.next_run(), opened.best("val_acc")) == (2, 2, 0.55)
+    assert (opened.last_epoch(), opened.last_run(), opened.best("val_acc")) == (2, 1, 0.55)
 
 
 def test_what_nobody_measured_stays_unknown_and_is_never_the_best(tmp_path):
@@ -61,8 +61,9 @@ def test_what_nobody_measured_stays_unknown_and_is_never_the_best(tmp_path):
 
 
 def test_the_run_under_way_is_the_last_one():
-    assert history(3, [1, 1, 2]).last_run() == 2 and history(3, [1, 1, 2]).next_run() == 3
-    assert History().last_run() == 0
+    assert history(3, [1, 1, 2]).last_run() == 2
+    empty = History()
+    assert (empty.last_epoch(), empty.last_run(), empty.best("val_acc")) == (0, 0, None)
 
 
 def test_percent_and_numpy_numbers_of_the_older_form_become_plain_shares():
@@ -113,11 +114,6 @@ def test_begins_with():
     other = history(2)
     other.rows[1]["val_loss"] = 9.0
     assert not history(3).begins_with(other)
-
-
-def test_empty_history():
-    empty = History()
-    assert (empty.last_epoch(), empty.next_run(), empty.best("val_acc")) == (0, 1, None)
 
 
 @pytest.mark.parametrize(

@@ -218,11 +218,10 @@ def test_a_failed_download_names_the_way_without_it(tmp_path, one_line, monkeypa
     assert re.search("could not be downloaded.*--weights none", one_line())
 
 
-@pytest.mark.parametrize("data", ["missing", "empty"])
-def test_no_data_is_one_line(tmp_path, one_line, data):
+def test_no_data_is_one_line(tmp_path, one_line):
     (tmp_path / "empty").mkdir()
-    assert train(tmp_path / data, tmp_path / "m") == 1
-    assert data in one_line()
+    assert train(tmp_path / "empty", tmp_path / "m") == 1
+    assert "empty" in one_line()
     assert not list((tmp_path / "m").glob("*"))
 
 
@@ -404,7 +403,7 @@ def passes(monkeypatch) -> list:
     to_input = ToInput.__call__
 
     def note(self, *values):
-        presets.add(self.augment.preset)
+        presets.add(self.preset)
         return to_input(self, *values)
 
     def look(module, name):

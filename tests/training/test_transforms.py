@@ -64,17 +64,6 @@ def test_basic_shows_what_serving_sees_or_its_mirror_image():
     assert 5 < sum(mirrored) < 35
 
 
-def test_strong_keeps_size_and_range_and_depends_only_on_the_draws():
-    images = batch(*[image()] * 4)
-    strong = ToInput(ALIGNED_112, "strong", CPU)
-    made = strong(images, draws(4))
-    assert made.shape == (4, 3, 160, 160) and made.dtype == torch.float32
-    assert made.min() >= (0 - 127.5) / 128 and made.max() <= (255 - 127.5) / 128
-    assert not torch.equal(made[0], made[1])
-    assert torch.equal(made, strong(images, draws(4)))
-    assert not torch.equal(made, strong(images, draws(4, seed=1)))
-
-
 def test_the_mean_and_deviation_are_the_crops():
     crop = CropSpec("square", crop_size=160, mean=100.0, std=50.0)
     image_rgb = image(160, 160)
