@@ -25,7 +25,7 @@ from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import FaceModel
 from facesync.faces.weights import embedded_path, load_face_model
 from facesync.gallery.matching import decide
-from facesync.gallery.store import Person
+from facesync.gallery.people import Person
 from facesync.images import read_image_rgb
 from facesync.metrics.rates import threshold_at
 

@@ -15,7 +15,7 @@ from facesync.export.timing import processor_ms as processor_ms
 
 if TYPE_CHECKING:
     from facesync.app.settings import AppSettings
-    from facesync.gallery.store import Person
+    from facesync.gallery.people import Person
 
 # Before torch is imported: both ways of a benchmark get one thread each, on a busy machine too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -73,7 +73,7 @@ def app_material(model: str) -> tuple[Path, AppSettings] | None:
 
 def person(number: int, embedding: np.ndarray, quality: float, fingerprint: str) -> Person:
     """Make up somebody who is registered with one sample."""
-    from facesync.gallery.store import Person, now
+    from facesync.gallery.people import Person, now
 
     qualities = np.array([quality], dtype=np.float32)
     return Person(

@@ -37,8 +37,9 @@ from facesync.app.settings import AppSettings
 from facesync.errors import FaceSyncError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.matching import Matcher
+from facesync.gallery.people import Person
 from facesync.gallery.registration import Registration
-from facesync.gallery.store import Gallery, Person
+from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
 
 LENIENT_FMR = 0.01

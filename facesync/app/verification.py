@@ -23,8 +23,8 @@ from facesync.faces.detection import Face
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery import attempts, audit_log, matching
 from facesync.gallery.matching import Decision, Matcher, comparable, majority
-from facesync.gallery.people import name_key
-from facesync.gallery.store import Gallery, Person, clean_name
+from facesync.gallery.people import Person, clean_name, name_key
+from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
 
 log = logging.getLogger(__name__)

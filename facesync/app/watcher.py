@@ -15,7 +15,7 @@ from facesync.faces.quality import measure
 from facesync.faces.recognizer import Recognizer, Seen
 from facesync.faces.tracking import Track, Tracker
 from facesync.gallery.matching import Decision, Matcher
-from facesync.gallery.store import Person
+from facesync.gallery.people import Person
 
 LOOKS = 3
 """How often a new face is embedded before it is called unknown."""
@@ -111,8 +111,7 @@ class Watcher:
         due.sort(key=lambda track: self._of(track).next_look)
         chosen = [track for track in due if _worth_it(image_rgb, track.face)][:_PER_FRAME]
         if chosen:
-            chosen_faces = [track.face for track in chosen]
-            embeddings = self._recognizer.embed(lit_rgb, chosen_faces, lit=True)
+            embeddings = self._recognizer.embed(lit_rgb, [track.face for track in chosen])
             for track, embedding in zip(chosen, embeddings, strict=True):
                 self._recognise(track, embedding, frame.seconds)
         self._one_face_a_name(tracks)
@@ -121,9 +120,9 @@ class Watcher:
     def _faces(self, lit_rgb: np.ndarray, seconds: float) -> list[Face]:
         """Search the whole frame now and then; in between, follow the faces found."""
         if self._seen and 0 <= seconds - self._searched < SEARCH_SECONDS:
-            self._seen = self._recognizer.follow(lit_rgb, self._seen, lit=True)
+            self._seen = self._recognizer.follow(lit_rgb, self._seen)
         else:
-            self._seen, self._searched = self._recognizer.find(lit_rgb, lit=True), seconds
+            self._seen, self._searched = self._recognizer.find(lit_rgb), seconds
         return self._seen
 
     def _of(self, track: Track) -> _Identity:

@@ -177,40 +177,36 @@ class Recognizer:
                 camera it is the largest.
         """
         lit_rgb = relit(image_rgb)
-        faces = self.find(lit_rgb, lit=True)
+        faces = self.find(lit_rgb)
         if not faces:
             return Seen(image_rgb, [])
         if photograph and len(faces) > 1:
             main = main_face(faces, image_rgb)
             faces = [main, *(face for face in faces if face is not main)]
-        embedding = self.embed(lit_rgb, faces[:1], lit=True)[0]
+        embedding = self.embed(lit_rgb, faces[:1])[0]
         return Seen(image_rgb, faces, embedding, measure(image_rgb, faces[0]))
 
     def find_and_embed(self, image_rgb: np.ndarray) -> tuple[list[Face], np.ndarray]:
         """Find all faces in an image, largest first, and embed them: float32 (faces, 512)."""
         lit_rgb = relit(image_rgb)
-        faces = self.find(lit_rgb, lit=True)
-        return faces, self.embed(lit_rgb, faces, lit=True)
+        faces = self.find(lit_rgb)
+        return faces, self.embed(lit_rgb, faces)
 
-    # A dark image is lit before anything else is done with it. Whoever calls several of these for
-    # one image lights it once, by `facesync.faces.lighting.relit`, and says so with `lit`.
+    # The following take an image as `facesync.faces.lighting.relit` returns it, so that one that is
+    # searched and embedded is relit once.
 
-    def find(self, image_rgb: np.ndarray, *, lit: bool = False) -> list[Face]:
+    def find(self, lit_rgb: np.ndarray) -> list[Face]:
         """Find all faces in an image, uint8 RGB (height, width, 3), largest first."""
-        return self._loaded_detector().detect(image_rgb if lit else relit(image_rgb))
+        return self._loaded_detector().detect(lit_rgb)
 
-    def follow(
-        self, image_rgb: np.ndarray, faces: Sequence[Face], *, lit: bool = False
-    ) -> list[Face]:
+    def follow(self, lit_rgb: np.ndarray, faces: Sequence[Face]) -> list[Face]:
         """Find the faces of the previous frame again in this one; lost ones are left out."""
-        found = self._loaded_detector().follow(image_rgb if lit else relit(image_rgb), faces)
+        found = self._loaded_detector().follow(lit_rgb, faces)
         return [face for face in found if face is not None]
 
-    def embed(
-        self, image_rgb: np.ndarray, faces: Sequence[Face], *, lit: bool = False
-    ) -> np.ndarray:
+    def embed(self, lit_rgb: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         """Embed faces found in an image: float32 (faces, 512), each of unit length."""
-        return self._loaded_model().embed(image_rgb if lit else relit(image_rgb), faces)
+        return self._loaded_model().embed(lit_rgb, faces)
 
     def _loaded_model(self) -> FaceModel:
         self.load()

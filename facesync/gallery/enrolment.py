@@ -18,7 +18,7 @@ from facesync.faces.crops import cut_square, resize
 from facesync.faces.embedding import unit
 from facesync.faces.quality import CAMERA, PHOTOGRAPH, Pose, Quality, appearance, complaint
 from facesync.faces.recognizer import Seen
-from facesync.gallery.store import Person, now
+from facesync.gallery.people import Person, now
 
 SAMPLES = 5
 """Samples that are taken from a camera."""

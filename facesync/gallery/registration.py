@@ -23,8 +23,8 @@ from facesync.errors import ImageError, StoreError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.enrolment import CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT, Enrolment
 from facesync.gallery.matching import Matcher, comparable
-from facesync.gallery.people import name_key
-from facesync.gallery.store import Gallery, Person, clean_name
+from facesync.gallery.people import Person, clean_name, name_key
+from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
 
 

@@ -34,8 +34,6 @@ from facesync.gallery.people import (
 )
 from facesync.gallery.store_file import Content, backup_of
 
-__all__ = ["Gallery", "Person", "clean_name", "now"]
-
 
 class Gallery:
     """Everyone who is registered: a store of templates and a folder of images, changed together.

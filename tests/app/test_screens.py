@@ -15,7 +15,7 @@ from facesync.app.settings import AppSettings
 from facesync.app.verification import Verification
 from facesync.gallery import attempts
 from facesync.gallery.enrolment import Enrolment
-from facesync.gallery.store import Person, now
+from facesync.gallery.people import Person, now
 from tests.app.fakes import FakeRecognizer, embedding, image
 
 

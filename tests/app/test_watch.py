@@ -16,7 +16,7 @@ from facesync.app.watch import Events, Recorder, WatchScreen, watch_camera
 from facesync.app.watcher import LOOKS, REFRESH_SECONDS, Scene, Watcher
 from facesync.errors import FileError
 from facesync.faces.detection import Face
-from facesync.gallery.store import Person, now
+from facesync.gallery.people import Person, now
 from tests.app.fakes import FakeCamera, embedding, image
 
 BLACK = np.zeros((240, 640, 3), dtype=np.uint8)
@@ -34,16 +34,16 @@ class FakeScene:
     def threshold_for(self, people: int) -> float:
         return self.threshold
 
-    def find(self, image_rgb, lit=False) -> list[Face]:
+    def find(self, image_rgb) -> list[Face]:
         return [
             Face(np.array([x, 50, x + 80, 150], dtype=np.float32), np.zeros((5, 2)), 1.0)
             for x, _ in self.faces
         ]
 
-    def follow(self, image_rgb, faces, lit=False) -> list[Face]:
+    def follow(self, image_rgb, faces) -> list[Face]:
         return self.find(image_rgb)[: len(faces)]
 
-    def embed(self, image_rgb, faces, lit=False) -> np.ndarray:
+    def embed(self, image_rgb, faces) -> np.ndarray:
         self.embedded += len(faces)
         who = {x: who for x, who in self.faces}
         return np.stack([embedding(who[float(face.box_xyxy[0])]) for face in faces])

@@ -17,7 +17,7 @@ from facesync.app.verification import Verification
 from facesync.app.window import run, why_no_window
 from facesync.errors import CameraError, StoreError
 from facesync.gallery.enrolment import Enrolment
-from facesync.gallery.store import Person, now
+from facesync.gallery.people import Person, now
 from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
 
 

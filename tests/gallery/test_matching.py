@@ -13,7 +13,7 @@ from facesync.gallery.matching import (
     majority,
     refused,
 )
-from facesync.gallery.store import Person, now
+from facesync.gallery.people import Person, now
 from tests.gallery.conftest import person, unit
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from facesync import files
 from facesync.errors import StoreError
-from facesync.gallery.store import Gallery, clean_name
+from facesync.gallery.people import clean_name
+from facesync.gallery.store import Gallery
 from facesync.pickles import load_plain
 from tests.conftest import ROOT
 from tests.gallery.conftest import enrolled, images, person, unit
