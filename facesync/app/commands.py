@@ -42,12 +42,7 @@ def run(settings: AppSettings, command: str | None, options: Any) -> int:
 
 
 def _register(session: Session, options: RegisterOptions) -> int:
-    request = Registration(
-        options.name,
-        replace=options.replace,
-        add=options.add,
-        same_person=options.same_person,
-    )
+    request = Registration(options.name, options.replace, options.add, options.same_person)
     ask = console.confirm if sys.stdin.isatty() else None
     common = session.gallery, session.recognizer, request
     if options.images:

@@ -10,8 +10,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-import numpy as np
-
 from facesync.app.console import in_words
 from facesync.app.drawing import ATTENTION, BAD, GOOD, NEUTRAL, Mark, Rgb, View
 from facesync.app.live import Result
@@ -78,7 +76,11 @@ class Screen(ABC):
         else:
             status, tone = self.ready(result)
         marks = tuple(
-            Mark(_box(face.box_xyxy), tone if number == 0 else NEUTRAL, "" if number else label)
+            Mark(
+                tuple(face.box_xyxy.tolist()),
+                tone if number == 0 else NEUTRAL,
+                "" if number else label,
+            )
             for number, face in enumerate(faces)
         )
         keys = () if self.done else self.keys
@@ -91,12 +93,9 @@ class Screen(ABC):
 
 
 class RegisterScreen(Screen):
-    """Takes five samples of one person, automatically or when C is pressed, and saves them.
+    """Takes five samples of one person, automatically or when C is pressed.
 
-    Args:
-        name: of the person.
-        enrolment: collects the samples.
-        save: called with the complete enrolment; an error that it raises ends the window.
+    `save` is called with the complete enrolment; an error that it raises ends the window.
     """
 
     keys = (("C", "take a sample now"), ("Q", "give up, store nothing"))
@@ -114,7 +113,7 @@ class RegisterScreen(Screen):
     @property
     def progress(self) -> tuple[int, int]:  # type: ignore[override]
         """Samples taken, of how many."""
-        return self._guide.progress
+        return len(self._guide.enrolment), SAMPLES
 
     def ready(self, result: Result) -> tuple[str, Rgb]:
         """Say what is wrong with the image, or which pose is wanted."""
@@ -166,11 +165,7 @@ class RegisterScreen(Screen):
 
 
 class VerifyScreen(Screen):
-    """Says who is before the camera, each time V is pressed, from several frames.
-
-    Args:
-        verification: compares the faces and writes each attempt down.
-    """
+    """Says who is before the camera, each time V is pressed, from several frames."""
 
     keys = (("V", "verify"), ("Q", "back"))
 
@@ -238,11 +233,6 @@ class VerifyScreen(Screen):
         if decision.similarity >= decision.threshold:
             text = f"Access denied   {score}: {decision.reason}"
         self.say(text, BAD, _VERDICT_SECONDS, "access denied")
-
-
-def _box(box_xyxy: np.ndarray) -> tuple[float, float, float, float]:
-    left, top, right, bottom = (float(value) for value in box_xyxy)
-    return left, top, right, bottom
 
 
 def _sentence(text: str) -> str:

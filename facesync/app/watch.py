@@ -31,11 +31,7 @@ STALE_SECONDS = 1.0
 
 
 class WatchScreen(Screen):
-    """Names on the boxes of everybody in view.
-
-    Args:
-        events: told about each new result.
-    """
+    """Names on the boxes of everybody in view."""
 
     keys = (("Q", "back"),)
 
@@ -199,12 +195,12 @@ def _sightings(result: Result) -> tuple[Sighting, ...]:
 
 
 def _mark(sighting: Sighting, seconds: float) -> Mark:
-    left, top, right, bottom = (float(value) for value in sighting.moving.box_at(seconds))
+    box_xyxy = tuple(sighting.moving.box_at(seconds).tolist())
     score = "" if sighting.score is None else f"  {cli.decimals(sighting.score, 2)}"
     if sighting.name is not None:
-        return Mark((left, top, right, bottom), GOOD, f"{sighting.name}{score}")
+        return Mark(box_xyxy, GOOD, f"{sighting.name}{score}")
     label, tone = ("unknown", ATTENTION) if sighting.settled else ("…", NEUTRAL)
-    return Mark((left, top, right, bottom), tone, label)
+    return Mark(box_xyxy, tone, label)
 
 
 def _summary(sightings: Sequence[Sighting]) -> str:

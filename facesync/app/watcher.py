@@ -83,12 +83,8 @@ class Watcher:
     """Recognises everybody in view, frame after frame.
 
     Each track is looked at until it has a name or is unknown, and again every few seconds. Its
-    embedding is a running mean of the looks; a different name must come twice in a row.
-
-    Args:
-        recognizer: finds and embeds faces.
-        people: whom they are compared with; if there are none, everybody is unknown.
-        margin: see `Matcher.decide`.
+    embedding is a running mean of the looks; a different name must come twice in a row. With
+    no people to compare with, everybody is unknown.
     """
 
     def __init__(self, recognizer: Recognizer, people: Sequence[Person], margin: float) -> None:

@@ -115,11 +115,8 @@ class Pack:
     def records(self, start: int = 0, stop: int | None = None) -> Iterator[Record | Fault]:
         """Yield each record, or why it cannot be read, in the order of the file.
 
-        Memory use does not grow with the pack. What is in `faults` is not repeated.
-
-        Args:
-            start: position of the first record in the file, from 0.
-            stop: position after the last; None means the end.
+        Memory use does not grow with the pack. What is in `faults` is not repeated. `start` and
+        `stop` are positions in the file, as of a slice.
         """
         rows = slice(start, stop)
         released = None

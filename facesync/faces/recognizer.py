@@ -109,10 +109,7 @@ class Recognizer:
 
         In this order: what was asked for (`--threshold`); the threshold of the loaded model's
         calibration for the false match rate asked for (`--fmr`), which rises with the number of
-        comparisons; the single threshold of the checkpoint; 0.6. Loads nothing.
-
-        Args:
-            comparisons: in how many of them a stranger could be accepted: faces times people.
+        comparisons, faces times people; the single threshold of the checkpoint; 0.6. Loads nothing.
         """
         if self._settings.threshold is not None:
             return self._settings.threshold

@@ -108,11 +108,7 @@ class Enrolment:
         return float(self._typical().min())
 
     def offer(self, seen: Seen, pose: str = "") -> Verdict:
-        """Take an image as a sample if it can be one.
-
-        Args:
-            seen: what is in the image.
-            pose: a name for the pose of the face.
+        """Take an image as a sample if it can be one; `pose` names the pose of the face.
 
         Raises:
             TwoPeople: too many samples did not agree with the others.

@@ -14,7 +14,6 @@ import pytest
 
 from facesync.data import conversion
 from facesync.data.conversion import REPORT_NAME, convert_pack
-from facesync.data.pack import Pack
 from facesync.data.recordio import write_pack
 from facesync.errors import DataError, FileError
 from tests.conftest import ROOT
@@ -218,28 +217,6 @@ def test_decoding_finds_damage_between_sound_ends(tmp_path):
     assert convert_pack(tmp_path / "a.rec", tmp_path / "marks").images == 2
     assert convert_pack(tmp_path / "a.rec", tmp_path / "decoded", decode_check=True).images == 1
     assert "damaged image" in reasons_of(tmp_path / "decoded")[0]
-
-
-@pytest.mark.parametrize("name", ["train", "listlabel", "multipart", "unaligned", "png"])
-def test_packs_that_mxnet_wrote(shared, tmp_path, name):
-    pack = Pack(shared / "data" / "recordio" / f"{name}.rec")
-    convert_pack(pack.path, tmp_path, decode_check=True)
-    suffix = "png" if name == "png" else "jpg"
-    manifest = json.loads((pack.path.parent / "manifest.json").read_text())[name]
-    assert tree(tmp_path) == {
-        f"{entry['label']}/{entry['key']}.{suffix}": pack.read(entry["key"]).data
-        for entry in manifest["entries"]
-    }
-    assert report_of(tmp_path)["bookkeeping"] == manifest["identities"] + 1
-
-
-@pytest.mark.slow
-def test_a_real_pack_in_casias_layout(shared, tmp_path):
-    convert_pack(shared / "data" / "celeba_pack", tmp_path)
-    report = report_of(tmp_path)
-    assert (report["images"], report["identities"], report["bookkeeping"]) == (4936, 240, 241)
-    assert report["corrupt"] == []
-    assert len(tree(tmp_path)) == 4936
 
 
 def test_readable_records_are_converted_and_the_rest_is_reported(rec, tmp_path, expected):
