@@ -54,9 +54,6 @@ class PoseGuide:
 
         Returns:
             What came of it; None if the frame is good, but another pose or moment is wanted.
-
-        Raises:
-            TwoPeople: see `Enrolment.offer`.
         """
         fault = self.enrolment.fault(seen)
         if fault:

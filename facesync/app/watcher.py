@@ -55,11 +55,7 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Scene(Seen):
-    """What was found in one frame, and who it is.
-
-    Attributes:
-        sightings: the tracked faces; not every face of the frame need be one.
-    """
+    """What was found in one frame, and who it is; not every face need be tracked."""
 
     sightings: tuple[Sighting, ...] = ()
 

@@ -39,12 +39,7 @@ _IMAGE_SCALE, _IMAGE_SIDE = 2.0, 640
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of an image that was offered.
-
-    Attributes:
-        taken: whether it is a sample now.
-        reason: why not, or a remark about one that was taken, which may be empty; one line.
-    """
+    """Whether an image that was offered is a sample now, and why not or a remark, in one line."""
 
     taken: bool
     reason: str = ""

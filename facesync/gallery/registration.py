@@ -134,10 +134,7 @@ def enrol_images(
 def store(
     gallery: Gallery, recognizer: Recognizer, request: Registration, enrolment: Enrolment
 ) -> Person:
-    """Store what an enrolment has collected, unless something speaks against it.
-
-    Returns:
-        The person as stored.
+    """Store and return the person of an enrolment, unless something speaks against it.
 
     Raises:
         Doubt: the face is not that of the person with this name, or is stored under another

@@ -143,11 +143,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def remove(folder: Path) -> int:
-    """Remove a person's sample images, and the folder if nothing else is in it.
-
-    Returns:
-        How many images there were.
-    """
+    """Remove a person's sample images, and the folder if it is then empty; return how many."""
     if folder.is_symlink():
         folder.unlink()
         return 1

@@ -22,7 +22,7 @@ from kagglesdk import kaggle_env
 
 import download_dataset
 from facesync.data import download, kaggle_client
-from facesync.data.download_settings import default_output
+from facesync.data.settings import default_output
 from facesync.data.verification import INVENTORY, verify_folder
 from facesync.errors import DownloadError
 from tests.data.kaggle_server import DATASET, PIECE, KaggleServer
