@@ -140,7 +140,8 @@ def main() -> None:
     counts = {rule: [0, 0, 0] for rule in rules}
     unseen = [0, 0]
     for name, path in [*probes, *((None, path) for path in strangers)]:
-        embedding = recognizer.look(read_image_rgb(path), photograph=True).embedding
+        seen = recognizer.look(read_image_rgb(path), photograph=True)
+        embedding = seen and seen.embedding
         if embedding is None:
             unseen[name is None] += 1
         for rule, decide in rules.items():

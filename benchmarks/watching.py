@@ -101,7 +101,7 @@ def watch(recognizer: CountingRecognizer, path: Path) -> None:
     with VideoFile(path) as video:
         while (frame := video.read()) is not None:
             before = recognizer.embedded
-            sightings = watcher.look(frame).sightings
+            sightings = watcher.look(frame)
             worked["tracked"] += recognizer.embedded - before
             frames += 1
             for sighting in sightings:

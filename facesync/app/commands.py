@@ -132,7 +132,7 @@ def _compare(session: Session, options: CompareOptions) -> int:
         embeddings = []
         for path in (options.first, options.second):
             seen = look_at_main_face(recognizer, path)
-            if seen.embedding is None:
+            if seen is None:
                 raise ImageError(f"no face found in {path}")
             embeddings.append(seen.embedding)
         compared = recognizer.compare(*embeddings)

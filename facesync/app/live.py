@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from facesync.app.cameras import Camera, DeviceError, Frame
 from facesync.errors import CameraError, FaceSyncError
-from facesync.faces.recognizer import Seen
 
 STALL_SECONDS = 6.0
 """A camera that has given no frame for this long has stalled."""
@@ -29,15 +29,16 @@ _LEAVE_SECONDS = 2.0  # How long leaving waits for a camera that is busy.
 _SWITCH_SECONDS = 0.0005
 
 OpenCamera = Callable[[], Camera]
-Look = Callable[[Frame], Seen]
+Look = Callable[[Frame], Any]
+"""Finds what a screen needs to know about a frame."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A frame and what was found in it."""
+    """A frame and what `Look` found in it."""
 
     frame: Frame
-    seen: Seen
+    seen: Any
 
 
 class Capture:

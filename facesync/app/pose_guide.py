@@ -47,7 +47,7 @@ class PoseGuide:
         missing = [pose for pose in PROMPTS if pose not in self.enrolment.poses]
         return PROMPTS[missing[0]] if missing else "move your head a little"
 
-    def consider(self, seen: Seen, seconds: float, *, asked: bool = False) -> Verdict | None:
+    def consider(self, seen: Seen | None, seconds: float, *, asked: bool = False) -> Verdict | None:
         """Take a sample if the frame is good and it is time for one.
 
         When somebody has `asked` for it by a key, any pose is taken, at once.
@@ -58,7 +58,7 @@ class PoseGuide:
         fault = self.enrolment.fault(seen)
         if fault:
             return Verdict(False, fault)
-        assert seen.quality is not None
+        assert seen is not None
         if self._waiting_since is None:
             self._waiting_since = seconds
         pose = self._pose(seen.quality.pose)

@@ -65,7 +65,7 @@ class Screen(ABC):
 
     def view(self, result: Result | None, seconds: float = 0.0) -> View:
         """Say what to show with the newest result, at a time in the camera's clock."""
-        faces = result.seen.faces if result else []
+        faces = result.seen.faces if result and result.seen else []
         label = self.whose
         if time.monotonic() < self._until:
             status, tone, label = self._said, self._tone, self._label or label
@@ -182,7 +182,7 @@ class VerifyScreen(Screen):
             return f"Looking … {len(self._votes)} of {VERIFY_FRAMES} frames", NEUTRAL
         if len(result.seen.faces) > 1:
             return f"{len(result.seen.faces)} faces: the largest is verified", ATTENTION
-        wrong = result.seen.quality and complaint(result.seen.quality, CAMERA)
+        wrong = complaint(result.seen.quality, CAMERA)
         return (_sentence(wrong), ATTENTION) if wrong else ("Ready to verify", NEUTRAL)
 
     def key(self, key: str, result: Result | None) -> None:
@@ -206,15 +206,15 @@ class VerifyScreen(Screen):
 
         A verdict is forgotten when the face goes.
         """
-        if not result.seen.faces:
+        if result.seen is None:
             self._label = ""
         if self._votes is None or result.frame.number <= self._last:
             return
         self._last = result.frame.number
-        if result.seen.embedding is not None:
+        if result.seen is not None:
             self._votes.append(self._verification.decide(result.seen.embedding))
         late = time.monotonic() > self._give_up
-        nobody = not result.seen.faces and not self._votes
+        nobody = result.seen is None and not self._votes
         if late or nobody or len(self._votes) == VERIFY_FRAMES:
             votes, self._votes = self._votes, None
             self._verdict(self._verification.conclude(votes))

@@ -171,7 +171,7 @@ class Verification:
                         continue
                     next_look = frame.seconds + LOOK_SECONDS
                     seen = self._recognizer.look(frame.image_rgb, photograph=camera.stills)
-                    if seen.embedding is not None:
+                    if seen is not None:
                         votes.append(self.decide(seen.embedding))
                     if len(votes) == looks:
                         break
@@ -199,7 +199,7 @@ class Verification:
         if not main_face:
             return self._recognizer.find_and_embed(read_image_rgb(path))
         seen = look_at_main_face(self._recognizer, path)
-        if seen.embedding is None:
+        if seen is None:
             return [], np.empty((0, 0))
         return seen.faces[:1], seen.embedding[None]
 
@@ -216,10 +216,10 @@ class Verification:
             audit_log.append(self._audit_log, decision, self._claimed)
 
 
-def look_at_main_face(recognizer: Recognizer, path: Path) -> Seen:
-    """Look at the main face of a photograph; a warning says if it shows others, too."""
+def look_at_main_face(recognizer: Recognizer, path: Path) -> Seen | None:
+    """Look at the main face of a photograph, if any; a warning says if it shows others, too."""
     seen = recognizer.look(read_image_rgb(path), photograph=True)
-    if len(seen.faces) > 1:
+    if seen is not None and len(seen.faces) > 1:
         log.warning("%s: %d faces, only the main one is compared", path, len(seen.faces))
     return seen
 

@@ -19,7 +19,7 @@ from facesync.app.drawing import ATTENTION, GOOD, NEUTRAL, Mark, Rgb, View, draw
 from facesync.app.live import OpenCamera, Result, frames
 from facesync.app.screens import Screen
 from facesync.app.settings import WatchOptions
-from facesync.app.watcher import Scene, Sighting, Watcher
+from facesync.app.watcher import Sighting, Watcher
 from facesync.app.window import Window, run
 from facesync.errors import FileError
 
@@ -41,14 +41,14 @@ class WatchScreen(Screen):
 
     def update(self, result: Result) -> None:
         """Write down who has appeared."""
-        self._events.note(_sightings(result), result.frame.seconds)
+        self._events.note(result.seen, result.frame.seconds)
 
     def key(self, key: str, result: Result | None) -> None:
         """There is nothing to press."""
 
     def ready(self, result: Result) -> tuple[str, Rgb]:
         """Say how many faces there are, and how many of them are known."""
-        return _summary(_sightings(result)), NEUTRAL
+        return _summary(result.seen), NEUTRAL
 
     def ended(self) -> bool:
         """Watching a video ends with the video."""
@@ -61,7 +61,7 @@ class WatchScreen(Screen):
             return View("Looking for faces …", NEUTRAL, keys=self.keys)
         sightings = [
             sighting
-            for sighting in _sightings(result)
+            for sighting in result.seen
             if seconds - sighting.moving.seconds < STALE_SECONDS
         ]
         marks = tuple(_mark(sighting, seconds) for sighting in sightings)
@@ -163,7 +163,7 @@ def watch_camera(watcher: Watcher, open_camera: OpenCamera, options: WatchOption
     camera = open_camera()
     with _outputs(options) as (log, recorder), closing(frames(camera, open_camera)) as all_:
         for frame in all_:
-            sightings = watcher.look(frame).sightings
+            sightings = watcher.look(frame)
             log.note(sightings, frame.seconds)
             if recorder is not None:
                 marks = tuple(_mark(sighting, frame.seconds) for sighting in sightings)
@@ -187,11 +187,6 @@ def _outputs(options: WatchOptions) -> Iterator[tuple[Events, Recorder | None]]:
                 raise FileError(f"cannot write to {events}: {error.strerror}") from error
         recorder = stack.enter_context(Recorder(record)) if record is not None else None
         yield Events(file), recorder
-
-
-def _sightings(result: Result) -> tuple[Sighting, ...]:
-    assert isinstance(result.seen, Scene)
-    return result.seen.sightings
 
 
 def _mark(sighting: Sighting, seconds: float) -> Mark:

@@ -12,7 +12,7 @@ from facesync.faces.detection import Face
 from facesync.faces.embedding import unit
 from facesync.faces.lighting import relit
 from facesync.faces.quality import measure
-from facesync.faces.recognizer import Recognizer, Seen
+from facesync.faces.recognizer import Recognizer
 from facesync.faces.tracking import Track, Tracker
 from facesync.gallery.matching import Decision, Matcher
 from facesync.gallery.people import Person
@@ -53,13 +53,6 @@ class Sighting:
     moving: Track
 
 
-@dataclass(frozen=True)
-class Scene(Seen):
-    """What was found in one frame, and who it is; not every face need be tracked."""
-
-    sightings: tuple[Sighting, ...] = ()
-
-
 @dataclass
 class _Identity:
     """What is known about a track."""
@@ -93,7 +86,7 @@ class Watcher:
         self._searched = 0.0
         self._known: dict[int, _Identity] = {}
 
-    def look(self, frame: Frame) -> Scene:
+    def look(self, frame: Frame) -> list[Sighting]:
         """Find, follow and recognise the faces of a frame; those most overdue are embedded."""
         image_rgb = frame.image_rgb
         lit_rgb = relit(image_rgb)
@@ -107,7 +100,7 @@ class Watcher:
             for track, embedding in zip(chosen, embeddings, strict=True):
                 self._recognise(track, embedding, frame.seconds)
         self._one_face_a_name(tracks)
-        return Scene(image_rgb, faces, sightings=tuple(map(self._sighting, tracks)))
+        return [self._sighting(track) for track in tracks]
 
     def _faces(self, lit_rgb: np.ndarray, seconds: float) -> list[Face]:
         """Search the whole frame now and then; in between, follow the faces found."""

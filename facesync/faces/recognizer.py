@@ -23,19 +23,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Seen:
-    """What was found in one image.
+    """What was found in an image that shows a face.
 
     Attributes:
         image_rgb: the image, uint8 (height, width, 3).
-        faces: all faces; the first is the main one.
-        embedding: of the main face, float32 (512,) of unit length; None without a face.
-        quality: of the main face; None without a face.
+        faces: all faces, at least one; the first is the main one.
+        embedding: of the main face, float32 (512,) of unit length.
+        quality: of the main face.
     """
 
     image_rgb: np.ndarray
     faces: Sequence[Face]
-    embedding: np.ndarray | None = None
-    quality: Quality | None = None
+    embedding: np.ndarray
+    quality: Quality
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,8 @@ class Recognizer:
             "calibration": None if model.calibration is None else model.calibration.data,
         }
 
-    def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:
-        """Find the faces in an image and embed the main one.
+    def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen | None:
+        """Find the faces in an image and embed the main one; None if there is no face.
 
         Args:
             image_rgb: uint8, (height, width, 3).
@@ -176,7 +176,7 @@ class Recognizer:
         lit_rgb = relit(image_rgb)
         faces = self.find(lit_rgb)
         if not faces:
-            return Seen(image_rgb, [])
+            return None
         if photograph and len(faces) > 1:
             main = main_face(faces, image_rgb)
             faces = [main, *(face for face in faces if face is not main)]

@@ -88,11 +88,11 @@ class FakeRecognizer:
         faces = self.find(image_rgb)
         return faces, self.embed(image_rgb, faces)
 
-    def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:
+    def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen | None:
         self.looks += 1
         faces = self.find(image_rgb)
         if not faces:
-            return Seen(image_rgb, faces)
+            return None
         _, green, blue = (int(value) for value in image_rgb[60, 80])
         return Seen(image_rgb, faces, embedding(round(green / STEP), blue), quality(blue))
 
