@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 
 from facesync import cli
-from facesync.data.download_settings import DownloadSettings
+from facesync.data.settings import DownloadSettings
 from facesync.options import add_options, parse_settings
 
 

@@ -30,8 +30,8 @@ from facesync.evaluation.protocols import PairSet, read_lfw_pairs
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import FaceModel
 from facesync.faces.weights import embedded_path, load_face_model
-from facesync.gallery.matching import decide
-from facesync.gallery.store import Person
+from facesync.gallery.matching import Matcher
+from facesync.gallery.people import Person
 from facesync.images import read_image_rgb
 from facesync.metrics.rates import threshold_at
 
@@ -116,7 +116,7 @@ def speed(theirs: dict[str, Way], models: dict[str, FaceModel], rounds: int) -> 
 
     def add(name: str, embed: Embed) -> None:
         people = crowd(embed(frame))  # type: ignore[arg-type]
-        ways[name] = lambda: decide(embed(frame), people, 0.6)  # type: ignore[arg-type]
+        ways[name] = lambda: Matcher(people).decide(embed(frame), 0.6)  # type: ignore[arg-type]
 
     for name, way in theirs.items():
         add(name, way.embedding)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from facesync.evaluation.protocols import PairSet
     from facesync.faces.detection import FaceDetector
     from facesync.faces.embedding import FaceModel
-    from facesync.gallery.store import Person
+    from facesync.gallery.people import Person
 
 # Before torch is imported: both ways of a benchmark get one thread each, on a busy machine too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -113,7 +113,7 @@ def lfw_material(args: argparse.Namespace) -> tuple[FaceModel, FaceDetector, Pai
 
 def person(number: int, embedding: np.ndarray, quality: float, fingerprint: str) -> Person:
     """Make up somebody who is registered with one sample."""
-    from facesync.gallery.store import Person, now
+    from facesync.gallery.people import Person, now
 
     qualities = np.array([quality], dtype=np.float32)
     return Person(

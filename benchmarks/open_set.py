@@ -37,8 +37,9 @@ from facesync.app.settings import AppSettings
 from facesync.errors import FaceSyncError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.matching import Matcher
+from facesync.gallery.people import Person
 from facesync.gallery.registration import Registration
-from facesync.gallery.store import Gallery, Person
+from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
 
 LENIENT_FMR = 0.01
@@ -131,7 +132,8 @@ def main() -> None:
     counts = {rule: [0, 0, 0] for rule in rules}
     unseen = [0, 0]
     for name, path in [*probes, *((None, path) for path in strangers)]:
-        embedding = recognizer.look(read_image_rgb(path), photograph=True).embedding
+        seen = recognizer.look(read_image_rgb(path), photograph=True)
+        embedding = seen and seen.embedding
         if embedding is None:
             unseen[name is None] += 1
         for rule, decide in rules.items():

@@ -24,6 +24,7 @@ from benchmarks.material import add_counts, parse_for_app
 from facesync import cli
 from facesync.app.cameras import VideoFile
 from facesync.faces.detection import Face, main_face
+from facesync.faces.lighting import relit
 from facesync.faces.quality import CAMERA, PHOTOGRAPH, appearance, complaint, measure
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.enrolment import CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT, SAME_IMAGE
@@ -74,7 +75,7 @@ def faces_of_lfw(recognizer: Recognizer, lfw: Path, count: int) -> tuple[Found, 
     found, names = [], []
     for path in paths:
         image_rgb = read_image_rgb(path)
-        faces = recognizer.find(image_rgb)
+        faces = recognizer.find(relit(image_rgb))
         if faces:
             found.append((image_rgb, main_face(faces, image_rgb)))
             names.append(path.parent.name)
@@ -87,7 +88,9 @@ def faces_of_video(recognizer: Recognizer, path: Path) -> Found:
     found = []
     with VideoFile(path) as video:
         while (frame := video.read()) is not None:
-            if frame.number % FRAME_STEP == 0 and (faces := recognizer.find(frame.image_rgb)):
+            if frame.number % FRAME_STEP == 0 and (
+                faces := recognizer.find(relit(frame.image_rgb))
+            ):
                 found.append((frame.image_rgb, faces[0]))
     return found
 
@@ -95,7 +98,9 @@ def faces_of_video(recognizer: Recognizer, path: Path) -> Found:
 def gate(recognizer: Recognizer, name: str, found: Found) -> np.ndarray:
     """Print how many faces are refused, clean and degraded; return the clean embeddings."""
     print(f"\n{name + ', refused of ' + str(len(found)):44} camera  photograph  cosine  overall")
-    clean = np.concatenate([recognizer.embed(image_rgb, [face]) for image_rgb, face in found])
+    clean = np.concatenate(
+        [recognizer.embed(relit(image_rgb), [face]) for image_rgb, face in found]
+    )
     for how, degrade in DEGRADED.items():
         refused, cosines, overall = np.zeros(2), [], []
         for (image_rgb, face), embedding in zip(found, clean, strict=True):
@@ -104,7 +109,7 @@ def gate(recognizer: Recognizer, name: str, found: Found) -> np.ndarray:
             overall.append(quality.overall)
             refused += [complaint(quality, limits) is not None for limits in (CAMERA, PHOTOGRAPH)]
             if degrade is not None and len(cosines) < 40:
-                cosines.append(float(recognizer.embed(degraded_rgb, [face])[0] @ embedding))
+                cosines.append(float(recognizer.embed(relit(degraded_rgb), [face])[0] @ embedding))
         shares = refused / len(found)
         cosine = f"{np.median(cosines):.3f}" if cosines else "  -  "
         print(

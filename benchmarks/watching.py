@@ -28,10 +28,11 @@ from facesync import cli
 from facesync.app.cameras import VideoFile
 from facesync.app.settings import AppSettings
 from facesync.app.watcher import Watcher
+from facesync.faces.lighting import relit
 from facesync.faces.quality import measure
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.matching import Matcher
-from facesync.gallery.store import Person
+from facesync.gallery.people import Person
 
 PEOPLE, EARLY_SECONDS, GOOD = 5, 1.5, 0.6
 
@@ -64,11 +65,11 @@ def enrol_early(recognizer: Recognizer, path: Path) -> list[Person]:
             if frame.number % 5:
                 continue
             image_rgb = frame.image_rgb
-            for face in recognizer.find(image_rgb):
+            for face in recognizer.find(relit(image_rgb)):
                 quality = measure(image_rgb, face).overall
                 if quality < GOOD or len(people) == PEOPLE:
                     continue
-                embedding = recognizer.embed(image_rgb, [face])[0]
+                embedding = recognizer.embed(relit(image_rgb), [face])[0]
                 if people and Matcher(people).similarities(embedding).max() > 0.4:
                     continue
                 fingerprint = recognizer.fingerprint
@@ -81,10 +82,10 @@ class CountingRecognizer(Recognizer):
 
     embedded = 0
 
-    def embed(self, image_rgb, faces, *, lit=False):  # type: ignore[no-untyped-def]
+    def embed(self, lit_rgb, faces):  # type: ignore[no-untyped-def]
         """Embed and count."""
         self.embedded += len(faces)
-        return super().embed(image_rgb, faces, lit=lit)
+        return super().embed(lit_rgb, faces)
 
 
 def watch(recognizer: CountingRecognizer, path: Path) -> None:
@@ -100,12 +101,12 @@ def watch(recognizer: CountingRecognizer, path: Path) -> None:
     with VideoFile(path) as video:
         while (frame := video.read()) is not None:
             before = recognizer.embedded
-            sightings = watcher.look(frame).sightings
+            sightings = watcher.look(frame)
             worked["tracked"] += recognizer.embedded - before
             frames += 1
             for sighting in sightings:
                 image_rgb, face = frame.image_rgb, sighting.moving.face
-                embedding = recognizer.embed(image_rgb, [face])[0]
+                embedding = recognizer.embed(relit(image_rgb), [face])[0]
                 worked["frame by frame"] += 1
                 faces += 1
                 decision = matcher.decide(embedding, threshold, AppSettings.margin)

@@ -31,9 +31,10 @@ from facesync.app.settings import AppSettings
 from facesync.app.watch import Events, WatchScreen
 from facesync.app.watcher import Sighting, Watcher
 from facesync.app.window import Window, run
+from facesync.faces.lighting import relit
 from facesync.faces.quality import measure
 from facesync.faces.recognizer import Recognizer
-from facesync.gallery.store import Person
+from facesync.gallery.people import Person
 
 
 class Timed(VideoFile):
@@ -90,9 +91,9 @@ def enrolled(recognizer: Recognizer, path: Path) -> list[Person]:
     with VideoFile(path) as video:
         while (frame := video.read()) is not None:
             image_rgb = frame.image_rgb
-            faces = recognizer.find(image_rgb)[:2]
+            faces = recognizer.find(relit(image_rgb))[:2]
             if faces:
-                embeddings = recognizer.embed(image_rgb, faces)
+                embeddings = recognizer.embed(relit(image_rgb), faces)
                 good = [measure(image_rgb, face).overall for face in faces]
                 return [
                     person(number, embedding, quality, recognizer.fingerprint)

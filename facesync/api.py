@@ -142,7 +142,7 @@ class Model:
             ImageError: the image cannot be read, or shows no face.
         """
         seen = self._recognizer.look(_read(image), photograph=True)
-        if seen.embedding is None or seen.quality is None:
+        if seen is None:
             raise ImageError(f"{_name(image)}: no face found")
         main = seen.faces[0]
         return Face(main.box_xyxy, main.landmarks, main.probability, seen.quality, seen.embedding)

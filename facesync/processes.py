@@ -19,12 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
-    """One process of several that train together, or the only one.
-
-    Attributes:
-        rank: number of this process, from 0.
-        size: how many there are.
-    """
+    """One process of `size` that train together, by its rank from 0; or the only one."""
 
     rank: int = 0
     size: int = 1

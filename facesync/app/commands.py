@@ -21,12 +21,11 @@ from facesync.app.settings import (
     VerifyOptions,
     WatchOptions,
 )
-from facesync.app.verification import ImageDecision, Verification
+from facesync.app.verification import ImageDecision, Verification, look_at_main_face
 from facesync.app.watch import watch_camera, watch_window
 from facesync.app.window import why_no_window
 from facesync.errors import FaceSyncError, ImageError, UsageError
 from facesync.gallery.registration import Registration
-from facesync.images import read_image_rgb
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +41,7 @@ def run(settings: AppSettings, command: str | None, options: Any) -> int:
 
 
 def _register(session: Session, options: RegisterOptions) -> int:
-    request = Registration(
-        options.name,
-        replace=options.replace,
-        add=options.add,
-        same_person=options.same_person,
-    )
+    request = Registration(options.name, options.replace, options.add, options.same_person)
     ask = console.confirm if sys.stdin.isatty() else None
     common = session.gallery, session.recognizer, request
     if options.images:
@@ -138,11 +132,9 @@ def _compare(session: Session, options: CompareOptions) -> int:
     try:
         embeddings = []
         for path in (options.first, options.second):
-            seen = recognizer.look(read_image_rgb(path), photograph=True)
-            if seen.embedding is None:
+            seen = look_at_main_face(recognizer, path)
+            if seen is None:
                 raise ImageError(f"no face found in {path}")
-            if len(seen.faces) > 1:
-                log.warning("%s: %d faces, only the main one is compared", path, len(seen.faces))
             embeddings.append(seen.embedding)
         compared = recognizer.compare(*embeddings)
         reason = str(compared)

@@ -28,12 +28,9 @@ def confirm(question: str) -> bool:
 
 
 def announce(gallery: Gallery, recognizer: Recognizer, people: int | None = None) -> None:
-    """Load the models and say which are in use, with which threshold.
+    """Load the models and say which are in use, with which threshold for so many people.
 
-    Args:
-        gallery: where people are registered.
-        recognizer: the models.
-        people: how many are compared; everybody in the gallery when None.
+    By default everybody in the gallery is compared.
     """
     recognizer.load()
     registered = len(gallery.people())
@@ -54,11 +51,9 @@ def in_words(decision: Decision) -> str:
 
 
 def list_people(gallery: Gallery, fingerprint: str | None = None) -> None:
-    """Print who is registered, since when, from how many samples.
+    """Print who is registered, since when, from how many samples, and which need another model.
 
-    Args:
-        gallery: where they are.
-        fingerprint: of the model in use; if it is not loaded, that of the newest template.
+    Without the fingerprint of the model in use, that of the newest template stands in for it.
     """
     people = gallery.people()
     if not people:

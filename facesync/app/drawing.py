@@ -46,7 +46,7 @@ class Mark:
         label: text above it, if any.
     """
 
-    box_xyxy: tuple[float, float, float, float]
+    box_xyxy: tuple[float, ...]
     tone: Rgb
     label: str = ""
 

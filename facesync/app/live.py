@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from facesync.app.cameras import Camera, DeviceError, Frame
 from facesync.errors import CameraError, FaceSyncError
-from facesync.faces.recognizer import Seen
 
 STALL_SECONDS = 6.0
 """A camera that has given no frame for this long has stalled."""
@@ -29,26 +29,23 @@ _LEAVE_SECONDS = 2.0  # How long leaving waits for a camera that is busy.
 _SWITCH_SECONDS = 0.0005
 
 OpenCamera = Callable[[], Camera]
-Look = Callable[[Frame], Seen]
+Look = Callable[[Frame], Any]
+"""Finds what a screen needs to know about a frame."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A frame and what was found in it."""
+    """A frame and what `Look` found in it."""
 
     frame: Frame
-    seen: Seen
+    seen: Any
 
 
 class Capture:
     """Reads a camera in a thread, which opens it and closes it at the end.
 
     A camera or stream that does not open, fails or stalls is reopened with growing pauses; any
-    other error is final.
-
-    Args:
-        open_camera: opens it.
-        opened: the camera, if it is already open; taken over.
+    other error is final. A camera that is open already (`opened`) is taken over.
 
     Attributes:
         newest: the newest frame, None before the first; numbers and seconds keep growing when
@@ -160,10 +157,6 @@ class Capture:
 class Analysis:
     """Keeps looking at the newest frame, in a thread.
 
-    Args:
-        capture: where frames come from.
-        look: finds what is in a frame.
-
     Attributes:
         newest: the newest result, None before the first.
         error: why it has stopped, if it failed.
@@ -212,11 +205,8 @@ class Analysis:
 def frames(camera: Camera, open_camera: OpenCamera) -> Generator[Frame, None, None]:
     """Yield every frame of a recording or of images; of a live camera, always the newest.
 
-    Takes over the camera, which is closed at the end or with the generator (`contextlib.closing`).
-
-    Args:
-        camera: already open.
-        open_camera: reopens it if it goes away.
+    Takes over the camera, which is closed at the end or with the generator (`contextlib.closing`);
+    if it goes away, `open_camera` reopens it.
 
     Raises:
         CameraError: it gives no frames, or no more.

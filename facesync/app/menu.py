@@ -15,8 +15,8 @@ from facesync.app.window import Window, run, why_no_window
 from facesync.errors import FaceSyncError
 from facesync.gallery.enrolment import Enrolment
 from facesync.gallery.matching import comparable
+from facesync.gallery.people import clean_name
 from facesync.gallery.registration import Doubt, Registration
-from facesync.gallery.store import clean_name
 
 
 class Menu:

@@ -27,9 +27,7 @@ _TURN, _NOD, _SKEW = 11.0, 9.0, 22.0  # degrees
 class PoseGuide:
     """Takes the samples of one person from the frames of a camera.
 
-    Args:
-        enrolment: collects the samples.
-        guided: ask for different poses; a recording cannot be asked.
+    If it is `guided`, it asks for different poses; a recording cannot be asked.
     """
 
     def __init__(self, enrolment: Enrolment, *, guided: bool = True) -> None:
@@ -37,11 +35,6 @@ class PoseGuide:
         self._guided = guided
         self._next = 0.0
         self._waiting_since: float | None = None
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """Samples taken, of how many."""
-        return len(self.enrolment), SAMPLES
 
     @property
     def done(self) -> bool:
@@ -54,24 +47,18 @@ class PoseGuide:
         missing = [pose for pose in PROMPTS if pose not in self.enrolment.poses]
         return PROMPTS[missing[0]] if missing else "move your head a little"
 
-    def consider(self, seen: Seen, seconds: float, *, asked: bool = False) -> Verdict | None:
+    def consider(self, seen: Seen | None, seconds: float, *, asked: bool = False) -> Verdict | None:
         """Take a sample if the frame is good and it is time for one.
 
-        Args:
-            seen: what is in the frame.
-            seconds: its time.
-            asked: the key was pressed: take any pose, at once.
+        When somebody has `asked` for it by a key, any pose is taken, at once.
 
         Returns:
             What came of it; None if the frame is good, but another pose or moment is wanted.
-
-        Raises:
-            TwoPeople: see `Enrolment.offer`.
         """
         fault = self.enrolment.fault(seen)
         if fault:
             return Verdict(False, fault)
-        assert seen.quality is not None
+        assert seen is not None
         if self._waiting_since is None:
             self._waiting_since = seconds
         pose = self._pose(seen.quality.pose)

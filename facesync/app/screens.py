@@ -10,8 +10,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-import numpy as np
-
 from facesync.app.console import in_words
 from facesync.app.drawing import ATTENTION, BAD, GOOD, NEUTRAL, Mark, Rgb, View
 from facesync.app.live import Result
@@ -67,7 +65,7 @@ class Screen(ABC):
 
     def view(self, result: Result | None, seconds: float = 0.0) -> View:
         """Say what to show with the newest result, at a time in the camera's clock."""
-        faces = result.seen.faces if result else []
+        faces = result.seen.faces if result and result.seen else []
         label = self.whose
         if time.monotonic() < self._until:
             status, tone, label = self._said, self._tone, self._label or label
@@ -78,7 +76,11 @@ class Screen(ABC):
         else:
             status, tone = self.ready(result)
         marks = tuple(
-            Mark(_box(face.box_xyxy), tone if number == 0 else NEUTRAL, "" if number else label)
+            Mark(
+                tuple(face.box_xyxy.tolist()),
+                tone if number == 0 else NEUTRAL,
+                "" if number else label,
+            )
             for number, face in enumerate(faces)
         )
         keys = () if self.done else self.keys
@@ -91,12 +93,9 @@ class Screen(ABC):
 
 
 class RegisterScreen(Screen):
-    """Takes five samples of one person, automatically or when C is pressed, and saves them.
+    """Takes five samples of one person, automatically or when C is pressed.
 
-    Args:
-        name: of the person.
-        enrolment: collects the samples.
-        save: called with the complete enrolment; an error that it raises ends the window.
+    `save` is called with the complete enrolment; an error that it raises ends the window.
     """
 
     keys = (("C", "take a sample now"), ("Q", "give up, store nothing"))
@@ -114,7 +113,7 @@ class RegisterScreen(Screen):
     @property
     def progress(self) -> tuple[int, int]:  # type: ignore[override]
         """Samples taken, of how many."""
-        return self._guide.progress
+        return len(self._guide.enrolment), SAMPLES
 
     def ready(self, result: Result) -> tuple[str, Rgb]:
         """Say what is wrong with the image, or which pose is wanted."""
@@ -166,11 +165,7 @@ class RegisterScreen(Screen):
 
 
 class VerifyScreen(Screen):
-    """Says who is before the camera, each time V is pressed, from several frames.
-
-    Args:
-        verification: compares the faces and writes each attempt down.
-    """
+    """Says who is before the camera, each time V is pressed, from several frames."""
 
     keys = (("V", "verify"), ("Q", "back"))
 
@@ -187,7 +182,7 @@ class VerifyScreen(Screen):
             return f"Looking … {len(self._votes)} of {VERIFY_FRAMES} frames", NEUTRAL
         if len(result.seen.faces) > 1:
             return f"{len(result.seen.faces)} faces: the largest is verified", ATTENTION
-        wrong = result.seen.quality and complaint(result.seen.quality, CAMERA)
+        wrong = complaint(result.seen.quality, CAMERA)
         return (_sentence(wrong), ATTENTION) if wrong else ("Ready to verify", NEUTRAL)
 
     def key(self, key: str, result: Result | None) -> None:
@@ -211,15 +206,15 @@ class VerifyScreen(Screen):
 
         A verdict is forgotten when the face goes.
         """
-        if not result.seen.faces:
+        if result.seen is None:
             self._label = ""
         if self._votes is None or result.frame.number <= self._last:
             return
         self._last = result.frame.number
-        if result.seen.embedding is not None:
+        if result.seen is not None:
             self._votes.append(self._verification.decide(result.seen.embedding))
         late = time.monotonic() > self._give_up
-        nobody = not result.seen.faces and not self._votes
+        nobody = result.seen is None and not self._votes
         if late or nobody or len(self._votes) == VERIFY_FRAMES:
             votes, self._votes = self._votes, None
             self._verdict(self._verification.conclude(votes))
@@ -238,11 +233,6 @@ class VerifyScreen(Screen):
         if decision.similarity >= decision.threshold:
             text = f"Access denied   {score}: {decision.reason}"
         self.say(text, BAD, _VERDICT_SECONDS, "access denied")
-
-
-def _box(box_xyxy: np.ndarray) -> tuple[float, float, float, float]:
-    left, top, right, bottom = (float(value) for value in box_xyxy)
-    return left, top, right, bottom
 
 
 def _sentence(text: str) -> str:

@@ -16,13 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Session:
-    """One run of the app.
-
-    Attributes:
-        settings: of this run.
-        gallery: who is registered.
-        recognizer: the models, loaded when first needed.
-    """
+    """One run of the app."""
 
     def __init__(self, settings: AppSettings) -> None:
         self.settings = settings

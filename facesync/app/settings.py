@@ -216,11 +216,7 @@ def _add_common_options(parser: argparse.ArgumentParser, *, config: bool) -> Non
 def parse(
     parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
 ) -> tuple[AppSettings, str | None, Any]:
-    """Parse a command line.
-
-    Returns:
-        The settings, the command (None for the menu) and its options.
-    """
+    """Parse a command line: the settings, the command (None for the menu) and its options."""
     args = parser.parse_args(argv)
     settings = make_settings(parser, AppSettings, args)
     if args.command is None:

@@ -13,8 +13,9 @@ from facesync.errors import StoreError
 from facesync.files import folder_name
 from facesync.gallery import backups, checking, exports
 from facesync.gallery.keys import place_in_words
+from facesync.gallery.people import clean_name
 from facesync.gallery.resealing import reseal
-from facesync.gallery.store import Gallery, clean_name
+from facesync.gallery.store import Gallery
 
 
 def delete(gallery: Gallery, options: DeleteOptions) -> int:

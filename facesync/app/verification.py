@@ -20,11 +20,11 @@ from facesync.app.live import OpenCamera, frames
 from facesync.app.settings import VERIFY_FRAMES, AppSettings
 from facesync.errors import FaceSyncError, StoreError
 from facesync.faces.detection import Face
-from facesync.faces.recognizer import Recognizer
+from facesync.faces.recognizer import Recognizer, Seen
 from facesync.gallery import attempts, audit_log, matching
 from facesync.gallery.matching import Decision, Matcher, comparable, majority
-from facesync.gallery.people import name_key
-from facesync.gallery.store import Gallery, Person, clean_name
+from facesync.gallery.people import Person, clean_name, name_key
+from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
 
 log = logging.getLogger(__name__)
@@ -139,8 +139,7 @@ class Verification:
         """
         self.begin()
         with self._failures_logged():
-            image_rgb = read_image_rgb(path)
-            faces, embeddings = self._faces(image_rgb, path, main_face)
+            faces, embeddings = self._faces(path, main_face)
         if not faces:
             nobody = self.refused(f"no face found in {path}")
             return ImageDecision(path, self.conclude([nobody]))
@@ -172,7 +171,7 @@ class Verification:
                         continue
                     next_look = frame.seconds + LOOK_SECONDS
                     seen = self._recognizer.look(frame.image_rgb, photograph=camera.stills)
-                    if seen.embedding is not None:
+                    if seen is not None:
                         votes.append(self.decide(seen.embedding))
                     if len(votes) == looks:
                         break
@@ -196,16 +195,12 @@ class Verification:
     def _matcher(self) -> Matcher:
         return Matcher(self.people)
 
-    def _faces(
-        self, image_rgb: np.ndarray, path: Path, main_face: bool
-    ) -> tuple[Sequence[Face], np.ndarray]:
+    def _faces(self, path: Path, main_face: bool) -> tuple[Sequence[Face], np.ndarray]:
         if not main_face:
-            return self._recognizer.find_and_embed(image_rgb)
-        seen = self._recognizer.look(image_rgb, photograph=True)
-        if seen.embedding is None:
+            return self._recognizer.find_and_embed(read_image_rgb(path))
+        seen = look_at_main_face(self._recognizer, path)
+        if seen is None:
             return [], np.empty((0, 0))
-        if len(seen.faces) > 1:
-            log.warning("%s: %d faces, only the main one is compared", path, len(seen.faces))
         return seen.faces[:1], seen.embedding[None]
 
     @contextmanager
@@ -219,6 +214,14 @@ class Verification:
     def _note(self, decision: Decision) -> None:
         if self._audit_log is not None:
             audit_log.append(self._audit_log, decision, self._claimed)
+
+
+def look_at_main_face(recognizer: Recognizer, path: Path) -> Seen | None:
+    """Look at the main face of a photograph, if any; a warning says if it shows others, too."""
+    seen = recognizer.look(read_image_rgb(path), photograph=True)
+    if seen is not None and len(seen.faces) > 1:
+        log.warning("%s: %d faces, only the main one is compared", path, len(seen.faces))
+    return seen
 
 
 def candidates(gallery: Gallery, recognizer: Recognizer, name: str | None = None) -> list[Person]:

@@ -19,7 +19,7 @@ from facesync.app.drawing import ATTENTION, GOOD, NEUTRAL, Mark, Rgb, View, draw
 from facesync.app.live import OpenCamera, Result, frames
 from facesync.app.screens import Screen
 from facesync.app.settings import WatchOptions
-from facesync.app.watcher import Scene, Sighting, Watcher
+from facesync.app.watcher import Sighting, Watcher
 from facesync.app.window import Window, run
 from facesync.errors import FileError
 
@@ -31,11 +31,7 @@ STALE_SECONDS = 1.0
 
 
 class WatchScreen(Screen):
-    """Names on the boxes of everybody in view.
-
-    Args:
-        events: told about each new result.
-    """
+    """Names on the boxes of everybody in view."""
 
     keys = (("Q", "back"),)
 
@@ -45,14 +41,14 @@ class WatchScreen(Screen):
 
     def update(self, result: Result) -> None:
         """Write down who has appeared."""
-        self._events.note(_sightings(result), result.frame.seconds)
+        self._events.note(result.seen, result.frame.seconds)
 
     def key(self, key: str, result: Result | None) -> None:
         """There is nothing to press."""
 
     def ready(self, result: Result) -> tuple[str, Rgb]:
         """Say how many faces there are, and how many of them are known."""
-        return _summary(_sightings(result)), NEUTRAL
+        return _summary(result.seen), NEUTRAL
 
     def ended(self) -> bool:
         """Watching a video ends with the video."""
@@ -65,7 +61,7 @@ class WatchScreen(Screen):
             return View("Looking for faces …", NEUTRAL, keys=self.keys)
         sightings = [
             sighting
-            for sighting in _sightings(result)
+            for sighting in result.seen
             if seconds - sighting.moving.seconds < STALE_SECONDS
         ]
         marks = tuple(_mark(sighting, seconds) for sighting in sightings)
@@ -167,7 +163,7 @@ def watch_camera(watcher: Watcher, open_camera: OpenCamera, options: WatchOption
     camera = open_camera()
     with _outputs(options) as (log, recorder), closing(frames(camera, open_camera)) as all_:
         for frame in all_:
-            sightings = watcher.look(frame).sightings
+            sightings = watcher.look(frame)
             log.note(sightings, frame.seconds)
             if recorder is not None:
                 marks = tuple(_mark(sighting, frame.seconds) for sighting in sightings)
@@ -193,18 +189,13 @@ def _outputs(options: WatchOptions) -> Iterator[tuple[Events, Recorder | None]]:
         yield Events(file), recorder
 
 
-def _sightings(result: Result) -> tuple[Sighting, ...]:
-    assert isinstance(result.seen, Scene)
-    return result.seen.sightings
-
-
 def _mark(sighting: Sighting, seconds: float) -> Mark:
-    left, top, right, bottom = (float(value) for value in sighting.moving.box_at(seconds))
+    box_xyxy = tuple(sighting.moving.box_at(seconds).tolist())
     score = "" if sighting.score is None else f"  {cli.decimals(sighting.score, 2)}"
     if sighting.name is not None:
-        return Mark((left, top, right, bottom), GOOD, f"{sighting.name}{score}")
+        return Mark(box_xyxy, GOOD, f"{sighting.name}{score}")
     label, tone = ("unknown", ATTENTION) if sighting.settled else ("…", NEUTRAL)
-    return Mark((left, top, right, bottom), tone, label)
+    return Mark(box_xyxy, tone, label)
 
 
 def _summary(sightings: Sequence[Sighting]) -> str:

@@ -12,10 +12,10 @@ from facesync.faces.detection import Face
 from facesync.faces.embedding import unit
 from facesync.faces.lighting import relit
 from facesync.faces.quality import measure
-from facesync.faces.recognizer import Recognizer, Seen
+from facesync.faces.recognizer import Recognizer
 from facesync.faces.tracking import Track, Tracker
 from facesync.gallery.matching import Decision, Matcher
-from facesync.gallery.store import Person
+from facesync.gallery.people import Person
 
 LOOKS = 3
 """How often a new face is embedded before it is called unknown."""
@@ -53,17 +53,6 @@ class Sighting:
     moving: Track
 
 
-@dataclass(frozen=True)
-class Scene(Seen):
-    """What was found in one frame, and who it is.
-
-    Attributes:
-        sightings: the tracked faces; not every face of the frame need be one.
-    """
-
-    sightings: tuple[Sighting, ...] = ()
-
-
 @dataclass
 class _Identity:
     """What is known about a track."""
@@ -83,12 +72,8 @@ class Watcher:
     """Recognises everybody in view, frame after frame.
 
     Each track is looked at until it has a name or is unknown, and again every few seconds. Its
-    embedding is a running mean of the looks; a different name must come twice in a row.
-
-    Args:
-        recognizer: finds and embeds faces.
-        people: whom they are compared with; if there are none, everybody is unknown.
-        margin: see `Matcher.decide`.
+    embedding is a running mean of the looks; a different name must come twice in a row. With
+    no people to compare with, everybody is unknown.
     """
 
     def __init__(self, recognizer: Recognizer, people: Sequence[Person], margin: float) -> None:
@@ -101,7 +86,7 @@ class Watcher:
         self._searched = 0.0
         self._known: dict[int, _Identity] = {}
 
-    def look(self, frame: Frame) -> Scene:
+    def look(self, frame: Frame) -> list[Sighting]:
         """Find, follow and recognise the faces of a frame; those most overdue are embedded."""
         image_rgb = frame.image_rgb
         lit_rgb = relit(image_rgb)
@@ -111,19 +96,18 @@ class Watcher:
         due.sort(key=lambda track: self._of(track).next_look)
         chosen = [track for track in due if _worth_it(image_rgb, track.face)][:_PER_FRAME]
         if chosen:
-            chosen_faces = [track.face for track in chosen]
-            embeddings = self._recognizer.embed(lit_rgb, chosen_faces, lit=True)
+            embeddings = self._recognizer.embed(lit_rgb, [track.face for track in chosen])
             for track, embedding in zip(chosen, embeddings, strict=True):
                 self._recognise(track, embedding, frame.seconds)
         self._one_face_a_name(tracks)
-        return Scene(image_rgb, faces, sightings=tuple(map(self._sighting, tracks)))
+        return [self._sighting(track) for track in tracks]
 
     def _faces(self, lit_rgb: np.ndarray, seconds: float) -> list[Face]:
         """Search the whole frame now and then; in between, follow the faces found."""
         if self._seen and 0 <= seconds - self._searched < SEARCH_SECONDS:
-            self._seen = self._recognizer.follow(lit_rgb, self._seen, lit=True)
+            self._seen = self._recognizer.follow(lit_rgb, self._seen)
         else:
-            self._seen, self._searched = self._recognizer.find(lit_rgb, lit=True), seconds
+            self._seen, self._searched = self._recognizer.find(lit_rgb), seconds
         return self._seen
 
     def _of(self, track: Track) -> _Identity:

@@ -139,12 +139,8 @@ def run(
 
     If the camera is missing or goes away, the window says so, and it is retried again and again.
 
-    Args:
-        window: where it is shown.
-        open_camera: opens the camera; called in another thread.
-        look: finds what is in a frame; called in another thread.
-        screen: decides what the keys do and what is shown.
-        drawn: called with each new frame as it was drawn, uint8 BGR.
+    `open_camera` and `look` are called in other threads, `drawn` with each new frame as it was
+    drawn, uint8 BGR.
 
     Returns:
         Whether the screen was done.

@@ -50,11 +50,7 @@ def verify(dataset: str, output: Path) -> VerifiedDataset:
 
 
 def download(dataset: str, output: Path) -> VerifiedDataset:
-    """Download a Kaggle dataset to `output/name`; if it is there already, only verify it.
-
-    Args:
-        dataset: `owner/name`.
-        output: folder of datasets; made if missing.
+    """Download a Kaggle dataset, `owner/name`, to `output/name`; only verify one that is there.
 
     Raises:
         DownloadError: no credentials, a refusal by Kaggle, no network, or a damaged zip.
@@ -133,11 +129,8 @@ def _fetch(dataset: str, archive: Path) -> None:
 def _transfer(kaggle: Kaggle, dataset: str, part: Path, unpacked: int) -> None:
     """Complete `part` over one connection; raises an error of requests if that breaks.
 
-    Args:
-        kaggle: the signed-in client.
-        dataset: `owner/name`.
-        part: the file that grows; what it already holds of the same zip is not transferred again.
-        unpacked: bytes of the unpacked dataset by Kaggle's account; 0 for unknown.
+    What `part` already holds of the same zip is not transferred again. `unpacked` is the size of
+    the unpacked dataset by Kaggle's account, 0 if unknown.
     """
     with kaggle.open_zip(dataset) as whole:
         total = int(whole.headers.get("Content-Length", 0))

@@ -74,9 +74,6 @@ class Kaggle:
 def signed_in(dataset: str) -> Iterator[Kaggle]:
     """Yield a client with credentials; failures in the block become a `DownloadError`.
 
-    Args:
-        dataset: `owner/name`, for the messages.
-
     Raises:
         DownloadError: no credentials, a refusal, no network, or a server that is not Kaggle.
     """

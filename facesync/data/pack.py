@@ -63,7 +63,6 @@ class Pack:
 
     Attributes:
         path: the `.rec` file.
-        index_path: its index, or None.
         key_range: (a, b) of the header record (see above), or None.
         faults: what was found broken while the index was read or made.
 
@@ -75,12 +74,11 @@ class Pack:
         self.path = find_pack(source)
         self._file = RecordFile(self.path)
         self.faults: list[Fault] = []
-        self.index_path: Path | None = None
+        keys = offsets = np.empty(0, np.int64)
         index = self.path.with_suffix(".idx")
         if index.is_file():
             keys, offsets, self.faults = read_index(index, self._file.size)
-            self.index_path = index if len(keys) else None
-        if self.index_path:
+        if len(keys):
             keys, offsets = self._with_unindexed(keys, offsets)
         else:
             keys, offsets = self._scan(0)
@@ -115,11 +113,8 @@ class Pack:
     def records(self, start: int = 0, stop: int | None = None) -> Iterator[Record | Fault]:
         """Yield each record, or why it cannot be read, in the order of the file.
 
-        Memory use does not grow with the pack. What is in `faults` is not repeated.
-
-        Args:
-            start: position of the first record in the file, from 0.
-            stop: position after the last; None means the end.
+        Memory use does not grow with the pack. What is in `faults` is not repeated. `start` and
+        `stop` are positions in the file, as of a slice.
         """
         rows = slice(start, stop)
         released = None

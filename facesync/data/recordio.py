@@ -212,14 +212,9 @@ def write_record(file: BinaryIO, data: bytes) -> None:
 
 
 def write_pack(folder: Path | str, images: Iterable[tuple[int, bytes]]) -> Path:
-    """Write `train.rec`, `train.idx` and `property` in InsightFace's layout.
+    """Write `train.rec`, `train.idx` and `property` in InsightFace's layout; return the first.
 
-    Args:
-        folder: made if missing.
-        images: identity and encoded image, grouped by identity.
-
-    Returns:
-        Path of `train.rec`.
+    `images` are identities and encoded images, grouped by identity.
 
     Raises:
         ValueError: the images are not grouped by identity.

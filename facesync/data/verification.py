@@ -22,13 +22,7 @@ INVENTORY = ".facesync-download.json"
 
 @dataclass(frozen=True)
 class VerifiedPack:
-    """A RecordIO pack that was verified.
-
-    Attributes:
-        folder: holds `train.rec` and `train.idx`.
-        rows: rows of the index: images and bookkeeping records.
-        size: bytes of `train.rec`.
-    """
+    """A RecordIO pack that was verified: rows of its index, and bytes of its `train.rec`."""
 
     folder: Path
     rows: int
@@ -37,12 +31,9 @@ class VerifiedPack:
 
 @dataclass(frozen=True)
 class VerifiedDataset:
-    """A dataset's folder that was verified.
+    """A dataset's folder that was verified: the packs in it and below it, and how many files.
 
-    Attributes:
-        folder: the folder.
-        packs: the packs in it and below it; some datasets have none.
-        files: number of files compared with the inventory; 0 without one.
+    Files are those compared with the inventory, none without one; some datasets have no pack.
     """
 
     folder: Path

@@ -35,10 +35,6 @@ class ImageWriter:
 
     The images of an identity that has no folder yet are collected in a temporary one, which
     `publish` renames: one rename for each image would take a quarter of the time.
-
-    Args:
-        output: has a folder for each identity.
-        temporary: from `temporary_folder`.
     """
 
     def __init__(self, output: Path, temporary: Path) -> None:

@@ -131,11 +131,7 @@ def cut_square(
 ) -> np.ndarray:
     """Cut a square of `scale` times the box's longer side, centred on the box.
 
-    Args:
-        image_rgb: uint8, (height, width, 3).
-        box_xyxy: (4,), left, top, right, bottom in pixels.
-        scale: side of the square over the longer side of the box.
-        size: side of the result in pixels; not resized when None.
+    It is resized to `size` x `size` pixels, if that is given.
     """
     left, top, right, bottom = (float(v) for v in box_xyxy)
     side = max(2, round(scale * max(right - left, bottom - top)))

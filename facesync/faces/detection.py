@@ -100,12 +100,9 @@ class FaceDetector:
         R-Net and O-Net look at a few squares around each face's previous position. New faces are
         not found: run `detect` from time to time.
 
-        Args:
-            image_rgb: uint8, (height, width, 3): the next frame of a video.
-            faces: the faces in the previous frame.
-
         Returns:
-            For each of them, in the same order: the face now, or None if it is lost.
+            For each face of the previous frame, in the same order: the face now, or None if it is
+            lost.
         """
         image_rgb, shrink = self._shrunk(image_rgb)
         sampler = AreaSampler(image_rgb)

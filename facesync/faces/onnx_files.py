@@ -54,10 +54,7 @@ def sha256(path: Path) -> str:
 
 
 def write(onnx: Path, content: bytes, facts: dict[str, Any]) -> dict[str, Any]:
-    """Write an ONNX file, and its description, plain data, to the JSON beside it.
-
-    Returns:
-        The content of the JSON.
+    """Write an ONNX file, and its description to the JSON beside it; return what is in that.
 
     Raises:
         FileError: they cannot be written.
@@ -95,16 +92,13 @@ def read_description(onnx: Path) -> dict[str, Any]:
 
 
 def exported(weights: Path, make: Make, *, beside: bool = True) -> tuple[Path, dict[str, Any]]:
-    """Find the export of a weights file, or make it.
+    """Find the export of a weights file, or make it; return it and the content of its JSON.
 
     Args:
         weights: the file.
         make: returns the content of the ONNX file, and facts about it for the JSON.
         beside: keep the export beside the weights, and in `user_cache()` only if that folder is
             not writable; otherwise always in `user_cache()`.
-
-    Returns:
-        The ONNX file and the content of its JSON.
 
     Raises:
         FileError: there is no export yet, and no writable folder for it.

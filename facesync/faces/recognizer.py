@@ -23,19 +23,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Seen:
-    """What was found in one image.
+    """What was found in an image that shows a face.
 
     Attributes:
         image_rgb: the image, uint8 (height, width, 3).
-        faces: all faces; the first is the main one.
-        embedding: of the main face, float32 (512,) of unit length; None without a face.
-        quality: of the main face; None without a face.
+        faces: all faces, at least one; the first is the main one.
+        embedding: of the main face, float32 (512,) of unit length.
+        quality: of the main face.
     """
 
     image_rgb: np.ndarray
     faces: Sequence[Face]
-    embedding: np.ndarray | None = None
-    quality: Quality | None = None
+    embedding: np.ndarray
+    quality: Quality
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,7 @@ class Recognizer:
 
         In this order: what was asked for (`--threshold`); the threshold of the loaded model's
         calibration for the false match rate asked for (`--fmr`), which rises with the number of
-        comparisons; the single threshold of the checkpoint; 0.6. Loads nothing.
-
-        Args:
-            comparisons: in how many of them a stranger could be accepted: faces times people.
+        comparisons, faces times people; the single threshold of the checkpoint; 0.6. Loads nothing.
         """
         if self._settings.threshold is not None:
             return self._settings.threshold
@@ -168,8 +165,8 @@ class Recognizer:
             "calibration": None if model.calibration is None else model.calibration.data,
         }
 
-    def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:
-        """Find the faces in an image and embed the main one.
+    def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen | None:
+        """Find the faces in an image and embed the main one; None if there is no face.
 
         Args:
             image_rgb: uint8, (height, width, 3).
@@ -177,40 +174,36 @@ class Recognizer:
                 camera it is the largest.
         """
         lit_rgb = relit(image_rgb)
-        faces = self.find(lit_rgb, lit=True)
+        faces = self.find(lit_rgb)
         if not faces:
-            return Seen(image_rgb, [])
+            return None
         if photograph and len(faces) > 1:
             main = main_face(faces, image_rgb)
             faces = [main, *(face for face in faces if face is not main)]
-        embedding = self.embed(lit_rgb, faces[:1], lit=True)[0]
+        embedding = self.embed(lit_rgb, faces[:1])[0]
         return Seen(image_rgb, faces, embedding, measure(image_rgb, faces[0]))
 
     def find_and_embed(self, image_rgb: np.ndarray) -> tuple[list[Face], np.ndarray]:
         """Find all faces in an image, largest first, and embed them: float32 (faces, 512)."""
         lit_rgb = relit(image_rgb)
-        faces = self.find(lit_rgb, lit=True)
-        return faces, self.embed(lit_rgb, faces, lit=True)
+        faces = self.find(lit_rgb)
+        return faces, self.embed(lit_rgb, faces)
 
-    # A dark image is lit before anything else is done with it. Whoever calls several of these for
-    # one image lights it once, by `facesync.faces.lighting.relit`, and says so with `lit`.
+    # The following take an image as `facesync.faces.lighting.relit` returns it, so that one that is
+    # searched and embedded is relit once.
 
-    def find(self, image_rgb: np.ndarray, *, lit: bool = False) -> list[Face]:
+    def find(self, lit_rgb: np.ndarray) -> list[Face]:
         """Find all faces in an image, uint8 RGB (height, width, 3), largest first."""
-        return self._loaded_detector().detect(image_rgb if lit else relit(image_rgb))
+        return self._loaded_detector().detect(lit_rgb)
 
-    def follow(
-        self, image_rgb: np.ndarray, faces: Sequence[Face], *, lit: bool = False
-    ) -> list[Face]:
+    def follow(self, lit_rgb: np.ndarray, faces: Sequence[Face]) -> list[Face]:
         """Find the faces of the previous frame again in this one; lost ones are left out."""
-        found = self._loaded_detector().follow(image_rgb if lit else relit(image_rgb), faces)
+        found = self._loaded_detector().follow(lit_rgb, faces)
         return [face for face in found if face is not None]
 
-    def embed(
-        self, image_rgb: np.ndarray, faces: Sequence[Face], *, lit: bool = False
-    ) -> np.ndarray:
+    def embed(self, lit_rgb: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         """Embed faces found in an image: float32 (faces, 512), each of unit length."""
-        return self._loaded_model().embed(image_rgb if lit else relit(image_rgb), faces)
+        return self._loaded_model().embed(lit_rgb, faces)
 
     def _loaded_model(self) -> FaceModel:
         self.load()

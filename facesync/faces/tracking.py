@@ -76,15 +76,7 @@ class Tracker:
         self._count = 0
 
     def update(self, faces: Sequence[Face], seconds: float) -> list[Track]:
-        """Assign the faces of a new frame to tracks.
-
-        Args:
-            faces: all faces found, in any order.
-            seconds: time of the frame; must not decrease.
-
-        Returns:
-            tracks, one per face, in the order of `faces`.
-        """
+        """Return the track of each face of a new frame; `seconds` must not decrease."""
         overlap = iou(
             np.array([track.box_at(seconds) for track in self.tracks]).reshape(-1, 4),
             np.array([face.box_xyxy for face in faces]).reshape(-1, 4),
@@ -108,12 +100,8 @@ class Tracker:
     def rejoin(self, track: Track, embedding: np.ndarray, threshold: float) -> np.ndarray | None:
         """Let a new track continue the most similar of those that ended recently.
 
-        The new track takes the old one's number.
-
-        Args:
-            track: one that `update` has just started.
-            embedding: of its face, (512,) of unit length.
-            threshold: cosine similarity from which two faces are the same person.
+        The new track, which `update` has just started, takes the old one's number. From the
+        threshold on, two embeddings of unit length show the same person.
 
         Returns:
             The old track's embedding; None if none is that similar.

@@ -49,12 +49,7 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 @dataclass(frozen=True)
 class Weights:
-    """A weights file.
-
-    Attributes:
-        path: a checkpoint, a state dict, or an ONNX file with its JSON beside it.
-        name: for the user.
-    """
+    """A checkpoint, state dict or ONNX file with its JSON beside it, and its name for the user."""
 
     path: Path
     name: str

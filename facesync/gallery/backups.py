@@ -21,10 +21,7 @@ from facesync.pickles import dumps_plain
 
 
 def backup(gallery: Gallery, file: Path) -> int:
-    """Write everything that is stored into one file, mode 0600.
-
-    Returns:
-        How many people are in it.
+    """Write everything that is stored into one file, mode 0600; return how many people.
 
     Raises:
         StoreError: there is no store, or something in it cannot be opened.
@@ -46,13 +43,10 @@ def backup(gallery: Gallery, file: Path) -> int:
 
 
 def restore(gallery: Gallery, file: Path) -> int:
-    """Replace the store by a backup; the store stays as the version before.
+    """Replace the store by a backup, and return how many people there are now.
 
-    The whole file is checked before anything is changed. Images of people who are not in the
-    backup are left alone.
-
-    Returns:
-        How many people there are now.
+    The whole file is checked before anything is changed. The store stays as the version before;
+    images of people who are not in the backup are left alone.
 
     Raises:
         StoreError: the file cannot be opened, is damaged or is not a backup; nothing is changed.

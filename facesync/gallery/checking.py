@@ -19,11 +19,7 @@ _READABLE = "other users may read it"
 
 
 def check(gallery: Gallery) -> tuple[list[str], list[str]]:
-    """Open the store, the version before it and every image.
-
-    Returns:
-        What there is, and what is wrong with it, a line each.
-    """
+    """Open everything that is stored; return what there is and what is wrong, a line each."""
     facts: list[str] = []
     faults: list[str] = []
     people: list[Person] = []

@@ -18,7 +18,7 @@ from facesync.faces.crops import cut_square, resize
 from facesync.faces.embedding import unit
 from facesync.faces.quality import CAMERA, PHOTOGRAPH, Pose, Quality, appearance, complaint
 from facesync.faces.recognizer import Seen
-from facesync.gallery.store import Person, now
+from facesync.gallery.people import Person, now
 
 SAMPLES = 5
 """Samples that are taken from a camera."""
@@ -39,12 +39,7 @@ _IMAGE_SCALE, _IMAGE_SIDE = 2.0, 640
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of an image that was offered.
-
-    Attributes:
-        taken: whether it is a sample now.
-        reason: why not, or a remark about one that was taken, which may be empty; one line.
-    """
+    """Whether an image that was offered is a sample now, and why not or a remark, in one line."""
 
     taken: bool
     reason: str = ""
@@ -86,14 +81,12 @@ class Enrolment:
         """Images of the samples, uint8 RGB, with a margin around the face."""
         return [sample.image_rgb for sample in self._samples]
 
-    def fault(self, seen: Seen) -> str | None:
+    def fault(self, seen: Seen | None) -> str | None:
         """Say why an image cannot be a sample, whatever the others are; None if it can."""
-        if not seen.faces:
+        if seen is None:
             return "no face" if self._photographs else "no face: look into the camera"
         if len(seen.faces) > 1 and not self._photographs:
             return f"{_number(len(seen.faces))} faces: only you, please"
-        if seen.embedding is None or seen.quality is None:
-            return "the face could not be read"
         return complaint(seen.quality, PHOTOGRAPH if self._photographs else CAMERA)
 
     @property
@@ -107,12 +100,8 @@ class Enrolment:
         """How similar the samples are: the least of their typical similarities to the others."""
         return float(self._typical().min())
 
-    def offer(self, seen: Seen, pose: str = "") -> Verdict:
-        """Take an image as a sample if it can be one.
-
-        Args:
-            seen: what is in the image.
-            pose: a name for the pose of the face.
+    def offer(self, seen: Seen | None, pose: str = "") -> Verdict:
+        """Take an image as a sample if it can be one; `pose` names the pose of the face.
 
         Raises:
             TwoPeople: too many samples did not agree with the others.
@@ -120,6 +109,7 @@ class Enrolment:
         fault = self.fault(seen)
         if fault:
             return Verdict(False, fault)
+        assert seen is not None
         sample = _sample(seen, pose)
         if any(sample.appearance @ old.appearance > SAME_IMAGE for old in self._samples):
             hint = "" if self._photographs else ": move your head a little"
@@ -175,7 +165,6 @@ class Enrolment:
 
     def _remark(self, seen: Seen) -> str:
         """Remark on a photograph that is taken all the same."""
-        assert seen.quality is not None
         remarks = [f"{len(seen.faces)} faces, the main one"] if len(seen.faces) > 1 else []
         doubt = complaint(seen.quality, CAMERA)
         return ", ".join([*remarks, *([f"though {doubt.split(':')[0]}"] if doubt else [])])
@@ -207,7 +196,6 @@ class Enrolment:
 
 
 def _sample(seen: Seen, pose: str) -> _Sample:
-    assert seen.embedding is not None and seen.quality is not None
     # Twice the face's box holds the crop of every model, so that the person can be registered
     # again from these images when the model changes.
     image_rgb = cut_square(seen.image_rgb, seen.faces[0].box_xyxy, _IMAGE_SCALE)

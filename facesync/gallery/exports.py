@@ -17,10 +17,7 @@ def export(gallery: Gallery, name: str, file: Path) -> int:
     """Write everything stored about a person into a zip file, mode 0600, not encrypted.
 
     `person.json` has the template, each sample's embedding and quality, and the times;
-    `pictures/` has the sample images.
-
-    Returns:
-        How many images are in it.
+    `pictures/` has the sample images, whose number is returned.
 
     Raises:
         StoreError: nobody has this name, or something cannot be opened.

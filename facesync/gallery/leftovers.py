@@ -29,12 +29,8 @@ def find(
 ) -> list[Path]:
     """List the files that still hold something of some people.
 
-    Args:
-        store: the store.
-        folders: where their sample images would be.
-        keys: open what is sealed.
-        names: theirs, as typed and as stored.
-        people: what was stored of them, in the store and in the version before.
+    `folders` are where their sample images would be, `names` theirs as typed and as stored, and
+    `people` what was stored of them, in the store and in the version before.
     """
     wanted = [
         vector.tobytes()

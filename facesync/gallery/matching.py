@@ -57,10 +57,7 @@ class Matcher:
 
     A person's similarity is that of the mean of their samples or of their best sample, whichever is
     higher: a pose or light that only one sample shows is found too. The worse the image of a
-    sample, the less its similarity counts.
-
-    Args:
-        people: the registered people, at least one.
+    sample, the less its similarity counts. There must be at least one person.
     """
 
     def __init__(self, people: Sequence[Person]) -> None:
@@ -92,7 +89,7 @@ class Matcher:
                 threshold are the same person under two names, and not a second.
         """
         if len(self.people) > search.NUMPY_UP_TO:
-            near, _ = search.best(embedding, self._templates, SHORTLIST)
+            near = search.best(embedding, self._templates, SHORTLIST)
             few = Matcher([self.people[number] for number in near])
             return few.decide(embedding, threshold, margin)
         scores = self.similarities(embedding)
@@ -138,13 +135,6 @@ class Matcher:
         if alike is not None:
             others &= self._templates @ self._templates[best] < alike
         return float(scores[best] - scores[others].max()) if others.any() else None
-
-
-def decide(
-    embedding: np.ndarray, people: Sequence[Person], threshold: float, margin: float = 0.0
-) -> Decision:
-    """Compare one embedding with people, at least one; see `Matcher.decide`."""
-    return Matcher(people).decide(embedding, threshold, margin)
 
 
 def majority(decisions: Sequence[Decision]) -> Decision:

@@ -23,8 +23,8 @@ from facesync.errors import ImageError, StoreError, UsageError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.enrolment import CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT, Enrolment
 from facesync.gallery.matching import Matcher, comparable
-from facesync.gallery.people import name_key
-from facesync.gallery.store import Gallery, Person, clean_name
+from facesync.gallery.people import Person, clean_name, name_key
+from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
 
 
@@ -141,10 +141,7 @@ def enrol_images(
 def store(
     gallery: Gallery, recognizer: Recognizer, request: Registration, enrolment: Enrolment
 ) -> Person:
-    """Store what an enrolment has collected, unless something speaks against it.
-
-    Returns:
-        The person as stored.
+    """Store and return the person of an enrolment, unless something speaks against it.
 
     Raises:
         Doubt: the face is not that of the person with this name, or is stored under another

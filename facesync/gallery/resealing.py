@@ -11,13 +11,10 @@ from facesync.gallery.store import Gallery
 
 
 def reseal(gallery: Gallery, new_key: Callable[[], Key] | None) -> int:
-    """Seal everything with a new key or, without one, decrypt it for good.
+    """Seal everything with a new key or, without one, decrypt it; return how many people.
 
     Each file is replaced whole, the store last: after a crash every file still opens, and the same
     call finishes the job.
-
-    Returns:
-        How many people there are.
 
     Raises:
         StoreError: there is no store, or something cannot be read, opened or written.

@@ -30,11 +30,7 @@ def stage(
 ) -> None:
     """Write images (each uint8 RGB) beside the ones in use; `commit` puts them in place.
 
-    Args:
-        folder: the person's folder.
-        samples_rgb: the images.
-        key: seals them; None leaves them plain.
-        add: keep those in use, and number the new ones after them.
+    A key seals them. With `add`, those in use are kept and the new ones numbered after them.
 
     Raises:
         FileError: they could not all be written; none is left behind.
@@ -147,11 +143,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def remove(folder: Path) -> int:
-    """Remove a person's sample images, and the folder if nothing else is in it.
-
-    Returns:
-        How many images there were.
-    """
+    """Remove a person's sample images, and the folder if it is then empty; return how many."""
     if folder.is_symlink():
         folder.unlink()
         return 1

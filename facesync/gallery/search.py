@@ -1,6 +1,6 @@
 """Exact search for the templates most similar to a face, as fast as reading them all once.
 
-    numbers, similarities = best(embedding, matrix, k)
+    numbers = best(embedding, matrix, k)
 
 `matrix` is float32 (n, 512), rows of unit length, in C order, made once and kept. NumPy multiplies
 up to `NUMPY_UP_TO` rows; beyond that faiss-cpu searches the matrix in place, without an index or a
@@ -23,27 +23,12 @@ NUMPY_UP_TO = 100_000
 _BLOCK = 65_536
 
 
-def best(embedding: np.ndarray, matrix: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Find the rows most similar to an embedding.
+def best(embedding: np.ndarray, matrix: np.ndarray, k: int) -> np.ndarray:
+    """Return the numbers, int64, of the k rows most similar to an embedding, most similar first.
 
-    Args:
-        embedding: (512,) of unit length.
-        matrix: float32 (n, 512), rows of unit length.
-        k: how many; fewer if there are fewer rows.
-
-    Returns:
-        Row numbers, int64 (k,), and their cosines, float32 (k,), most similar first; ties are in
-        the order of their rows.
-
-    Raises:
-        ValueError: k is below 1, or the shapes do not fit.
+    Ties are in the order of their rows; k is at least 1 and at most the number of rows.
     """
-    if matrix.ndim != 2 or embedding.shape != matrix.shape[1:] or k < 1:
-        raise ValueError(f"{embedding.shape} against {matrix.shape}, k {k}")
-    k = min(k, len(matrix))
     query = np.ascontiguousarray(embedding, dtype=np.float32)
-    if not k:
-        return np.empty(0, np.int64), np.empty(0, np.float32)
     faiss = _faiss() if len(matrix) > NUMPY_UP_TO else None
     if faiss is not None:
         rows = np.ascontiguousarray(matrix, dtype=np.float32)
@@ -66,9 +51,8 @@ def _top(scores: np.ndarray, k: int) -> np.ndarray:
     return np.argpartition(-scores, k - 1)[:k] if k < len(scores) else np.arange(len(scores))
 
 
-def _ordered(numbers: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    order = np.lexsort((numbers, -scores))
-    return numbers[order], scores[order]
+def _ordered(numbers: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    return numbers[np.lexsort((numbers, -scores))]
 
 
 @cache

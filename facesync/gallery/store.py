@@ -34,8 +34,6 @@ from facesync.gallery.people import (
 )
 from facesync.gallery.store_file import Content, backup_of
 
-__all__ = ["Gallery", "Person", "clean_name", "now"]
-
 
 class Gallery:
     """Everyone who is registered: a store of templates and a folder of images, changed together.
@@ -126,7 +124,7 @@ class Gallery:
         sample_qualities: np.ndarray,
         samples_rgb: Sequence[np.ndarray],
     ) -> Person:
-        """Add samples to a person; the template becomes the mean of all.
+        """Add samples to a person, and return them; the template becomes the mean of all.
 
         Args:
             name: of somebody who is registered.
@@ -134,9 +132,6 @@ class Gallery:
                 model that made the template.
             sample_qualities: float32 (n,), 0…1.
             samples_rgb: the images, each uint8 RGB; those already stored are kept.
-
-        Returns:
-            The person as stored.
 
         Raises:
             StoreError: nobody has this name, the samples are not embeddings, or the store cannot
@@ -195,10 +190,7 @@ class Gallery:
         return names[0] if removed else None
 
     def delete_all(self) -> list[str]:
-        """Forget everybody, as `delete` does, and remove the store itself.
-
-        Returns:
-            The names that were stored.
+        """Forget everybody, as `delete` does, and remove the store; return the names.
 
         Raises:
             StoreError: the store cannot be read, locked or removed, or something is left.

@@ -68,16 +68,16 @@ class FakeRecognizer:
             "calibration": None,
         }
 
-    def find(self, image_rgb: np.ndarray, *, lit: bool = False) -> list[Face]:
+    def find(self, image_rgb: np.ndarray) -> list[Face]:
         self.load()
         if self.failure:
             raise self.failure
         return [face(index) for index in range(round(int(image_rgb[60, 80, 0]) / STEP))]
 
-    def follow(self, image_rgb: np.ndarray, faces: list[Face], *, lit: bool = False) -> list[Face]:
+    def follow(self, image_rgb: np.ndarray, faces: list[Face]) -> list[Face]:
         return self.find(image_rgb)[: len(faces)]
 
-    def embed(self, image_rgb: np.ndarray, faces: list[Face], *, lit: bool = False) -> np.ndarray:
+    def embed(self, image_rgb: np.ndarray, faces: list[Face]) -> np.ndarray:
         """The first face is that of the person whom the image shows, the next of the next."""
         _, green, blue = (int(value) for value in image_rgb[60, 80])
         who = round(green / STEP)
@@ -88,11 +88,11 @@ class FakeRecognizer:
         faces = self.find(image_rgb)
         return faces, self.embed(image_rgb, faces)
 
-    def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen:
+    def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen | None:
         self.looks += 1
         faces = self.find(image_rgb)
         if not faces:
-            return Seen(image_rgb, faces)
+            return None
         _, green, blue = (int(value) for value in image_rgb[60, 80])
         return Seen(image_rgb, faces, embedding(round(green / STEP), blue), quality(blue))
 

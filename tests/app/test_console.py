@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from facesync.app import console
-from facesync.gallery.store import Person
+from facesync.gallery.people import Person
 from tests.app.fakes import FakeRecognizer, embedding
 from tests.gallery.conftest import person
 

@@ -82,27 +82,6 @@ def test_analysis_takes_the_newest_frame():
     assert recognizer.looks == 2
 
 
-@pytest.mark.parametrize("error", [CameraError("unplugged"), RuntimeError("driver\nbroke")])
-def test_an_error_of_the_camera_reaches_the_caller_as_one_line(error):
-    camera = FakeCamera([image()], live=True, then=error)
-    with Capture(lambda: camera) as capture:
-        wait_for(lambda: capture.error is not None)
-        with pytest.raises(CameraError) as caught:
-            capture.check()
-    assert "\n" not in str(caught.value)
-    assert camera.closed.is_set()
-
-
-def test_an_error_of_the_models_reaches_the_caller_as_one_line():
-    recognizer = FakeRecognizer()
-    recognizer.failure = RuntimeError("out of memory\nand more")
-    with Capture(lambda: FakeCamera([image()], live=True)) as capture:
-        with Analysis(capture, look_of(recognizer)) as analysis:
-            wait_for(lambda: analysis.error is not None)
-            with pytest.raises(CameraError, match="looking for faces failed: RuntimeError: out"):
-                analysis.check()
-
-
 class Opening:
     """Opens cameras one after the other; an error in their place is raised."""
 

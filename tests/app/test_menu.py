@@ -10,7 +10,7 @@ from facesync.app import session
 from facesync.app.menu import Menu
 from facesync.app.settings import AppSettings
 from facesync.gallery import attempts
-from facesync.gallery.store import Person, now
+from facesync.gallery.people import Person, now
 from tests.app.fakes import FakeRecognizer, embedding
 
 

@@ -180,15 +180,6 @@ def test_one_wrong_image_of_several_is_left_out_by_name(register, gallery, shot,
     assert len(gallery.images("Ada")) == 3
 
 
-def test_a_second_face_that_enters_stops_the_samples(gallery, recognizer, capsys):
-    alone, two = image(), image(faces=2)
-    camera = FakeCamera([alone] * 5 + [two] * 100)
-    with pytest.raises(Exception, match="only 1 usable sample"):
-        registering.register_camera(gallery, recognizer, Registration("Ada"), lambda: camera)
-    assert "two faces: only you, please" in capsys.readouterr().out
-    assert gallery.people() == []
-
-
 def test_a_stranger_who_takes_over_before_the_camera_is_refused(gallery):
     recognizer = FakeRecognizer()
     frames = [image(variant=i) for i in range(13)] + [image(who=2, variant=i) for i in range(99)]

@@ -13,8 +13,9 @@ from facesync.app.settings import AppSettings
 from facesync.app.verification import Verification
 from facesync.errors import FileError, StoreError
 from facesync.gallery import attempts
+from facesync.gallery.people import Person
 from facesync.gallery.registration import Registration
-from facesync.gallery.store import Gallery, Person
+from facesync.gallery.store import Gallery
 from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
 
 

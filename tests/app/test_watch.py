@@ -13,10 +13,10 @@ from facesync.app.cameras import Frame, open_camera
 from facesync.app.live import Result
 from facesync.app.settings import WatchOptions
 from facesync.app.watch import Events, Recorder, WatchScreen, watch_camera
-from facesync.app.watcher import LOOKS, REFRESH_SECONDS, Scene, Watcher
+from facesync.app.watcher import LOOKS, REFRESH_SECONDS, Sighting, Watcher
 from facesync.errors import FileError
 from facesync.faces.detection import Face
-from facesync.gallery.store import Person, now
+from facesync.gallery.people import Person, now
 from tests.app.fakes import FakeCamera, embedding, image
 
 BLACK = np.zeros((240, 640, 3), dtype=np.uint8)
@@ -34,16 +34,16 @@ class FakeScene:
     def threshold_for(self, people: int) -> float:
         return self.threshold
 
-    def find(self, image_rgb, lit=False) -> list[Face]:
+    def find(self, image_rgb) -> list[Face]:
         return [
             Face(np.array([x, 50, x + 80, 150], dtype=np.float32), np.zeros((5, 2)), 1.0)
             for x, _ in self.faces
         ]
 
-    def follow(self, image_rgb, faces, lit=False) -> list[Face]:
+    def follow(self, image_rgb, faces) -> list[Face]:
         return self.find(image_rgb)[: len(faces)]
 
-    def embed(self, image_rgb, faces, lit=False) -> np.ndarray:
+    def embed(self, image_rgb, faces) -> np.ndarray:
         self.embedded += len(faces)
         who = {x: who for x, who in self.faces}
         return np.stack([embedding(who[float(face.box_xyxy[0])]) for face in faces])
@@ -65,7 +65,9 @@ def watcher(scene, people) -> Watcher:
     return Watcher(scene, people, 0.05)
 
 
-def show(watcher: Watcher, scene: FakeScene, number: int, *faces: tuple[float, int]) -> Scene:
+def show(
+    watcher: Watcher, scene: FakeScene, number: int, *faces: tuple[float, int]
+) -> list[Sighting]:
     """Show a frame, ten a second, and return what was seen."""
     scene.faces = list(faces)
     return watcher.look(Frame(number, number / 10, BLACK))
@@ -73,7 +75,7 @@ def show(watcher: Watcher, scene: FakeScene, number: int, *faces: tuple[float, i
 
 def play(watcher: Watcher, scene: FakeScene, number: int, *faces: tuple[float, int]):
     """Show a frame and return the names by track."""
-    sightings = show(watcher, scene, number, *faces).sightings
+    sightings = show(watcher, scene, number, *faces)
     return {sighting.track: sighting.name for sighting in sightings}
 
 
@@ -85,7 +87,7 @@ def test_names_move_with_their_faces_and_are_looked_at_now_and_then(watcher, sce
 
 
 def test_a_stranger_is_unknown_after_some_looks_and_not_before(watcher, scene):
-    seen = [show(watcher, scene, number, (10.0, 7)).sightings[0] for number in range(20)]
+    seen = [show(watcher, scene, number, (10.0, 7))[0] for number in range(20)]
     assert not seen[0].settled and seen[-1].settled
     assert seen[-1].name is None
     assert scene.embedded >= LOOKS
@@ -124,7 +126,7 @@ def test_with_nobody_registered_everybody_is_unknown(scene):
     watcher = Watcher(scene, [], 0.05)
     for number in range(20):
         seen = show(watcher, scene, number, (10.0, 1))
-    assert seen.sightings[0].name is None and seen.sightings[0].settled
+    assert seen[0].name is None and seen[0].settled
 
 
 def test_events_are_written_once_for_each_appearance(watcher, scene, tmp_path, capsys):
@@ -133,7 +135,7 @@ def test_events_are_written_once_for_each_appearance(watcher, scene, tmp_path, c
         events = Events(file)
         for number in range(30):
             seen = show(watcher, scene, number, (10.0, 1), (300.0, 7))
-            events.note(seen.sightings, number / 10)
+            events.note(seen, number / 10)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["name"] for line in lines] == ["Ada", None]
     assert set(lines[0]) == {"time", "seconds", "track", "name", "score"}

@@ -17,7 +17,7 @@ from facesync.app.verification import Verification
 from facesync.app.window import run, why_no_window
 from facesync.errors import CameraError, StoreError
 from facesync.gallery.enrolment import Enrolment
-from facesync.gallery.store import Person, now
+from facesync.gallery.people import Person, now
 from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
 
 
@@ -105,7 +105,7 @@ def test_verifying_continues_until_q(gallery, recognizer, capsys):
     [
         ("end", "the video has ended"),
         (CameraError("unplugged"), "unplugged"),
-        (ValueError("driver"), "the camera failed: ValueError: driver"),
+        (ValueError("driver\nbroke"), "the camera failed: ValueError: driver$"),
     ],
 )
 def test_a_camera_that_stops_is_said_on_screen_and_raised(then, line):
@@ -154,8 +154,10 @@ def test_a_camera_that_is_away_is_said_and_tried_again_until_q(monkeypatch):
 
 def test_models_that_fail_are_one_line():
     recognizer = FakeRecognizer()
-    recognizer.failure = RuntimeError("CUDA out of memory")
-    with pytest.raises(CameraError, match="looking for faces failed: RuntimeError: CUDA out"):
+    recognizer.failure = RuntimeError("CUDA out of memory\nand more")
+    with pytest.raises(
+        CameraError, match=r"looking for faces failed: RuntimeError: CUDA out of memory$"
+    ):
         run(
             FakeWindow(repeat(None, 10_000)),
             endless,

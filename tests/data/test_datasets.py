@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import random
 from fractions import Fraction
 from pathlib import Path
@@ -236,11 +235,6 @@ def test_workers_of_a_dataloader(tmp_path, source, start):
     loaded = [sample for batch in loader for sample in batch]
     assert [label for _, label in loaded] == [dataset.labels[i] for i in train]
     assert all(np.array_equal(loaded[n][0], dataset[i][0]) for n, i in enumerate(train))
-
-
-def test_a_pickled_dataset_is_the_same(tmp_path):
-    dataset = FaceDataset(write_pack(tmp_path, images(2, 5)))
-    assert_same(pickle.loads(pickle.dumps(dataset)), dataset)
 
 
 def test_the_sizes_of_the_known_split():

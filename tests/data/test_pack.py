@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import pickle
 import random
 from collections import Counter
 from pathlib import Path
@@ -70,25 +69,12 @@ def test_any_index_gives_the_same(rec, index):
     elif index == "none":
         path.unlink()
     pack = Pack(rec)
-    assert pack.index_path == (None if index == "none" else path)
     assert keys(pack) == list(range(16)) and len(pack) == 16
     assert pack.key_range == (13, 16)
     assert faults(pack) == {}
     assert kinds(pack) == {"image": 12, "bookkeeping": 3, "header": 1}
     assert read_images(pack) == expected()
     assert [pack.read(key).data for key in range(1, 13)] == [d for _, d in expected().values()]
-
-
-def test_a_range_of_records(rec):
-    pack = Pack(rec)
-    every = [r.key for r in pack.records()]
-    assert [r.key for r in pack.records(2, 5)] == every[2:5]
-    assert [r.key for r in pack.records(14, 99)] == every[14:]
-
-
-def test_a_pickled_pack_reads_the_same(rec):
-    again = pickle.loads(pickle.dumps(Pack(rec)))
-    assert read_images(again) == expected()
 
 
 def test_images_with_two_labels_are_images(tmp_path):
@@ -218,7 +204,6 @@ def test_an_index_that_was_cut_short_where_records_have_no_ids(tmp_path):
 
 def test_an_empty_index_is_none(rec):
     rec.with_suffix(".idx").write_text("")
-    assert Pack(rec).index_path is None
     assert read_images(Pack(rec)) == expected()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facesync.gallery.store import Gallery, Person, now
+from facesync.gallery.people import Person, now
+from facesync.gallery.store import Gallery
 
 
 def unit(seed: int) -> np.ndarray:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facesync.gallery.matching import (
-    SAMPLE_WEIGHT,
-    Decision,
-    comparable,
-    decide,
-    majority,
-    refused,
-)
-from facesync.gallery.store import Person, now
+from facesync.gallery.matching import SAMPLE_WEIGHT, Decision, Matcher, comparable, majority
+from facesync.gallery.people import Person, now
 from tests.gallery.conftest import person, unit
+
+
+def decide(embedding: np.ndarray, people: list[Person], threshold: float, **how) -> Decision:
+    return Matcher(people).decide(embedding, threshold, **how)
 
 
 def between(a: np.ndarray, b: np.ndarray, cosine: float) -> np.ndarray:
@@ -50,11 +47,6 @@ def test_templates_of_another_model_stay_out():
     assert [p.name for p in comparable(people, "model-a")] == ["Ada", "Cid"]
 
 
-def test_nothing_compared_has_no_similarity():
-    decision = refused("no face", 0.6)
-    assert (decision.accepted, decision.name, decision.similarity) == (False, None, None)
-
-
 def with_samples(name: str, *samples: np.ndarray, quality: float = 1.0) -> Person:
     rows = np.stack(samples).astype(np.float32)
     mean = rows.mean(axis=0)
@@ -87,6 +79,7 @@ def test_the_margin_to_the_second_person():
     assert (denied.accepted, denied.name) == (False, None)
     assert "too similar to two people" in denied.reason
     assert denied.similarity == pytest.approx(0.75, abs=1e-5)
+    assert decide(unit(1), [ada], 0.6, margin=0.5).margin is None
 
 
 def test_one_person_under_two_names_does_not_reduce_the_margin():
@@ -97,10 +90,6 @@ def test_one_person_under_two_names_does_not_reduce_the_margin():
     decision = decide(unit(1), [ada, alias, person("Bob", 2)], 0.6, margin=0.3)
     assert (decision.accepted, decision.name) == (True, "Ada")
     assert decision.margin > 0.5
-
-
-def test_one_person_alone_has_no_margin():
-    assert decide(unit(1), [person("Ada", 1)], 0.6, margin=0.5).margin is None
 
 
 def decisions(*names: str | None) -> list[Decision]:

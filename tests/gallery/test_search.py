@@ -35,41 +35,16 @@ def matrix() -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("k", [1, 2, 10, 999, 1000, 5000])
+@pytest.mark.parametrize("k", [1, 2, 10, 999, 1000])
 def test_the_best_are_found(way, matrix, k):
     query = unit(5)
     exact = matrix.astype(np.float64) @ query.astype(np.float64)
-    numbers, scores = best(query, matrix, k)
-    assert len(numbers) == len(scores) == min(k, 1000)
-    np.testing.assert_array_equal(numbers, np.argsort(-exact)[:k])
-    np.testing.assert_allclose(scores, exact[numbers], atol=1e-6)
-
-
-def test_a_row_finds_itself(way, matrix):
-    for row in (0, 63, 64, 999):
-        numbers, scores = best(matrix[row], matrix, 1)
-        assert numbers.tolist() == [row]
-        assert scores[0] == pytest.approx(1, abs=1e-6)
+    np.testing.assert_array_equal(best(query, matrix, k), np.argsort(-exact)[:k])
 
 
 def test_ties_are_in_the_order_of_rows(way):
     rows = np.stack([unit(1), unit(2), unit(1), unit(3)])
-    assert best(unit(1), rows, 2)[0].tolist() == [0, 2]
-
-
-def test_an_empty_matrix(way):
-    numbers, scores = best(unit(1), np.empty((0, 512), np.float32), 3)
-    assert len(numbers) == len(scores) == 0
-
-
-def test_wrong_shapes(matrix):
-    for embedding, rows, k in (
-        (unit(1)[:3], matrix, 1),
-        (unit(1), matrix[0], 1),
-        (unit(1), matrix, 0),
-    ):
-        with pytest.raises(ValueError, match="against"):
-            best(embedding, rows, k)
+    assert best(unit(1), rows, 2).tolist() == [0, 2]
 
 
 def test_missing_faiss_is_logged_once(matrix, monkeypatch, caplog):
@@ -78,6 +53,6 @@ def test_missing_faiss_is_logged_once(matrix, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            best(unit(1), matrix)
+            best(unit(1), matrix, 1)
     assert caplog.text.count("installing faiss-cpu") == 1
     search._faiss.cache_clear()

@@ -16,7 +16,8 @@ import pytest
 
 from facesync import files
 from facesync.errors import StoreError
-from facesync.gallery.store import Gallery, clean_name
+from facesync.gallery.people import clean_name
+from facesync.gallery.store import Gallery
 from facesync.pickles import load_plain
 from tests.conftest import ROOT
 from tests.gallery.conftest import enrolled, images, person, unit
@@ -117,11 +118,6 @@ def test_format_1_is_upgraded(gallery):
     assert gallery.backup.read_bytes() == original
 
 
-def test_no_store_is_nobody(gallery):
-    assert gallery.people() == []
-    assert gallery.find("Ada") is None
-
-
 def test_people_are_sorted_by_name(gallery):
     for seed, name in enumerate(["bob", "Ada", "Émile", "Zoë"]):
         gallery.register(person(name, seed), images())
@@ -190,13 +186,6 @@ def test_files_are_for_their_owner_alone(either):
     assert {oct(modes[p]) for p in private} == {"0o600"}
     folders = (gallery.path.parent, gallery.faces, *gallery.faces.iterdir())
     assert {oct(modes[p]) for p in folders} == {"0o700"}
-
-
-def test_each_save_keeps_the_version_before(gallery):
-    gallery.register(person("Ada", 1), images())
-    before = gallery.path.read_bytes()
-    gallery.register(person("Bob", 2), images())
-    assert gallery.backup.read_bytes() == before
 
 
 def test_deleting_an_unknown_name(gallery):
