@@ -1,4 +1,4 @@
-"""What `download_dataset.py` can be told. Imports nothing heavy, so that `--help` is instant."""
+"""Settings of `download_dataset.py`. Imports nothing heavy, so that `--help` is instant."""
 
 from __future__ import annotations
 
@@ -31,13 +31,16 @@ class DownloadSettings:
     """Settings of a download."""
 
     dataset: str = option(
-        "debarghamitraroy/casia-webface", "on Kaggle", parse=dataset_slug, metavar="OWNER/NAME"
+        "debarghamitraroy/casia-webface",
+        "dataset on Kaggle",
+        parse=dataset_slug,
+        metavar="OWNER/NAME",
     )
     output: Path = option(
         factory=default_output,
-        help="folder of datasets; this one goes to DIR/NAME",
+        help="folder for datasets; this one is saved in DIR/NAME",
         metavar="DIR",
     )
     verify_only: bool = option(
-        False, "only verify what is there, every file against its checksum", kept=False
+        False, "download nothing; verify every file against its checksum", kept=False
     )

@@ -21,12 +21,12 @@ class ConvertSettings:
     output: Path = option(help="folder for the images", metavar="DIR")
     workers: int | None = option(
         None,
-        "processes that write",
+        "number of processes",
         parse=positive_int,
         metavar="N",
         group=GROUP,
         shown_default="one per processor, at most 8",
     )
     decode_check: bool = option(
-        False, "also decode each image, not only check its start and end (slower)", group=GROUP
+        False, "decode each image instead of only checking its start and end (slower)", group=GROUP
     )

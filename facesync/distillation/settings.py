@@ -26,7 +26,7 @@ class DistillSettings:
     )
     leave_out: Path | None = option(
         None,
-        "text file of images to leave out, one per line, named relative to their source",
+        "text file with images to leave out, one per line, as paths relative to their source",
         metavar="FILE",
         group="data",
     )
@@ -50,7 +50,7 @@ class DistillSettings:
         choices=range(1, 11),
         group="models",
     )
-    offline: bool = option(False, "open no socket", group="models")
+    offline: bool = option(False, "make no network connection", group="models")
     epochs: int = option(
         20, "passes over the faces", parse=positive_int, metavar="N", group="training"
     )
@@ -58,7 +58,7 @@ class DistillSettings:
         64, "faces per step", parse=positive_int, metavar="N", group="training"
     )
     lr: float = option(
-        1e-3, "AdamW's highest learning rate", parse=positive_float, metavar="F", group="training"
+        1e-3, "AdamW's peak learning rate", parse=positive_float, metavar="F", group="training"
     )
     validation: float = option(
         0.02,

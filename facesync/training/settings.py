@@ -102,7 +102,7 @@ def _holdout(text: str) -> float:
     return value
 
 
-# What `option` is told about the values of a setting.
+# Arguments of `option` for common kinds of values.
 _COUNT: dict[str, Any] = {"parse": positive_int, "metavar": "N"}
 _WHOLE: dict[str, Any] = {"parse": _whole, "metavar": "N"}
 _POSITIVE: dict[str, Any] = {"parse": positive_float, "metavar": "F"}
@@ -127,10 +127,10 @@ class Recipe:
     accumulate: int = option(
         1, "batches whose gradients are summed into one step", **_COUNT, **TRAINING
     )
-    lr: float = option(1e-4, "highest learning rate", **_POSITIVE, **TRAINING)
+    lr: float = option(1e-4, "peak learning rate", **_POSITIVE, **TRAINING)
     backbone_lr: float | None = option(
         None,
-        "highest learning rate of everything but the head",
+        "peak learning rate of everything but the head",
         **_POSITIVE,
         **TRAINING,
         shown_default="--lr",
@@ -143,43 +143,45 @@ class Recipe:
         **TRAINING,
     )
     lr_step: int = option(
-        3, "epochs between two cuts of the learning rate, with step", **_COUNT, **TRAINING
+        3, "with step: epochs between cuts of the learning rate", **_COUNT, **TRAINING
     )
-    lr_gamma: float = option(0.3, "factor of each of these cuts", **_POSITIVE, **TRAINING)
+    lr_gamma: float = option(0.3, "with step: factor of each cut", **_POSITIVE, **TRAINING)
     lr_patience: int = option(
-        1, "epochs without a lower validation loss before a cut, with plateau", **_WHOLE, **TRAINING
+        1, "with plateau: epochs without a lower validation loss before a cut", **_WHOLE, **TRAINING
     )
     lr_factor: float = option(
-        0.5, "factor of each of these cuts", parse=rate, metavar="F", **TRAINING
+        0.5, "with plateau: factor of each cut", parse=rate, metavar="F", **TRAINING
     )
     warmup_steps: int = option(
         0, "steps over which the learning rate rises from zero", **_WHOLE, **TRAINING
     )
-    freeze_steps: int = option(0, "steps in which only the head is trained", **_WHOLE, **TRAINING)
+    freeze_steps: int = option(
+        0, "first steps, in which only the head is trained", **_WHOLE, **TRAINING
+    )
     freeze_batchnorm: bool = option(
         False,
-        "BatchNorm keeps the means and variances it starts with: small batches do not shift them, "
-        "and several processes need not exchange them",
+        "keep BatchNorm's means and variances fixed, so that small batches do not shift them and "
+        "several processes need not exchange them",
         both=True,
         **TRAINING,
     )
     weight_decay: float = option(
-        0.0, "AdamW's, not applied to BatchNorm and biases", **_SHARE, **TRAINING
+        0.0, "AdamW's weight decay; not applied to BatchNorm or biases", **_SHARE, **TRAINING
     )
     label_smoothing: float = option(
-        0.0, "share of the target that is spread over all identities", **_SHARE, **TRAINING
+        0.0, "share of the target that is spread evenly over all identities", **_SHARE, **TRAINING
     )
-    dropout: float = option(0.6, "share of the features dropped in training", **_SHARE, **TRAINING)
+    dropout: float = option(0.6, "share of the features that dropout removes", **_SHARE, **TRAINING)
     ema: float = option(
         0.0,
-        "decay of the running average of the weights, which is then the model that is evaluated "
-        "and saved; 0 keeps none",
+        "decay of a running average of the weights; the average is then evaluated and saved as the "
+        "model; 0 turns it off",
         **_SHARE,
         **TRAINING,
     )
     clip_norm: float = option(
         0.0,
-        "gradients longer than this are scaled down to it; 0 clips none",
+        "scale gradients down to at most this norm; 0 turns it off",
         parse=_not_negative,
         metavar="F",
         **TRAINING,
@@ -192,19 +194,25 @@ class Recipe:
     )
     select: str = option(
         "val_accuracy",
-        "what the best model is selected by; tar needs --holdout-identities",
+        "what to select the best model by; tar needs --holdout-identities",
         choices=tuple(SELECT),
         **TRAINING,
     )
     patience: int = option(
-        0, "stop after this many epochs without a better model; 0 never does", **_WHOLE, **TRAINING
+        0,
+        "stop after this many epochs without a better model; 0 turns it off",
+        **_WHOLE,
+        **TRAINING,
     )
     precision: str = option(
-        "fp32", "auto takes the short format the machine is fast in", choices=PRECISIONS, **MACHINE
+        "fp32",
+        "number format; auto uses bf16 or fp16 if the device is faster with it",
+        choices=PRECISIONS,
+        **MACHINE,
     )
-    compile: bool = option(False, "compile the network with torch.compile first", **MACHINE)
+    compile: bool = option(False, "compile the network with torch.compile", **MACHINE)
     sync_batchnorm: bool = option(
-        False, "BatchNorm over the batches of all processes (torchrun, CUDA only)", **MACHINE
+        False, "share BatchNorm statistics among all processes (torchrun, CUDA only)", **MACHINE
     )
     checkpoint_activations: bool = option(
         False, "recompute activations instead of keeping them: less memory, more time", **MACHINE
@@ -219,15 +227,15 @@ class Recipe:
     device: str = device_option("machine")
     resume: bool = option(
         False,
-        "resume the run in the output folder exactly where it was stopped or killed; give the same "
-        "options as before. Without such a run, one is started",
+        "resume the run in the output folder exactly where it stopped, or start one if there is "
+        "none; give the same options as before",
         **STOPPING,
         kept=False,
     )
     save_every: int = option(
         1000, "batches between two checkpoints within an epoch", **_COUNT, **STOPPING
     )
-    keep: int = option(1, "how many checkpoints are kept", **_COUNT, **STOPPING)
+    keep: int = option(1, "number of checkpoints to keep", **_COUNT, **STOPPING)
     tensorboard: bool = option(
         False, "also write a TensorBoard log (pip install tensorboard)", **STOPPING
     )
@@ -284,15 +292,15 @@ class TrainSettings(Recipe):
     max_images: int = option(100, "use at most this many images of an identity", **_COUNT, **DATA)
     holdout_identities: float = option(
         0.0,
-        "share of the identities that is never trained on, to measure how well unseen identities "
-        "are told apart (TAR at a false accept rate of 1e-3)",
+        "share of the identities to hold out from training, to measure how well the model tells "
+        "unseen identities apart (TAR at a false accept rate of 1e-3)",
         parse=_holdout,
         metavar="5%",
         **DATA,
     )
     crop: str = option(
         CROPS[0],
-        "what the images are: faces aligned on five points, as CASIA-WebFace's, or upright "
+        "how the images are cropped: aligned on five points, as in CASIA-WebFace, or as upright "
         "squares around the face; the app crops faces the same way",
         choices=CROPS,
         **DATA,
@@ -302,8 +310,8 @@ class TrainSettings(Recipe):
     )
     preset: str = option(
         "paper",
-        "paper is the recipe of the original system, best is ours: see docs/training.md; other "
-        "options override both",
+        "paper is the recipe of the original system, best is ours (see docs/training.md); other "
+        "options override the preset",
         choices=tuple(PRESETS),
         **MODEL,
     )
@@ -313,14 +321,14 @@ class TrainSettings(Recipe):
         metavar="vggface2|none|FILE",
         **MODEL,
     )
-    offline: bool = option(False, "open no socket: download no weights", **MODEL)
+    offline: bool = option(False, "make no network connection: do not download weights", **MODEL)
     loss: str = option("softmax", "the loss", choices=tuple(MARGINS), **MODEL)
     margin: float | None = option(
         None,
-        "the loss's margin",
+        "margin of the loss",
         **_POSITIVE,
         **MODEL,
-        shown_default="its paper's: "
+        shown_default="the paper's value: "
         + ", ".join(f"{loss} {margin}" for loss, margin in MARGINS.items() if margin),
     )
     scale: float = option(
@@ -328,14 +336,14 @@ class TrainSettings(Recipe):
     )
     imprint: bool = option(
         False,
-        "start from each identity's mean feature as its class weights (arXiv:1712.07136) instead "
-        "of random ones, whose first gradients distort the network",
+        "initialise the weights of each class with its identity's mean feature (arXiv:1712.07136); "
+        "random weights would distort the network with their first gradients",
         both=True,
         **MODEL,
     )
     pictures_per_identity: int = option(
         4,
-        "images of each identity in a batch, with --loss triplet",
+        "with --loss triplet: images of each identity in a batch",
         parse=_two_or_more,
         metavar="N",
         **MODEL,

@@ -125,12 +125,12 @@ def test_the_default_output_is_beside_the_dataset(script, tmp_path):
 @pytest.mark.parametrize(
     ("args", "line"),
     [
-        (["--apply"], "--apply does not go without --audit"),
-        (["--model", "vggface2"], "--model does not go without --audit"),
-        (["--offline"], "--offline does not go without --audit"),
-        (["--device", "cpu"], "--device does not go without --audit"),
-        (["--audit", "--workers", "2"], "--workers does not go with --audit"),
-        (["--audit", "--decode-check"], "--decode-check does not go with --audit"),
+        (["--apply"], "--apply cannot be used without --audit"),
+        (["--model", "vggface2"], "--model cannot be used without --audit"),
+        (["--offline"], "--offline cannot be used without --audit"),
+        (["--device", "cpu"], "--device cannot be used without --audit"),
+        (["--audit", "--workers", "2"], "--workers cannot be used with --audit"),
+        (["--audit", "--decode-check"], "--decode-check cannot be used with --audit"),
         ([], "name the folder for the images with --output DIR"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
