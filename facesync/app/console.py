@@ -54,7 +54,7 @@ def in_words(decision: Decision) -> str:
 
 
 def list_people(gallery: Gallery, fingerprint: str | None = None) -> None:
-    """Print who is registered, since when, from how many samples.
+    """List the registered people, with the date and the number of samples.
 
     Args:
         gallery: where they are.

@@ -18,7 +18,7 @@ from facesync.gallery.matching import Decision, Matcher
 from facesync.gallery.store import Person
 
 LOOKS = 3
-"""How often a new face is embedded before it is called unknown."""
+"""How many times a new face is embedded before it is called unknown."""
 
 REFRESH_SECONDS = 2.0
 """How long a name holds before the face is embedded again."""
@@ -87,7 +87,7 @@ class Watcher:
 
     Args:
         recognizer: finds and embeds faces.
-        people: whom they are compared with; if there are none, everybody is unknown.
+        people: who they are compared with; if there are none, everybody is unknown.
         margin: see `Matcher.decide`.
     """
 

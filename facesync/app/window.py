@@ -142,8 +142,8 @@ def run(
     Args:
         window: where it is shown.
         open_camera: opens the camera; called in another thread.
-        look: finds what is in a frame; called in another thread.
-        screen: decides what the keys do and what is shown.
+        look: analyses a frame; called in another thread.
+        screen: decides what to show and what the keys do.
         drawn: called with each new frame as it was drawn, uint8 BGR.
 
     Returns:

@@ -80,10 +80,10 @@ class DistillSettings:
     device: str = device_option("training")
 
     def __post_init__(self) -> None:
-        """Refuse settings that no distillation could run with.
+        """Refuse settings that cannot work.
 
         Raises:
-            UsageError: one line on which.
+            UsageError: the message names them.
         """
         if not (self.data or self.aligned):
             raise UsageError("name images of faces with --data or --aligned")

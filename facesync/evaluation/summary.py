@@ -1,4 +1,4 @@
-"""A report in words, for the terminal and for the page."""
+"""The report as text, for the terminal and for the page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def as_text(report: Report) -> str:
 
 
 def notes(report: Report) -> list[str]:
-    """List what has to be said beside the figures."""
+    """List the remarks that the figures need."""
     images = report.images
     said = [
         f"{images:,} {'image' if images == 1 else 'images'}, {len(report.failures):,} failed to "

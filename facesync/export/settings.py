@@ -40,7 +40,7 @@ class ExportSettings:
         """Refuse settings that do not go together.
 
         Raises:
-            UsageError: one line on which.
+            UsageError: the message names them.
         """
         if (self.pairs is None) != (self.images is None):
             raise UsageError("--pairs and --images go together")

@@ -32,14 +32,14 @@ years apart: on LFW, half the threshold refuses no pair of one person and 94 % o
 people; frames of one session are far more similar than that (`python -m benchmarks.quality`)."""
 
 DROPPED_LIMIT = 3
-"""When this many samples were dropped, somebody else is before the camera."""
+"""When this many samples were dropped, somebody else is in front of the camera."""
 
 _IMAGE_SCALE, _IMAGE_SIDE = 2.0, 640
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of an image that was offered.
+    """The result of offering an image.
 
     Attributes:
         taken: whether it is a sample now.
@@ -91,7 +91,7 @@ class Enrolment:
         if not seen.faces:
             return "no face" if self._photographs else "no face: look into the camera"
         if len(seen.faces) > 1 and not self._photographs:
-            return f"{_number(len(seen.faces))} faces: only you, please"
+            return f"{_number(len(seen.faces))} faces: only one person, please"
         if seen.embedding is None or seen.quality is None:
             return "the face could not be read"
         return complaint(seen.quality, PHOTOGRAPH if self._photographs else CAMERA)
@@ -174,7 +174,7 @@ class Enrolment:
         )
 
     def _remark(self, seen: Seen) -> str:
-        """Remark on a photograph that is taken all the same."""
+        """Remark on a photograph that is accepted nevertheless."""
         assert seen.quality is not None
         remarks = [f"{len(seen.faces)} faces, the main one"] if len(seen.faces) > 1 else []
         doubt = complaint(seen.quality, CAMERA)

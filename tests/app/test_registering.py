@@ -88,7 +88,7 @@ def test_moments_with_no_or_several_faces_are_passed_over(gallery, recognizer, c
     assert gallery.people()[0].samples == 5
     out = capsys.readouterr().out
     assert "no face: look into the camera" in out
-    assert "two faces: only you, please" in out
+    assert "two faces: only one person, please" in out
 
 
 @pytest.mark.parametrize(("frames", "samples"), [(11, 3), (10, 2), (1, 1)])
@@ -185,7 +185,7 @@ def test_a_second_face_that_enters_stops_the_samples(gallery, recognizer, capsys
     camera = FakeCamera([alone] * 5 + [two] * 100)
     with pytest.raises(Exception, match="only 1 usable sample"):
         registering.register_camera(gallery, recognizer, Registration("Ada"), lambda: camera)
-    assert "two faces: only you, please" in capsys.readouterr().out
+    assert "two faces: only one person, please" in capsys.readouterr().out
     assert gallery.people() == []
 
 

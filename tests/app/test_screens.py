@@ -104,8 +104,8 @@ def test_a_second_face_is_refused(register, capsys):
     register.key("c", result(0, faces=2))
     register.update(result(1, faces=2))
     assert register.progress == (0, 5)
-    assert register.view(result(1, faces=2)).status == "Two faces: only you, please"
-    assert "Not taken: two faces: only you, please" in capsys.readouterr().out
+    assert register.view(result(1, faces=2)).status == "Two faces: only one person, please"
+    assert "Not taken: two faces: only one person, please" in capsys.readouterr().out
 
 
 def test_a_video_that_ends_early_is_enough_with_three_samples(register, saved):
@@ -121,7 +121,7 @@ def test_a_video_that_ends_early_is_enough_with_three_samples(register, saved):
     [
         (0, "No face: look into the camera", ATTENTION),
         (1, "Look straight into the camera", NEUTRAL),
-        (2, "Two faces: only you, please", ATTENTION),
+        (2, "Two faces: only one person, please", ATTENTION),
     ],
 )
 def test_register_says_what_is_in_view(register, faces, status, tone):
@@ -180,7 +180,7 @@ def test_attempts_in_the_window_are_logged_and_pause(verify, settings, capsys):
         verdict(verify, 2, 2, 2, 2, 2)
     verdict(verify, 1, 1, 1, 1, 1)
     view = verify.view(result(6))
-    assert (view.status, view.tone) == ("5 wrong attempts in a row: try again in 30 s", BAD)
+    assert (view.status, view.tone) == ("5 failed attempts in a row: try again in 30 s", BAD)
     assert "access denied: 5 wrong attempts in a row" in capsys.readouterr().out
     lines = [json.loads(line) for line in settings.audit_log.read_text().splitlines()]
     assert [line["name"] for line in lines] == ["Ada", *[None] * 7]
@@ -190,7 +190,7 @@ def test_attempts_in_the_window_are_logged_and_pause(verify, settings, capsys):
 def test_verify_without_a_face(verify, capsys):
     verify.key("v", result(0, faces=0))
     assert verify.view(result(0)).status == "Not verified. No face: look into the camera"
-    assert capsys.readouterr().out == "no face before the camera\n"
+    assert capsys.readouterr().out == "no face in front of the camera\n"
 
 
 def test_a_name_does_not_pass_to_the_next_face(verify):

@@ -187,7 +187,7 @@ def test_wrong_attempts_pause(ada, recognizer, settings, shot, claimed):
     assert verification.image(right).decision.accepted  # ends the row of wrong ones
     for _ in range(attempts.FREE_ATTEMPTS):
         assert not verification.image(wrong).decision.accepted
-    with pytest.raises(StoreError, match="5 wrong attempts in a row: try again in 30 s"):
+    with pytest.raises(StoreError, match="5 failed attempts in a row: try again in 30 s"):
         verification.image(right)
     assert "try again" in logged(settings)[-1]["reason"]
 
