@@ -74,7 +74,7 @@ def test_templates_of_another_model_are_not_compared(ada, shot, caplog):
         verify(ada, other, shot("again"))
     register(ada, other, "Bob", shot("bob", who=2))
     assert not verify(ada, other, shot("again")).accepted
-    assert "Made by another model, not compared: Ada; register again" in caplog.text
+    assert "Made by another model and not compared: Ada; register them again" in caplog.text
 
 
 def test_templates_of_the_older_form_are_compared_with_a_notice(gallery, recognizer, shot, caplog):

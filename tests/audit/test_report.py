@@ -55,7 +55,7 @@ def test_an_audit_says_what_it_found_and_leaves_nothing_out(door, script, images
     output = tmp_path / "images_audit"
     assert code == DONE and "error" not in err
     assert "33 images of 5 identities: 3 should be left out (9.1%)" in out
-    assert f"Findings: {output / 'findings.csv'}" in out and "add --apply" in out
+    assert f"Findings: {output / 'findings.csv'}" in out and "with --apply" in out
     with open(output / "findings.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["picture"]: row["finding"] for row in rows} == LEFT_OUT

@@ -90,7 +90,7 @@ def test_a_truncated_tail_is_one_broken_record(tmp_path):
     assert list(file.scan()) == [
         (0, None),
         (offsets[1], None),
-        (offsets[2], "truncated: 4 of 9 bytes are there"),
+        (offsets[2], "truncated: only 4 of 9 bytes are there"),
     ]
     with pytest.raises(BrokenRecord, match=r"a\.rec: byte 40: truncated"):
         file.read(offsets[2])
