@@ -3,11 +3,11 @@
     python audit_dataset.py --input images
     python audit_dataset.py --input images --apply
 
-A model looks through a folder of identity folders or a pack and writes findings.csv and pages of
-images to OUTPUT (by default INPUT_audit, beside the dataset). Run the command again to resume.
---apply adds the findings to a list in INPUT (left_out.csv; beside a pack train.left_out.csv) of
-images that training leaves out. Nothing is deleted: remove a line of the list, or the whole list,
-to take images back.
+Examines a folder of identity folders, or a pack, with a face model. Writes findings.csv and contact
+sheets to OUTPUT (by default INPUT_audit, next to the dataset). Run the command again to resume.
+--apply adds the findings to the list of images that training leaves out (left_out.csv in the
+folder, or train.left_out.csv next to the pack). Nothing is deleted: to bring images back, remove
+their lines from the list.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     python continue_training.py --model models/best_face_model.pth --data datasets/casia-webface
     python continue_training.py --model models/final_face_model.pth --data images --epochs 2
 
-The split and the classes stay those of the model, so the data must be what it was trained on. The
-learning rate is lower and falls when the validation loss stalls; the images are also rotated,
-cropped and recoloured. History and plot are extended, and best_face_model.pth is only replaced by
-a better one.
+The split and the classes remain those of the model, so the data must be what it was trained on. The
+learning rate is lower and is cut when the validation loss stalls; augmentation is stronger. The new
+epochs are added to the history and its plot, and best_face_model.pth is replaced only by a better
+model.
 """
 
 import argparse

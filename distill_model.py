@@ -1,4 +1,4 @@
-"""Distil a compact face model from a large one: the model that ships inside FaceSync.
+"""Distil a small face model from a large one, such as the embedded model of FaceSync.
 
     python distill_model.py --data photographs --output models/student
     python distill_model.py --data lfw faces --aligned datasets/casia-webface --epochs 20
@@ -6,9 +6,9 @@
     torchrun --nproc-per-node 2 distill_model.py --data photographs
 
 Any images of faces will do, in folders or packs, without labels. The teacher embeds each face once
-(cached in --cache), and the student learns to give the same embedding from a smaller crop, whatever
-the light, blur or occlusion. The output folder gets student.pth, distill_history.csv, and
-embedded.onnx with embedded.json, which FaceSync runs without torch.
+(cached in --cache), and the student learns to give the same embedding for a smaller crop with
+changed light, blur or occlusion. Writes student.pth, distill_history.csv, and embedded.onnx with
+embedded.json, which FaceSync runs without torch.
 """
 
 from __future__ import annotations

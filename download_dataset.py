@@ -2,10 +2,10 @@
 
     python download_dataset.py                                  # CASIA-WebFace, 2.8 GB
     python download_dataset.py --dataset owner/name --output /data
-    python download_dataset.py --verify-only                    # no network; reads every file
+    python download_dataset.py --verify-only                    # verify every file; no network
 
-Run the same command again to resume a broken or interrupted download; a dataset that is already
-there is verified, not downloaded again. Kaggle requires an account: create a token at
+Run the same command again to resume an interrupted download; files that are already there are
+verified, not downloaded again. You need a Kaggle account: create a token at
 https://www.kaggle.com/settings/api and set KAGGLE_API_TOKEN to it, or save it as
 ~/.kaggle/access_token. KAGGLE_USERNAME with KAGGLE_KEY, kaggle.json (also in KAGGLE_CONFIG_DIR)
 and `kaggle auth login` work too. In Colab, store the token as a secret and run this first:

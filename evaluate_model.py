@@ -5,10 +5,10 @@
     python evaluate_model.py --model embedded --data images --crops --report report
     python evaluate_model.py --model FILE --data images --crops --calibrate 1e-3 --report report
 
-Writes report.json and report.html (one self-contained page). The pairs come from LFW's list or
-from InsightFace's .bin sets, or are drawn from identity folders or a pack. In whole photographs the
-face is detected and cropped as in the app; with --crops, the images are taken as ready crops.
-Embeddings are cached in the report's folder: run the command again to resume.
+Writes report.json and report.html (a self-contained page). The pairs come from a list in LFW's
+format or from InsightFace's .bin files, or are drawn from identity folders or a pack. Faces in
+whole photographs are detected and cropped as in the app; use --crops if the images are face crops
+already. Embeddings are cached in the report's folder: run the command again to resume.
 """
 
 from __future__ import annotations

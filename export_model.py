@@ -5,8 +5,8 @@ r"""Export a model for other programs, and compare it with the original in torch
       --pairs lfw/pairs.txt --images lfw --calibration-images images
 
 Formats: onnx; onnx-int8 (a quarter of the size, calibrated on images); litert and executorch, which
-need packages of their own. Each export is loaded back and compared on real faces: similarity to
-the original embeddings, accuracy, processor time, size. The app runs the ONNX files.
+need extra packages. Each export is loaded again and compared with the original on real faces:
+similarity of the embeddings, accuracy, CPU time, size. The app can use the ONNX files.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Register faces and verify them: a menu with a camera window, or commands for programs.
+"""Register people and recognise them: a menu with a camera window, or commands.
 
     python faceid_app.py            # the menu
     python faceid_app.py --help     # the commands
 
-The door to `facesync.app.main`, which `pip install .` also installs as the command `facesync`.
+The code is in `facesync.app.main`, which `pip install .` also installs as the command `facesync`.
 """
 
 import sys

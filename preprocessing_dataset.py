@@ -1,12 +1,12 @@
-"""Convert a RecordIO pack (CASIA-WebFace and the like) to a folder of images, or audit a dataset.
+"""Convert a RecordIO pack such as CASIA-WebFace to a folder of images, or audit a dataset.
 
     python preprocessing_dataset.py --input datasets/casia-webface --output datasets/casia
     python preprocessing_dataset.py --input train.rec --output images --workers 4 --decode-check
-    python preprocessing_dataset.py --audit --input images        # audit_dataset.py says more
+    python preprocessing_dataset.py --audit --input images        # like audit_dataset.py
 
-Writes OUTPUT/<identity>/<key>.jpg, the bytes as they are in the pack, and
-OUTPUT/conversion_report.json. Run the command again to resume. Training also reads packs directly,
-so convert one only if you want the files.
+Writes OUTPUT/<identity>/<key>.jpg, with the bytes exactly as they are in the pack, and
+OUTPUT/conversion_report.json. Run the command again to resume. Training reads packs directly, so
+convert one only if you want the image files.
 """
 
 from __future__ import annotations
@@ -42,18 +42,16 @@ class PreprocessSettings(ConvertSettings, AuditSettings):
     """Settings of a conversion or, with `audit`, of an audit."""
 
     input: Path = option(
-        help="a .rec file, or a folder with train.rec in it or up to two levels down; with --audit "
-        "also a folder of identity folders",
+        help="a .rec file, or a folder with train.rec in it or up to two levels below; with "
+        "--audit also a folder of identity folders",
         metavar="PATH",
     )
     output: Path | None = option(
         None,
-        "folder for the images; with --audit for the findings (default: INPUT_audit)",
+        "folder for the images; with --audit, folder for the findings (default: INPUT_audit)",
         metavar="DIR",
     )
-    audit: bool = option(
-        False, "look for faults of a dataset instead of converting it", group="auditing"
-    )
+    audit: bool = option(False, "audit a dataset instead of converting a pack", group="auditing")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -93,7 +91,7 @@ def _refuse_options_of_the_other_job(settings: PreprocessSettings, given: set[st
         if field.name in given - {"input", "output"}:
             flag = "--" + field.name.replace("_", "-")
             without = "with" if settings.audit else "without"
-            raise UsageError(f"{flag} does not go {without} --audit")
+            raise UsageError(f"{flag} cannot be used {without} --audit")
     if not settings.audit and settings.output is None:
         raise UsageError("name the folder for the images with --output DIR")
 

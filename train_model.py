@@ -6,10 +6,10 @@
     python train_model.py --config models/settings.json --output again
 
 An InceptionResnetV1 with VGGFace2 weights learns to classify the identities: 80 % of the images
-train it, 20 % validate it. The output folder gets best_face_model.pth (the best validation
-accuracy), final_face_model.pth (the last epoch), label_map.pkl, training_history.pkl with .csv
-and .png, and settings.json. Ctrl-C stops with a usable final_face_model.pth; --resume picks up
-the run exactly where it stopped, and continue_training.py trains any of the models further.
+train it, 20 % validate it. Writes best_face_model.pth (the best epoch), final_face_model.pth (the
+last epoch), label_map.pkl, training_history.pkl with .csv and .png, and settings.json. Ctrl-C stops
+the run with a usable final_face_model.pth; --resume continues it exactly where it stopped, and
+continue_training.py trains a finished model further.
 """
 
 import argparse

@@ -88,11 +88,11 @@ class Match:
 
     Attributes:
         face: the face.
-        name: the registered person; None where nobody is similar enough.
-        similarity: cosine to the most similar person, -1 to 1; None where nobody is registered.
-        threshold: the similarity from which on a face is accepted; it rises with the number of
+        name: the registered person; None if nobody is similar enough.
+        similarity: cosine to the most similar person, -1 to 1; None if nobody is registered.
+        threshold: the similarity at which a face is accepted; it rises with the number of
             people registered and of faces in the image.
-        reason: the outcome in words.
+        reason: a sentence that explains the outcome.
     """
 
     face: Face
@@ -110,8 +110,9 @@ class Model:
     """A face detector and an embedding model, loaded. `load_model` makes one.
 
     Attributes:
-        source: which weights are in use, in words.
-        fingerprint: names the weights and the crop; only embeddings of one fingerprint compare.
+        source: which weights are in use.
+        fingerprint: identifies the weights and the crop; only embeddings with the same
+            fingerprint can be compared.
     """
 
     def __init__(self, recognizer: Recognizer) -> None:
@@ -121,7 +122,7 @@ class Model:
         self.fingerprint = recognizer.fingerprint
 
     def find(self, image: AnyImage) -> list[Face]:
-        """Find all faces in an image, largest first; an empty list where there is none.
+        """Find all faces in an image, largest first; an empty list if there are none.
 
         Raises:
             ImageError: the image cannot be read.
@@ -168,7 +169,7 @@ class Gallery:
         self._model = model
 
     def people(self) -> list[Person]:
-        """Return everybody who is registered, sorted by name.
+        """Return all registered people, sorted by name.
 
         Raises:
             StoreError: the file cannot be read.
@@ -189,8 +190,8 @@ class Gallery:
         Args:
             name: of the person; any text with a letter, digit or sign.
             images: one or more.
-            replace: the name may be taken; who has it is replaced.
-            add: the name must be taken; the images become further samples.
+            replace: replace the person who has this name, if any.
+            add: add the images as samples to the person who has this name.
             same_person: store them although the face is registered under another name, or does
                 not look like the one registered under this name.
 
@@ -220,7 +221,7 @@ class Gallery:
     def identify(self, image: AnyImage) -> list[Match]:
         """Say who is in an image: a match for every face, largest first.
 
-        A person is given to one face of an image at most.
+        A person is matched to at most one face in an image.
 
         Raises:
             ImageError: the image cannot be read.

@@ -76,7 +76,7 @@ def device_option(group: str | None = None) -> Any:
     """Declare `--device auto|cpu|cuda`."""
     return option(
         "auto",
-        "where to compute; auto takes CUDA when there is one",
+        "device to compute on; auto uses CUDA if available",
         choices=DEVICES,
         group=group,
     )
@@ -118,7 +118,8 @@ def add_options(
             type=Path,
             default=argparse.SUPPRESS,
             metavar="FILE",
-            help="defaults from a TOML file (names as the options), or the settings.json of a run",
+            help="read settings from a TOML file (keys named like the options) or from the "
+            "settings.json of an earlier run",
         )
 
 
@@ -361,5 +362,5 @@ def add_device_option(target: Any) -> None:
         "--device",
         choices=DEVICES,
         default="auto",
-        help="where to compute; auto takes CUDA when there is one (default: %(default)s)",
+        help="device to compute on; auto uses CUDA if available (default: %(default)s)",
     )

@@ -30,7 +30,7 @@ class DeviceError(CameraError):
 
 KINDS = "a number (0 is the first camera), a video, an image, a folder of images or an address"
 
-_OTHERS = "other cameras are --camera 1, 2, …; a video or an image can stand in for one"
+_OTHERS = "try --camera 1, 2, …, or use a video or an image instead of a camera"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Camera(ABC):
         """Return the next frame, or None at the end.
 
         Raises:
-            CameraError: it gives no frames, or no more.
+            CameraError: it delivers no frames, or no more.
             ImageError: an image cannot be used.
         """
 
@@ -154,7 +154,7 @@ class VideoFile(Camera):
         good, frame_bgr = self._capture.read()
         if not good:
             if self._number == 0:
-                raise CameraError(f"{self._path} is no video or image that can be decoded")
+                raise CameraError(f"{self._path} is not a video or image that can be decoded")
             return None
         frame = Frame(self._number, self._number / self._rate, frame_bgr)
         self._number += 1
@@ -197,7 +197,7 @@ class Device(Camera):
     def _help(self) -> str:
         if isinstance(self._address, int):
             return _why_not(self._address)
-        return "check the address, and whether it plays elsewhere"
+        return "check the address, and whether another program can play it"
 
     def read(self) -> Frame | None:
         """Return the next frame, waiting for it; see `Camera.read`."""
@@ -211,7 +211,11 @@ class Device(Camera):
             if good and frame_bgr is not None and frame_bgr.size:
                 break
             if seconds - asked > FIRST_FRAME_SECONDS:
-                what = "opens but gives no frames" if self._number == 0 else "gives no more frames"
+                what = (
+                    "opens but delivers no frames"
+                    if self._number == 0
+                    else "has stopped delivering frames"
+                )
                 raise DeviceError(f"{self.name} {what}: {self._help()}")
             time.sleep(0.05)
         frame = Frame(self._number, seconds - self._start, frame_bgr)
@@ -240,7 +244,7 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
         return Device(int(source))
     if "://" in source:
         if offline:
-            raise CameraError(f"--offline, and {source} needs a connection")
+            raise CameraError(f"{source} needs a connection, and --offline forbids it")
         return Device(source)
     path = Path(source)
     if path.is_dir():
@@ -249,7 +253,7 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
             raise CameraError(f"the folder {path} holds no images")
         return Images(paths, slideshow=slideshow)
     if not path.is_file():
-        raise CameraError(f"there is no {source}; --camera takes {KINDS}")
+        raise CameraError(f"{source} does not exist; --camera takes {KINDS}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return Images([path], slideshow=slideshow)
     return VideoFile(path)
@@ -267,8 +271,8 @@ def _why_not(number: int) -> str:
     elif sys.platform == "win32":
         settings = "Settings > Privacy & security > Camera must let desktop apps use the camera"
     else:
-        settings = "does your system allow it?"
-    return f"is it plugged in and not in use by another program? {settings}; {_OTHERS}"
+        settings = "does your system allow access to the camera?"
+    return f"is it plugged in, and is no other program using it? {settings}; {_OTHERS}"
 
 
 def _why_not_on_linux(devices: Path, number: int) -> str:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: AppSettings, command: str | None, options: Any) -> int:
-    """Run the command that was typed, or the menu if none was."""
+    """Run the given command, or the menu if there is none."""
     session = Session(settings)
     if command is None:
         return Menu(session).run()
@@ -161,7 +161,9 @@ def _list(session: Session, options: JsonOptions) -> int:
 
 def _delete(session: Session, options: DeleteOptions) -> int:
     if not options.yes and not sys.stdin.isatty():
-        raise UsageError("delete: no terminal to ask on; --yes deletes without asking")
+        raise UsageError(
+            "delete: there is no terminal to ask on; use --yes to delete without asking"
+        )
     return store_commands.delete(session.gallery, options)
 
 
@@ -169,7 +171,7 @@ def _watch(session: Session, options: WatchOptions) -> int:
     watcher = session.watcher()
     reason = "--no-window" if options.no_window else why_no_window()
     if reason:
-        log.info("No window (%s): printing who appears; Ctrl-C ends", reason)
+        log.info("No window (%s): printing who appears; press Ctrl-C to stop", reason)
         watch_camera(watcher, session.open_camera, options)
     else:
         watch_window(watcher, session.open_camera, options)

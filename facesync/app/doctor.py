@@ -104,7 +104,7 @@ def _camera(source: str, settings: AppSettings) -> dict[str, Any]:
     except FaceSyncError as error:
         return {**facts, "problem": _without_home(str(error).replace(source, _shown(source)))}
     if last is None:
-        return {**facts, "problem": "it gives no frame"}
+        return {**facts, "problem": "it delivers no frames"}
     if not camera.live:
         passed = last.seconds
     return {

@@ -52,7 +52,7 @@ class Capture:
             the camera is reopened.
         mirrored: see `Camera`.
         ended: the end of a video.
-        error: why it gives no more frames, if it failed for good.
+        error: why it has stopped delivering frames, if it failed for good.
         trouble: why there are none at the moment, while it is being retried.
     """
 
@@ -209,7 +209,7 @@ def frames(camera: Camera, open_camera: OpenCamera) -> Generator[Frame, None, No
     if it goes away, `open_camera` reopens it.
 
     Raises:
-        CameraError: it gives no frames, or no more.
+        CameraError: it delivers no frames, or no more.
         ImageError: the only image cannot be used.
     """
     if not camera.live:
@@ -232,7 +232,7 @@ def frames(camera: Camera, open_camera: OpenCamera) -> Generator[Frame, None, No
 
 
 def shown(error: Exception, what: str) -> FaceSyncError:
-    """Turn any error of a thread into one line for the user."""
+    """Turn any error in a thread into one line for the user."""
     if isinstance(error, FaceSyncError):
         return error
     line = CameraError(f"{what} failed: {type(error).__name__}: {error}".splitlines()[0])

@@ -1,10 +1,10 @@
-"""Register faces and verify them: a menu with a camera window, or commands for programs.
+"""Register people and recognise them: a menu with a camera window, or commands.
 
   python faceid_app.py                                    # the menu
   python faceid_app.py register "Ada" --images a.jpg b.jpg
   python faceid_app.py register "Ada" --camera clip.mp4
   python faceid_app.py register "Ada" --add --images c.jpg
-  python faceid_app.py verify --image x.jpg               # exit code 0: known, 1: not
+  python faceid_app.py verify --image x.jpg               # exit code 0: recognised, 1: not
   python faceid_app.py verify --image x.jpg --name Ada --json
   python faceid_app.py compare a.jpg b.jpg                # exit code 0: same person, 1: not
   python faceid_app.py watch --record out.mp4 --events who.jsonl
@@ -12,8 +12,8 @@
   python faceid_app.py list
   python faceid_app.py delete "Ada" --yes
 
-The options of every command may stand before or after it (--config before it). Exit codes: 0
-accepted or done, 1 not accepted or failed, 2 wrong usage, 130 Ctrl-C.
+The options of all commands may come before or after the command (--config only before it). Exit
+codes: 0 accepted or done, 1 not accepted or failed, 2 wrong usage, 130 Ctrl-C.
 """
 
 from __future__ import annotations

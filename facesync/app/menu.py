@@ -1,4 +1,4 @@
-"""The numbered menu: what the commands do, in a camera window if one can be opened."""
+"""The numbered menu: does what the commands do, in a camera window if one can be opened."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Menu:
             "2": ("Verify", self._verify),
             "3": ("List people", self._list),
             "4": ("Delete a person", self._delete),
-            "5": ("Watch who is in view", self._watch),
+            "5": ("Watch several people", self._watch),
         }
 
     def run(self) -> int:
@@ -74,7 +74,7 @@ class Menu:
         print("  6  Exit\n")
 
     def _register(self) -> None:
-        name = clean_name(input("Name (Enter goes back): "))
+        name = clean_name(input("Name (Enter to go back): "))
         if not name:
             return
         request = Registration(name)
@@ -93,12 +93,12 @@ class Menu:
             registering.register_camera(*common, self._session.open_camera, confirm)
             return
         console.announce(self._gallery, self._recognizer)
-        print("Samples are taken automatically; C in the window takes one at once, Q gives up.")
+        print("Samples are taken automatically; press C to take one at once, or Q to cancel.")
         enrolment = Enrolment(self._recognizer.threshold)
         try:
             screen = RegisterScreen(name, enrolment, lambda e: registering.store(*common, e))
             if not self._show(screen):
-                print(f"Given up: {name} is not registered.")
+                print(f"Cancelled: {name} is not registered.")
         except Doubt:  # asked here, where there is a keyboard to answer with
             registering.store(*common, enrolment, confirm)
 
@@ -106,7 +106,7 @@ class Menu:
         verification = self._session.verification(counted=True)
         if self._has_window():
             verification.begin()
-            print("Press V in the window to verify, Q to come back.")
+            print("Press V in the window to verify, Q to go back to the menu.")
             self._show(VerifyScreen(verification))
         else:
             print(console.in_words(verification.camera(self._session.open_camera)))
@@ -114,7 +114,7 @@ class Menu:
     def _watch(self) -> None:
         watcher = self._session.watcher()
         if self._has_window():
-            print("Press Q in the window to come back.")
+            print("Press Q in the window to go back to the menu.")
             watch_window(watcher, self._session.open_slideshow, WatchOptions())
         else:
             watch_camera(watcher, self._session.open_camera, WatchOptions())
@@ -124,14 +124,14 @@ class Menu:
         console.list_people(self._gallery, recognizer.fingerprint if recognizer.loaded else None)
 
     def _delete(self) -> None:
-        name = input("Name (Enter goes back): ")
+        name = input("Name (Enter to go back): ")
         if clean_name(name):
             store_commands.delete(self._gallery, DeleteOptions(name))
 
     def _has_window(self) -> bool:
         reason = why_no_window()
         if reason:
-            print(f"No window: {reason}. The camera is used without one.")
+            print(f"No window: {reason}. Using the camera without one.")
         return reason is None
 
     def _show(self, screen: Screen) -> bool:

@@ -1,4 +1,4 @@
-"""Enrolment before a camera: which pose is wanted next, and when a sample is taken."""
+"""Enrolment in front of a camera: which pose is wanted next, and when to take a sample."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROMPTS = {
 }
 
 SAMPLE_SECONDS, REFUSED_SECONDS = 0.5, 0.2
-"""Least time after a sample, and after a frame that was refused as one."""
+"""Shortest wait after a sample, and after a frame that was refused as a sample."""
 
 POSE_SECONDS = 6.0
 """After this long without the wanted pose, any other one will do: not everybody can turn their

@@ -1,4 +1,4 @@
-"""Registering a person from images or a camera, without a window: says what comes of it."""
+"""Registering a person from images or a camera, without a window; prints the progress."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from facesync.gallery.registration import Doubt, Registration, check_name, enrol
 from facesync.gallery.store import Gallery
 
 MIN_VIDEO_SAMPLES = 3
-"""A camera or video with fewer usable moments than this registers nobody."""
+"""If a camera or video gives fewer samples than this, nobody is registered."""
 
 Ask = Callable[[str], bool]
 """Asks a yes-or-no question."""
@@ -38,7 +38,7 @@ def register_images(
     paths: Sequence[Path],
     ask: Ask | None = None,
 ) -> None:
-    """Register a person from images and print what came of each.
+    """Register a person from images and print the result for each.
 
     Raises:
         ImageError: no image shows a usable face, or they show several people; nothing is stored.
@@ -60,7 +60,7 @@ def register_camera(
     """Register a person from a camera, video or images, without a window.
 
     Raises:
-        CameraError: it gives no frames, or too few good ones; nothing is stored.
+        CameraError: it delivers no frames, or too few good ones; nothing is stored.
         ImageError: the samples show several people; nothing is stored.
         StoreError: the name or the store does not allow it.
     """
@@ -88,7 +88,7 @@ def store(
     enrolment: Enrolment,
     ask: Ask | None = None,
 ) -> None:
-    """Store what an enrolment has collected and say so; where there is doubt, ask first.
+    """Store an enrolment and say so; if there is doubt, ask first.
 
     Raises:
         Doubt: there is nobody to ask.
@@ -111,7 +111,7 @@ def store(
 
 
 def _enrol(recognizer: Recognizer, images: Iterable[tuple[str, Path | np.ndarray]]) -> Enrolment:
-    """Enrol photographs, printing what came of each."""
+    """Enrol a person from photographs, printing the result for each."""
     enrolment = Enrolment(recognizer.threshold, photographs=True)
     for outcome in enrol_images(recognizer, enrolment, images):
         reason = outcome.reason.removeprefix(f"{outcome.name}: ")
@@ -128,7 +128,7 @@ def _enrol(recognizer: Recognizer, images: Iterable[tuple[str, Path | np.ndarray
 
 
 def _enrol_video(recognizer: Recognizer, stream: Iterator[Frame], *, live: bool) -> Enrolment:
-    """Enrol whoever is before a camera or in a video, printing each sample and what is wrong."""
+    """Enrol the person in front of a camera or in a video; prints samples and problems."""
     enrolment = Enrolment(recognizer.threshold)
     guide = PoseGuide(enrolment, guided=live)
     said, next_look = "", 0.0

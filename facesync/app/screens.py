@@ -1,4 +1,4 @@
-"""What the keys do and what is shown, in the window that registers and the one that verifies.
+"""The screens of the window, for registering and verifying: what they show, and their keys.
 
 A screen is told about each new result and each key, and says what to show; it knows nothing about
 threads, cameras and windows.
@@ -98,7 +98,7 @@ class RegisterScreen(Screen):
     `save` is called with the complete enrolment; an error that it raises ends the window.
     """
 
-    keys = (("C", "take a sample now"), ("Q", "give up, store nothing"))
+    keys = (("C", "take a sample now"), ("Q", "cancel, store nothing"))
 
     def __init__(self, name: str, enrolment: Enrolment, save: Callable[[Enrolment], None]) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ class VerifyScreen(Screen):
             self.update(result)
 
     def update(self, result: Result) -> None:
-        """Take a vote of a new frame; give the verdict when there are enough.
+        """Count the vote of a new frame; decide when there are enough.
 
         A verdict is forgotten when the face goes.
         """
@@ -221,8 +221,8 @@ class VerifyScreen(Screen):
 
     def _verdict(self, decision: Decision) -> None:
         if decision.similarity is None:
-            print("no face before the camera")
-            self.say(f"Not verified. {NO_FACE}", ATTENTION)
+            print("no face in front of the camera")
+            self.say(f"Not verified: {NO_FACE}", ATTENTION)
             return
         print(in_words(decision))
         score = f"{decimals(decision.similarity, 2)}"
@@ -240,5 +240,5 @@ def _sentence(text: str) -> str:
 
 
 def _short(name: str) -> str:
-    """Shorten a name to leave room for the words beside it."""
+    """Shorten a name to leave room for the text next to it."""
     return name if len(name) <= 32 else name[:31] + "…"

@@ -1,4 +1,4 @@
-"""What commands and menu work on: settings, gallery, models and camera."""
+"""What the commands and the menu share: settings, gallery, models and camera."""
 
 from __future__ import annotations
 

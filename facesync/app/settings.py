@@ -33,29 +33,28 @@ class AppSettings(RecognizerSettings):
     """Settings of one run of the app, whichever the command."""
 
     embeddings: Path = option(
-        Path("models/face_embeddings.pkl"), "the store of registered people", metavar="FILE"
+        Path("models/face_embeddings.pkl"), "store of registered people", metavar="FILE"
     )
     faces: Path = option(Path("faces"), "folder of their sample images", metavar="DIR")
     margin: float = option(
         0.05,
-        "how far the best match must be ahead of the second; a face that two people match "
-        "about equally is not accepted",
+        "how much more similar the best match must be than the second; a face that matches two "
+        "people about equally is not accepted",
         parse=margin,
         metavar="F",
     )
     camera: str = option(
         "0",
-        "a camera number, a video, an image, a folder of images or a stream address",
+        "camera number, video, image, folder of images or address of a stream",
         metavar="SOURCE",
     )
     encrypt: bool = option(
         True,
-        "do not encrypt a store that is not encrypted yet (the key of an encrypted one comes "
-        "from FACESYNC_PASSPHRASE, the keyring or a key file)",
+        "do not encrypt a store that is new or not encrypted yet; an encrypted one stays encrypted",
         flag="--no-encrypt",
     )
     audit_log: Path | None = option(
-        None, "append a line of JSON for every verification; no images", metavar="FILE"
+        None, "append a line of JSON for every verification (no images)", metavar="FILE"
     )
 
 
@@ -80,13 +79,15 @@ class RegisterOptions:
     """`register`."""
 
     name: str = option(help="the person's name", metavar="NAME", positional=True)
-    images: tuple[Path, ...] = option((), "images of the person; else the camera", metavar="FILE")
+    images: tuple[Path, ...] = option(
+        (), "images of the person, instead of the camera", metavar="FILE"
+    )
     replace: bool = option(False, "replace the person who already has this name")
     add: bool = option(False, "add samples to the person who already has this name")
     same_person: bool = option(
         False,
-        "confirm that it is one person, although the face is registered under another name or "
-        "looks different",
+        "confirm that this is the same person although the face is registered under another name, "
+        "or looks different from the samples",
     )
 
 
@@ -96,15 +97,15 @@ class VerifyOptions(JsonOptions):
 
     image: tuple[Path, ...] = option(
         (),
-        "images to look at instead of the camera. An image is accepted if one of its faces is; "
-        "with several images the exit code is 0 only if every one is accepted",
+        "images to verify, instead of the camera. An image is accepted if one of its faces is; "
+        "with several images, the exit code is 0 only if all are accepted",
         metavar="FILE",
     )
     main_face: bool = option(False, "compare only the main face of each image")
     name: str | None = option(None, "accept only this person")
     frames: int = option(
         VERIFY_FRAMES,
-        "frames of the camera to look at; more than half must agree",
+        "number of camera frames to look at; more than half must agree",
         parse=positive_int,
         metavar="N",
     )
@@ -140,7 +141,7 @@ class DeleteOptions:
 
     def __post_init__(self) -> None:
         if (self.name is None) != self.all:
-            raise UsageError("delete: give a NAME or --all, one of the two")
+            raise UsageError("delete: give either a NAME or --all")
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,8 @@ class KeyOptions:
 
     passphrase: bool = option(
         False,
-        "ask for a passphrase (or take FACESYNC_PASSPHRASE if there is no terminal) instead of "
-        "keeping a key in the keyring or a file",
+        "derive the key from a passphrase (asked for, or taken from FACESYNC_PASSPHRASE) instead "
+        "of keeping one in the keyring or a file",
     )
 
 
@@ -168,24 +169,24 @@ class KeyOptions:
 class BackupOptions:
     """`store backup` and `store restore`."""
 
-    file: Path = option(help="the backup", metavar="FILE", positional=True)
+    file: Path = option(help="backup file", metavar="FILE", positional=True)
 
 
 COMMANDS: dict[str, tuple[type, str]] = {
     "register": (RegisterOptions, "register a person"),
-    "verify": (VerifyOptions, "say who is in an image or before the camera"),
+    "verify": (VerifyOptions, "say who is in an image or in front of the camera"),
     "compare": (CompareOptions, "say whether two images show the same person"),
-    "watch": (WatchOptions, "say who is in view, several people at once"),
-    "list": (JsonOptions, "list who is registered"),
-    "delete": (DeleteOptions, "delete a person: template and images"),
-    "doctor": (JsonOptions, "say what works here: cameras, model, store, versions"),
+    "watch": (WatchOptions, "follow and recognise several people at once"),
+    "list": (JsonOptions, "list registered people"),
+    "delete": (DeleteOptions, "delete a person's template and images"),
+    "doctor": (JsonOptions, "report what works on this machine: cameras, model, store, versions"),
     "export": (ExportOptions, "write everything stored about a person into a zip file"),
     "store encrypt": (KeyOptions, "encrypt the store, its backup and the images"),
     "store change-key": (KeyOptions, "encrypt everything with a new key"),
-    "store decrypt": (NoOptions, "write everything as plain files"),
-    "store check": (NoOptions, "open everything that is stored and report damage"),
-    "store backup": (BackupOptions, "write everything into one file"),
-    "store restore": (BackupOptions, "replace the store by a backup"),
+    "store decrypt": (NoOptions, "turn everything back into plain files"),
+    "store check": (NoOptions, "open everything that is stored and report any damage"),
+    "store backup": (BackupOptions, "save all people and images in one file"),
+    "store restore": (BackupOptions, "replace the store with a backup"),
 }
 """The options of each command, and what it does."""
 
@@ -209,7 +210,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_common_options(parser: argparse.ArgumentParser, *, config: bool) -> None:
-    group: Any = parser.add_argument_group("options of every command")
+    group: Any = parser.add_argument_group("options of all commands")
     options.add_options(group, AppSettings, config=config)
 
 

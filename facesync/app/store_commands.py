@@ -19,7 +19,7 @@ from facesync.gallery.store import Gallery
 
 
 def delete(gallery: Gallery, options: DeleteOptions) -> int:
-    """Forget a person or everybody, after asking unless told not to.
+    """Delete a person or everybody; asks first, unless `--yes` is given.
 
     Raises:
         StoreError: nobody has this name, or the store does not allow it.
@@ -46,7 +46,7 @@ def _delete_all(gallery: Gallery, options: DeleteOptions) -> int:
         if not confirm(f"Delete everybody in {gallery.path}, templates and images, for good?"):
             return cli.FAILED
     gone = cli.count(len(gallery.delete_all()), "person is", "people are")
-    print(f"{gone} deleted; a search found nothing about them in the files of the app")
+    print(f"{gone} deleted; nothing about them is left in the app's files")
     return cli.DONE
 
 
@@ -54,7 +54,9 @@ def _export(gallery: Gallery, options: ExportOptions) -> int:
     file = options.output or Path(f"{folder_name(clean_name(options.name))}.zip")
     _must_be_new(file)
     images = cli.count(exports.export(gallery, options.name, file), "image", "images")
-    print(f"{file}: everything that is stored, with {images}; not encrypted")
+    print(
+        f"{file}: everything stored about {clean_name(options.name)}, with {images}; not encrypted"
+    )
     return cli.DONE
 
 
@@ -81,7 +83,7 @@ def _seal(gallery: Gallery, options: KeyOptions, what: str) -> int:
 def _decrypt(gallery: Gallery, options: NoOptions) -> int:
     people = reseal(gallery, None)
     print(f"{gallery.path} is no longer encrypted: {_people(people)}")
-    print("The next save encrypts it again, unless it is given --no-encrypt.")
+    print("The next change encrypts it again, unless you use --no-encrypt.")
     return cli.DONE
 
 
@@ -104,7 +106,7 @@ def _backup(gallery: Gallery, options: BackupOptions) -> int:
 
 def _restore(gallery: Gallery, options: BackupOptions) -> int:
     people = _people(backups.restore(gallery, options.file))
-    print(f"{gallery.path}: {people} from {options.file}; the version before is {gallery.backup}")
+    print(f"{gallery.path}: {people} from {options.file}; the previous version is {gallery.backup}")
     return cli.DONE
 
 

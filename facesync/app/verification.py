@@ -1,4 +1,4 @@
-"""Verification: whom a face is compared with, by which threshold, and what is written down.
+"""Verification: who a face is compared with, at which threshold, and what is logged.
 
 Commands, menu and window verify by the same `Verification`, so that every attempt is in the audit
 log and wrong ones are counted wherever they are made.
@@ -33,14 +33,14 @@ LOOK_SECONDS = 0.2
 """Least time between the frames that a verification looks at."""
 
 ANYBODY = ""
-"""What wrong attempts are counted under when no name is claimed; nobody can be called that."""
+"""What failed attempts are counted under when no name is claimed; nobody can be called that."""
 
 _LIVE_PATIENCE_SECONDS = 30.0  # A live camera is given up after so long without success.
 
 
 @dataclass(frozen=True)
 class ImageDecision:
-    """What came of one image.
+    """The result for one image.
 
     Attributes:
         path: the image.
@@ -85,7 +85,7 @@ class Verification:
 
     @cached_property
     def people(self) -> list[Person]:
-        """Whom faces are compared with, at least one; loads the models.
+        """The people that faces are compared with, at least one; loads the models.
 
         Raises:
             StoreError: see `candidates`.
@@ -93,7 +93,7 @@ class Verification:
         return candidates(self._gallery, self._recognizer, self._claimed)
 
     def threshold(self, faces: int = 1) -> float:
-        """Similarity from which a face is accepted if it is one of so many in an image.
+        """Similarity at which a face is accepted if the image has this many faces.
 
         An image of strangers is accepted as soon as one of its faces is, so each face is one more
         chance of a false match, just as each person is: F faces and P people make F x P
@@ -113,11 +113,11 @@ class Verification:
                 attempts.check(self._gallery.path, self._counted_as)
 
     def decide(self, embedding: np.ndarray) -> Decision:
-        """Say who a face is, (512,) of unit length; a vote, not yet an attempt."""
+        """Say who a face is; this is a vote, not yet an attempt."""
         return self._matcher.decide(embedding, self.threshold(), self._margin)
 
     def conclude(self, votes: Sequence[Decision]) -> Decision:
-        """End an attempt: let the votes decide, count the attempt and write it into the log.
+        """End an attempt: let the votes decide, count the attempt and log it.
 
         Args:
             votes: decisions of one face in several frames; none if no face was seen.
@@ -152,10 +152,10 @@ class Verification:
         return ImageDecision(path, self.conclude([best]), pairs)
 
     def camera(self, open_camera: OpenCamera, looks: int = VERIFY_FRAMES) -> Decision:
-        """Compare whoever is before a camera, without a window: one attempt of several looks.
+        """Compare the person in front of a camera, without a window: one attempt, several frames.
 
         Raises:
-            CameraError: it gives no frames.
+            CameraError: it delivers no frames.
             StoreError: see `begin`.
         """
         self.begin()
@@ -225,7 +225,7 @@ def look_at_main_face(recognizer: Recognizer, path: Path) -> Seen | None:
 
 
 def candidates(gallery: Gallery, recognizer: Recognizer, name: str | None = None) -> list[Person]:
-    """List whom a face is compared with: everybody, or one person; loads the models.
+    """List the people a face is compared with: everybody, or one person; loads the models.
 
     Raises:
         StoreError: nobody is registered, or nobody with this model.
@@ -241,9 +241,9 @@ def candidates(gallery: Gallery, recognizer: Recognizer, name: str | None = None
     others = ", ".join(person.name for person in people if person not in compared)
     announce(gallery, recognizer, len(compared))
     if not compared:
-        raise StoreError(f"made by another model, so not comparable: {others}; register again")
+        raise StoreError(f"made by another model and cannot be compared: {others}; register again")
     if others:
-        log.warning("Made by another model, not compared: %s; register again", others)
+        log.warning("Made by another model and not compared: %s; register them again", others)
     if any(person.fingerprint is None for person in compared):
         log.warning(
             "Some people come from an older store that does not say which model made them; "

@@ -1,4 +1,4 @@
-"""`watch`: show or print who is in view, record the video, write down who appeared when."""
+"""`watch`: show or print who is in view, record a video, log who appeared when."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Events:
         self._reported: dict[int, str | None] = {}
 
     def note(self, sightings: Sequence[Sighting], seconds: float) -> None:
-        """Write down what is new: a face that is settled, or one whose name has changed."""
+        """Log what is new: a face that is settled, or one whose name has changed."""
         for sighting in sightings:
             same = self._reported.get(sighting.track, False) == sighting.name
             if not sighting.settled or same:

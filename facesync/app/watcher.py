@@ -18,7 +18,7 @@ from facesync.gallery.matching import Decision, Matcher
 from facesync.gallery.people import Person
 
 LOOKS = 3
-"""How often a new face is embedded before it is called unknown."""
+"""How many times a new face is embedded before it is called unknown."""
 
 REFRESH_SECONDS = 2.0
 """How long a name holds before the face is embedded again."""

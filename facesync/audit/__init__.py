@@ -1,1 +1,1 @@
-"""A dataset looked through: copies, images without a face, wrong identities."""
+"""Finding faults in a dataset: copies, images without a face, wrong identities."""

@@ -1,4 +1,4 @@
-"""Pages of images with what was found about them, for a person to look through."""
+"""Contact sheets: pages of images with the findings about them, for a person to look at."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ class _Audit:
             candidate[copy] = False
 
     def _better_copy(self, one: int, other: int) -> int:
-        """Choose the copy to keep: the first or, of two identities, the one more like its own."""
+        """Choose the copy to keep: the first or, in two identities, the more typical one."""
         if self._labels[one] == self._labels[other]:
             return one
         return max(one, other, key=self._similarity_to_own)

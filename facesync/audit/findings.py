@@ -27,7 +27,7 @@ class Finding:
     Attributes:
         image: its index in the dataset.
         kind: one of `KINDS`.
-        evidence: what was measured, in words.
+        evidence: what was measured, as text.
         other: the image it copies (`identity/key`), the identity it looks like, or "".
         action: what can be done about it.
         strength: how far the measurement exceeds its threshold; orders findings of one kind.

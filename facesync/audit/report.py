@@ -76,22 +76,22 @@ class Audit:
         lines.append(f"Findings: {self.csv}")
         if self.sheets:
             pages = cli.count(len(self.sheets), "page", "pages")
-            lines.append(f"Images: {self.sheets[0].parent} ({pages})")
+            lines.append(f"Contact sheets: {self.sheets[0].parent} ({pages})")
         if self.applied:
-            lines.append(
-                f"Left out by {self.dataset.list_path}; remove a line, or the file, to take "
-                "images back"
-            )
+            path = self.dataset.list_path
+            lines.append(f"Added to {path}; to bring images back, remove their lines")
         elif self.findings:
-            lines.append("Nothing is left out yet: look at them, then add --apply")
+            lines.append(
+                "Nothing has been left out yet: look at the sheets, then run again with --apply"
+            )
         return "\n".join(lines)
 
 
 def audit(settings: AuditSettings) -> Audit:
-    """Find what is wrong with a dataset, write it down and print a summary.
+    """Find what is wrong with a dataset, write the findings and print a summary.
 
     Writes `findings.csv`, pages of images in `sheets/`, and embeddings for the next run. Images on
-    the dataset's list are left out already and not looked at. With `apply`, the findings are added
+    the dataset's list are left out already and skipped. With `apply`, the findings are added
     to that list, which `FaceDataset` reads.
 
     Raises:
@@ -129,7 +129,9 @@ def _output_folder(source: Path, output: Path | None) -> Path:
         beside = source.with_suffix("") if source.is_file() else source.resolve()
         return beside.with_name(f"{beside.name}_audit")
     if source.is_dir() and output.resolve().is_relative_to(source.resolve()):
-        raise UsageError(f"--output {output} is in {source}, among the images; name another folder")
+        raise UsageError(
+            f"--output {output} is inside {source}, among the images; choose another folder"
+        )
     return output
 
 

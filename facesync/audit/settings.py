@@ -19,14 +19,14 @@ class AuditSettings:
         None, "folder for the findings", metavar="DIR", shown_default="INPUT_audit"
     )
     apply: bool = option(
-        False, "leave out what is found, by a list beside the dataset", group=GROUP
+        False, "add what is found to the list of images that training leaves out", group=GROUP
     )
     model: str | None = option(
         None,
-        "what embeds the images",
+        "model that embeds the images",
         metavar="vggface2|FILE",
         group=GROUP,
         shown_default="models/best_face_model.pth if it exists, else vggface2",
     )
-    offline: bool = option(False, "open no connection", group=GROUP)
+    offline: bool = option(False, "make no network connection", group=GROUP)
     device: str = device_option(GROUP)

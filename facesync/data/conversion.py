@@ -253,6 +253,6 @@ def _explain(pack: Pack, done: _Tally) -> str:
     records = count(done.bookkeeping, "bookkeeping record", "bookkeeping records")
     return (
         f"{records}: {header}{people:,} that say which keys belong to which "
-        "identity. They hold no image, so none is lost. (CASIA-WebFace has 10,573 of them: the "
-        "10,573 errors of converters that try to decode every record.)"
+        "identity. They contain no image, so nothing is lost. (CASIA-WebFace has 10,573 of them, "
+        "which other converters report as errors.)"
     )

@@ -77,18 +77,18 @@ def download(dataset: str, output: Path) -> VerifiedDataset:
     except OSError as error:
         raise FileError(
             f"cannot write in {output}: {error.strerror or error}; fix that, or choose another "
-            "folder with --output; running again resumes"
+            "folder with --output, then run again to resume"
         ) from error
     try:
         found = verify_folder(folder, dataset)
     except DataError as error:
-        raise DataError(f"{error}; it is so in the zip from Kaggle: {archive}") from error
+        raise DataError(f"{error}; the zip from Kaggle has the same fault: {archive}") from error
     archive.unlink()
     return found
 
 
 def describe(found: VerifiedDataset) -> str:
-    """Return lines for the terminal: what is where, and the command to run next."""
+    """Return lines for the terminal: what was downloaded, and the command to run next."""
     if not found.packs:
         return f"{found.folder}: {count(found.files, 'file', 'files')}, no RecordIO pack among them"
     lines = []
@@ -118,10 +118,10 @@ def _fetch(dataset: str, archive: Path) -> None:
                 failures = 0 if _size(part) > before else failures + 1
                 if failures == len(RETRY_WAITS_S):
                     raise DownloadError(
-                        f"the transfer keeps breaking after {_readable(_size(part))}: check the "
-                        "network, then run the same command again to resume"
+                        f"the download keeps breaking off after {_readable(_size(part))}: "
+                        "check the network, then run the same command again to resume"
                     ) from error
-                _log.info("The transfer broke; resuming in %d s.", RETRY_WAITS_S[failures])
+                _log.info("The download broke off; resuming in %d s.", RETRY_WAITS_S[failures])
                 time.sleep(RETRY_WAITS_S[failures])
     _note(part).unlink(missing_ok=True)
 

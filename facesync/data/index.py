@@ -13,7 +13,7 @@ from facesync.errors import DataError
 
 @dataclass(slots=True)
 class Fault:
-    """A record that cannot be read, and why; `key` is None if unknown."""
+    """A record that cannot be read, and the reason; `key` is None if unknown."""
 
     key: int | None
     offset: int

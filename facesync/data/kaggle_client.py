@@ -21,7 +21,7 @@ from facesync.errors import DownloadError
 
 TOKEN_PAGE = "https://www.kaggle.com/settings/api"
 TIMEOUT_S = (20, 60)
-"""Seconds to wait for a connection and for the next bytes; the client itself waits forever."""
+"""Seconds to wait for a connection and for the next bytes; the client itself would wait forever."""
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -199,5 +199,5 @@ def _refusal(response: requests.Response, dataset: str) -> str:
         wait = f"{pause} seconds" if pause.isdigit() else "a few minutes"
         return f"Kaggle limits requests (429): run the same command again in {wait}"
     if status >= 500:
-        return f"Kaggle has a problem ({status}): run the same command again in a few minutes"
+        return f"Kaggle is having problems (HTTP {status}): run again in a few minutes"
     return f"Kaggle refuses {dataset} (HTTP {status}): open {page} to see why"

@@ -141,7 +141,7 @@ class RecordFile:
                 raise self._broken(record, reason)
             start = offset + _PREFIX.size
             if start + length > self.size:
-                reason = f"truncated: {self.size - start} of {length} bytes are there"
+                reason = f"truncated: only {self.size - start} of {length} bytes are there"
                 raise self._broken(record, reason)
             parts.append((start, start + length))
             if part in (_WHOLE, _LAST):
@@ -181,7 +181,7 @@ def split_header(data: bytes) -> tuple[tuple[float, ...], int, bytes]:
         return (label,), own_id, data[_HEADER.size :]
     end = _HEADER.size + 4 * flag
     if end > len(data):
-        raise BrokenRecord("record", f"{flag} labels promised, the record ends before")
+        raise BrokenRecord("record", f"{flag} labels announced, but the record ends before them")
     return struct.unpack_from(f"<{flag}f", data, _HEADER.size), own_id, data[end:]
 
 

@@ -31,15 +31,18 @@ class DownloadSettings:
     """Settings of a download."""
 
     dataset: str = option(
-        "debarghamitraroy/casia-webface", "on Kaggle", parse=dataset_slug, metavar="OWNER/NAME"
+        "debarghamitraroy/casia-webface",
+        "dataset on Kaggle",
+        parse=dataset_slug,
+        metavar="OWNER/NAME",
     )
     output: Path = option(
         factory=default_output,
-        help="folder of datasets; this one goes to DIR/NAME",
+        help="folder for datasets; this one is saved in DIR/NAME",
         metavar="DIR",
     )
     verify_only: bool = option(
-        False, "only verify what is there, every file against its checksum", kept=False
+        False, "download nothing; verify every file against its checksum", kept=False
     )
 
 
@@ -54,7 +57,7 @@ class ConvertSettings:
     output: Path = option(help="folder for the images", metavar="DIR")
     workers: int | None = option(
         None,
-        "processes that write",
+        "number of processes",
         parse=positive_int,
         metavar="N",
         group="converting",
@@ -62,6 +65,6 @@ class ConvertSettings:
     )
     decode_check: bool = option(
         False,
-        "also decode each image, not only check its start and end (slower)",
+        "decode each image instead of only checking its start and end (slower)",
         group="converting",
     )

@@ -73,4 +73,4 @@ class TrainingState:
             self.scheduler.load_state_dict(data["scheduler_state_dict"])
             self.history = list(data["history"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ModelError(f"{path} is no checkpoint of this student ({error})") from error
+            raise ModelError(f"{path} is not a checkpoint of this student ({error})") from error

@@ -41,7 +41,7 @@ def run(settings: DistillSettings) -> None:
     """Distil a student and pack it.
 
     Raises:
-        FaceSyncError: one line on what is wrong with the settings, the data or the teacher.
+        FaceSyncError: something is wrong with the settings, the data or the teacher.
     """
     checkpoint = settings.output / CHECKPOINT_NAME
     if checkpoint.exists() and not settings.resume:

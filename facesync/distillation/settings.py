@@ -28,7 +28,7 @@ class DistillSettings:
     )
     leave_out: Path | None = _data(
         None,
-        "text file of images to leave out, one per line, named relative to their source",
+        "text file with images to leave out, one per line, as paths relative to their source",
         metavar="FILE",
     )
     output: Path = _data(Path("models/student"), "folder for the student", metavar="DIR")
@@ -47,10 +47,10 @@ class DistillSettings:
         parse=positive_int,
         choices=range(1, 11),
     )
-    offline: bool = _models(False, "open no socket")
+    offline: bool = _models(False, "make no network connection")
     epochs: int = _training(20, "passes over the faces", **_COUNT)
     batch_size: int = _training(64, "faces per step", **_COUNT)
-    lr: float = _training(1e-3, "AdamW's highest learning rate", parse=positive_float, metavar="F")
+    lr: float = _training(1e-3, "AdamW's peak learning rate", parse=positive_float, metavar="F")
     validation: float = _training(
         0.02, "share of the faces held out for validation", parse=rate, metavar="F"
     )
@@ -62,10 +62,10 @@ class DistillSettings:
     device: str = device_option("training")
 
     def __post_init__(self) -> None:
-        """Refuse settings that no distillation could run with.
+        """Refuse settings that cannot work.
 
         Raises:
-            UsageError: one line on which.
+            UsageError: the message names them.
         """
         if not (self.data or self.aligned):
             raise UsageError("name images of faces with --data or --aligned")

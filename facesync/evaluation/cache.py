@@ -1,4 +1,4 @@
-"""Vectors kept on disk by what they were computed from, so that nothing is computed twice.
+"""A cache of vectors on disk, by the content of their images, so that nothing is computed twice.
 
 A cache is a folder of `.npz` files (opened without pickle), each written whole: an interrupted run
 keeps all but its newest vectors, and two runs at once do not disturb each other. A damaged file

@@ -51,7 +51,7 @@ def data_fingerprint(images: Sequence[ImageRef]) -> str:
 
 
 def store_calibration(choice: str, calibration: Calibration) -> Path:
-    """Store the calibration of a model, given as the user named it, and return the file.
+    """Store the calibration of a model, as the user named it, and return the file.
 
     It goes into the checkpoint or the JSON beside an ONNX file, where all else is kept; that of a
     model that ships with FaceSync goes to the user's cache.

@@ -147,9 +147,9 @@ def _embedder(
 def _notes(settings: EvaluateSettings, model: FaceModel) -> list[str]:
     notes = []
     if settings.crops or settings.bin:
-        notes.append(f"Images were taken as ready crops; the model was made for {model.crop}.")
+        notes.append(f"The images were used as face crops; the model expects {model.crop}.")
     if settings.mirror:
-        notes.append("Each embedding is the mean of a face and its mirror image.")
+        notes.append("Each embedding is the mean of an image and its mirror image.")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""The images of an evaluation: where they come from and whom they show."""
+"""The images of an evaluation: where they come from and who they show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ImageRef:
     Attributes:
         name: unique within an evaluation; for the report.
         read: returns its encoded bytes; raises ImageError, FileError or DataError.
-        identity: whom it shows, or None if unknown.
+        identity: who it shows, or None if unknown.
     """
 
     name: str

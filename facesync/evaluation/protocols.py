@@ -34,7 +34,7 @@ class PairSet:
     """Pairs of images to compare.
 
     Attributes:
-        source: where they come from, in words for the report.
+        source: where they come from, for the report.
         images: all images, each once.
         left: int (pairs,), index of each pair's first image.
         right: int (pairs,), index of its second.

@@ -131,7 +131,7 @@ class Report:
     """The result of one evaluation.
 
     Attributes:
-        source: the pairs, in words.
+        source: the pairs, for the user.
         folds_given: whether the source names the folds.
         images: number of images.
         failures: (image, reason) of each image without an embedding.
@@ -162,7 +162,7 @@ class Report:
 
     @property
     def title(self) -> str:
-        """The model and the pairs, in words."""
+        """The model and the pairs, for the user."""
         return f"{self.model.source} on {self.source}"
 
     def to_dict(self) -> dict[str, Any]:

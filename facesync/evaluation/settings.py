@@ -9,7 +9,7 @@ from pathlib import Path
 from facesync.errors import UsageError
 from facesync.options import device_option, option, positive_int, rate, seed
 
-GROUPS = ("what it is evaluated on (one of the three)", "how", "what else it does")
+GROUPS = ("images to evaluate on (--pairs, --bin or --data)", "method", "further results")
 
 _images, _how, _more = (partial(option, group=name) for name in GROUPS)
 
@@ -24,41 +24,42 @@ class EvaluateSettings:
 
     model: str = option(help="the model to evaluate", metavar="embedded|vggface2|FILE")
     report: Path = option(help="folder for the report", metavar="DIR")
-    pairs: Path | None = _images(None, "LFW's pairs.txt; needs --images", metavar="FILE")
-    images: Path | None = _images(None, "the images it lists", metavar="DIR")
-    bin: tuple[Path, ...] = _images((), "InsightFace's .bin sets", metavar="FILE")
+    pairs: Path | None = _images(
+        None, "list of pairs in LFW's format; needs --images", metavar="FILE"
+    )
+    images: Path | None = _images(None, "folder of the images that --pairs lists", metavar="DIR")
+    bin: tuple[Path, ...] = _images((), "InsightFace's .bin files", metavar="FILE")
     data: Path | None = _images(
-        None, "identity folders or a pack, to draw pairs from", metavar="DIR|FILE"
+        None, "folder of identity folders, or a pack, to draw pairs from", metavar="DIR|FILE"
     )
     impostors: int = _images(
-        100_000, "impostor pairs to draw from --data", parse=positive_int, metavar="N"
+        100_000, "number of impostor pairs to draw from --data", parse=positive_int, metavar="N"
     )
-    crops: bool = _how(False, "the images are ready crops: do not detect faces in them")
-    mirror: bool = _how(False, "embed the mean of each face and its mirror image")
+    crops: bool = _how(False, "the images are face crops already: do not detect faces")
+    mirror: bool = _how(False, "embed each face as the mean of the image and its mirror image")
     cache: Path | None = _how(
-        None, "folder for embeddings", metavar="DIR", shown_default="REPORT/cache"
+        None, "folder for cached embeddings", metavar="DIR", shown_default="REPORT/cache"
     )
-    seed: int = _how(42, "of all random draws", parse=seed)
+    seed: int = _how(42, "random seed", parse=seed)
     device: str = device_option(GROUPS[1])
-    offline: bool = _how(False, "open no connection")
+    offline: bool = _how(False, "make no network connection")
     by_group: Path | None = _more(
         None,
-        "CSV with an image (as named in the report) and its group in each line: error rates by "
-        "group",
+        "report error rates by group; each line of this CSV file holds an image (as named in the "
+        "report) or an identity, and its group",
         metavar="FILE",
     )
     calibrate: float | None = _more(
         None,
-        "measure thresholds and store them with the model (beside an exported one; in the user's "
-        "cache for one that ships with FaceSync); report the threshold for this false match rate, "
-        "such as 1e-3",
+        "work out thresholds and save them with the model (in your cache folder for vggface2 and "
+        "embedded); report the one for this false match rate, such as 1e-3",
         parse=rate,
         metavar="FMR",
     )
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.pairs, self.bin, self.data))) != 1:
-            raise UsageError("give one of --pairs (with --images), --bin and --data")
+            raise UsageError("give exactly one of --pairs (with --images), --bin and --data")
         if bool(self.pairs) != bool(self.images):
             raise UsageError("--pairs and --images go together")
         for flag, value in (("--by-group", self.by_group), ("--calibrate", self.calibrate)):

@@ -1,4 +1,4 @@
-"""A report in words, for the terminal and for the page."""
+"""The report as text, for the terminal and for the page."""
 
 from __future__ import annotations
 

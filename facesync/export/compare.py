@@ -22,7 +22,7 @@ def compare(ours: Embedder, theirs: Embedder, crop: CropSpec, trial: Trial) -> d
     Returns:
         Plain data: `cosine_mean` and `cosine_min` between the two; `accuracy` and
         `torch_accuracy` on the pairs (mean over the folds, None if it cannot be measured);
-        `cpu_ms` and `torch_cpu_ms`, processor time for one face.
+        `cpu_ms` and `torch_cpu_ms`, CPU time for one face.
     """
     inputs = [crop.array(image)[None] for image in trial.crops_rgb]
     exported = np.concatenate([ours(batch) for batch in inputs])
@@ -59,7 +59,7 @@ def table(name: str, found: dict[str, Any]) -> str:
         ("cosine to torch, mean", f"{found['cosine_mean']:.5f}", ""),
         ("cosine to torch, lowest", f"{found['cosine_min']:.5f}", ""),
         ("accuracy", percent(found["accuracy"]), percent(found["torch_accuracy"])),
-        ("processor ms per face", f"{found['cpu_ms']:.1f}", f"{found['torch_cpu_ms']:.1f}"),
+        ("CPU ms per face", f"{found['cpu_ms']:.1f}", f"{found['torch_cpu_ms']:.1f}"),
         ("MB", f"{found['megabytes']:.1f}", f"{found['torch_megabytes']:.1f}"),
     ]
     lines = [f"{what:<24}{ours:>14}{theirs:>14}" for what, ours, theirs in rows]

@@ -54,7 +54,7 @@ def export(settings: ExportSettings) -> Path:
         facts = {**facts, **_inexact_facts(chosen, model, content)}
     write(path, content, {**facts, "description": f"{weights.path.name} as {chosen.name}",
                           "comparison": found})  # fmt: skip
-    print(f"{path} ({found['megabytes']:.1f} MB), with its description in the .json beside it")
+    print(f"{path} ({found['megabytes']:.1f} MB), described in the .json next to it")
     return path
 
 

@@ -16,7 +16,7 @@ class ExportSettings:
     """Settings of one export."""
 
     model: str = option(help="the model to export", metavar="FILE|vggface2|embedded")
-    format: str = option(help="what to export it to", choices=FORMAT_NAMES)
+    format: str = option(help="format to export to", choices=FORMAT_NAMES)
     output: Path = option(help="folder for the exported model and its .json", metavar="DIR")
     allow_loss: bool = option(
         False, "keep the export even if it loses more than 0.5 points of accuracy"
@@ -33,14 +33,14 @@ class ExportSettings:
         metavar="FILE",
         shown_default="pairs of the same copies",
     )
-    images: Path | None = option(None, "images that --pairs refers to", metavar="DIR")
-    offline: bool = option(False, "open no socket")
+    images: Path | None = option(None, "folder of the images that --pairs lists", metavar="DIR")
+    offline: bool = option(False, "make no network connection")
 
     def __post_init__(self) -> None:
         """Refuse settings that do not go together.
 
         Raises:
-            UsageError: one line on which.
+            UsageError: the message names them.
         """
         if (self.pairs is None) != (self.images is None):
             raise UsageError("--pairs and --images go together")

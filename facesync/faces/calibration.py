@@ -172,7 +172,7 @@ def calibration_for(
 
     Args:
         data: the result of `to_dict`; None if the model came without.
-        source: the model, in words for the user.
+        source: the model, for the user.
         crop: how the model's faces are cropped.
         fingerprint: of the model; None if other files may hold the same weights.
 

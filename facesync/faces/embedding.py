@@ -13,7 +13,7 @@ from facesync.faces.detection import Face
 
 EMBEDDING_SIZE = 512
 DEFAULT_THRESHOLD = 0.6
-"""Cosine similarity from which two faces are the same person, for models without a threshold."""
+"""Cosine similarity at which two faces are the same person, for models without a threshold."""
 
 
 @dataclass(frozen=True)

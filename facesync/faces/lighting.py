@@ -1,6 +1,6 @@
 """Correct the lighting of dark images before faces are detected in them.
 
-A correction changes what the model sees and can do harm, too. `benchmarks.long.conditions` measures
+A correction changes what the model sees and may do harm. `benchmarks.long.conditions` measures
 which one helps under which condition; only what helps there belongs in the app.
 """
 

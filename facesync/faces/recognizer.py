@@ -40,7 +40,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How alike two faces are.
+    """How similar two faces are.
 
     Attributes:
         similarity: cosine of the two embeddings, -1 to 1.
@@ -56,7 +56,7 @@ class Comparison:
     same_person: bool
 
     def __str__(self) -> str:
-        verdict = "the same person" if self.same_person else "two people"
+        verdict = "the same person" if self.same_person else "different people"
         sure = "" if self.probability is None else f", probability {self.probability:.4f}"
         figures = f"similarity {decimals(self.similarity)}, threshold {decimals(self.threshold)}"
         return f"{verdict} ({figures}{sure})"
@@ -101,11 +101,11 @@ class Recognizer:
 
     @property
     def threshold(self) -> float:
-        """Similarity from which a face is accepted that is compared with one person."""
+        """Similarity at which a face that is compared with one person is accepted."""
         return self.threshold_for(1)
 
     def threshold_for(self, comparisons: int) -> float:
-        """Similarity from which a face is accepted, given the number of comparisons.
+        """Similarity at which a face is accepted, given the number of comparisons.
 
         In this order: what was asked for (`--threshold`); the threshold of the loaded model's
         calibration for the false match rate asked for (`--fmr`), which rises with the number of
@@ -127,7 +127,7 @@ class Recognizer:
         return f"{expected(self._settings.model)} (loaded when first needed)"
 
     def threshold_in_words(self, people: int) -> str:
-        """Which similarity is needed among so many people, and where that comes from."""
+        """Return the threshold among this many people, and where it comes from."""
         needed = f"{decimals(self.threshold_for(people))}"
         if self._settings.threshold is not None:
             return f"{needed} (--threshold)"

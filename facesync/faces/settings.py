@@ -23,23 +23,23 @@ class RecognizerSettings:
 
     model: str | None = option(
         None,
-        "the model that embeds faces",
+        "model that embeds faces",
         metavar="FILE|vggface2|embedded",
         shown_default="models/best_face_model.pth, else the VGGFace2 weights",
     )
     threshold: float | None = option(
         None,
-        "cosine similarity from which a face is accepted",
+        "lowest cosine similarity that is accepted",
         parse=threshold,
         metavar="F",
         shown_default="from --fmr if the model is calibrated, else the model's own, else 0.6",
     )
     fmr: float = option(
         DEFAULT_FMR,
-        "false match rate: how often a stranger may be accepted as somebody registered; the "
-        "threshold follows from it by the model's calibration",
+        "false match rate: how often a stranger may be mistaken for a registered person; "
+        "determines the threshold of a calibrated model",
         parse=rate,
         metavar="F",
     )
-    offline: bool = option(False, "open no network connection")
+    offline: bool = option(False, "make no network connection")
     device: str = device_option()

@@ -1,4 +1,4 @@
-"""Wrong attempts in a row: five pause a name, or the menu; each further one for longer.
+"""Failed attempts in a row: five pause a name, or the menu; each further one doubles the pause.
 
 The counts are kept beside the store in `<store>.attempts`, JSON, so that they survive a restart.
 Names are in it as salted hashes only. Call `check` before an attempt and `record` after it.
@@ -29,16 +29,16 @@ from facesync.gallery.people import name_key
 log = logging.getLogger(__name__)
 
 FREE_ATTEMPTS = 5
-"""Wrong attempts in a row until the first pause."""
+"""Failed attempts in a row until the first pause."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30.0, 3600.0
-"""The first pause; each further wrong attempt doubles it, up to the longest."""
+"""The first pause; each further failed attempt doubles it, up to the longest."""
 
 _MOST_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
 class _Count:
-    """Wrong attempts in a row for one name, and when the last was, in seconds since 1970."""
+    """Failed attempts in a row for one name, and when the last was, in seconds since 1970."""
 
     wrong: int = 0
     last: float = 0.0
@@ -59,7 +59,7 @@ class _State:
 
 
 def file_of(store: Path) -> Path:
-    """Where wrong attempts are counted."""
+    """Return the file that counts failed attempts."""
     return store.with_name(store.name + ".attempts")
 
 
@@ -69,7 +69,7 @@ def damaged_file_of(store: Path) -> Path:
 
 
 def pause_seconds(wrong: int) -> float:
-    """Return the pause after so many wrong attempts in a row: 0, 30, 60, 120 … seconds."""
+    """Return the pause after a number of failed attempts in a row: 0, 30, 60, 120 … seconds."""
     if wrong < FREE_ATTEMPTS:
         return 0.0
     doublings = min(wrong - FREE_ATTEMPTS, 20)
@@ -80,7 +80,7 @@ def check(store: Path, name: str, now: float | None = None) -> None:
     """Check that an attempt for a name is allowed now.
 
     Raises:
-        StoreError: there were too many wrong ones; the error says how long to wait.
+        StoreError: there were too many failed ones; the error says how long to wait.
         FileError: the counts cannot be locked or written.
     """
     now = time.time() if now is None else now
@@ -97,7 +97,7 @@ def check(store: Path, name: str, now: float | None = None) -> None:
             _write(store, state)
     left = count.last + pause - now
     if left > 0:
-        raise StoreError(f"{count.wrong} wrong attempts in a row: try again in {_in_words(left)}")
+        raise StoreError(f"{count.wrong} failed attempts in a row: try again in {_in_words(left)}")
 
 
 def record(store: Path, name: str, right: bool, now: float | None = None) -> None:
@@ -117,11 +117,11 @@ def record(store: Path, name: str, right: bool, now: float | None = None) -> Non
         state.counts[state.key(name)] = _Count(wrong, now)
         _write(store, state)
     if pause := pause_seconds(wrong):
-        log.warning("%d wrong attempts in a row: paused for %s", wrong, _in_words(pause))
+        log.warning("%d failed attempts in a row: paused for %s", wrong, _in_words(pause))
 
 
 def forget(store: Path, names: Iterable[str]) -> None:
-    """Forget the attempts for some names."""
+    """Delete the counts for some names."""
     if not file_of(store).exists():
         return
     with locked(file_of(store)):
@@ -145,7 +145,9 @@ def _read(store: Path) -> _State:
         aside = damaged_file_of(store)
         with suppress(OSError):
             os.replace(path, aside)
-        log.warning("%s was damaged and is now %s; the next wrong attempt pauses", path, aside)
+        log.warning(
+            "%s was damaged and is now %s; the next failed attempt starts a pause", path, aside
+        )
         state = _State(secrets.token_hex(16), {}, others=FREE_ATTEMPTS - 1)
         _write(store, state)
         return state

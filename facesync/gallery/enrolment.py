@@ -32,7 +32,7 @@ years apart: on LFW, half the threshold refuses no pair of one person and 94 % o
 people; frames of one session are far more similar than that (`python -m benchmarks.quality`)."""
 
 DROPPED_LIMIT = 3
-"""When this many samples were dropped, somebody else is before the camera."""
+"""When this many samples were dropped, somebody else is in front of the camera."""
 
 _IMAGE_SCALE, _IMAGE_SIDE = 2.0, 640
 

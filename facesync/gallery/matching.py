@@ -30,7 +30,7 @@ class Decision:
         name: who, or None when not accepted.
         similarity: cosine to the most similar person, -1…1; None if nothing was compared.
         threshold: similarity from which a face is accepted.
-        reason: the outcome in words.
+        reason: a sentence that explains the outcome.
         margin: how far the similarity is above the second person's; None without a second.
     """
 
@@ -48,7 +48,7 @@ def refused(reason: str, threshold: float) -> Decision:
 
 
 def comparable(people: Sequence[Person], fingerprint: str) -> list[Person]:
-    """Drop people whose template another model made; the older form does not say, and is kept."""
+    """Drop people with a template of another model; the older format does not say, and is kept."""
     return [person for person in people if person.fingerprint in (None, fingerprint)]
 
 

@@ -1,4 +1,4 @@
-"""Registering a person: may the name be used, which images count, is there any doubt.
+"""Registering a person: checks of the name and the images, and of whether there is any doubt.
 
 Nothing here prints or asks. A program registers somebody like this:
 
@@ -30,7 +30,7 @@ from facesync.images import read_image_rgb
 
 @dataclass(frozen=True)
 class Registration:
-    """Whom to register, and what is allowed.
+    """Who to register, and what is allowed.
 
     Attributes:
         name: as typed.
@@ -53,23 +53,23 @@ class Registration:
 
 
 class Doubt(StoreError):
-    """Something speaks against storing a person; somebody has to decide.
+    """There is doubt about storing a person; somebody has to decide.
 
-    To store them all the same, call `store` again with `same_person` set.
+    To store them anyway, call `store` again with `same_person` set.
 
     Attributes:
-        what: what speaks against it.
+        what: the reason for the doubt.
         question: a yes-or-no question; yes means store the person.
     """
 
     def __init__(self, what: str, question: str) -> None:
-        super().__init__(f"{what}; --same-person confirms that it is one person")
+        super().__init__(f"{what}; if they are the same person, use --same-person")
         self.what, self.question = what, question
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one image.
+    """The result for one image.
 
     Attributes:
         name: of the image, as given.
@@ -86,7 +86,7 @@ def check_name(gallery: Gallery, request: Registration) -> str:
     """Return the cleaned name (with `add`, as it is stored) if the request may use it.
 
     Raises:
-        StoreError: the name is empty, taken where it must not be, or not taken where it must be.
+        StoreError: the name is empty, taken although it must be free, or the reverse.
     """
     name = clean_name(request.name)
     if not name:
@@ -96,7 +96,8 @@ def check_name(gallery: Gallery, request: Registration) -> str:
         raise StoreError(f"nobody is registered as {name}; leave out --add to register them")
     if taken and not (request.replace or request.add):
         raise StoreError(
-            f"{taken.name} is already registered; --replace replaces them, --add adds samples"
+            f"{taken.name} is already registered; "
+            "use --add to add samples, or --replace to start over"
         )
     return taken.name if taken and request.add else name
 
@@ -114,7 +115,7 @@ def enrol_images(
         images: pairs of a name and an image: a file, or uint8 RGB (height, width, 3).
 
     Yields:
-        What came of each image, as soon as it is known; at the end, once more, those that were
+        The result for each image, as soon as it is known; at the end, once more, those that were
         taken and then dropped.
 
     Raises:
@@ -175,9 +176,9 @@ def _check_same_face(
     similarity = float(Matcher([known]).similarities(person.embedding)[0])
     if similarity < needed:
         raise Doubt(
-            f"this is not the face stored as {known.name} (similarity "
+            f"this is not the face registered as {known.name} (similarity "
             f"{decimals(similarity)}, at least {decimals(needed)} needed)",
-            "Is it the same person all the same?",
+            "Is it the same person anyway?",
         )
 
 

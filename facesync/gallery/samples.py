@@ -192,5 +192,5 @@ def read_one(path: Path, keys: KeyChain) -> bytes:
     what = _what(path.parent, path.name.removesuffix(_SEALED))
     data, key = sealing.read(path, keys, what)
     if key is None:
-        raise StoreError(f"{path} is damaged: it is not sealed")
+        raise StoreError(f"{path} is damaged: it is not encrypted")
     return data

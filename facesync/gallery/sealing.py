@@ -76,16 +76,16 @@ def _unseal(data: dict[str, Any], keys: KeyChain, what: str, path: Path) -> tupl
 
     encryption, nonce, sealed = data["encryption"], data.get("nonce"), data.get("data")
     if data.get("format") != FORMAT or encryption.get("cipher") != CIPHER:
-        raise StoreError(f"{path} is damaged, or was sealed by a newer version: update FaceSync")
+        raise StoreError(f"{path} is damaged, or was encrypted by a newer version: update FaceSync")
     if not isinstance(nonce, bytes) or len(nonce) != 12 or not isinstance(sealed, bytes):
-        raise StoreError(f"{path} is damaged: its sealed content cannot be read")
+        raise StoreError(f"{path} is damaged: its encrypted content cannot be read")
     try:
         key = keys.find(encryption.get("key"))
         plain = AESGCM(key.secret).decrypt(nonce, sealed, _authenticated(encryption, what))
     except StoreError as error:
         raise StoreError(f"cannot open {path}: {error}") from error
     except InvalidTag as error:
-        raise StoreError(f"{path} was changed or damaged since it was sealed") from error
+        raise StoreError(f"{path} has been changed or damaged since it was encrypted") from error
     return plain, key
 
 

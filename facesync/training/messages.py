@@ -1,4 +1,4 @@
-"""What a training prints: progress, results, and errors explained."""
+"""What training prints: progress, results, and explained errors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def say(ranks: Ranks, text: str) -> None:
 
 
 def announce(run: Run) -> None:
-    """Log what is about to be trained on what."""
+    """Log what is trained, and on what data."""
     held_out = len(run.data.holdout)
     log.info(
         "%d identities; %s to train on, %d to validate%s; %s, %s",
@@ -78,7 +78,7 @@ def report_undecodable(run: Run, lines: list[str]) -> None:
 
 
 def speed(totals: Totals) -> str:
-    """Say how fast a pass was and what limits it."""
+    """Say how fast a pass was, and what its bottleneck is."""
     limit = "input" if totals.input_share > INPUT_BOUND else "compute"
     return (
         f"{totals.images_per_second:.1f} images/s, {limit}-bound "
@@ -99,7 +99,7 @@ def epoch_line(title: str, row: dict[str, Any], trained: Totals, *, better: bool
         f"validation loss {row['val_loss']:.4f}, accuracy {row['val_acc']:.4f}",
     ]
     if row["val_tar"] is not None:
-        parts.append(f"unseen identities' TAR {row['val_tar']:.4f} at FAR {TAR_FAR:g}")
+        parts.append(f"TAR {row['val_tar']:.4f} at FAR {TAR_FAR:g} on unseen identities")
     parts += [f"lr {row['lr']:g}", speed(trained), f"{minutes} min {seconds} s"]
     if row["skipped"]:
         skipped = count(row["skipped"], "step", "steps")
@@ -109,7 +109,7 @@ def epoch_line(title: str, row: dict[str, Any], trained: Totals, *, better: bool
 
 def where_it_is(run: Run) -> str:
     """Say where the models and the curves of a finished run are."""
-    name = {"val_accuracy": "validation accuracy", "tar": "unseen identities' TAR"}[
+    name = {"val_accuracy": "validation accuracy", "tar": "TAR on unseen identities"}[
         run.recipe.select
     ]
     return (
@@ -120,7 +120,7 @@ def where_it_is(run: Run) -> str:
 
 
 def how_to_resume(run: Run) -> str:
-    """Say how far a stopped run has come and how to resume it."""
+    """Say how far a stopped run got, and how to resume it."""
     batches = count(run.progress.batch, "batch", "batches")
     return (
         f"Stopped after {run.progress.epochs_done} of {count(run.last_epoch, 'epoch', 'epochs')} "
@@ -129,7 +129,7 @@ def how_to_resume(run: Run) -> str:
 
 
 def explain(error: Exception, run: Run) -> None:
-    """Raise a line that says what to do about an error; return if it is not a known one."""
+    """Raise a one-line error that says what to do; return if the error is not a known one."""
     if isinstance(error, LossError):
         line = f"{error} in epoch {run.progress.epochs_done + 1}; run again with a lower --lr (it "
         line += f"was {run.recipe.lr:g}) or with --clip-norm 5"

@@ -52,7 +52,7 @@ def draw_curves(history: History) -> Figure:
         if measure == "acc" and any(value is not None for value in history.column("val_tar")):
             # matplotlib leaves a gap where a value is not a number.
             tars = [math.nan if value is None else value for value in history.column("val_tar")]
-            named = f"unseen identities' TAR at FAR {TAR_FAR:g}: {tars[-1]:.4f}"
+            named = f"TAR at FAR {TAR_FAR:g} on unseen identities: {tars[-1]:.4f}"
             axes.plot(epochs, tars, marker="s", color="tab:green", label=named)
         for number, start in enumerate(starts):
             label = "continued" if number == 0 else None

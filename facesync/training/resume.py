@@ -39,11 +39,11 @@ def interrupted_run(settings: S, output: Path) -> tuple[S, Checkpoint | None]:
         return settings, None
     found = run_checkpoints(output)
     if not found:
-        log.info("%s has no run to resume; starting one", output)
+        log.info("%s has no run to resume; starting a new one", output)
         return settings, None
     checkpoint = load_checkpoint(found[-1])
     if checkpoint.run is None or checkpoint.run.get("script") != settings.script:
-        log.info("%s holds no run of this script; starting one", output / RUN_FOLDER)
+        log.info("%s has no run of this script; starting a new one", output / RUN_FOLDER)
         return settings, None
     _check_same_settings(settings, checkpoint, output)
     left_open = {
@@ -60,7 +60,7 @@ def _check_same_settings(settings: Recipe, checkpoint: Checkpoint, output: Path)
         if name not in RESUMABLE and value is not None and value != saved:
             raise UsageError(
                 f"--{name.replace('_', '-')} is {value}, but the run in {output} was started with "
-                f"{saved}; give the same options, or start another run without --resume"
+                f"{saved}; give the same options, or start a new run without --resume"
             )
 
 

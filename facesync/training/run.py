@@ -1,4 +1,4 @@
-"""A training run: what is trained, on what, and how far it has come."""
+"""A training run: what is trained, on which data, and how far it has got."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Totals:
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """How far a run has got.
 
     Attributes:
         first_epoch: how many epochs the model had been trained before.

@@ -27,7 +27,7 @@ SETTINGS_NAME = "settings.json"
 
 
 def check_writable(folder: Path) -> None:
-    """Find out before the long work, not after it, that nothing can be written.
+    """Make sure, before hours of work, that files can be written.
 
     Raises:
         FileError: nothing can.
@@ -41,7 +41,7 @@ def check_writable(folder: Path) -> None:
 
 
 def refuse_to_replace(folder: Path, instead: str) -> None:
-    """Refuse a folder that holds a model: hours of work are never replaced unasked.
+    """Refuse a folder that holds a model: hours of work are never overwritten unasked.
 
     Raises:
         FileError: it holds one; the message ends with what to do `instead`.

@@ -110,9 +110,9 @@ class Recipe:
         metavar="N|auto",
     )
     accumulate: int = _training(1, "batches whose gradients are summed into one step", **_COUNT)
-    lr: float = _training(1e-4, "highest learning rate", **_POSITIVE)
+    lr: float = _training(1e-4, "peak learning rate", **_POSITIVE)
     backbone_lr: float | None = _training(
-        None, "highest learning rate of everything but the head", **_POSITIVE, shown_default="--lr"
+        None, "peak learning rate of everything but the head", **_POSITIVE, shown_default="--lr"
     )
     schedule: str = _training(
         "step",
@@ -120,34 +120,36 @@ class Recipe:
         "when the validation loss stalls; cosine decays it to zero",
         choices=SCHEDULES,
     )
-    lr_step: int = _training(3, "epochs between two cuts of the learning rate, with step", **_COUNT)
-    lr_gamma: float = _training(0.3, "factor of each of these cuts", **_POSITIVE)
+    lr_step: int = _training(3, "with step: epochs between cuts of the learning rate", **_COUNT)
+    lr_gamma: float = _training(0.3, "with step: factor of each cut", **_POSITIVE)
     lr_patience: int = _training(
-        1, "epochs without a lower validation loss before a cut, with plateau", **_WHOLE
+        1, "with plateau: epochs without a lower validation loss before a cut", **_WHOLE
     )
-    lr_factor: float = _training(0.5, "factor of each of these cuts", parse=rate, metavar="F")
+    lr_factor: float = _training(0.5, "with plateau: factor of each cut", parse=rate, metavar="F")
     warmup_steps: int = _training(0, "steps over which the learning rate rises from zero", **_WHOLE)
-    freeze_steps: int = _training(0, "steps in which only the head is trained", **_WHOLE)
+    freeze_steps: int = _training(0, "first steps, in which only the head is trained", **_WHOLE)
     freeze_batchnorm: bool = _training(
         False,
-        "BatchNorm keeps the means and variances it starts with: small batches do not shift them, "
-        "and several processes need not exchange them",
+        "keep BatchNorm's means and variances fixed, so that small batches do not shift them and "
+        "several processes need not exchange them",
         both=True,
     )
-    weight_decay: float = _training(0.0, "AdamW's, not applied to BatchNorm and biases", **_SHARE)
-    label_smoothing: float = _training(
-        0.0, "share of the target that is spread over all identities", **_SHARE
+    weight_decay: float = _training(
+        0.0, "AdamW's weight decay; not applied to BatchNorm or biases", **_SHARE
     )
-    dropout: float = _training(0.6, "share of the features dropped in training", **_SHARE)
+    label_smoothing: float = _training(
+        0.0, "share of the target that is spread evenly over all identities", **_SHARE
+    )
+    dropout: float = _training(0.6, "share of the features that dropout removes", **_SHARE)
     ema: float = _training(
         0.0,
-        "decay of the running average of the weights, which is then the model that is evaluated "
-        "and saved; 0 keeps none",
+        "decay of a running average of the weights; the average is then evaluated and saved as the "
+        "model; 0 turns it off",
         **_SHARE,
     )
     clip_norm: float = _training(
         0.0,
-        "gradients longer than this are scaled down to it; 0 clips none",
+        "scale gradients down to at most this norm; 0 turns it off",
         parse=_not_negative,
         metavar="F",
     )
@@ -158,18 +160,20 @@ class Recipe:
     )
     select: str = _training(
         "val_accuracy",
-        "what the best model is selected by; tar needs --holdout-identities",
+        "what to select the best model by; tar needs --holdout-identities",
         choices=tuple(SELECT),
     )
     patience: int = _training(
-        0, "stop after this many epochs without a better model; 0 never does", **_WHOLE
+        0, "stop after this many epochs without a better model; 0 turns it off", **_WHOLE
     )
     precision: str = _machine(
-        "fp32", "auto takes the short format the machine is fast in", choices=PRECISIONS
+        "fp32",
+        "number format; auto uses bf16 or fp16 if the device is faster with it",
+        choices=PRECISIONS,
     )
-    compile: bool = _machine(False, "compile the network with torch.compile first")
+    compile: bool = _machine(False, "compile the network with torch.compile")
     sync_batchnorm: bool = _machine(
-        False, "BatchNorm over the batches of all processes (torchrun, CUDA only)"
+        False, "share BatchNorm statistics among all processes (torchrun, CUDA only)"
     )
     checkpoint_activations: bool = _machine(
         False, "recompute activations instead of keeping them: less memory, more time"
@@ -183,12 +187,14 @@ class Recipe:
     device: str = device_option("machine")
     resume: bool = _stopping(
         False,
-        "resume the run in the output folder exactly where it was stopped or killed; give the same "
-        "options as before. Without such a run, one is started",
+        (
+            "resume the run in the output folder exactly where it stopped, or start one if "
+            "there is none; give the same options as before"
+        ),
         kept=False,
     )
     save_every: int = _stopping(1000, "batches between two checkpoints within an epoch", **_COUNT)
-    keep: int = _stopping(1, "how many checkpoints are kept", **_COUNT)
+    keep: int = _stopping(1, "number of checkpoints to keep", **_COUNT)
     tensorboard: bool = _stopping(False, "also write a TensorBoard log (pip install tensorboard)")
 
 
@@ -242,14 +248,14 @@ class TrainSettings(Recipe):
     max_images: int = _data(100, "use at most this many images of an identity", **_COUNT)
     holdout_identities: float = _data(
         0.0,
-        "share of the identities that is never trained on, to measure how well unseen identities "
-        "are told apart (TAR at a false accept rate of 1e-3)",
+        "share of the identities to hold out from training, to measure how well the model tells "
+        "unseen identities apart (TAR at a false accept rate of 1e-3)",
         parse=_holdout,
         metavar="5%",
     )
     crop: str = _data(
         CROPS[0],
-        "what the images are: faces aligned on five points, as CASIA-WebFace's, or upright "
+        "how the images are cropped: aligned on five points, as in CASIA-WebFace, or as upright "
         "squares around the face; the app crops faces the same way",
         choices=CROPS,
     )
@@ -261,8 +267,8 @@ class TrainSettings(Recipe):
     )
     preset: str = _model(
         "paper",
-        "paper is the recipe of the original system, best is ours: see docs/training.md; other "
-        "options override both",
+        "paper is the recipe of the original system, best is ours (see docs/training.md); other "
+        "options override the preset",
         choices=tuple(PRESETS),
     )
     weights: str = _model(
@@ -270,11 +276,11 @@ class TrainSettings(Recipe):
         "the weights to start from; none trains from scratch",
         metavar="vggface2|none|FILE",
     )
-    offline: bool = _model(False, "open no socket: download no weights")
+    offline: bool = _model(False, "make no network connection: do not download weights")
     loss: str = _model("softmax", "the loss", choices=tuple(MARGINS))
     margin: float | None = _model(
         None,
-        "the loss's margin",
+        "margin of the loss",
         **_POSITIVE,
         shown_default="its paper's: "
         + ", ".join(f"{loss} {margin}" for loss, margin in MARGINS.items() if margin),
@@ -284,13 +290,13 @@ class TrainSettings(Recipe):
     )
     imprint: bool = _model(
         False,
-        "start from each identity's mean feature as its class weights (arXiv:1712.07136) instead "
-        "of random ones, whose first gradients distort the network",
+        "initialise the weights of each class with its identity's mean feature (arXiv:1712.07136); "
+        "random weights would distort the network with their first gradients",
         both=True,
     )
     pictures_per_identity: int = _model(
         4,
-        "images of each identity in a batch, with --loss triplet",
+        "with --loss triplet: images of each identity in a batch",
         parse=_two_or_more,
         metavar="N",
     )
@@ -305,13 +311,31 @@ class ContinueSettings(Recipe):
     model: Path = _data(
         help="the checkpoint to continue from, such as models/best_face_model.pth", metavar="FILE"
     )
-    data: Path = override(TrainSettings, "data", MISSING)
-    output: Path | None = override(
-        TrainSettings, "output", None, shown_default="the model's folder"
+    data: Path = override(
+        TrainSettings,
+        "folder of identity folders, or a RecordIO pack (its folder or .rec file)",
+        MISSING,
     )
-    lr: float = override(Recipe, "lr", 3e-5)
-    schedule: str = override(Recipe, "schedule", "plateau")
-    augment: str = override(Recipe, "augment", "strong")
+    output: Path | None = override(
+        TrainSettings,
+        "folder for the model, the history and the plot",
+        None,
+        shown_default="the model's folder",
+    )
+    lr: float = override(Recipe, "peak learning rate", 3e-5)
+    schedule: str = override(
+        Recipe,
+        (
+            "step cuts the learning rate every --lr-step epochs by --lr-gamma, plateau by "
+            "--lr-factor when the validation loss stalls; cosine decays it to zero"
+        ),
+        "plateau",
+    )
+    augment: str = override(
+        Recipe,
+        ("basic mirrors; strong also rotates, crops, recolours, blurs, compresses and occludes"),
+        "strong",
+    )
     seed: int | None = override(
         TrainSettings,
         "seed",
@@ -320,10 +344,13 @@ class ContinueSettings(Recipe):
         shown_default="the model's",
     )
     min_images: int | None = override(
-        TrainSettings, "min_images", None, shown_default="the model's"
+        TrainSettings, "leave out identities with fewer images", None, shown_default="the model's"
     )
     max_images: int | None = override(
-        TrainSettings, "max_images", None, shown_default="the model's"
+        TrainSettings,
+        "use at most this many images of an identity",
+        None,
+        shown_default="the model's",
     )
 
 

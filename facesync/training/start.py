@@ -48,7 +48,7 @@ def train(settings: TrainSettings) -> bool:
         Whether it was completed; False after Ctrl-C.
 
     Raises:
-        FaceSyncError: one line on what is wrong with the settings, the data or the weights.
+        FaceSyncError: something is wrong with the settings, the data or the weights.
     """
     with ranks(pick_device(settings.device)) as (group, device):
         settings, interrupted = interrupted_run(settings, settings.output)
@@ -93,7 +93,7 @@ def continue_training(settings: ContinueSettings) -> bool:
         Whether it was completed; False after Ctrl-C.
 
     Raises:
-        FaceSyncError: one line on what is wrong with the settings, the data or the checkpoint.
+        FaceSyncError: something is wrong with the settings, the data or the checkpoint.
     """
     output = settings.output or settings.model.parent
     with ranks(pick_device(settings.device)) as (group, device):
@@ -210,7 +210,7 @@ def _known_history(start: Checkpoint) -> History:
     try:
         beside = load_history(path)
     except FileError as error:
-        log.warning("%s; the history starts with what %s holds", error, start.path)
+        log.warning("%s; the history starts with that of %s", error, start.path)
         return start.history
     if beside.begins_with(start.history):
         return beside
@@ -231,7 +231,7 @@ def _best_so_far(output: Path, history: History, column: str) -> float | None:
 def _take_optimizer(run: Run, start: Checkpoint) -> None:
     """Take over the optimizer's averages only: a saved rate would replace the new one."""
     if not restore_optimizer(run.learner.optimizer, run.learner.optimizer_names(), start):
-        log.warning("%s holds no optimizer state that fits; starting a fresh one", start.path)
+        log.warning("%s has no optimizer state that fits; starting with a new one", start.path)
     log.info("Continuing from %s, trained up to epoch %d", start.path, start.epoch)
 
 

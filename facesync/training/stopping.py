@@ -14,7 +14,7 @@ from facesync.processes import Ranks
 
 
 class Stopped(Exception):
-    """The user wants the training to stop."""
+    """The user has asked the training to stop."""
 
 
 class StopRequest:
@@ -52,14 +52,14 @@ class StopRequest:
         if self._count == 1:
             line = "Stopping after this batch and saving ..."
         elif self._count == 2:
-            line = "Still saving; press Ctrl-C once more to stop at once without saving."
+            line = "Still saving; press Ctrl-C again to stop at once without saving."
         else:
             raise KeyboardInterrupt
         # Not print or logging: a handler may run in the middle of either.
         os.write(2, f"\n{line}\n".encode())
 
     def check(self) -> None:
-        """Raise `Stopped` in all processes, at the same batch, if one of them was told to stop."""
+        """Raise `Stopped` in all processes, at the same batch, if one of them was asked to stop."""
         asked = torch.tensor(int(self._count > 0), device=self._device)
         if self._ranks.sum(asked).item():
             raise Stopped

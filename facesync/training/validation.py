@@ -1,4 +1,4 @@
-"""What the model has learnt: loss and accuracy, and how well it tells unseen identities apart."""
+"""Measure a model: loss and accuracy, and how well it tells unseen identities apart."""
 
 from __future__ import annotations
 
@@ -175,7 +175,8 @@ def tar(
     pairs = all_pairs(np.concatenate(found), names) if found else None
     if pairs is None or not len(pairs.genuine) or not len(pairs.impostor):
         raise DataError(
-            "the held-out identities lack usable images: two of one identity and one of another"
+            "too few usable images of held-out identities: two of one identity and one of another "
+            "are needed"
         )
     return pairs.roc().tar_at(TAR_FAR)
 

@@ -100,10 +100,10 @@ def test_a_video_has_its_own_time(video):
 @pytest.mark.parametrize(
     ("source", "line"),
     [
-        ("nothing.mp4", "there is no .*nothing.mp4; --camera takes a number"),
+        ("nothing.mp4", "nothing.mp4 does not exist; --camera takes a number"),
         ("empty_folder", "holds no images"),
-        ("text.mp4", "no video or image that can be decoded"),
-        ("empty.mp4", "no video or image that can be decoded"),
+        ("text.mp4", "not a video or image that can be decoded"),
+        ("empty.mp4", "not a video or image that can be decoded"),
     ],
 )
 def test_what_is_no_camera_is_one_line(tmp_path, source, line, capfd):
@@ -155,7 +155,7 @@ class FakeVideoCapture:
 
 
 @pytest.mark.parametrize(
-    ("frames", "line"), [(0, "opens but gives no frames"), (2, "gives no more frames")]
+    ("frames", "line"), [(0, "opens but delivers no frames"), (2, "has stopped delivering frames")]
 )
 def test_a_camera_that_gives_no_frames_is_one_line(monkeypatch, frames, line):
     monkeypatch.setattr(cv2, "VideoCapture", FakeVideoCapture)

@@ -41,7 +41,7 @@ def test_what_does_not_work_is_said(gallery, recognizer, tmp_path):
     recognizer.facts = FakeRecognizer.facts.__get__(recognizer)
     settings = AppSettings(camera=str(tmp_path / "nothing.mp4"))
     facts = doctor.examine(settings, gallery, recognizer)
-    assert "there is no" in facts["cameras"][0]["problem"]
+    assert "does not exist" in facts["cameras"][0]["problem"]
     assert "damaged" in facts["store"]["problem"]
     assert "damaged" in doctor.in_words(facts)
 

@@ -33,7 +33,7 @@ def enrolment() -> Enrolment:
     ("shown", "reason"),
     [
         (seen(1, faces=0), "no face: look into the camera"),
-        (seen(1, faces=2), "two faces: only you, please"),
+        (seen(1, faces=2), "two faces: only one person, please"),
         (seen(1, size=30), "too small: move closer"),
         (seen(1, brightness=10), "too dark: turn on a light"),
         (seen(1, sharpness=0.02), "blurred: hold still"),

@@ -54,7 +54,7 @@ def test_attempts_are_logged_and_wrong_ones_pause(run, tmp_path):
     out = run(*["2"] * attempts.FREE_ATTEMPTS, who=4)
     assert out.count("access denied") == attempts.FREE_ATTEMPTS
     out = run("2")
-    assert "error: 5 wrong attempts in a row: try again in 30 s" in out
+    assert "error: 5 failed attempts in a row: try again in 30 s" in out
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["accepted"] for line in lines] == [True, *[False] * 6]
     assert {line["threshold"] for line in lines} == {0.52}

@@ -49,10 +49,10 @@ def test_register_without_one_usable_image_stores_nothing(register, gallery, sho
 def test_an_existing_name_needs_replace(register, gallery, recognizer, shot):
     register("Ada", shot("ada"))
     looks = recognizer.looks
-    with pytest.raises(StoreError, match="Ada is already registered; --replace"):
+    with pytest.raises(StoreError, match="Ada is already registered; use --add"):
         register("ADA", shot("x"))
     assert recognizer.looks == looks  # refused before anything is computed
-    with pytest.raises(Doubt, match=r"not the face stored as Ada .*--same-person"):
+    with pytest.raises(Doubt, match=r"not the face registered as Ada .*--same-person"):
         register("ADA", shot("x", who=2), replace=True)
     register("ADA", shot("x", who=2), replace=True, same_person=True)
     (person,) = gallery.people()
@@ -88,7 +88,7 @@ def test_moments_with_no_or_several_faces_are_passed_over(gallery, recognizer, c
     assert gallery.people()[0].samples == 5
     out = capsys.readouterr().out
     assert "no face: look into the camera" in out
-    assert "two faces: only you, please" in out
+    assert "two faces: only one person, please" in out
 
 
 @pytest.mark.parametrize(("frames", "samples"), [(11, 3), (10, 2), (1, 1)])
@@ -155,7 +155,7 @@ def test_samples_are_added_to_a_person(register, gallery, shot, capsys):
 
 def test_a_stranger_is_not_added_to_a_person(register, gallery, shot):
     register("Ada", shot("ada"))
-    with pytest.raises(Doubt, match="not the face stored as Ada"):
+    with pytest.raises(Doubt, match="not the face registered as Ada"):
         register("Ada", shot("bob", who=2), add=True)
     with pytest.raises(StoreError, match="nobody is registered as Cid"):
         register("Cid", shot("bob"), add=True)

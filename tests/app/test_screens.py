@@ -95,7 +95,7 @@ def test_a_video_that_ends_early_is_enough_with_three_samples(register, saved):
     [
         (0, "No face: look into the camera", ATTENTION),
         (1, "Look straight into the camera", NEUTRAL),
-        (2, "Two faces: only you, please", ATTENTION),
+        (2, "Two faces: only one person, please", ATTENTION),
     ],
 )
 def test_register_says_what_is_in_view_and_takes_one_face_only(
@@ -159,8 +159,8 @@ def test_attempts_in_the_window_are_logged_and_pause(verify, settings, capsys):
         verdict(verify, 2, 2, 2, 2, 2)
     verdict(verify, 1, 1, 1, 1, 1)
     view = verify.view(result(6))
-    assert (view.status, view.tone) == ("5 wrong attempts in a row: try again in 30 s", BAD)
-    assert "access denied: 5 wrong attempts in a row" in capsys.readouterr().out
+    assert (view.status, view.tone) == ("5 failed attempts in a row: try again in 30 s", BAD)
+    assert "access denied: 5 failed attempts in a row" in capsys.readouterr().out
     lines = [json.loads(line) for line in settings.audit_log.read_text().splitlines()]
     assert [line["name"] for line in lines] == ["Ada", *[None] * 7]
     assert lines[1]["reason"] == "no face was seen" and "try again" in lines[-1]["reason"]
@@ -168,8 +168,8 @@ def test_attempts_in_the_window_are_logged_and_pause(verify, settings, capsys):
 
 def test_verify_without_a_face(verify, capsys):
     verify.key("v", result(0, faces=0))
-    assert verify.view(result(0)).status == "Not verified. No face: look into the camera"
-    assert capsys.readouterr().out == "no face before the camera\n"
+    assert verify.view(result(0)).status == "Not verified: No face: look into the camera"
+    assert capsys.readouterr().out == "no face in front of the camera\n"
 
 
 def test_a_name_does_not_pass_to_the_next_face(verify):

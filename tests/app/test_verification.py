@@ -75,7 +75,7 @@ def test_templates_of_another_model_are_not_compared(ada, shot, caplog):
         verify(ada, other, shot("again"))
     register(ada, other, "Bob", shot("bob", who=2))
     assert not verify(ada, other, shot("again")).accepted
-    assert "Made by another model, not compared: Ada; register again" in caplog.text
+    assert "Made by another model and not compared: Ada; register them again" in caplog.text
 
 
 def test_templates_of_the_older_form_are_compared_with_a_notice(gallery, recognizer, shot, caplog):
@@ -188,7 +188,7 @@ def test_wrong_attempts_pause(ada, recognizer, settings, shot, claimed):
     assert verification.image(right).decision.accepted  # ends the row of wrong ones
     for _ in range(attempts.FREE_ATTEMPTS):
         assert not verification.image(wrong).decision.accepted
-    with pytest.raises(StoreError, match="5 wrong attempts in a row: try again in 30 s"):
+    with pytest.raises(StoreError, match="5 failed attempts in a row: try again in 30 s"):
         verification.image(right)
     assert "try again" in logged(settings)[-1]["reason"]
 

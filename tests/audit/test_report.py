@@ -55,7 +55,7 @@ def test_an_audit_says_what_it_found_and_leaves_nothing_out(door, script, images
     output = tmp_path / "images_audit"
     assert code == DONE and "error" not in err
     assert "33 images of 5 identities: 3 should be left out (9.1%)" in out
-    assert f"Findings: {output / 'findings.csv'}" in out and "add --apply" in out
+    assert f"Findings: {output / 'findings.csv'}" in out and "with --apply" in out
     with open(output / "findings.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["picture"]: row["finding"] for row in rows} == LEFT_OUT
@@ -125,12 +125,12 @@ def test_the_default_output_is_beside_the_dataset(script, tmp_path):
 @pytest.mark.parametrize(
     ("args", "line"),
     [
-        (["--apply"], "--apply does not go without --audit"),
-        (["--model", "vggface2"], "--model does not go without --audit"),
-        (["--offline"], "--offline does not go without --audit"),
-        (["--device", "cpu"], "--device does not go without --audit"),
-        (["--audit", "--workers", "2"], "--workers does not go with --audit"),
-        (["--audit", "--decode-check"], "--decode-check does not go with --audit"),
+        (["--apply"], "--apply cannot be used without --audit"),
+        (["--model", "vggface2"], "--model cannot be used without --audit"),
+        (["--offline"], "--offline cannot be used without --audit"),
+        (["--device", "cpu"], "--device cannot be used without --audit"),
+        (["--audit", "--workers", "2"], "--workers cannot be used with --audit"),
+        (["--audit", "--decode-check"], "--decode-check cannot be used with --audit"),
         ([], "name the folder for the images with --output DIR"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -362,7 +362,7 @@ def test_a_pack_that_is_broken_at_its_source_is_reported_and_kept(run, kaggle, o
     pack_files["tiny-faces/train.idx"] = b"1\t12\n"
     kaggle.zip_bytes = zip_of(pack_files)
     result = run()
-    assert result.code == 1 and "it is so in the zip from Kaggle" in result.error
+    assert result.code == 1 and "the zip from Kaggle has the same fault" in result.error
     assert sorted(path.name for path in output.iterdir()) == [
         "someone_tiny-faces.zip",
         "tiny-faces",
@@ -413,7 +413,7 @@ def test_a_whole_pack_verifies_by_hand_or_in_a_deeper_folder(run, pack):
         (lambda pack: rows_of(pack, "1\t0\n7\t-8\n"), "(key 7: outside the file)"),
         (lambda pack: rows_of(pack, "9\t4\n7\t4\n"), "2 rows do not point at a record"),
         (lambda pack: rows_of(pack, "1\t0\n7\t4\n"), "(key 7: no record starts here)"),
-        (truncate, "(key 40: truncated: 9904 of 10001 bytes are there)"),
+        (truncate, "(key 40: truncated: only 9904 of 10001 bytes are there)"),
         (shutil.rmtree, "run without --verify-only to download it"),
         (lambda pack: [f.unlink() for f in pack.iterdir()], "holds no RecordIO pack"),
     ],

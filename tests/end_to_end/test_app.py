@@ -196,7 +196,7 @@ def test_an_existing_name_is_exit_1(fake, files, shot, capsys):
     register = [*files, "register", "Ada", "--images", shot("ada")]
     assert faceid_app.main(register) == 0
     assert faceid_app.main(register) == 1
-    assert "error: Ada is already registered; --replace" in capsys.readouterr().err
+    assert "error: Ada is already registered; use --add" in capsys.readouterr().err
     assert faceid_app.main([*register, "--replace"]) == 0
 
 

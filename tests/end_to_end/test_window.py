@@ -141,7 +141,7 @@ def test_giving_up_stores_nothing(app, display, gallery, images):
         display.press("c")
         terminal.expect(r"Sample \d of 5 taken|Not taken")
         leaves()
-        terminal.expect("Given up: Ada is not registered")
+        terminal.expect("Cancelled: Ada is not registered")
     choose(terminal, 6)
     assert terminal.exit_code() == 0
     assert gallery.people() == []

@@ -191,7 +191,7 @@ def test_tampering_is_detected(sealed):
     ):
         sealed.path.write_bytes(dumps_plain({**whole, **changes}))
         before = sealed.path.read_bytes()
-        with pytest.raises(StoreError, match=r"damaged|since it was sealed") as caught:
+        with pytest.raises(StoreError, match=r"damaged|since it was encrypted") as caught:
             again(sealed).register(enrolled("Bob", 2), images())
         assert "\n" not in str(caught.value)
         assert sealed.path.read_bytes() == before
@@ -214,10 +214,10 @@ def test_swapped_sealed_files_are_detected(sealed):
     sealed.register(enrolled("Bob", 2), images())
     ada, bob = (sealed.folder(name) / "sample_1.jpg.enc" for name in ("Ada", "Bob"))
     bob.write_bytes(ada.read_bytes())
-    with pytest.raises(StoreError, match="since it was sealed"):
+    with pytest.raises(StoreError, match="since it was encrypted"):
         sealed.images("Bob")
     sealed.path.write_bytes(ada.read_bytes())
-    with pytest.raises(StoreError, match="since it was sealed"):
+    with pytest.raises(StoreError, match="since it was encrypted"):
         sealed.people()
 
 
