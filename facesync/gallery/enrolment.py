@@ -86,7 +86,7 @@ class Enrolment:
         if seen is None:
             return "no face" if self._photographs else "no face: look into the camera"
         if len(seen.faces) > 1 and not self._photographs:
-            return f"{_number(len(seen.faces))} faces: only you, please"
+            return f"{_number(len(seen.faces))} faces: only one person, please"
         return complaint(seen.quality, PHOTOGRAPH if self._photographs else CAMERA)
 
     @property

@@ -311,31 +311,16 @@ class ContinueSettings(Recipe):
     model: Path = _data(
         help="the checkpoint to continue from, such as models/best_face_model.pth", metavar="FILE"
     )
-    data: Path = override(
-        TrainSettings,
-        "folder of identity folders, or a RecordIO pack (its folder or .rec file)",
-        MISSING,
-    )
+    data: Path = override(TrainSettings, "data", MISSING)
     output: Path | None = override(
         TrainSettings,
-        "folder for the model, the history and the plot",
+        "output",
         None,
         shown_default="the model's folder",
     )
-    lr: float = override(Recipe, "peak learning rate", 3e-5)
-    schedule: str = override(
-        Recipe,
-        (
-            "step cuts the learning rate every --lr-step epochs by --lr-gamma, plateau by "
-            "--lr-factor when the validation loss stalls; cosine decays it to zero"
-        ),
-        "plateau",
-    )
-    augment: str = override(
-        Recipe,
-        ("basic mirrors; strong also rotates, crops, recolours, blurs, compresses and occludes"),
-        "strong",
-    )
+    lr: float = override(Recipe, "lr", 3e-5)
+    schedule: str = override(Recipe, "schedule", "plateau")
+    augment: str = override(Recipe, "augment", "strong")
     seed: int | None = override(
         TrainSettings,
         "seed",
@@ -344,11 +329,11 @@ class ContinueSettings(Recipe):
         shown_default="the model's",
     )
     min_images: int | None = override(
-        TrainSettings, "leave out identities with fewer images", None, shown_default="the model's"
+        TrainSettings, "min_images", None, shown_default="the model's"
     )
     max_images: int | None = override(
         TrainSettings,
-        "use at most this many images of an identity",
+        "max_images",
         None,
         shown_default="the model's",
     )

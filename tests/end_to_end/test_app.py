@@ -159,8 +159,8 @@ def test_wrong_usage_is_exit_2(arguments, capsys):
     ("arguments", "line"),
     [
         (["register", "Ada", "--add", "--replace"], "--add and --replace do not go together"),
-        (["delete"], "give a NAME or --all"),
-        (["delete", "Ada", "--all"], "give a NAME or --all"),
+        (["delete"], "give either a NAME or --all"),
+        (["delete", "Ada", "--all"], "give either a NAME or --all"),
     ],
 )
 def test_options_that_do_not_go_together_are_exit_2(arguments, line, capsys):
@@ -218,7 +218,7 @@ def test_verify_says_in_json_why_it_could_not(fake, files, shot, gallery, tmp_pa
     code, decision = verify(capsys, *files, "--image", shot("x"), "--name", "Bob")
     assert code == 1 and decision["reason"] == "nobody is registered as Bob"
     code, decision = verify(capsys, *files, "--camera", str(tmp_path / "missing.mp4"))
-    assert code == 1 and "there is no" in decision["reason"]
+    assert code == 1 and "does not exist" in decision["reason"]
 
     gallery.path.write_bytes(b"damaged")
     code, decision = verify(capsys, *files, "--image", shot("x"))
@@ -293,7 +293,7 @@ def test_a_pause_among_several_images_keeps_what_came_of_the_others(fake, files,
     code, decision = verify(capsys, *files, "--name", "Ada", "--image", *images)
     assert code == 1 and len(decision["faces"]) == 5
     assert [entry["image"] for entry in decision["images"]] == images
-    assert "5 wrong attempts in a row" in decision["images"][5]["reason"]
+    assert "5 failed attempts in a row" in decision["images"][5]["reason"]
     code, decision = verify(capsys, *files, "--name", "Ada", "--image", *images)
     assert code == 1 and [entry["image"] for entry in decision["images"]] == images
 

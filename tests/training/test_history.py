@@ -137,7 +137,7 @@ def test_unseen_identities_are_drawn_where_they_were_measured():
     (curve,) = [line for line in accuracy.lines if line.get_marker() == "s"]
     drawn = list(curve.get_ydata())
     assert (drawn[0], drawn[2]) == (0.1, 0.2) and math.isnan(drawn[1])
-    assert "0.001: 0.2000" in curve.get_label()
+    assert "0.001 on unseen identities: 0.2000" in curve.get_label()
     for axes in draw_curves(history(3)).axes:
         assert not [line for line in axes.lines if line.get_marker() == "s"]
 
