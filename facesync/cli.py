@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import io
 import logging
@@ -50,6 +51,10 @@ def guarded(main: Main) -> Main:
             if isinstance(stream, io.TextIOWrapper):
                 # A terminal that cannot show a name prints question marks, not a traceback.
                 stream.reconfigure(errors="replace")
+        if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors == "strict":
+            # Nor does a name typed in another encoding end the menu.
+            with contextlib.suppress(io.UnsupportedOperation):  # somebody has read from it
+                sys.stdin.reconfigure(errors="replace")
         setup_logging()
         try:
             return main(argv)

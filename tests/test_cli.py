@@ -1,6 +1,7 @@
 """What every script shares."""
 
 import argparse
+import io
 import os
 import subprocess
 import sys
@@ -93,3 +94,9 @@ def test_wrong_usage_is_code_2(run_script):
     result = run_script("download_dataset.py", "--no-such-option")
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
+
+
+def test_input_in_another_encoding_is_no_traceback(monkeypatch):
+    typed = io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", typed)
+    assert cli.guarded(lambda argv: len(input()))() == 1

@@ -103,6 +103,8 @@ class Recorder:
     """Writes frames to a video, each for as long as it was shown; the file appears at the end."""
 
     def __init__(self, path: Path) -> None:
+        if not path.name:
+            raise FileError(f"cannot record to {path}: name a file .mp4 or .avi")
         self._path = path
         self._part = path.with_name(f".{path.stem}.part{path.suffix or '.mp4'}")
         self._writer: cv2.VideoWriter | None = None

@@ -245,6 +245,7 @@ def test_watch_without_a_window_says_who_is_in_view(
     assert json.loads(line)["name"] == "Ada"
     assert (tmp_path / "out.mp4").stat().st_size > 0
     assert faceid_app.main([*files, *watch, "--record", str(tmp_path / "no" / "x.mp4")]) == 1
+    assert faceid_app.main([*files, *watch, "--record", ""]) == 1
     assert faceid_app.main([*files, "watch", "--no-window", "--camera", "nothing.mp4"]) == 1
 
 
