@@ -31,7 +31,7 @@ class Menu:
             "2": ("Verify", self._verify),
             "3": ("List people", self._list),
             "4": ("Delete a person", self._delete),
-            "5": ("Watch several people", self._watch),
+            "5": ("Watch who is in view", self._watch),
         }
 
     def run(self) -> int:

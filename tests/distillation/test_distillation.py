@@ -192,7 +192,7 @@ def test_the_script_trains_stops_and_resumes(aligned, tmp_path, monkeypatch, cap
     assert "--epochs 2" in capsys.readouterr().err
     torch.save({"model_state_dict": new_network().state_dict()}, tmp_path / "student/student.pth")
     assert distill_model.main([*output, "--resume"]) == 1
-    assert "no checkpoint of this student" in capsys.readouterr().err
+    assert "not a checkpoint of this student" in capsys.readouterr().err
 
 
 def test_wrong_usage(tmp_path, capsys):

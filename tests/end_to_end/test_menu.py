@@ -152,7 +152,7 @@ def test_without_a_display_the_flows_go_without_a_window(menu, gallery, tmp_path
     app.type("1")
     app.expect("Name .*: ")
     app.type("Ada")
-    app.expect("No window: .*The camera is used without one")
+    app.expect("No window: .*Using the camera without one")
     app.expect("Loading the models")
     app.expect("Ada is registered")
     app.expect("known      1 person")

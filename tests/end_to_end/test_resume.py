@@ -286,7 +286,7 @@ def test_what_was_left_to_the_script_stays_as_it_was_decided(
 
 def test_a_run_that_is_not_there_is_started(here, reference, tmp_path):
     code, _, err = here(tmp_path / "m", "--resume")
-    assert code == 0 and "no run to resume; starting one" in err
+    assert code == 0 and "no run to resume; starting a new one" in err
     assert_same(tmp_path / "m", reference(PLAIN))
 
 
