@@ -160,8 +160,8 @@ class Learner:
                 _set_random_state(state["random"][self.ranks.rank], self.device)
             else:
                 log.warning(
-                    "%s was written by %d processes, now there are %d: random numbers will differ from "
-                    "the original run's",
+                    "%s was written by %d processes, now there are %d: random numbers will "
+                    "differ from the original run's",
                     source,
                     len(state["random"]),
                     self.ranks.size,

@@ -108,7 +108,7 @@ TRAPS: dict[str, Callable[[int], None]] = {
 
 
 def _pause(number: int) -> None:
-    """Wait at a step until a stop is asked for."""
+    """Say `paused` at a step, and wait there until a stop is asked for."""
     from facesync.training.stopping import StopRequest
 
     asked = threading.Event()
@@ -119,7 +119,12 @@ def _pause(number: int) -> None:
         asked.set()
 
     StopRequest._note = noted  # type: ignore[method-assign]
-    _step(number, lambda: asked.wait(SECONDS / 2))
+
+    def wait() -> None:
+        print("paused", flush=True)
+        asked.wait(SECONDS / 2)
+
+    _step(number, wait)
 
 
 def _prepare() -> None:
