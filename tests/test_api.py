@@ -1,5 +1,6 @@
 """The public interface on real photographs, with the embedded model."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -186,3 +187,10 @@ def test_templates_of_another_model_are_refused(gallery, images, model, monkeypa
     monkeypatch.setattr(model, "fingerprint", "another")
     with pytest.raises(facesync.StoreError, match="another model"):
         gallery.identify(images / "collins_1.jpg")
+
+
+def test_what_is_no_embedding_is_not_the_same_person(model, images):
+    face = model.find(images / "hopper.jpg")[0]
+    broken = dataclasses.replace(face, embedding=np.full(512, np.nan, np.float32))
+    with pytest.raises(facesync.ModelError, match="no valid face embedding"):
+        model.compare(face, broken)

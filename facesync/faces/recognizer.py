@@ -11,6 +11,7 @@ import numpy as np
 
 from facesync.cli import count, decimals
 from facesync.devices import device_name
+from facesync.errors import ModelError
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import DEFAULT_THRESHOLD, FaceModel
 from facesync.faces.lighting import relit
@@ -148,8 +149,14 @@ class Recognizer:
         return None if calibration is None else calibration.probability(similarity)
 
     def compare(self, one: np.ndarray, other: np.ndarray) -> Comparison:
-        """Compare two embeddings, each (512,) of unit length."""
-        similarity = max(-1.0, min(1.0, float(one @ other)))
+        """Compare two embeddings, each (512,) of unit length.
+
+        Raises:
+            ModelError: the model gave something that is no embedding.
+        """
+        similarity = float(np.clip(one @ other, -1, 1))
+        if not np.isfinite(similarity):
+            raise ModelError("the model gave no valid face embedding; use another model")
         same = similarity >= self.threshold
         return Comparison(similarity, self.threshold, self.probability(similarity), same)
 

@@ -97,7 +97,8 @@ class Matcher:
         similarity = float(scores[best])
         person = self.people[best]
         figures = f"{decimals(similarity)}, needed {decimals(threshold)}"
-        if similarity < threshold:
+        accepted = similarity >= threshold  # False for NaN, too
+        if not accepted:
             whom = f"{person.name}'s" if len(self.people) == 1 else "any that is registered"
             reason = f"the face is not similar enough to {whom}: {figures}"
             ahead = self._ahead(scores, best, None)

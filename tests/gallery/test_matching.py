@@ -131,3 +131,8 @@ def test_the_shortlist_gives_the_same_decision(monkeypatch):
         assert (again.name, again.accepted) == (decision.name, decision.accepted)
         assert again.similarity == pytest.approx(decision.similarity, abs=1e-6)
         assert again.margin == pytest.approx(decision.margin, abs=1e-6)
+
+
+def test_what_is_no_number_is_refused():
+    decision = Matcher([person("Ada", 1)]).decide(np.full(512, np.nan, np.float32), 0.6)
+    assert not decision.accepted and decision.name is None
