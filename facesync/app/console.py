@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 
 
 def print_json(data: Any) -> None:
-    """Print one line of JSON for programs."""
-    print(json.dumps(data))
+    """Print one line of JSON for programs; ValueError for NaN and infinity, which it has not."""
+    print(json.dumps(data, allow_nan=False))
 
 
 def confirm(question: str) -> bool:

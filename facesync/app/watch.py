@@ -96,7 +96,7 @@ class Events:
                     "name": sighting.name,
                     "score": sighting.score and round(sighting.score, 4),
                 }
-                print(json.dumps(line), file=self._file, flush=True)
+                print(json.dumps(line, allow_nan=False), file=self._file, flush=True)
 
 
 class Recorder:

@@ -181,7 +181,7 @@ class Enrolment:
         """Find the sample least similar to the others, if it is less similar than required."""
         typical = self._typical()
         worst = int(typical.argmin())
-        return worst if typical[worst] < self._agreement else None
+        return None if typical[worst] >= self._agreement else worst
 
     def _typical(self) -> np.ndarray:
         """Each sample's median similarity to the others, (samples,); 1 for a single sample."""

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from facesync.cli import decimals
+from facesync.faces.embedding import checked
 from facesync.gallery import search
 from facesync.gallery.people import Person
 
@@ -87,24 +88,26 @@ class Matcher:
             threshold: cosine similarity that accepts.
             margin: how far the second must be behind. Templates as similar to the best as the
                 threshold are the same person under two names, and not a second.
+
+        Raises:
+            ModelError: it is no embedding.
         """
         if len(self.people) > search.NUMPY_UP_TO:
             near = search.best(embedding, self._templates, SHORTLIST)
             few = Matcher([self.people[number] for number in near])
             return few.decide(embedding, threshold, margin)
-        scores = self.similarities(embedding)
+        scores = self.similarities(checked(embedding[None])[0])
         best = int(scores.argmax())
         similarity = float(scores[best])
         person = self.people[best]
         figures = f"{decimals(similarity)}, needed {decimals(threshold)}"
-        accepted = similarity >= threshold  # False for NaN, too
-        if not accepted:
+        if not similarity >= threshold:  # so that NaN, too, is refused
             whom = f"{person.name}'s" if len(self.people) == 1 else "any that is registered"
             reason = f"the face is not similar enough to {whom}: {figures}"
             ahead = self._ahead(scores, best, None)
             return Decision(False, None, similarity, threshold, reason, ahead)
         ahead = self._ahead(scores, best, threshold)
-        if ahead is not None and ahead < margin:
+        if ahead is not None and not ahead >= margin:
             reason = (
                 f"the face is too similar to two people to tell them apart: {figures}, only "
                 f"{decimals(ahead)} ahead of the second, {decimals(margin)} needed"
@@ -134,7 +137,7 @@ class Matcher:
         """Return how far the best is ahead of the others, except those as similar as `alike`."""
         others = np.arange(len(scores)) != best
         if alike is not None:
-            others &= self._templates @ self._templates[best] < alike
+            others &= ~(self._templates @ self._templates[best] >= alike)
         return float(scores[best] - scores[others].max()) if others.any() else None
 
 

@@ -25,10 +25,10 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from facesync.errors import StoreError
+from facesync.faces.embedding import EMBEDDING_SIZE, are_embeddings
 from facesync.files import same_name_key
 
 FORMAT = 2
-EMBEDDING_SIZE = 512
 
 # Characters that are invisible or reverse the text around them: they could disguise a name.
 # Joiners stay: emoji and several scripts need them.
@@ -186,25 +186,16 @@ def _decode_time(text: Any, path: Path) -> datetime:
 
 def is_template(value: Any) -> TypeGuard[np.ndarray]:
     """Whether a value is one embedding: (512,), floating point, of unit length."""
-    return isinstance(value, np.ndarray) and value.ndim == 1 and _are_units(value[None])
+    return isinstance(value, np.ndarray) and value.ndim == 1 and are_embeddings(value[None])
 
 
 def are_samples(rows: Any, qualities: Any) -> bool:
     """Whether values are n embeddings, (n, 512), and n qualities, each 0 to 1."""
-    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or not _are_units(rows):
+    if not isinstance(rows, np.ndarray) or not are_embeddings(rows):
         return False
     if not isinstance(qualities, np.ndarray) or qualities.shape != (len(rows),):
         return False
     return qualities.dtype.kind == "f" and bool(((qualities >= 0) & (qualities <= 1)).all())
-
-
-def _are_units(rows: np.ndarray) -> bool:
-    if rows.shape[1] != EMBEDDING_SIZE or rows.dtype.kind != "f":
-        return False
-    if not (np.abs(rows) <= 1.001).all():  # NaN is not <= either
-        return False
-    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
-    return bool((np.abs(lengths - 1) < 1e-3).all())
 
 
 def with_samples(person: Person, rows: np.ndarray, qualities: np.ndarray) -> Person:

@@ -174,7 +174,7 @@ def _check_same_face(
     share = CAMERA_AGREEMENT if request.add else PHOTOGRAPH_AGREEMENT
     needed = share * recognizer.threshold
     similarity = float(Matcher([known]).similarities(person.embedding)[0])
-    if similarity < needed:
+    if not similarity >= needed:
         raise Doubt(
             f"this is not the face registered as {known.name} (similarity "
             f"{decimals(similarity)}, at least {decimals(needed)} needed)",
@@ -193,7 +193,7 @@ def _check_new_face(gallery: Gallery, recognizer: Recognizer, person: Person) ->
         return
     similarities = Matcher(others).similarities(person.embedding)
     best = int(np.argmax(similarities))
-    if similarities[best] >= recognizer.threshold_for(len(others)):
+    if not similarities[best] < recognizer.threshold_for(len(others)):
         raise Doubt(
             f"this face is already registered as {others[best].name} (similarity "
             f"{decimals(similarities[best])})",

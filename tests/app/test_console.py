@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 
+import pytest
+
 from facesync.app import console
+from facesync.gallery import audit_log
+from facesync.gallery.matching import Decision
 from facesync.gallery.people import Person
 from tests.app.fakes import FakeRecognizer, embedding
 from tests.gallery.conftest import person
@@ -21,6 +25,15 @@ def test_the_list_says_who_since_when_and_by_which_model(gallery, capsys):
     assert "Bob" in second and second.endswith("samples")
     assert "Old" in third and third.endswith("from an older store")
     assert [p["name"] for p in console.people_data(gallery)] == ["Ada", "Bob", "Old"]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_what_json_does_not_have_is_never_printed(number, tmp_path, capsys):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        console.print_json({"similarity": number})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        audit_log.append(tmp_path / "log", Decision(False, None, number, 0.6, "why"))
+    assert capsys.readouterr().out == "" and not (tmp_path / "log").exists()
 
 
 def test_an_empty_list(gallery, capsys):
