@@ -169,8 +169,9 @@ class Recognizer:
         similarity = float(np.clip(one @ other, -1, 1))
         same = similarity >= self.threshold
         calibration = self._loaded_model().calibration
-        on = calibration and calibration.measured_on
-        return Comparison(similarity, self.threshold, self.probability(similarity), same, on)
+        on = None if calibration is None else calibration.measured_on
+        probability = None if calibration is None else calibration.probability(similarity)
+        return Comparison(similarity, self.threshold, probability, same, on)
 
     def facts(self, people: int) -> dict[str, Any]:
         """Model, crop and threshold in force, as plain data."""
@@ -181,7 +182,7 @@ class Recognizer:
             "crop": f"{model.crop.kind}, {model.crop.crop_size} pixels",
             "threshold": self.threshold_for(people),
             "threshold_in_words": self.threshold_in_words(people),
-            "calibration": model.calibration and model.calibration.measured_on,
+            "calibration": None if model.calibration is None else model.calibration.measured_on,
         }
 
     def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen | None:
@@ -201,6 +202,12 @@ class Recognizer:
             faces = [main, *(face for face in faces if face is not main)]
         embedding = self.embed(lit_rgb, faces[:1])[0]
         return Seen(image_rgb, faces, embedding, measure(image_rgb, faces[0]))
+
+    def turn_to(self, seen: Seen, face: Face) -> Seen:
+        """Return the same image with another of its faces as the main one."""
+        faces = [face, *(other for other in seen.faces if other is not face)]
+        embedding = self.embed(relit(seen.image_rgb), faces[:1])[0]
+        return Seen(seen.image_rgb, faces, embedding, measure(seen.image_rgb, face))
 
     def find_and_embed(self, image_rgb: np.ndarray) -> tuple[list[Face], np.ndarray]:
         """Find all faces in an image, largest first, and embed them: float32 (faces, 512)."""

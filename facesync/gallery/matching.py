@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -33,6 +33,7 @@ class Decision:
         threshold: similarity from which a face is accepted.
         reason: a sentence that explains the outcome.
         margin: how far the similarity is above the second person's; None without a second.
+        calibrated_on: on whom the threshold was measured, in words; None if on nobody.
     """
 
     accepted: bool
@@ -41,6 +42,7 @@ class Decision:
     threshold: float
     reason: str
     margin: float | None = None
+    calibrated_on: str | None = None
 
 
 def refused(reason: str, threshold: float) -> Decision:
@@ -48,9 +50,22 @@ def refused(reason: str, threshold: float) -> Decision:
     return Decision(False, None, None, threshold, reason)
 
 
-def comparable(people: Sequence[Person], fingerprint: str) -> list[Person]:
+def comparable(people: Sequence[Person], fingerprint: str | None) -> list[Person]:
     """Drop people with a template of another model; the older format does not say, and is kept."""
     return [person for person in people if person.fingerprint in (None, fingerprint)]
+
+
+def too_alike(people: Sequence[Person], threshold: float) -> Iterator[tuple[Person, Person]]:
+    """Yield pairs of people whose templates, of one model, are as similar as the threshold.
+
+    The face of either is accepted as both, twins for example: who it is cannot be told reliably.
+    """
+    if not people:
+        return
+    templates = np.stack([person.embedding for person in people])
+    for number, person in enumerate(people):
+        alike = templates[:number] @ person.embedding >= threshold
+        yield from ((people[other], person) for other in np.flatnonzero(alike).tolist())
 
 
 class Matcher:

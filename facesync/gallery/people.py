@@ -30,11 +30,23 @@ from facesync.files import same_name_key
 
 FORMAT = 2
 
-# Characters that are invisible or reverse the text around them: they could disguise a name.
-# Joiners stay: emoji and several scripts need them.
-_INVISIBLE = frozenset("\u00ad\u200b\u2060\ufeff") | {
-    chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-}
+# Characters without a glyph of their own could disguise a name: Unicode's default-ignorable code
+# points (DerivedCoreProperties.txt), interlinear annotation and the blank Braille pattern.
+_INVISIBLE = frozenset(
+    chr(code)
+    for first, last in (
+        (0x00AD, 0x00AD), (0x034F, 0x034F), (0x061C, 0x061C), (0x115F, 0x1160), (0x17B4, 0x17B5),
+        (0x180B, 0x180F), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x2800, 0x2800),
+        (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB),
+        (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+    )
+    for code in range(first, last + 1)
+)  # fmt: skip
+# Of these, emoji and several scripts need joiners and selectors: they are kept, but do not make
+# another name.
+_JOINING = frozenset("\u180b\u180c\u180d\u200c\u200d\ufe0e\ufe0f")
+# What must not even be printed, in a store as in a new name: it reorders the text around it.
+_REORDERING = frozenset(chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 
 
 @dataclass(frozen=True)
@@ -67,12 +79,20 @@ class Person:
 def clean_name(text: str) -> str:
     """Make a name one printable line: white space becomes single spaces, control characters go.
 
-    What is left is a valid name, in any script and of any length. It cannot move the cursor of a
-    terminal or disguise another name.
+    What is left is a valid name, in any script and of any length; it is empty if nothing in it can
+    be seen. It cannot move the cursor of a terminal, nor disguise another name: see `name_key`.
     """
-    text = unicodedata.normalize("NFC", text)
-    kept = (c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cs"))
-    return "".join(c for c in kept if c not in _INVISIBLE).strip()
+    text = _one_line(text, _INVISIBLE - _JOINING)
+    return text if name_key(text) else ""
+
+
+def _one_line(text: str, without: frozenset[str]) -> str:
+    text = "".join(
+        c
+        for c in text
+        if c not in without and (c.isspace() or unicodedata.category(c) not in ("Cc", "Cs"))
+    )
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def now() -> datetime:
@@ -81,8 +101,8 @@ def now() -> datetime:
 
 
 def name_key(name: str) -> str:
-    """Return a key that all spellings of one name share."""
-    return same_name_key(clean_name(name))
+    """Return a key that all spellings of one name share; what is invisible does not matter."""
+    return same_name_key(_one_line(name, _INVISIBLE))
 
 
 def encode(people: Sequence[Person], created: datetime) -> dict[str, Any]:
@@ -171,7 +191,8 @@ def _decode_older(name: Any, value: Any, path: Path) -> Person:
 def _decode_name(name: Any, path: Path) -> str:
     if not isinstance(name, str):
         raise StoreError(f"{path} is damaged: a name in it is not text")
-    return clean_name(name) or "(no name)"
+    # Not `clean_name`: the folder of the images has the name that was stored.
+    return _one_line(name, _REORDERING) or "(no name)"
 
 
 def _decode_time(text: Any, path: Path) -> datetime:

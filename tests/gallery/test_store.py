@@ -144,6 +144,10 @@ def test_names_are_data(either, name, tmp_path):
         ("\x1b[31mAda\x07", "[31mAda"),
         ("evil\u202egnp", "evilgnp"),
         ("A\u200bda", "Ada"),
+        ("Ada\u200e\u3164\U000e0041", "Ada"),
+        ("Ada \u200b Lovelace", "Ada Lovelace"),
+        ("\u3164\u200d\ufe0f", ""),
+        ("\U0001f469\u200d\U0001f52c", "\U0001f469\u200d\U0001f52c"),
         ("Jose\u0301", "José"),
         ("\udcff", ""),
         (" \n ", ""),
@@ -160,7 +164,8 @@ def test_an_empty_name_is_refused(gallery):
 
 def test_spellings_of_one_name_are_one_person(gallery):
     gallery.register(person("José"), images())
-    for spelling in ("jose\u0301", "JOSÉ"):
+    invisible = ("\u200d", "\u200e", "\u3164", "\ufe0f", "\u034f", "\U000e0041", "\x00", "\u2800")
+    for spelling in ("jose\u0301", "JOSÉ", *(f"Jo{one}sé" for one in invisible)):
         with pytest.raises(StoreError, match="José is already registered"):
             gallery.register(person(spelling), images())
         assert gallery.find(spelling).name == "José"
