@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from facesync.cli import count
 from facesync.errors import ModelError
-from facesync.files import user_cache
+from facesync.files import read_regular, user_cache
 
 if TYPE_CHECKING:  # NumPy and OpenCV come with it, and the command line needs neither
     from facesync.faces.crops import CropSpec
@@ -215,7 +215,7 @@ def user_calibration(fingerprint: str, crop: CropSpec) -> Calibration | None:
     """
     path = user_calibration_path(fingerprint)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))["calibration"]
+        data = json.loads(read_regular(path))["calibration"]
         own = calibration_for(data, str(path), crop, fingerprint)
     except FileNotFoundError:
         return None

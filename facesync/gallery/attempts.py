@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from facesync.errors import StoreError
-from facesync.files import locked, write_json
+from facesync.files import locked, read_regular, write_json
 from facesync.gallery.people import name_key
 
 log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ def _read(store: Path) -> _State:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError("too large")
-        return _decode(json.loads(path.read_text("utf-8")))
+        return _decode(json.loads(read_regular(path)))
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

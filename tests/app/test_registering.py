@@ -103,7 +103,7 @@ def test_register_without_one_usable_image_stores_nothing(register, gallery, sho
 def test_whose_face_it_is_is_said_after_the_first_sample(
     register, gallery, recognizer, shot, who, camera
 ):
-    """Ada's (1) is registered under another name, and Bob's (2) is not Ada's: others are in vain."""
+    """Ada's (1) is registered under another name; Bob's (2) is not Ada's."""
     register("Ada", shot("one"))
     request = Registration("Ada" if who == 2 else "Countess", replace=who == 2)
     shown = FakeCamera([image(who=who, variant=v) for v in range(99)])

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from facesync.app import registering
+from facesync.app.cameras import open_camera
 from facesync.app.settings import AppSettings
 from facesync.app.verification import Verification
-from facesync.errors import FileError, StoreError
+from facesync.errors import CameraError, FileError, StoreError
 from facesync.gallery import attempts
 from facesync.gallery.people import Person
 from facesync.gallery.registration import Registration
@@ -170,6 +171,15 @@ def test_every_attempt_is_logged(ada, recognizer, settings, shot, tmp_path):
     assert [line["asked"] for line in lines] == [None, None, None, "Ada", "Cid"]
     assert "cannot be read" in lines[1]["reason"]
     assert lines[2]["reason"] == "no face was seen"
+
+
+def test_a_password_of_a_camera_is_not_logged(ada, recognizer, settings):
+    with pytest.raises(CameraError):
+        Verification(ada, recognizer, settings).camera(
+            lambda: open_camera("http://me:secret@127.0.0.1:9/x")
+        )
+    assert "127.0.0.1" in settings.audit_log.read_text()
+    assert "secret" not in settings.audit_log.read_text()
 
 
 def test_an_attempt_that_cannot_be_logged_is_an_error(ada, recognizer, settings, shot, tmp_path):

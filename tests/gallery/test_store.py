@@ -16,6 +16,7 @@ import pytest
 
 from facesync import files
 from facesync.errors import StoreError
+from facesync.gallery import attempts
 from facesync.gallery.people import clean_name
 from facesync.gallery.store import Gallery
 from facesync.pickles import load_plain
@@ -422,3 +423,15 @@ def test_two_processes_at_once_lose_nobody(gallery, tmp_path):
         assert process.returncode == 0
     assert len(gallery.people()) == 100
     assert sum(1 for _ in gallery.faces.glob("*/sample_1.jpg.enc")) == 100
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such files on Windows")
+def test_a_pipe_in_the_place_of_a_file_is_an_error_not_a_wait(gallery):
+    gallery.path.parent.mkdir(parents=True)
+    os.mkfifo(gallery.path)
+    with pytest.raises(StoreError, match="a pipe or a device"):
+        gallery.people()
+    counts = attempts.file_of(gallery.path)
+    os.mkfifo(counts)
+    with pytest.raises(StoreError, match="a pipe or a device"):
+        attempts.check(gallery.path, "Ada")
