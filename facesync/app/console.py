@@ -74,20 +74,20 @@ def list_people(gallery: Gallery, recognizer: Recognizer) -> None:
             if person.fingerprint != fingerprint:
                 facts += "  made by another model: register again"
         print(f"  {person.name:<{width}}  {facts}")
-    for one, other in alike_pairs(people, fingerprint, recognizer):
-        print(not_told_apart(one, other))
-
-
-def alike_pairs(
-    people: Sequence[Person], fingerprint: str | None, recognizer: Recognizer
-) -> list[tuple[Person, Person]]:
-    """List pairs of people whose faces the model takes for one; see `too_alike`."""
     compared = comparable(people, fingerprint)
-    return list(too_alike(compared, recognizer.threshold_for(len(compared))))
+    for one, other in too_alike(compared, compared, recognizer.threshold_for(len(compared))):
+        if one.name < other.name:
+            print(_not_told_apart(one, other))
 
 
-def not_told_apart(one: Person, other: Person) -> str:
-    """Say that two people are too alike."""
+def warn_of_alike(gallery: Gallery, recognizer: Recognizer, person: Person) -> None:
+    """Print whom the app cannot tell a person apart from; the models are loaded."""
+    compared = comparable(gallery.people(), recognizer.fingerprint)
+    for one, other in too_alike([person], compared, recognizer.threshold_for(len(compared))):
+        print(_not_told_apart(one, other))
+
+
+def _not_told_apart(one: Person, other: Person) -> str:
     similarity = cli.decimals(float(one.embedding @ other.embedding))
     return (
         f"note: {one.name} and {other.name} look so alike (similarity {similarity}) that the app "
@@ -109,9 +109,9 @@ def people_data(gallery: Gallery, recognizer: Recognizer) -> list[dict[str, Any]
     """
     people = gallery.people()
     alike: dict[str, list[str]] = {person.name: [] for person in people}
-    for one, other in alike_pairs(people, _fingerprint(people, recognizer), recognizer):
+    compared = comparable(people, _fingerprint(people, recognizer))
+    for one, other in too_alike(compared, compared, recognizer.threshold_for(len(compared))):
         alike[one.name].append(other.name)
-        alike[other.name].append(one.name)
     return [
         {
             "name": person.name,

@@ -11,7 +11,7 @@ import numpy as np
 
 from facesync import cli
 from facesync.app.cameras import Frame
-from facesync.app.console import alike_pairs, announce, not_told_apart
+from facesync.app.console import announce, warn_of_alike
 from facesync.app.live import OpenCamera, frames
 from facesync.app.pose_guide import SAMPLE_SECONDS, PoseGuide
 from facesync.errors import CameraError, ImageError, StoreError
@@ -128,9 +128,7 @@ def store(
         print(f"{person.name} has {added} ({person.samples} in all)")
     else:
         print(f"{person.name} is registered ({cli.count(person.samples, 'sample', 'samples')})")
-    for pair in alike_pairs(gallery.people(), recognizer.fingerprint, recognizer):
-        if person.name in (pair[0].name, pair[1].name):
-            print(not_told_apart(*pair))
+    warn_of_alike(gallery, recognizer, person)
 
 
 def settled(request: Registration, doubt: Doubt, ask: Ask | None) -> Registration:

@@ -86,8 +86,8 @@ class RegisterOptions:
     add: bool = option(False, "add samples to the person who already has this name")
     same_person: bool = option(
         False,
-        "confirm that this is the same person although the face is registered under another name, "
-        "or looks different from the samples",
+        "confirm that this is the same person, or a twin, although the face is registered under "
+        "another name, or looks different from the samples",
     )
     similar_name: bool = option(
         False, "confirm a name that looks like a registered one, but has other letters"

@@ -182,7 +182,9 @@ class Verification:
     def refused(self, reason: str) -> Decision:
         """Make the decision of an attempt that could not compare anything."""
         known = "people" in self.__dict__  # else asking for them may be what has failed
-        return matching.refused(reason, self.threshold() if known else self._recognizer.threshold)
+        threshold = self.threshold() if known else self._recognizer.threshold
+        decision = matching.refused(reason, threshold)
+        return replace(decision, calibrated_on=self._recognizer.calibrated_on)
 
     @cached_property
     def _matcher(self) -> Matcher:

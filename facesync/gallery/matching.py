@@ -21,6 +21,8 @@ SAMPLE_WEIGHT = 0.95
 SHORTLIST = 100
 """Of more than `search.NUMPY_UP_TO` people, those with the nearest means are compared in full."""
 
+_BLOCK = 1024  # people whose templates are compared with all others at once
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -55,17 +57,20 @@ def comparable(people: Sequence[Person], fingerprint: str | None) -> list[Person
     return [person for person in people if person.fingerprint in (None, fingerprint)]
 
 
-def too_alike(people: Sequence[Person], threshold: float) -> Iterator[tuple[Person, Person]]:
-    """Yield pairs of people whose templates, of one model, are as similar as the threshold.
+def too_alike(
+    some: Sequence[Person], people: Sequence[Person], threshold: float
+) -> Iterator[tuple[Person, Person]]:
+    """Yield pairs, one of some and another of all people, as similar as the threshold.
 
-    The face of either is accepted as both, twins for example: who it is cannot be told reliably.
+    Their templates are of one model. The face of either is accepted as both, that of twins for
+    example: the app cannot tell reliably who it is.
     """
-    if not people:
-        return
-    templates = np.stack([person.embedding for person in people])
-    for number, person in enumerate(people):
-        alike = templates[:number] @ person.embedding >= threshold
-        yield from ((people[other], person) for other in np.flatnonzero(alike).tolist())
+    for start in range(0, len(some), _BLOCK):
+        block = some[start : start + _BLOCK]
+        one, other = (np.stack([each.embedding for each in part]) for part in (block, people))
+        for row, column in np.argwhere(one @ other.T >= threshold).tolist():
+            if block[row].name != people[column].name:
+                yield block[row], people[column]
 
 
 class Matcher:

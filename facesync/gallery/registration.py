@@ -83,9 +83,6 @@ class Doubt(StoreError):
         return replace(request, **allowed)
 
 
-_SAME_PERSON = "if they are the same person", "same_person"
-
-
 @dataclass(frozen=True)
 class Outcome:
     """The result for one image.
@@ -247,7 +244,8 @@ def _check_same_face(
             f"this is not the face registered as {known.name} (similarity "
             f"{decimals(similarity)}, at least {decimals(needed)} needed)",
             "Is it the same person anyway?",
-            *_SAME_PERSON,
+            "if they are the same person",
+            "same_person",
         )
 
 
@@ -267,5 +265,6 @@ def _check_new_face(gallery: Gallery, recognizer: Recognizer, person: Person) ->
             f"this face is already registered as {others[best].name} (similarity "
             f"{decimals(similarities[best])})",
             f"Is {person.name} the same person under another name, or a twin?",
-            *_SAME_PERSON,
+            "if they are the same person, or twins",
+            "same_person",
         )

@@ -196,7 +196,7 @@ def test_a_face_is_not_stored_under_a_second_name(register, gallery, shot, capsy
     assert len(gallery.people()) == 2
     said = capsys.readouterr().out.splitlines()[-1]
     assert said == (
-        "note: Ada and Countess look so alike (similarity 0.917) that the app cannot tell them "
+        "note: Countess and Ada look so alike (similarity 0.917) that the app cannot tell them "
         "apart reliably"
     )
     register("Bob", shot("bob", who=2))
