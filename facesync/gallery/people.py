@@ -25,7 +25,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from facesync.errors import StoreError
-from facesync.faces.embedding import EMBEDDING_SIZE, are_embeddings
+from facesync.faces.embedding import EMBEDDING_SIZE, are_embeddings, unit
 from facesync.files import same_name_key
 
 FORMAT = 2
@@ -184,8 +184,9 @@ def _decode_older(name: Any, value: Any, path: Path) -> Person:
     if value.dtype.kind != "f" or not np.isfinite(value).all() or not value.any():
         raise StoreError(f"{path} is damaged: the template of {name} is not a face embedding")
     vector = value.reshape(-1).astype(np.float64)
-    unit = (vector / np.linalg.norm(vector)).astype(np.float32)
-    return Person(name, unit, fingerprint=None, registered=None, samples=0)
+    # Numbers so large or small that their squares are not numbers have a direction all the same.
+    template = unit(vector / np.abs(vector).max()).astype(np.float32)
+    return Person(name, template, fingerprint=None, registered=None, samples=0)
 
 
 def _decode_name(name: Any, path: Path) -> str:
@@ -224,15 +225,21 @@ def with_samples(person: Person, rows: np.ndarray, qualities: np.ndarray) -> Per
 
     Of samples that were not kept (format 1) only the direction of the mean is known: its length is
     taken to be 1.
+
+    Raises:
+        StoreError: the samples point in opposite directions and have no mean.
     """
     lost = max(0, person.samples - len(person.sample_embeddings))
     if person.samples == 0 and not len(person.sample_embeddings):
         lost = 1  # the older form does not say how many its template is the mean of
     all_rows = np.concatenate([person.sample_embeddings, rows]).astype(np.float32)
     total = all_rows.sum(axis=0, dtype=np.float64) + lost * person.embedding
+    template = unit(total).astype(np.float32)
+    if not is_template(template):
+        raise StoreError(f"the samples of {person.name} have nothing in common; use --replace")
     return replace(
         person,
-        embedding=(total / np.linalg.norm(total)).astype(np.float32),
+        embedding=template,
         samples=len(all_rows) + lost,
         changed=now(),
         sample_embeddings=all_rows,

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import filelock
 import numpy as np
@@ -229,6 +230,12 @@ def test_images_without_a_template_can_be_deleted(gallery):
     assert not (gallery.faces / "Ada").exists()
 
 
+@pytest.mark.parametrize("length", [1e300, 1e-200])
+def test_a_template_of_the_older_form_may_have_any_length(gallery, length):
+    write(gallery, {"Ada": unit(1).astype(np.float64) * length})
+    np.testing.assert_allclose(gallery.find("Ada").embedding, unit(1), atol=1e-6)
+
+
 def test_the_older_form_opens_and_is_upgraded(gallery):
     original = write(gallery, {"Ada": unit(1) * 3, "Bob": unit(2)[None].astype(np.float64)})
     ada, bob = gallery.people()
@@ -276,6 +283,8 @@ BAD = {
     "older, short": {"Ada": unit(1)[:3]},
     "older, NaN": {"Ada": unit(1) * np.float32("nan")},
     "older, zero": {"Ada": unit(1) * 0},
+    "older, infinite": {"Ada": unit(1) * np.float32("inf")},
+    "older, whole numbers": {"Ada": np.ones(512, np.int64)},
     "older, text": {"Ada": "x"},
     "older, name as number": {1: unit(1)},
 }
@@ -435,3 +444,12 @@ def test_a_pipe_in_the_place_of_a_file_is_an_error_not_a_wait(gallery):
     os.mkfifo(counts)
     with pytest.raises(StoreError, match="a pipe or a device"):
         attempts.check(gallery.path, "Ada")
+
+
+def test_samples_without_a_mean_are_not_added(gallery):
+    ada = person("Ada", 1)
+    gallery.register(replace(ada, samples=1, sample_embeddings=ada.embedding[None],
+                             sample_qualities=np.ones(1, np.float32)), [])  # fmt: skip
+    with pytest.raises(StoreError, match="nothing in common"):
+        gallery.add("Ada", -ada.embedding[None], np.ones(1, np.float32), [])
+    assert gallery.find("Ada").samples == 1
