@@ -160,7 +160,7 @@ def enrol_images(
                 seen = _chosen(recognizer, seen, same_size, name, ask)
                 if seen is None:
                     yield Outcome(
-                        name, False, f"{len(same_size)} people who are about equally large"
+                        name, False, f"{len(same_size)} people about equally large; crop it to one"
                     )
                     continue
             verdict = enrolment.offer(seen)

@@ -31,7 +31,7 @@ def test_register_says_what_came_of_each_image(register, gallery, shot, tmp_path
     assert lines[0].endswith("one.png: used")
     assert lines[1].endswith("none.png: no face: left out")
     assert "missing.jpg: cannot be read" in lines[2] and lines[2].endswith("left out")
-    assert lines[3].endswith("two.png: 2 people who are about equally large: left out")
+    assert lines[3].endswith("two.png: 2 people about equally large; crop it to one: left out")
     assert lines[4] == "Ada is registered (1 sample)"
     (person,) = gallery.people()
     assert (person.samples, person.fingerprint) == (1, "model-a")
