@@ -184,6 +184,7 @@ class Gallery:
         replace: bool = False,
         add: bool = False,
         same_person: bool = False,
+        similar_name: bool = False,
     ) -> Person:
         """Register a person from photographs; the main face of each that is good enough counts.
 
@@ -194,6 +195,7 @@ class Gallery:
             add: add the images as samples to the person who has this name.
             same_person: store them although the face is registered under another name, or does
                 not look like the one registered under this name.
+            similar_name: allow a name that looks like a registered one, but has other letters.
 
         Returns:
             The person as stored.
@@ -208,7 +210,7 @@ class Gallery:
         if not isinstance(images, Iterable) or _is_one_image(images):
             raise UsageError("register takes a list of images, even of one")
         recognizer = self._model._recognizer
-        request = registration.Registration(name, replace, add, same_person)
+        request = registration.Registration(name, replace, add, same_person, similar_name)
         registration.check_name(self._store, request)
         enrolment = Enrolment(recognizer.threshold, photographs=True)
         named = ((_name(image), _read(image)) for image in images)

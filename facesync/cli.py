@@ -8,6 +8,7 @@ import functools
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -91,6 +92,15 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 def decimals(value: float, places: int = 3) -> str:
     """Return `0.123`; never `-0.000`."""
     return f"{round(float(value), places) + 0.0:.{places}f}"
+
+
+def masked(address: str) -> str:
+    """Return a camera's address without what may be a password: user and query are left out."""
+    if "://" not in address:
+        return re.sub(r"[^/\\]+:[^/\\]*@", "", address)  # perhaps an address that is mistyped
+    kind, _, rest = address.partition("://")
+    place, asks, _ = rest.rpartition("@")[2].partition("?")
+    return f"{kind}://{place}{'?…' if asks else ''}"
 
 
 def count(number: int, one: str, many: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
 import os
+import stat
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -100,6 +102,28 @@ def read_text(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FileError(f"cannot read {path}: {reason}") from error
+
+
+def read_regular(path: Path, *, follow: bool = True) -> bytes:
+    """Read a file, unless it is a pipe or a device, which may never end, or a link not to follow.
+
+    Raises:
+        OSError: it cannot be read; `strerror` says why.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    if not follow and path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link", str(path))
+    if not follow:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+        return file.read()
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file, as the opener of `open`; if it is new, for its owner alone (mode 0600)."""
+    return os.open(path, flags, 0o600)
 
 
 def write_csv(

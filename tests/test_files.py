@@ -5,11 +5,25 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from facesync.errors import FileError
-from facesync.files import folder_name, replacing, same_name_key, temporary_beside
+from facesync.files import folder_name, read_regular, replacing, same_name_key, temporary_beside
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such files on Windows")
+def test_a_pipe_or_device_is_not_read_and_a_link_only_if_asked(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match="a pipe or a device"):
+            read_regular(path)
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("file")
+    assert read_regular(tmp_path / "link") == b"content"
+    with pytest.raises(OSError, match="it is a link"):
+        read_regular(tmp_path / "link", follow=False)
 
 
 def test_a_file_is_replaced_only_if_the_block_succeeds(tmp_path):

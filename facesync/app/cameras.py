@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from facesync.cli import masked
 from facesync.errors import CameraError, ImageError
 from facesync.images import IMAGE_SUFFIXES, read_image_rgb
 
@@ -184,7 +185,7 @@ class Device(Camera):
             self.name = f"camera {address}"
             self._capture = cv2.VideoCapture(address)
         else:
-            self.name = address
+            self.name = masked(address)
             limit = round(1000 * FIRST_FRAME_SECONDS)
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
             self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
@@ -244,7 +245,7 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
         return Device(int(source))
     if "://" in source:
         if offline:
-            raise CameraError(f"{source} needs a connection, and --offline forbids it")
+            raise CameraError(f"{masked(source)} needs a connection, and --offline forbids it")
         return Device(source)
     path = Path(source)
     if path.is_dir():
@@ -253,7 +254,7 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
             raise CameraError(f"the folder {path} holds no images")
         return Images(paths, slideshow=slideshow)
     if not path.is_file():
-        raise CameraError(f"{source} does not exist; --camera takes {KINDS}")
+        raise CameraError(f"{masked(source)} does not exist; --camera takes {KINDS}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return Images([path], slideshow=slideshow)
     return VideoFile(path)

@@ -41,7 +41,9 @@ def run(settings: AppSettings, command: str | None, options: Any) -> int:
 
 
 def _register(session: Session, options: RegisterOptions) -> int:
-    request = Registration(options.name, options.replace, options.add, options.same_person)
+    request = Registration(
+        options.name, options.replace, options.add, options.same_person, options.similar_name
+    )
     ask = console.confirm if sys.stdin.isatty() else None
     common = session.gallery, session.recognizer, request
     if options.images:
@@ -153,9 +155,9 @@ def _compare(session: Session, options: CompareOptions) -> int:
 
 def _list(session: Session, options: JsonOptions) -> int:
     if options.json:
-        console.print_json(console.people_data(session.gallery))
+        console.print_json(console.people_data(session.gallery, session.recognizer))
     else:
-        console.list_people(session.gallery)
+        console.list_people(session.gallery, session.recognizer)
     return cli.DONE
 
 

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from facesync import cli
 from facesync.faces.recognizer import Recognizer
-from facesync.gallery.matching import Decision
+from facesync.gallery.matching import Decision, comparable, too_alike
+from facesync.gallery.people import Person
 from facesync.gallery.store import Gallery
 
 log = logging.getLogger(__name__)
 
 
 def print_json(data: Any) -> None:
-    """Print one line of JSON for programs."""
-    print(json.dumps(data))
+    """Print one line of JSON for programs; ValueError for NaN and infinity, which it has not."""
+    print(json.dumps(data, allow_nan=False))
 
 
 def confirm(question: str) -> bool:
@@ -50,18 +52,17 @@ def in_words(decision: Decision) -> str:
     return f"access denied: {decision.reason}"
 
 
-def list_people(gallery: Gallery, fingerprint: str | None = None) -> None:
+def list_people(gallery: Gallery, recognizer: Recognizer) -> None:
     """Print who is registered, since when, from how many samples, and which need another model.
 
-    Without the fingerprint of the model in use, that of the newest template stands in for it.
+    It loads no model: without one, the newest template says which is in use, and the default
+    threshold who is too alike to be told apart.
     """
     people = gallery.people()
     if not people:
         print(f"Nobody is registered in {gallery.path}.")
         return
-    if fingerprint is None:
-        dated = [(p.registered, p.fingerprint) for p in people if p.registered]
-        fingerprint = max(dated, default=(None, None), key=lambda pair: pair[0])[1]
+    fingerprint = _fingerprint(people, recognizer)
     width = min(30, max(len(person.name) for person in people))
     print(f"{cli.count(len(people), 'person', 'people')} in {gallery.path}")
     for person in people:
@@ -73,16 +74,51 @@ def list_people(gallery: Gallery, fingerprint: str | None = None) -> None:
             if person.fingerprint != fingerprint:
                 facts += "  made by another model: register again"
         print(f"  {person.name:<{width}}  {facts}")
+    compared = comparable(people, fingerprint)
+    for one, other in too_alike(compared, compared, recognizer.threshold_for(len(compared))):
+        if one.name < other.name:
+            print(_not_told_apart(one, other))
 
 
-def people_data(gallery: Gallery) -> list[dict[str, Any]]:
-    """Name, time of registration, samples and model of everybody, as plain data."""
+def warn_of_alike(gallery: Gallery, recognizer: Recognizer, person: Person) -> None:
+    """Print whom the app cannot tell a person apart from; the models are loaded."""
+    compared = comparable(gallery.people(), recognizer.fingerprint)
+    for one, other in too_alike([person], compared, recognizer.threshold_for(len(compared))):
+        print(_not_told_apart(one, other))
+
+
+def _not_told_apart(one: Person, other: Person) -> str:
+    similarity = cli.decimals(float(one.embedding @ other.embedding))
+    return (
+        f"note: {one.name} and {other.name} look so alike (similarity {similarity}) that the app "
+        "cannot tell them apart reliably"
+    )
+
+
+def _fingerprint(people: Sequence[Person], recognizer: Recognizer) -> str | None:
+    if recognizer.loaded:
+        return recognizer.fingerprint
+    dated = [(p.registered, p.fingerprint) for p in people if p.registered]
+    return max(dated, default=(None, None), key=lambda pair: pair[0])[1]
+
+
+def people_data(gallery: Gallery, recognizer: Recognizer) -> list[dict[str, Any]]:
+    """Name, time of registration, samples and model of everybody, as plain data.
+
+    `alike` names whom the app cannot tell them apart from reliably.
+    """
+    people = gallery.people()
+    alike: dict[str, list[str]] = {person.name: [] for person in people}
+    compared = comparable(people, _fingerprint(people, recognizer))
+    for one, other in too_alike(compared, compared, recognizer.threshold_for(len(compared))):
+        alike[one.name].append(other.name)
     return [
         {
             "name": person.name,
             "registered": person.registered and person.registered.isoformat(),
             "samples": person.samples,
             "model": person.fingerprint,
+            "alike": alike[person.name],
         }
-        for person in gallery.people()
+        for person in people
     ]

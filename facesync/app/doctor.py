@@ -161,11 +161,7 @@ def _mode(path: Path, private: int) -> str:
 
 
 def _shown(source: str) -> str:
-    """Remove from a camera's address what precedes the host: it may be a password."""
-    if "://" in source:
-        kind, _, rest = source.partition("://")
-        return f"{kind}://{rest.rpartition('@')[2]}"
-    return _without_home(source)
+    return _without_home(cli.masked(source))
 
 
 def _without_home(text: str) -> str:

@@ -13,7 +13,7 @@ from facesync.app.settings import DeleteOptions, WatchOptions
 from facesync.app.watch import watch_camera, watch_window
 from facesync.app.window import Window, run, why_no_window
 from facesync.errors import FaceSyncError
-from facesync.gallery.enrolment import Enrolment
+from facesync.gallery.enrolment import SAMPLES, Enrolment
 from facesync.gallery.matching import comparable
 from facesync.gallery.people import clean_name
 from facesync.gallery.registration import Doubt, Registration
@@ -92,18 +92,33 @@ class Menu:
         if not self._has_window():
             registering.register_camera(*common, self._session.open_camera, confirm)
             return
-        console.announce(self._gallery, self._recognizer)
+        request = registering.begin(*common, confirm)
         print("Samples are taken automatically; press C to take one at once, or Q to cancel.")
         enrolment = Enrolment(self._recognizer.threshold)
         try:
-            screen = RegisterScreen(name, enrolment, lambda e: registering.store(*common, e))
-            if not self._show(screen):
-                print(f"Cancelled: {name} is not registered.")
-        except Doubt:  # asked here, where there is a keyboard to answer with
-            registering.store(*common, enrolment, confirm)
+            shown = self._register_in_window(request, enrolment)
+        except Doubt as doubt:  # asked here, where there is a keyboard to answer with
+            request = registering.settled(request, doubt, confirm)
+            if len(enrolment) == SAMPLES:
+                registering.store(self._gallery, self._recognizer, request, enrolment, confirm)
+                return
+            shown = self._register_in_window(request, enrolment)  # from the second sample on
+        if not shown:
+            print(f"Cancelled: {name} is not registered.")
+
+    def _register_in_window(self, request: Registration, enrolment: Enrolment) -> bool:
+        common = self._gallery, self._recognizer, request
+        return self._show(
+            RegisterScreen(
+                clean_name(request.name),
+                enrolment,
+                save=lambda samples: registering.store(*common, samples),
+                first=lambda sample: registering.first_sample(*common, sample),
+            )
+        )
 
     def _verify(self) -> None:
-        verification = self._session.verification(counted=True)
+        verification = self._session.verification()
         if self._has_window():
             verification.begin()
             print("Press V in the window to verify, Q to go back to the menu.")
@@ -120,8 +135,7 @@ class Menu:
             watch_camera(watcher, self._session.open_camera, WatchOptions())
 
     def _list(self) -> None:
-        recognizer = self._recognizer
-        console.list_people(self._gallery, recognizer.fingerprint if recognizer.loaded else None)
+        console.list_people(self._gallery, self._recognizer)
 
     def _delete(self) -> None:
         name = input("Name (Enter to go back): ")

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from facesync import cli
 from facesync.app.cameras import Frame
-from facesync.app.console import announce
+from facesync.app.console import announce, warn_of_alike
 from facesync.app.live import OpenCamera, frames
 from facesync.app.pose_guide import SAMPLE_SECONDS, PoseGuide
-from facesync.errors import CameraError, StoreError
+from facesync.errors import CameraError, ImageError, StoreError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery import registration
 from facesync.gallery.enrolment import SAMPLES, Enrolment
-from facesync.gallery.registration import Doubt, Registration, check_name, enrol_images
+from facesync.gallery.people import clean_name
+from facesync.gallery.registration import (
+    Doubt,
+    Registration,
+    check_face,
+    check_name,
+    enrol_images,
+)
 from facesync.gallery.store import Gallery
 
 MIN_VIDEO_SAMPLES = 3
@@ -26,6 +33,8 @@ MIN_VIDEO_SAMPLES = 3
 
 Ask = Callable[[str], bool]
 """Asks a yes-or-no question."""
+
+Done = TypeVar("Done")
 
 _LOOK_SECONDS = 0.2  # Least time between looks at a recording.
 _LIVE_PATIENCE_SECONDS = 60.0  # A live camera is given up after so long without success.
@@ -38,16 +47,16 @@ def register_images(
     paths: Sequence[Path],
     ask: Ask | None = None,
 ) -> None:
-    """Register a person from images and print the result for each.
+    """Register a person from images, or from all files of folders; print the result for each.
 
     Raises:
         ImageError: no image shows a usable face, or they show several people; nothing is stored.
-        StoreError: the name or the store does not allow it.
+        Doubt: there is nobody to ask; nothing is stored.
+        StoreError: the name or the store does not allow it, or an answer was no.
     """
-    check_name(gallery, request)
-    announce(gallery, recognizer)
-    images = ((str(path), path) for path in paths)
-    store(gallery, recognizer, request, _enrol(recognizer, images), ask)
+    images = [(str(file), file) for path in paths for file in _files(path)]
+    request = begin(gallery, recognizer, request, ask)
+    _register_photographs(gallery, recognizer, request, images, ask)
 
 
 def register_camera(
@@ -62,23 +71,40 @@ def register_camera(
     Raises:
         CameraError: it delivers no frames, or too few good ones; nothing is stored.
         ImageError: the samples show several people; nothing is stored.
-        StoreError: the name or the store does not allow it.
+        Doubt: there is nobody to ask; nothing is stored.
+        StoreError: the name or the store does not allow it, or an answer was no.
     """
-    name = check_name(gallery, request)
-    announce(gallery, recognizer)
+    request = begin(gallery, recognizer, request, ask)
     camera = open_camera()
     with closing(frames(camera, open_camera)) as stream:
         if camera.stills:
             images = ((frame.name, frame.image_rgb) for frame in stream)
-            enrolment = _enrol(recognizer, images)
-        else:
-            enrolment = _enrol_video(recognizer, stream, live=camera.live)
-            if len(enrolment) < MIN_VIDEO_SAMPLES:
-                raise CameraError(
-                    f"only {cli.count(len(enrolment), 'usable sample', 'usable samples')} "
-                    f"({MIN_VIDEO_SAMPLES} needed); {name} is not registered"
-                )
+            _register_photographs(gallery, recognizer, request, images, ask)
+            return
+        enrolment = Enrolment(recognizer.threshold)
+        for _ in _samples_of_video(recognizer, enrolment, stream, live=camera.live):
+            if len(enrolment) == 1:
+                request = first_sample(gallery, recognizer, request, enrolment, ask)
+        if len(enrolment) < MIN_VIDEO_SAMPLES:
+            raise CameraError(
+                f"only {cli.count(len(enrolment), 'usable sample', 'usable samples')} "
+                f"({MIN_VIDEO_SAMPLES} needed); {clean_name(request.name)} is not registered"
+            )
     store(gallery, recognizer, request, enrolment, ask)
+
+
+def begin(
+    gallery: Gallery, recognizer: Recognizer, request: Registration, ask: Ask | None = None
+) -> Registration:
+    """Check the name, load the models, and return the request with what the answers allow.
+
+    Raises:
+        Doubt: the name is doubtful, and there is nobody to ask.
+        StoreError: the name or the store does not allow it, or the answer was no.
+    """
+    _, request = _asking(request, ask, lambda asked: check_name(gallery, asked))
+    announce(gallery, recognizer)
+    return request
 
 
 def store(
@@ -94,42 +120,98 @@ def store(
         Doubt: there is nobody to ask.
         StoreError: the answer was no, or the name or the store does not allow it.
     """
-    try:
-        person = registration.store(gallery, recognizer, request, enrolment)
-    except Doubt as doubt:
-        if ask is None:
-            raise
-        if not ask(f"{doubt.what}. {doubt.question}"):
-            raise StoreError(f"{doubt.what}; nothing is stored") from doubt
-        request = replace(request, same_person=True)
-        person = registration.store(gallery, recognizer, request, enrolment)
+    person, request = _asking(
+        request, ask, lambda asked: registration.store(gallery, recognizer, asked, enrolment)
+    )
     if request.add:
         added = cli.count(len(enrolment), "more sample", "more samples")
         print(f"{person.name} has {added} ({person.samples} in all)")
     else:
         print(f"{person.name} is registered ({cli.count(person.samples, 'sample', 'samples')})")
+    warn_of_alike(gallery, recognizer, person)
 
 
-def _enrol(recognizer: Recognizer, images: Iterable[tuple[str, Path | np.ndarray]]) -> Enrolment:
-    """Enrol a person from photographs, printing the result for each."""
+def settled(request: Registration, doubt: Doubt, ask: Ask | None) -> Registration:
+    """Ask about a doubt, and return the request that allows what was in doubt.
+
+    Raises:
+        Doubt: there is nobody to ask.
+        StoreError: the answer was no.
+    """
+    if ask is None:
+        raise doubt
+    if not ask(f"{doubt.what}. {doubt.question}"):
+        raise StoreError(f"{doubt.what}; nothing is stored") from doubt
+    return doubt.allow(request)
+
+
+def _asking(
+    request: Registration, ask: Ask | None, step: Callable[[Registration], Done]
+) -> tuple[Done, Registration]:
+    """Do a step; if there is doubt, ask, and do it again with what the answer allows."""
+    while True:
+        try:
+            return step(request), request
+        except Doubt as doubt:
+            request = settled(request, doubt, ask)
+
+
+def first_sample(
+    gallery: Gallery,
+    recognizer: Recognizer,
+    request: Registration,
+    enrolment: Enrolment,
+    ask: Ask | None = None,
+) -> Registration:
+    """Check whose face the first sample shows, before more are taken; otherwise as `begin`."""
+    person = enrolment.person(clean_name(request.name), recognizer.fingerprint)
+    _, request = _asking(request, ask, lambda asked: check_face(gallery, recognizer, asked, person))
+    return request
+
+
+def _register_photographs(
+    gallery: Gallery,
+    recognizer: Recognizer,
+    request: Registration,
+    images: Iterable[tuple[str, Path | np.ndarray]],
+    ask: Ask | None,
+) -> None:
+    """Register a person from photographs, printing the result for each."""
     enrolment = Enrolment(recognizer.threshold, photographs=True)
-    for outcome in enrol_images(recognizer, enrolment, images):
+    for outcome in enrol_images(recognizer, enrolment, images, ask):
         reason = outcome.reason.removeprefix(f"{outcome.name}: ")
         if outcome.taken:
             print(f"{outcome.name}: used{f', {reason}' if reason else ''}")
         else:
             print(f"{outcome.name}: {reason}: left out")
+        if outcome.taken and len(enrolment) == 1:
+            request = first_sample(gallery, recognizer, request, enrolment, ask)
     if enrolment.agreement < recognizer.threshold:
         print(
             "note: the images are not very alike (similarity "
             f"{cli.decimals(enrolment.agreement)}); check that all of them show the same person"
         )
-    return enrolment
+    store(gallery, recognizer, request, enrolment, ask)
 
 
-def _enrol_video(recognizer: Recognizer, stream: Iterator[Frame], *, live: bool) -> Enrolment:
-    """Enrol the person in front of a camera or in a video; prints samples and problems."""
-    enrolment = Enrolment(recognizer.threshold)
+def _files(path: Path) -> list[Path]:
+    """Return an image itself; of a folder every file, whatever its name, since content decides."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    if not files:
+        raise ImageError(f"the folder {path} is empty")
+    return files
+
+
+def _samples_of_video(
+    recognizer: Recognizer, enrolment: Enrolment, stream: Iterator[Frame], *, live: bool
+) -> Iterator[None]:
+    """Enrol the person in front of a camera or in a video; prints samples and problems.
+
+    Yields:
+        Nothing, after each sample.
+    """
     guide = PoseGuide(enrolment, guided=live)
     said, next_look = "", 0.0
     for frame in stream:
@@ -139,10 +221,10 @@ def _enrol_video(recognizer: Recognizer, stream: Iterator[Frame], *, live: bool)
             if verdict and verdict.taken:
                 next_look = frame.seconds + SAMPLE_SECONDS
                 print(f"sample {len(enrolment)} of {SAMPLES} at {frame.seconds:.1f} s")
+                yield
             says = verdict.reason if verdict else guide.prompt if live else ""
             if says and says != said:
                 print(f"  {says}")
             said = says or said
         if guide.done or (live and frame.seconds > _LIVE_PATIENCE_SECONDS):
             break
-    return enrolment

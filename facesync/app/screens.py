@@ -95,16 +95,23 @@ class Screen(ABC):
 class RegisterScreen(Screen):
     """Takes five samples of one person, automatically or when C is pressed.
 
-    `save` is called with the complete enrolment; an error that it raises ends the window.
+    `first` is called with the first sample, `save` with the complete enrolment; an error that they
+    raise ends the window.
     """
 
     keys = (("C", "take a sample now"), ("Q", "cancel, store nothing"))
 
-    def __init__(self, name: str, enrolment: Enrolment, save: Callable[[Enrolment], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        enrolment: Enrolment,
+        save: Callable[[Enrolment], None],
+        first: Callable[[Enrolment], object] | None = None,
+    ) -> None:
         super().__init__()
         self._name = name
         self.whose = name
-        self._save = save
+        self._save, self._first = save, first
         self._guide = PoseGuide(enrolment)
         self._asked = False
         self._last = -1  # number of the frame considered last
@@ -144,6 +151,8 @@ class RegisterScreen(Screen):
         if taken > before:
             print(f"Sample {taken} of {SAMPLES} taken")
             self.say(f"Sample {taken} of {SAMPLES} taken", GOOD, 0.6)
+            if taken == 1 and self._first:
+                self._first(self._guide.enrolment)
         elif asked or verdict.taken:
             print(f"Not taken: {verdict.reason}" if not verdict.taken else verdict.reason)
             self.say(_sentence(verdict.reason), ATTENTION)
@@ -221,8 +230,8 @@ class VerifyScreen(Screen):
 
     def _verdict(self, decision: Decision) -> None:
         if decision.similarity is None:
-            print("no face in front of the camera")
-            self.say(f"Not verified: {NO_FACE}", ATTENTION)
+            print(in_words(decision))
+            self.say(f"Not verified: {decision.reason}", ATTENTION)
             return
         print(in_words(decision))
         score = f"{decimals(decision.similarity, 2)}"

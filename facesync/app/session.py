@@ -31,11 +31,9 @@ class Session:
         """Open the camera for a window: images that stand in for one are shown in turn."""
         return open_camera(self.settings.camera, slideshow=True, offline=self.settings.offline)
 
-    def verification(self, claimed: str | None = None, *, counted: bool = False) -> Verification:
+    def verification(self, claimed: str | None = None) -> Verification:
         """Prepare to verify; see `Verification`."""
-        return Verification(
-            self.gallery, self.recognizer, self.settings, claimed=claimed, counted=counted
-        )
+        return Verification(self.gallery, self.recognizer, self.settings, claimed=claimed)
 
     def watcher(self) -> Watcher:
         """Prepare to watch; loads the models."""

@@ -80,14 +80,17 @@ class RegisterOptions:
 
     name: str = option(help="the person's name", metavar="NAME", positional=True)
     images: tuple[Path, ...] = option(
-        (), "images of the person, instead of the camera", metavar="FILE"
+        (), "images of the person, or folders of them, instead of the camera", metavar="FILE"
     )
     replace: bool = option(False, "replace the person who already has this name")
     add: bool = option(False, "add samples to the person who already has this name")
     same_person: bool = option(
         False,
-        "confirm that this is the same person although the face is registered under another name, "
-        "or looks different from the samples",
+        "confirm that this is the same person, or a twin, although the face is registered under "
+        "another name, or looks different from the samples",
+    )
+    similar_name: bool = option(
+        False, "confirm a name that looks like a registered one, but has other letters"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def _people(number: int) -> str:
 
 
 def _must_be_new(file: Path) -> None:
-    if file.exists():
+    if os.path.lexists(file):  # a link that leads nowhere, too
         raise StoreError(f"{file} already exists; choose another name")
 
 

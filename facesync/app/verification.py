@@ -56,15 +56,15 @@ class ImageDecision:
 class Verification:
     """Compares faces with everybody registered, or with one person.
 
-    An attempt runs from `begin` to `conclude`; `image` and `camera` are whole attempts.
+    An attempt runs from `begin` to `conclude`; `image` and `camera` are whole attempts. Wrong ones
+    are counted, for the person claimed or for anybody, and pause further ones; nobody is accepted
+    whose name is paused.
 
     Args:
         gallery: who is registered.
         recognizer: finds and embeds faces.
         settings: margin and audit log.
-        claimed: the only person to compare with; wrong attempts at their name are counted.
-        counted: count wrong attempts although nobody is claimed, and accept nobody whose name is
-            paused: at the menu, anybody may walk up and try again and again.
+        claimed: the only person to compare with.
     """
 
     def __init__(
@@ -74,14 +74,13 @@ class Verification:
         settings: AppSettings,
         *,
         claimed: str | None = None,
-        counted: bool = False,
     ) -> None:
         self._gallery = gallery
         self._recognizer = recognizer
         self._margin = settings.margin
         self._audit_log = settings.audit_log
         self._claimed = claimed
-        self._counted_as = ANYBODY if counted and claimed is None else claimed
+        self._counted_as = ANYBODY if claimed is None else claimed
 
     @cached_property
     def people(self) -> list[Person]:
@@ -109,7 +108,7 @@ class Verification:
             StoreError: there is nobody to compare with, or too many attempts were wrong.
         """
         with self._failures_logged():
-            if self.people and self._counted_as is not None:
+            if self.people:
                 attempts.check(self._gallery.path, self._counted_as)
 
     def decide(self, embedding: np.ndarray) -> Decision:
@@ -123,10 +122,13 @@ class Verification:
             votes: decisions of one face in several frames; none if no face was seen.
         """
         decision = majority(votes) if votes else self.refused("no face was seen")
-        with self._failures_logged():
-            if self._counted_as is not None and decision.similarity is not None:
-                decision = self._unless_paused(decision)
-                attempts.record(self._gallery.path, self._counted_as, decision.accepted)
+        decision = replace(decision, calibrated_on=self._recognizer.calibrated_on)
+        if decision.similarity is not None:
+            try:
+                with self._failures_logged():
+                    attempts.record(self._gallery.path, self._counted_as, decision.name)
+            except StoreError as paused:
+                return self.refused(str(paused))  # says nothing about the face
         self._note(decision)
         return decision
 
@@ -180,16 +182,9 @@ class Verification:
     def refused(self, reason: str) -> Decision:
         """Make the decision of an attempt that could not compare anything."""
         known = "people" in self.__dict__  # else asking for them may be what has failed
-        return matching.refused(reason, self.threshold() if known else self._recognizer.threshold)
-
-    def _unless_paused(self, decision: Decision) -> Decision:
-        """Refuse whoever is accepted while their name is paused."""
-        try:
-            if decision.name is not None:
-                attempts.check(self._gallery.path, decision.name)
-        except StoreError as paused:
-            return replace(decision, accepted=False, name=None, reason=str(paused))
-        return decision
+        threshold = self.threshold() if known else self._recognizer.threshold
+        decision = matching.refused(reason, threshold)
+        return replace(decision, calibrated_on=self._recognizer.calibrated_on)
 
     @cached_property
     def _matcher(self) -> Matcher:

@@ -22,6 +22,7 @@ from facesync.app.settings import WatchOptions
 from facesync.app.watcher import Sighting, Watcher
 from facesync.app.window import Window, run
 from facesync.errors import FileError
+from facesync.files import private
 
 RECORD_RATE = 25
 """Frames a second of a recording."""
@@ -96,7 +97,7 @@ class Events:
                     "name": sighting.name,
                     "score": sighting.score and round(sighting.score, 4),
                 }
-                print(json.dumps(line), file=self._file, flush=True)
+                print(json.dumps(line, allow_nan=False), file=self._file, flush=True)
 
 
 class Recorder:
@@ -139,6 +140,11 @@ class Recorder:
         if self._writer is None:
             self._start, self._size_wh = frame.seconds, canvas_bgr.shape[1::-1]
             code = cv2.VideoWriter.fourcc(*("MJPG" if self._path.suffix == ".avi" else "mp4v"))
+            try:  # for its owner alone, before anything is in it
+                self._part.unlink(missing_ok=True)
+                open(self._part, "xb", opener=private).close()
+            except OSError as error:
+                raise FileError(f"cannot record to {self._path}: {error.strerror}") from error
             self._writer = cv2.VideoWriter(str(self._part), code, RECORD_RATE, self._size_wh)
             if not self._writer.isOpened():
                 raise FileError(f"cannot record to {self._path}: name a file .mp4 or .avi")
@@ -184,7 +190,7 @@ def _outputs(options: WatchOptions) -> Iterator[tuple[Events, Recorder | None]]:
                 raise FileError(f"there is no folder {path.parent}")
         if events is not None:
             try:
-                file = stack.enter_context(events.open("a", encoding="utf-8"))
+                file = stack.enter_context(open(events, "a", encoding="utf-8", opener=private))
             except OSError as error:
                 raise FileError(f"cannot write to {events}: {error.strerror}") from error
         recorder = stack.enter_context(Recorder(record)) if record is not None else None

@@ -12,14 +12,16 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facesync.cli import count
 from facesync.errors import ModelError
-from facesync.files import user_cache
+from facesync.files import read_regular, user_cache
 
 if TYPE_CHECKING:  # NumPy and OpenCV come with it, and the command line needs neither
     from facesync.faces.crops import CropSpec
@@ -44,7 +46,7 @@ class Calibration:
         intercept: of the same.
         crop: how the faces were cropped.
         model_fingerprint: of the model and crop.
-        data: the images measured on, in words.
+        data: the images measured on, in words: their source, a colon, how they were paired.
         data_fingerprint: identifies the images and their identities.
         images: number of embeddings compared.
         identities: number of people.
@@ -85,7 +87,7 @@ class Calibration:
         if not 0 < fmr < 1:
             raise ValueError(f"a false match rate of {fmr} is not between 0 and 1")
         # log1p and expm1 keep the digits that 1 - (1 - fmr) loses.
-        rate = -math.expm1(math.log1p(-fmr) / max(people, 1))
+        rate = max(-math.expm1(math.log1p(-fmr) / max(people, 1)), sys.float_info.min)
         points = self._points()
         if rate >= points[0][0]:
             return points[0][1]
@@ -99,6 +101,15 @@ class Calibration:
             # Tends to `beyond` where the shape tends to 0; expm1 keeps the digits on the way.
             beyond = math.expm1(self.tail_shape * beyond) / self.tail_shape
         return min(1.0, largest_threshold + self.tail_scale * beyond)
+
+    @property
+    def measured_on(self) -> str:
+        """On whom the rates were measured, for the user: other people may be mistaken more often.
+
+        For example `2,086 people of LFW (5 folds of pairs.txt)`.
+        """
+        source = "".join(filter(str.isprintable, self.data.partition(":")[0]))
+        return f"{count(self.identities, 'person', 'people')} of {source}"
 
     def is_measured(self, fmr: float, people: int = 1) -> bool:
         """Whether `threshold` is within the measured rates rather than extrapolated."""
@@ -204,7 +215,7 @@ def user_calibration(fingerprint: str, crop: CropSpec) -> Calibration | None:
     """
     path = user_calibration_path(fingerprint)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))["calibration"]
+        data = json.loads(read_regular(path))["calibration"]
         own = calibration_for(data, str(path), crop, fingerprint)
     except FileNotFoundError:
         return None
@@ -212,5 +223,5 @@ def user_calibration(fingerprint: str, crop: CropSpec) -> Calibration | None:
         log.warning("%s cannot be read and is not used (%s)", path, error)
         return None
     if own is not None:
-        log.info("Calibrated by the user, on %s (%s)", own.data, path)
+        log.info("Calibrated by the user, on %s (%s)", own.measured_on, path)
     return own

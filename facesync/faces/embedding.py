@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facesync.errors import ModelError
 from facesync.faces.calibration import Calibration
 from facesync.faces.crops import CropSpec
 from facesync.faces.detection import Face
@@ -42,16 +43,40 @@ class FaceModel:
 
         Returns:
             embeddings, float32, (number of crops, 512), each of unit length.
+
+        Raises:
+            ModelError: the network gave something else.
         """
         parts = [np.empty((0, EMBEDDING_SIZE), dtype=np.float32)]
         for start in range(0, len(crops_rgb), batch_size):
             batch = [self.crop.array(crop) for crop in crops_rgb[start : start + batch_size]]
             parts.append(self.network(np.stack(batch)))
-        return np.concatenate(parts)
+        return checked(np.concatenate(parts))
 
     def embed(self, image_rgb: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         """Embed faces found in an image, uint8 RGB; returns the same as `embed_crops`."""
         return self.embed_crops([self.crop.cut(image_rgb, face) for face in faces])
+
+
+def are_embeddings(rows: np.ndarray) -> bool:
+    """Whether rows are embeddings: (n, 512), floating point, finite, each of unit length."""
+    if rows.ndim != 2 or rows.shape[1] != EMBEDDING_SIZE or rows.dtype.kind != "f":
+        return False
+    if not (np.abs(rows) <= 1.001).all():  # NaN is not <= either
+        return False
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+    return bool((np.abs(lengths - 1) < 1e-3).all())
+
+
+def checked(rows: np.ndarray) -> np.ndarray:
+    """Return rows if they are embeddings (see `are_embeddings`).
+
+    Raises:
+        ModelError: they are not; whatever they were compared with, the outcome would mean nothing.
+    """
+    if not are_embeddings(rows):
+        raise ModelError("the model gave no valid face embedding; use another model")
+    return rows
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -11,9 +11,8 @@ import numpy as np
 
 from facesync.cli import count, decimals
 from facesync.devices import device_name
-from facesync.errors import ModelError
 from facesync.faces.detection import Face, FaceDetector, main_face
-from facesync.faces.embedding import DEFAULT_THRESHOLD, FaceModel
+from facesync.faces.embedding import DEFAULT_THRESHOLD, FaceModel, checked
 from facesync.faces.lighting import relit
 from facesync.faces.quality import Quality, measure
 from facesync.faces.settings import RecognizerSettings
@@ -49,16 +48,20 @@ class Comparison:
         probability: that they show one person, if both answers were equally likely beforehand;
             None where the model carries no calibration.
         same_person: whether `similarity` reaches `threshold`.
+        calibrated_on: on whom the probability was measured, in words; None without one.
     """
 
     similarity: float
     threshold: float
     probability: float | None
     same_person: bool
+    calibrated_on: str | None = None
 
     def __str__(self) -> str:
         verdict = "the same person" if self.same_person else "different people"
-        sure = "" if self.probability is None else f", probability {self.probability:.4f}"
+        sure = ""
+        if self.probability is not None:
+            sure = f", probability {self.probability:.4f} as measured on {self.calibrated_on}"
         figures = f"similarity {decimals(self.similarity)}, threshold {decimals(self.threshold)}"
         return f"{verdict} ({figures}{sure})"
 
@@ -135,10 +138,18 @@ class Recognizer:
         if self._model is None:
             return f"the model's own, else {decimals(DEFAULT_THRESHOLD)}"
         if self._model.calibration is not None:
+            on = f"calibrated on {self._model.calibration.measured_on}"
             among = count(max(people, 1), "person", "people")
-            return f"{needed} (calibrated, FMR {self._settings.fmr:g} among {among})"
+            return f"{needed} ({on}, FMR {self._settings.fmr:g} among {among})"
         kind = "not calibrated" if self._model.threshold is None else "the model's own"
         return f"{needed} ({kind})"
+
+    @property
+    def calibrated_on(self) -> str | None:
+        """On whom the threshold was measured; None if it is the user's own or not calibrated."""
+        if self._model is None or self._model.calibration is None:
+            return None
+        return None if self._settings.threshold is not None else self._model.calibration.measured_on
 
     def probability(self, similarity: float) -> float | None:
         """Probability that two faces of this similarity show one person.
@@ -154,11 +165,13 @@ class Recognizer:
         Raises:
             ModelError: the model gave something that is no embedding.
         """
+        checked(np.stack([one, other]))
         similarity = float(np.clip(one @ other, -1, 1))
-        if not np.isfinite(similarity):
-            raise ModelError("the model gave no valid face embedding; use another model")
         same = similarity >= self.threshold
-        return Comparison(similarity, self.threshold, self.probability(similarity), same)
+        calibration = self._loaded_model().calibration
+        on = None if calibration is None else calibration.measured_on
+        probability = None if calibration is None else calibration.probability(similarity)
+        return Comparison(similarity, self.threshold, probability, same, on)
 
     def facts(self, people: int) -> dict[str, Any]:
         """Model, crop and threshold in force, as plain data."""
@@ -169,7 +182,7 @@ class Recognizer:
             "crop": f"{model.crop.kind}, {model.crop.crop_size} pixels",
             "threshold": self.threshold_for(people),
             "threshold_in_words": self.threshold_in_words(people),
-            "calibration": None if model.calibration is None else model.calibration.data,
+            "calibration": None if model.calibration is None else model.calibration.measured_on,
         }
 
     def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen | None:
@@ -189,6 +202,12 @@ class Recognizer:
             faces = [main, *(face for face in faces if face is not main)]
         embedding = self.embed(lit_rgb, faces[:1])[0]
         return Seen(image_rgb, faces, embedding, measure(image_rgb, faces[0]))
+
+    def turn_to(self, seen: Seen, face: Face) -> Seen:
+        """Return the same image with another of its faces as the main one."""
+        faces = [face, *(other for other in seen.faces if other is not face)]
+        embedding = self.embed(relit(seen.image_rgb), faces[:1])[0]
+        return Seen(seen.image_rgb, faces, embedding, measure(seen.image_rgb, face))
 
     def find_and_embed(self, image_rgb: np.ndarray) -> tuple[list[Face], np.ndarray]:
         """Find all faces in an image, largest first, and embed them: float32 (faces, 512)."""

@@ -37,7 +37,7 @@ class RecognizerSettings:
     fmr: float = option(
         DEFAULT_FMR,
         "false match rate: how often a stranger may be mistaken for a registered person; "
-        "determines the threshold of a calibrated model",
+        "determines the threshold of a calibrated model, for people like those it was measured on",
         parse=rate,
         metavar="F",
     )

@@ -112,7 +112,7 @@ class Tracker:
             if old.embedding is not None
         ]
         similarity, place = max(alike, default=(-1.0, 0))
-        if similarity < threshold or not alike:
+        if not (alike and similarity >= threshold):
             return None
         old = self._ended.pop(place)
         track.number = old.number

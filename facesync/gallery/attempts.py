@@ -1,7 +1,9 @@
 """Failed attempts in a row: five pause a name, or the menu; each further one doubles the pause.
 
 The counts are kept beside the store in `<store>.attempts`, JSON, so that they survive a restart.
-Names are in it as salted hashes only. Call `check` before an attempt and `record` after it.
+Names are in it as salted hashes only. `check` before an attempt saves looking in vain; `record`
+after it checks again and counts in one step: attempts at the same time learn no more than attempts
+one after the other.
 
 Time is the system's clock. Setting it back makes a pause no longer than it was; setting it forward
 ends the pause, as waiting would. A damaged file is renamed to `<store>.attempts.damaged`, with a
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from facesync.errors import StoreError
-from facesync.files import locked, write_json
+from facesync.files import locked, read_regular, write_json
 from facesync.gallery.people import name_key
 
 log = logging.getLogger(__name__)
@@ -87,37 +89,43 @@ def check(store: Path, name: str, now: float | None = None) -> None:
     if not file_of(store).exists():
         return
     with locked(file_of(store)):
-        state = _read(store)
-        count = state.of(name)
-        pause = pause_seconds(count.wrong)
-        if not pause:
-            return
-        if now < count.last:  # the clock was set back: the pause restarts, once
-            state.counts[state.key(name)] = count = _Count(count.wrong, now)
-            _write(store, state)
-    left = count.last + pause - now
-    if left > 0:
-        raise StoreError(f"{count.wrong} failed attempts in a row: try again in {_in_words(left)}")
+        _check(store, _read(store), name, now)
 
 
-def record(store: Path, name: str, right: bool, now: float | None = None) -> None:
-    """Count an attempt; a right one resets the count.
+def record(store: Path, name: str, accepted: str | None, now: float | None = None) -> None:
+    """Check an attempt again and count it, in one step; a right one resets the count.
+
+    Args:
+        store: the store.
+        name: what the attempt is counted under.
+        accepted: who was recognised; None if nobody was, and the attempt is a wrong one.
+        now: seconds since 1970; by default the time it is.
 
     Raises:
+        StoreError: `name` was paused by attempts made meanwhile, and this one is not counted; or
+            whoever was recognised is paused, and it is counted as a wrong one.
         FileError: the counts cannot be locked or written.
     """
     now = time.time() if now is None else now
-    if right and not file_of(store).exists():
+    if accepted is not None and not file_of(store).exists():
         return
+    paused = None
     with locked(file_of(store)):
         state = _read(store)
-        wrong = 0 if right else state.of(name).wrong + 1
-        if wrong == state.of(name).wrong == 0:
-            return
-        state.counts[state.key(name)] = _Count(wrong, now)
-        _write(store, state)
+        _check(store, state, name, now)
+        if accepted is not None:
+            try:
+                _check(store, state, accepted, now)
+            except StoreError as error:
+                paused = error
+        wrong = state.of(name).wrong + 1 if accepted is None or paused else 0
+        if wrong or state.of(name).wrong:
+            state.counts[state.key(name)] = _Count(wrong, now)
+            _write(store, state)
     if pause := pause_seconds(wrong):
         log.warning("%d failed attempts in a row: paused for %s", wrong, _in_words(pause))
+    if paused:
+        raise paused
 
 
 def forget(store: Path, names: Iterable[str]) -> None:
@@ -131,6 +139,18 @@ def forget(store: Path, names: Iterable[str]) -> None:
         _write(store, state)
 
 
+def _check(store: Path, state: _State, name: str, now: float) -> None:
+    """Raise a StoreError if a name is paused; call it under the lock."""
+    count = state.of(name)
+    pause = pause_seconds(count.wrong)
+    if pause and now < count.last:  # the clock was set back: the pause restarts, once
+        state.counts[state.key(name)] = count = _Count(count.wrong, now)
+        _write(store, state)
+    left = count.last + pause - now
+    if pause and left > 0:
+        raise StoreError(f"{count.wrong} failed attempts in a row: try again in {_in_words(left)}")
+
+
 def _read(store: Path) -> _State:
     path = file_of(store)
     if not path.exists():
@@ -138,7 +158,7 @@ def _read(store: Path) -> _State:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError("too large")
-        return _decode(json.loads(path.read_text("utf-8")))
+        return _decode(json.loads(read_regular(path)))
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

@@ -37,7 +37,8 @@ def append(path: Path, decision: Decision, asked: str | None = None) -> None:
             "similarity": decision.similarity,
             "threshold": decision.threshold,
             "reason": decision.reason,
-        }
+        },
+        allow_nan=False,
     )
     with locked(path):
         _append(path, line.encode() + b"\n")

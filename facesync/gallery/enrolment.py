@@ -15,6 +15,7 @@ import numpy as np
 from facesync.cli import decimals
 from facesync.errors import ImageError
 from facesync.faces.crops import cut_square, resize
+from facesync.faces.detection import Face
 from facesync.faces.embedding import unit
 from facesync.faces.quality import CAMERA, PHOTOGRAPH, Pose, Quality, appearance, complaint
 from facesync.faces.recognizer import Seen
@@ -30,6 +31,9 @@ CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT = 0.75, 0.5
 """Least similarity between samples, as a share of the threshold. Photographs of one person may be
 years apart: on LFW, half the threshold refuses no pair of one person and 94 % of the pairs of two
 people; frames of one session are far more similar than that (`python -m benchmarks.quality`)."""
+
+SAME_SIZE = 0.6
+"""Share of the main face's area from which another face of a photograph is about as large."""
 
 DROPPED_LIMIT = 3
 """When this many samples were dropped, somebody else is in front of the camera."""
@@ -52,6 +56,11 @@ class _Sample:
     quality: Quality
     appearance: np.ndarray
     pose: str
+
+
+def equally_large(faces: Sequence[Face]) -> list[Face]:
+    """Return the faces of a photograph that it may be about: the first, and any about as large."""
+    return [face for face in faces if face.area >= SAME_SIZE * faces[0].area]
 
 
 class TwoPeople(ImageError):
@@ -181,7 +190,7 @@ class Enrolment:
         """Find the sample least similar to the others, if it is less similar than required."""
         typical = self._typical()
         worst = int(typical.argmin())
-        return worst if typical[worst] < self._agreement else None
+        return None if typical[worst] >= self._agreement else worst
 
     def _typical(self) -> np.ndarray:
         """Each sample's median similarity to the others, (samples,); 1 for a single sample."""

@@ -40,7 +40,9 @@ def export(gallery: Gallery, name: str, file: Path) -> int:
     }
     with replacing(file, private=True) as opened, zipfile.ZipFile(opened, "w") as archive:
         archive.writestr(
-            "person.json", json.dumps(facts, ensure_ascii=False, indent=1), zipfile.ZIP_DEFLATED
+            "person.json",
+            json.dumps(facts, ensure_ascii=False, allow_nan=False, indent=1),
+            zipfile.ZIP_DEFLATED,
         )
         for image, data in images.items():
             archive.writestr(f"pictures/{image}", data)

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from facesync.errors import StoreError
-from facesync.files import replacing
+from facesync.files import read_regular, replacing
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ def _stored(header: dict[str, Any]) -> bytes:
     file = key_file(key_id)
     text: str | None
     try:
-        text = file.read_text("ascii") if file.exists() else None
+        text = read_regular(file).decode("ascii") if file.exists() else None
     except (OSError, ValueError) as error:
         raise StoreError(f"its key in {file} cannot be read") from error
     place = str(file)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from facesync.cli import decimals
+from facesync.faces.embedding import checked
 from facesync.gallery import search
 from facesync.gallery.people import Person
 
@@ -19,6 +20,8 @@ SAMPLE_WEIGHT = 0.95
 
 SHORTLIST = 100
 """Of more than `search.NUMPY_UP_TO` people, those with the nearest means are compared in full."""
+
+_BLOCK = 1024  # people whose templates are compared with all others at once
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Decision:
         threshold: similarity from which a face is accepted.
         reason: a sentence that explains the outcome.
         margin: how far the similarity is above the second person's; None without a second.
+        calibrated_on: on whom the threshold was measured, in words; None if on nobody.
     """
 
     accepted: bool
@@ -40,6 +44,7 @@ class Decision:
     threshold: float
     reason: str
     margin: float | None = None
+    calibrated_on: str | None = None
 
 
 def refused(reason: str, threshold: float) -> Decision:
@@ -47,9 +52,25 @@ def refused(reason: str, threshold: float) -> Decision:
     return Decision(False, None, None, threshold, reason)
 
 
-def comparable(people: Sequence[Person], fingerprint: str) -> list[Person]:
+def comparable(people: Sequence[Person], fingerprint: str | None) -> list[Person]:
     """Drop people with a template of another model; the older format does not say, and is kept."""
     return [person for person in people if person.fingerprint in (None, fingerprint)]
+
+
+def too_alike(
+    some: Sequence[Person], people: Sequence[Person], threshold: float
+) -> Iterator[tuple[Person, Person]]:
+    """Yield pairs, one of some and another of all people, as similar as the threshold.
+
+    Their templates are of one model. The face of either is accepted as both, that of twins for
+    example: the app cannot tell reliably who it is.
+    """
+    for start in range(0, len(some), _BLOCK):
+        block = some[start : start + _BLOCK]
+        one, other = (np.stack([each.embedding for each in part]) for part in (block, people))
+        for row, column in np.argwhere(one @ other.T >= threshold).tolist():
+            if block[row].name != people[column].name:
+                yield block[row], people[column]
 
 
 class Matcher:
@@ -87,24 +108,26 @@ class Matcher:
             threshold: cosine similarity that accepts.
             margin: how far the second must be behind. Templates as similar to the best as the
                 threshold are the same person under two names, and not a second.
+
+        Raises:
+            ModelError: it is no embedding.
         """
         if len(self.people) > search.NUMPY_UP_TO:
             near = search.best(embedding, self._templates, SHORTLIST)
             few = Matcher([self.people[number] for number in near])
             return few.decide(embedding, threshold, margin)
-        scores = self.similarities(embedding)
+        scores = self.similarities(checked(embedding[None])[0])
         best = int(scores.argmax())
         similarity = float(scores[best])
         person = self.people[best]
         figures = f"{decimals(similarity)}, needed {decimals(threshold)}"
-        accepted = similarity >= threshold  # False for NaN, too
-        if not accepted:
+        if not similarity >= threshold:  # so that NaN, too, is refused
             whom = f"{person.name}'s" if len(self.people) == 1 else "any that is registered"
             reason = f"the face is not similar enough to {whom}: {figures}"
             ahead = self._ahead(scores, best, None)
             return Decision(False, None, similarity, threshold, reason, ahead)
         ahead = self._ahead(scores, best, threshold)
-        if ahead is not None and ahead < margin:
+        if ahead is not None and not ahead >= margin:
             reason = (
                 f"the face is too similar to two people to tell them apart: {figures}, only "
                 f"{decimals(ahead)} ahead of the second, {decimals(margin)} needed"
@@ -134,7 +157,7 @@ class Matcher:
         """Return how far the best is ahead of the others, except those as similar as `alike`."""
         others = np.arange(len(scores)) != best
         if alike is not None:
-            others &= self._templates @ self._templates[best] < alike
+            others &= ~(self._templates @ self._templates[best] >= alike)
         return float(scores[best] - scores[others].max()) if others.any() else None
 
 

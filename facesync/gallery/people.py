@@ -25,16 +25,28 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from facesync.errors import StoreError
+from facesync.faces.embedding import EMBEDDING_SIZE, are_embeddings, unit
 from facesync.files import same_name_key
 
 FORMAT = 2
-EMBEDDING_SIZE = 512
 
-# Characters that are invisible or reverse the text around them: they could disguise a name.
-# Joiners stay: emoji and several scripts need them.
-_INVISIBLE = frozenset("\u00ad\u200b\u2060\ufeff") | {
-    chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-}
+# Characters without a glyph of their own could disguise a name: Unicode's default-ignorable code
+# points (DerivedCoreProperties.txt), interlinear annotation and the blank Braille pattern.
+_INVISIBLE = frozenset(
+    chr(code)
+    for first, last in (
+        (0x00AD, 0x00AD), (0x034F, 0x034F), (0x061C, 0x061C), (0x115F, 0x1160), (0x17B4, 0x17B5),
+        (0x180B, 0x180F), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x2800, 0x2800),
+        (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB),
+        (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+    )
+    for code in range(first, last + 1)
+)  # fmt: skip
+# Of these, emoji and several scripts need joiners and selectors: they are kept, but do not make
+# another name.
+_JOINING = frozenset("\u180b\u180c\u180d\u200c\u200d\ufe0e\ufe0f")
+# What must not even be printed, in a store as in a new name: it reorders the text around it.
+_REORDERING = frozenset(chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 
 
 @dataclass(frozen=True)
@@ -67,12 +79,20 @@ class Person:
 def clean_name(text: str) -> str:
     """Make a name one printable line: white space becomes single spaces, control characters go.
 
-    What is left is a valid name, in any script and of any length. It cannot move the cursor of a
-    terminal or disguise another name.
+    What is left is a valid name, in any script and of any length; it is empty if nothing in it can
+    be seen. It cannot move the cursor of a terminal, nor disguise another name: see `name_key`.
     """
-    text = unicodedata.normalize("NFC", text)
-    kept = (c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cs"))
-    return "".join(c for c in kept if c not in _INVISIBLE).strip()
+    text = _one_line(text, _INVISIBLE - _JOINING)
+    return text if name_key(text) else ""
+
+
+def _one_line(text: str, without: frozenset[str]) -> str:
+    text = "".join(
+        c
+        for c in text
+        if c not in without and (c.isspace() or unicodedata.category(c) not in ("Cc", "Cs"))
+    )
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def now() -> datetime:
@@ -81,8 +101,8 @@ def now() -> datetime:
 
 
 def name_key(name: str) -> str:
-    """Return a key that all spellings of one name share."""
-    return same_name_key(clean_name(name))
+    """Return a key that all spellings of one name share; what is invisible does not matter."""
+    return same_name_key(_one_line(name, _INVISIBLE))
 
 
 def encode(people: Sequence[Person], created: datetime) -> dict[str, Any]:
@@ -164,14 +184,16 @@ def _decode_older(name: Any, value: Any, path: Path) -> Person:
     if value.dtype.kind != "f" or not np.isfinite(value).all() or not value.any():
         raise StoreError(f"{path} is damaged: the template of {name} is not a face embedding")
     vector = value.reshape(-1).astype(np.float64)
-    unit = (vector / np.linalg.norm(vector)).astype(np.float32)
-    return Person(name, unit, fingerprint=None, registered=None, samples=0)
+    # Numbers so large or small that their squares are not numbers have a direction all the same.
+    template = unit(vector / np.abs(vector).max()).astype(np.float32)
+    return Person(name, template, fingerprint=None, registered=None, samples=0)
 
 
 def _decode_name(name: Any, path: Path) -> str:
     if not isinstance(name, str):
         raise StoreError(f"{path} is damaged: a name in it is not text")
-    return clean_name(name) or "(no name)"
+    # Not `clean_name`: the folder of the images has the name that was stored.
+    return _one_line(name, _REORDERING) or "(no name)"
 
 
 def _decode_time(text: Any, path: Path) -> datetime:
@@ -186,25 +208,16 @@ def _decode_time(text: Any, path: Path) -> datetime:
 
 def is_template(value: Any) -> TypeGuard[np.ndarray]:
     """Whether a value is one embedding: (512,), floating point, of unit length."""
-    return isinstance(value, np.ndarray) and value.ndim == 1 and _are_units(value[None])
+    return isinstance(value, np.ndarray) and value.ndim == 1 and are_embeddings(value[None])
 
 
 def are_samples(rows: Any, qualities: Any) -> bool:
     """Whether values are n embeddings, (n, 512), and n qualities, each 0 to 1."""
-    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or not _are_units(rows):
+    if not isinstance(rows, np.ndarray) or not are_embeddings(rows):
         return False
     if not isinstance(qualities, np.ndarray) or qualities.shape != (len(rows),):
         return False
     return qualities.dtype.kind == "f" and bool(((qualities >= 0) & (qualities <= 1)).all())
-
-
-def _are_units(rows: np.ndarray) -> bool:
-    if rows.shape[1] != EMBEDDING_SIZE or rows.dtype.kind != "f":
-        return False
-    if not (np.abs(rows) <= 1.001).all():  # NaN is not <= either
-        return False
-    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
-    return bool((np.abs(lengths - 1) < 1e-3).all())
 
 
 def with_samples(person: Person, rows: np.ndarray, qualities: np.ndarray) -> Person:
@@ -212,15 +225,21 @@ def with_samples(person: Person, rows: np.ndarray, qualities: np.ndarray) -> Per
 
     Of samples that were not kept (format 1) only the direction of the mean is known: its length is
     taken to be 1.
+
+    Raises:
+        StoreError: the samples point in opposite directions and have no mean.
     """
     lost = max(0, person.samples - len(person.sample_embeddings))
     if person.samples == 0 and not len(person.sample_embeddings):
         lost = 1  # the older form does not say how many its template is the mean of
     all_rows = np.concatenate([person.sample_embeddings, rows]).astype(np.float32)
     total = all_rows.sum(axis=0, dtype=np.float64) + lost * person.embedding
+    template = unit(total).astype(np.float32)
+    if not is_template(template):
+        raise StoreError(f"the samples of {person.name} have nothing in common; use --replace")
     return replace(
         person,
-        embedding=(total / np.linalg.norm(total)).astype(np.float32),
+        embedding=template,
         samples=len(all_rows) + lost,
         changed=now(),
         sample_embeddings=all_rows,

@@ -12,16 +12,24 @@ Nothing here prints or asks. A program registers somebody like this:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from facesync.cli import decimals
 from facesync.errors import ImageError, StoreError, UsageError
-from facesync.faces.recognizer import Recognizer
-from facesync.gallery.enrolment import CAMERA_AGREEMENT, PHOTOGRAPH_AGREEMENT, Enrolment
+from facesync.faces.detection import Face
+from facesync.faces.recognizer import Recognizer, Seen
+from facesync.gallery.enrolment import (
+    CAMERA_AGREEMENT,
+    PHOTOGRAPH_AGREEMENT,
+    Enrolment,
+    equally_large,
+)
+from facesync.gallery.lookalikes import look_alike
 from facesync.gallery.matching import Matcher, comparable
 from facesync.gallery.people import Person, clean_name, name_key
 from facesync.gallery.store import Gallery
@@ -36,7 +44,8 @@ class Registration:
         name: as typed.
         replace: replace the person who already has this name.
         add: add samples to the person who already has this name.
-        same_person: the caller vouches that it is one person, so `store` raises no `Doubt`.
+        same_person: the caller vouches that the face is theirs, so that there is no `Doubt` of it.
+        similar_name: the caller vouches that a name which looks like another's is meant.
 
     Raises:
         UsageError: both `replace` and `add` are set.
@@ -46,6 +55,7 @@ class Registration:
     replace: bool = False
     add: bool = False
     same_person: bool = False
+    similar_name: bool = False
 
     def __post_init__(self) -> None:
         if self.add and self.replace:
@@ -55,16 +65,22 @@ class Registration:
 class Doubt(StoreError):
     """There is doubt about storing a person; somebody has to decide.
 
-    To store them anyway, call `store` again with `same_person` set.
+    To store them anyway, do the same again with a `Registration` that allows it.
 
     Attributes:
         what: the reason for the doubt.
         question: a yes-or-no question; yes means store the person.
+        allowed_by: the field of `Registration` to set after a yes.
     """
 
-    def __init__(self, what: str, question: str) -> None:
-        super().__init__(f"{what}; if they are the same person, use --same-person")
-        self.what, self.question = what, question
+    def __init__(self, what: str, question: str, advice: str, allowed_by: str) -> None:
+        super().__init__(f"{what}; {advice}, use --{allowed_by.replace('_', '-')}")
+        self.what, self.question, self.allowed_by = what, question, allowed_by
+
+    def allow(self, request: Registration) -> Registration:
+        """Return the request with what was in doubt allowed."""
+        allowed: dict[str, Any] = {self.allowed_by: True}
+        return replace(request, **allowed)
 
 
 @dataclass(frozen=True)
@@ -87,6 +103,7 @@ def check_name(gallery: Gallery, request: Registration) -> str:
 
     Raises:
         StoreError: the name is empty, taken although it must be free, or the reverse.
+        Doubt: it looks like another name, and `similar_name` is not set.
     """
     name = clean_name(request.name)
     if not name:
@@ -99,6 +116,14 @@ def check_name(gallery: Gallery, request: Registration) -> str:
             f"{taken.name} is already registered; "
             "use --add to add samples, or --replace to start over"
         )
+    alike = None if taken or request.similar_name else look_alike(name, gallery.people())
+    if alike:
+        raise Doubt(
+            f"{name} looks like {alike.name}, who is registered, but has other letters",
+            f"Is {name} another person, with this name?",
+            "if it is meant",
+            "similar_name",
+        )
     return taken.name if taken and request.add else name
 
 
@@ -106,6 +131,7 @@ def enrol_images(
     recognizer: Recognizer,
     enrolment: Enrolment,
     images: Iterable[tuple[str, Path | np.ndarray]],
+    ask: Callable[[str], bool] | None = None,
 ) -> Iterator[Outcome]:
     """Offer photographs to an enrolment, then drop those that do not agree with the others.
 
@@ -113,6 +139,8 @@ def enrol_images(
         recognizer: finds and embeds the main face of each image.
         enrolment: made with `photographs=True`; collects the samples.
         images: pairs of a name and an image: a file, or uint8 RGB (height, width, 3).
+        ask: answers whether the person is the one described, where an image shows several who are
+            about equally large; without it such an image is left out.
 
     Yields:
         The result for each image, as soon as it is known; at the end, once more, those that were
@@ -126,7 +154,16 @@ def enrol_images(
     for name, image in images:
         try:
             image_rgb = read_image_rgb(image) if isinstance(image, Path) else image
-            verdict = enrolment.offer(recognizer.look(image_rgb, photograph=True))
+            seen = recognizer.look(image_rgb, photograph=True)
+            same_size = [] if seen is None else equally_large(seen.faces)
+            if seen is not None and len(same_size) > 1:
+                seen = _chosen(recognizer, seen, same_size, name, ask)
+                if seen is None:
+                    yield Outcome(
+                        name, False, f"{len(same_size)} people about equally large; crop it to one"
+                    )
+                    continue
+            verdict = enrolment.offer(seen)
         except ImageError as error:
             yield Outcome(name, False, str(error))
             continue
@@ -137,6 +174,21 @@ def enrol_images(
         raise ImageError("no image shows a usable face; nothing is stored")
     for place in enrolment.settle():
         yield Outcome(taken[place], False, "a different person from the others")
+
+
+def _chosen(
+    recognizer: Recognizer,
+    seen: Seen,
+    faces: Sequence[Face],
+    name: str,
+    ask: Callable[[str], bool] | None,
+) -> Seen | None:
+    """Ask which of several faces counts; None if none does, or there is nobody to ask."""
+    for place, face in enumerate(sorted(faces, key=lambda face: float(face.box_xyxy[0])), start=1):
+        where = f"number {place} from the left"
+        if ask and ask(f"{name} shows {len(faces)} people about equally large. Is it {where}?"):
+            return seen if face is seen.faces[0] else recognizer.turn_to(seen, face)
+    return None
 
 
 def store(
@@ -154,17 +206,30 @@ def store(
     if known is not None and not comparable([known], recognizer.fingerprint):
         if request.add:
             raise StoreError(f"{name} was registered with another model; use --replace instead")
-        known = None
     person = enrolment.person(name, recognizer.fingerprint)
-    if not request.same_person:
-        if known is not None:
-            _check_same_face(recognizer, request, person, known)
-        _check_new_face(gallery, recognizer, person)
+    check_face(gallery, recognizer, request, person)
     if request.add:
         rows, qualities = person.sample_embeddings, person.sample_qualities
         return gallery.add(name, rows, qualities, enrolment.images_rgb)
     gallery.register(person, enrolment.images_rgb, replace=request.replace)
     return person
+
+
+def check_face(
+    gallery: Gallery, recognizer: Recognizer, request: Registration, person: Person
+) -> None:
+    """Check whose face it is: after the first sample, to spare the others, and before storing.
+
+    Raises:
+        Doubt: the face is not that of the person with this name, or is stored under another
+            name, and `same_person` is not set.
+    """
+    if request.same_person:
+        return
+    known = gallery.find(person.name)
+    if known is not None and comparable([known], recognizer.fingerprint):
+        _check_same_face(recognizer, request, person, known)
+    _check_new_face(gallery, recognizer, person)
 
 
 def _check_same_face(
@@ -174,11 +239,13 @@ def _check_same_face(
     share = CAMERA_AGREEMENT if request.add else PHOTOGRAPH_AGREEMENT
     needed = share * recognizer.threshold
     similarity = float(Matcher([known]).similarities(person.embedding)[0])
-    if similarity < needed:
+    if not similarity >= needed:
         raise Doubt(
             f"this is not the face registered as {known.name} (similarity "
             f"{decimals(similarity)}, at least {decimals(needed)} needed)",
             "Is it the same person anyway?",
+            "if they are the same person",
+            "same_person",
         )
 
 
@@ -193,9 +260,11 @@ def _check_new_face(gallery: Gallery, recognizer: Recognizer, person: Person) ->
         return
     similarities = Matcher(others).similarities(person.embedding)
     best = int(np.argmax(similarities))
-    if similarities[best] >= recognizer.threshold_for(len(others)):
+    if not similarities[best] < recognizer.threshold_for(len(others)):
         raise Doubt(
             f"this face is already registered as {others[best].name} (similarity "
             f"{decimals(similarities[best])})",
-            f"Is {person.name} the same person under another name?",
+            f"Is {person.name} the same person under another name, or a twin?",
+            "if they are the same person, or twins",
+            "same_person",
         )

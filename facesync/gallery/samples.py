@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from facesync.errors import FileError, ImageError, StoreError
-from facesync.files import make_private_folder, replacing
+from facesync.files import make_private_folder, read_regular, replacing
 from facesync.gallery import sealing
 from facesync.gallery.keys import Key, KeyChain
 from facesync.images import encode_jpeg, read_image_rgb
@@ -119,7 +119,7 @@ def seal_plain(folder: Path, key: Key) -> None:
     """Seal the images that are not sealed yet."""
     for path in _files(folder):
         if path.suffix == ".jpg":
-            _write(path, path.read_bytes(), key, folder)
+            _write(path, read_regular(path, follow=False), key, folder)
             path.unlink()
 
 
@@ -186,7 +186,7 @@ def read_one(path: Path, keys: KeyChain) -> bytes:
     """
     if path.suffix != _SEALED:
         try:
-            return path.read_bytes()
+            return read_regular(path, follow=False)
         except OSError as error:
             raise StoreError(f"cannot read {path}: {error.strerror}") from error
     what = _what(path.parent, path.name.removesuffix(_SEALED))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from facesync.errors import FileError, StoreError
+from facesync.files import read_regular
 from facesync.gallery.keys import Key, KeyChain
 from facesync.pickles import dumps_plain, loads_plain
 
@@ -46,7 +47,7 @@ def read(path: Path, keys: KeyChain, what: str) -> tuple[bytes, Key | None]:
             is missing or wrong.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path)
         data = loads_plain(raw, path)
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error

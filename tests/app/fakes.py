@@ -41,6 +41,7 @@ class FakeRecognizer:
         self.settings = settings
         self.fingerprint = fingerprint
         self.model_in_words = "fake weights"
+        self.calibrated_on = None
         self.loaded = False
         self.looks = 0
         self.failure: Exception | None = None
@@ -87,6 +88,12 @@ class FakeRecognizer:
     def find_and_embed(self, image_rgb: np.ndarray) -> tuple[list[Face], np.ndarray]:
         faces = self.find(image_rgb)
         return faces, self.embed(image_rgb, faces)
+
+    def turn_to(self, seen: Seen, face: Face) -> Seen:
+        _, green, blue = (int(value) for value in seen.image_rgb[60, 80])
+        place = [each is face for each in seen.faces].index(True)
+        faces = [face, *(each for each in seen.faces if each is not face)]
+        return Seen(seen.image_rgb, faces, embedding(round(green / STEP) + place, blue), quality())
 
     def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen | None:
         self.looks += 1

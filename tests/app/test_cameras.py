@@ -133,6 +133,24 @@ def test_offline_refuses_a_stream():
         open_camera("rtsp://127.0.0.1:9/x", offline=True)
 
 
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("http://me:secret@127.0.0.1:9/x", "http://127.0.0.1:9/x "),
+        ("http://me:p@ss/secret@127.0.0.1:9/x?pwd=secret", "http://127.0.0.1:9/x?… "),
+        ("me:secret@127.0.0.1:9/x", "127.0.0.1:9/x "),
+        ("rtsp:/me:secret@127.0.0.1:9/x", "rtsp:/127.0.0.1:9/x "),
+        ("C:\\me@home\\x.mp4", "C:\\me@home\\x.mp4 "),
+    ],
+)
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_password_is_in_no_message(source, shown, offline):
+    with pytest.raises(CameraError) as error:
+        open_camera(source, offline=offline)
+    assert str(error.value).startswith(shown)
+    assert "secret" not in str(error.value)
+
+
 class FakeVideoCapture:
     """Stands for cv2.VideoCapture: gives `frames`, then none."""
 

@@ -7,11 +7,14 @@ import json
 import pytest
 
 from facesync.app import session
+from facesync.app.cameras import Frame
+from facesync.app.live import Result
 from facesync.app.menu import Menu
+from facesync.app.screens import RegisterScreen
 from facesync.app.settings import AppSettings
 from facesync.gallery import attempts
 from facesync.gallery.people import Person, now
-from tests.app.fakes import FakeRecognizer, embedding
+from tests.app.fakes import FakeRecognizer, embedding, image
 
 
 class Calibrated(FakeRecognizer):
@@ -58,3 +61,27 @@ def test_attempts_are_logged_and_wrong_ones_pause(run, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["accepted"] for line in lines] == [True, *[False] * 6]
     assert {line["threshold"] for line in lines} == {0.52}
+
+
+@pytest.mark.parametrize(("answer", "people"), [("y", 3), ("n", 2)])
+def test_in_a_window_whose_face_it_is_is_asked_after_the_first_sample(
+    run, gallery, monkeypatch, answer, people
+):
+    """The window closes for the question, and opens again for the other four samples."""
+    taken = []
+
+    def show(menu: Menu, screen: RegisterScreen) -> bool:
+        while not screen.done:
+            number = taken[-1] + 1 if taken else 0
+            taken.append(number)
+            shown = image(variant=number)
+            frame = Frame(number, number / 2, shown[:, :, ::-1])
+            screen.update(Result(frame, FakeRecognizer().look(shown)))
+        return True
+
+    monkeypatch.setattr(Menu, "_has_window", lambda menu: True)
+    monkeypatch.setattr(Menu, "_show", show)
+    out = run("1", "Countess", answer)
+    assert len(taken) == (5 if answer == "y" else 1)
+    assert len(gallery.people()) == people
+    assert ("Countess is registered (5 samples)" in out) is (answer == "y")

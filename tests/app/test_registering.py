@@ -31,12 +31,64 @@ def test_register_says_what_came_of_each_image(register, gallery, shot, tmp_path
     assert lines[0].endswith("one.png: used")
     assert lines[1].endswith("none.png: no face: left out")
     assert "missing.jpg: cannot be read" in lines[2] and lines[2].endswith("left out")
-    assert lines[3].endswith("two.png: used, 2 faces, the main one")
-    assert lines[4] == "Ada is registered (2 samples)"
+    assert lines[3].endswith("two.png: 2 people about equally large; crop it to one: left out")
+    assert lines[4] == "Ada is registered (1 sample)"
     (person,) = gallery.people()
-    assert (person.samples, person.fingerprint) == (2, "model-a")
-    samples = gallery.images("Ada")
-    assert [sample.shape for sample in samples] == [(80, 80, 3)] * 2  # twice the box of 40 pixels
+    assert (person.samples, person.fingerprint) == (1, "model-a")
+    (sample,) = gallery.images("Ada")
+    assert sample.shape == (80, 80, 3)  # twice the box of 40 pixels
+
+
+@pytest.mark.parametrize(("answers", "who"), [([True], 1), ([False, True], 2), ([False] * 2, None)])
+def test_of_two_people_equally_large_it_is_asked_who(register, gallery, shot, answers, who):
+    questions, left = [], iter(answers)
+
+    def ask(question: str) -> bool:
+        questions.append(question)
+        return next(left)
+
+    if who is None:
+        with pytest.raises(ImageError, match="no image shows a usable face"):
+            register("Ada", shot("two", faces=2), ask=ask)
+    else:
+        register("Ada", shot("two", faces=2), ask=ask)
+        np.testing.assert_allclose(gallery.people()[0].embedding, embedding(who), atol=1e-6)
+    asked = (
+        f"two.png shows 2 people about equally large. Is it number {len(answers)} from the left?"
+    )
+    assert questions[-1].endswith(asked)
+
+
+def test_a_folder_gives_all_its_images(register, gallery, tmp_path, shot, capsys):
+    folder = tmp_path / "ada"
+    folder.mkdir()
+    shot("ada/one")
+    shot("ada/two", variant=5).rename(folder / "two.of an unknown suffix")
+    (folder / "notes.txt").write_text("Ada at the sea")
+    (folder / ".hidden").write_text("")
+    register("Ada", folder, shot("beside", variant=9))
+    assert gallery.people()[0].samples == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.endswith("left out") for line in lines] == [True, False, False, False, False]
+    assert "notes.txt: not an image" in lines[0]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImageError, match=r"the folder .*empty is empty"):
+        register("Bob", tmp_path / "empty")
+
+
+def test_a_name_that_only_looks_like_another_is_asked_about(register, gallery, recognizer, shot):
+    register("Ada", shot("ada"))
+    looks, cyrillic = recognizer.looks, "\u0410da"
+    with pytest.raises(Doubt, match=r"looks like Ada, who is registered.*use --similar-name"):
+        register(cyrillic, shot("bob", who=2))
+    with pytest.raises(StoreError, match="nothing is stored"):
+        register(cyrillic, shot("bob", who=2), ask=lambda question: False)
+    assert recognizer.looks == looks  # before anything is computed
+    register(cyrillic, shot("bob", who=2), similar_name=True)
+    register("Ad\u0430", shot("cid", who=3), ask=lambda question: True)
+    assert len(gallery.people()) == 3
+    with pytest.raises(StoreError, match="Ada is already registered"):
+        register("A\u200eda\u3164", shot("dan", who=4))
 
 
 def test_register_without_one_usable_image_stores_nothing(register, gallery, shot, tmp_path):
@@ -44,6 +96,25 @@ def test_register_without_one_usable_image_stores_nothing(register, gallery, sho
         register("Ada", shot("none", faces=0), tmp_path / "missing.jpg")
     assert gallery.people() == []
     assert not gallery.faces.exists()
+
+
+@pytest.mark.parametrize("who", [1, 2])
+@pytest.mark.parametrize("camera", [True, False])
+def test_whose_face_it_is_is_said_after_the_first_sample(
+    register, gallery, recognizer, shot, who, camera
+):
+    """Ada's (1) is registered under another name; Bob's (2) is not Ada's."""
+    register("Ada", shot("one"))
+    request = Registration("Ada" if who == 2 else "Countess", replace=who == 2)
+    shown = FakeCamera([image(who=who, variant=v) for v in range(99)])
+    paths = [shot(f"more{v}", who=who, variant=v) for v in range(1, 4)]
+    recognizer.looks = 0
+    with pytest.raises(Doubt, match="registered as Ada"):
+        if camera:
+            registering.register_camera(gallery, recognizer, request, lambda: shown)
+        else:
+            registering.register_images(gallery, recognizer, request, paths)
+    assert recognizer.looks == 1
 
 
 def test_an_existing_name_needs_replace(register, gallery, recognizer, shot):
@@ -117,12 +188,19 @@ def test_a_camera_is_not_opened_for_a_name_that_is_taken(register, gallery, reco
     assert opened == []
 
 
-def test_a_face_is_not_stored_under_a_second_name(register, gallery, shot):
+def test_a_face_is_not_stored_under_a_second_name(register, gallery, shot, capsys):
     register("Ada", shot("ada"))
     with pytest.raises(Doubt, match=r"already registered as Ada \(similarity 0\.9.*--same-person"):
         register("Countess", shot("again", variant=5))
     register("Countess", shot("again", variant=5), same_person=True)
     assert len(gallery.people()) == 2
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == (
+        "note: Countess and Ada look so alike (similarity 0.917) that the app cannot tell them "
+        "apart reliably"
+    )
+    register("Bob", shot("bob", who=2))
+    assert capsys.readouterr().out.splitlines()[-1] == "Bob is registered (1 sample)"
 
 
 @pytest.mark.parametrize("answer", [True, False])
@@ -139,7 +217,8 @@ def test_on_a_terminal_it_is_asked(register, gallery, shot, answer):
     else:
         with pytest.raises(StoreError, match="nothing is stored"):
             register("Countess", shot("again", variant=5), ask=ask)
-    assert "Is Countess the same person under another name?" in questions[0]
+    assert len(questions) == 1
+    assert "Is Countess the same person under another name, or a twin?" in questions[0]
     assert len(gallery.people()) == 1 + answer
 
 

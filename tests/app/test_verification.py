@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from facesync.app import registering
+from facesync.app.cameras import open_camera
 from facesync.app.settings import AppSettings
 from facesync.app.verification import Verification
-from facesync.errors import FileError, StoreError
+from facesync.errors import CameraError, FileError, StoreError
 from facesync.gallery import attempts
 from facesync.gallery.people import Person
 from facesync.gallery.registration import Registration
@@ -172,6 +173,15 @@ def test_every_attempt_is_logged(ada, recognizer, settings, shot, tmp_path):
     assert lines[2]["reason"] == "no face was seen"
 
 
+def test_a_password_of_a_camera_is_not_logged(ada, recognizer, settings):
+    with pytest.raises(CameraError):
+        Verification(ada, recognizer, settings).camera(
+            lambda: open_camera("http://me:secret@127.0.0.1:9/x")
+        )
+    assert "127.0.0.1" in settings.audit_log.read_text()
+    assert "secret" not in settings.audit_log.read_text()
+
+
 def test_an_attempt_that_cannot_be_logged_is_an_error(ada, recognizer, settings, shot, tmp_path):
     settings = replace(settings, audit_log=tmp_path)
     with pytest.raises(FileError):
@@ -180,8 +190,8 @@ def test_an_attempt_that_cannot_be_logged_is_an_error(ada, recognizer, settings,
 
 @pytest.mark.parametrize("claimed", ["Ada", None])
 def test_wrong_attempts_pause(ada, recognizer, settings, shot, claimed):
-    """At the menu, where nobody is claimed, as with --name."""
-    verification = Verification(ada, recognizer, settings, claimed=claimed, counted=True)
+    """Where nobody is claimed, as with --name."""
+    verification = Verification(ada, recognizer, settings, claimed=claimed)
     wrong, right = shot("bob", who=2), shot("again", variant=5)
     for _ in range(attempts.FREE_ATTEMPTS - 1):
         assert not verification.image(wrong).decision.accepted
@@ -193,12 +203,29 @@ def test_wrong_attempts_pause(ada, recognizer, settings, shot, claimed):
     assert "try again" in logged(settings)[-1]["reason"]
 
 
-def test_a_paused_name_is_not_accepted_at_the_menu_either(ada, recognizer, settings, shot):
+def test_of_attempts_at_the_same_time_five_are_told_the_outcome(ada, recognizer, settings, shot):
+    """All eight have begun before the first one ends; the right one among the last is too late."""
+    eight = [Verification(ada, recognizer, settings, claimed="Ada") for _ in range(8)]
+    for verification in eight:
+        verification.begin()
+    votes = [[verification.decide(embedding(2))] for verification in eight[:7]]
+    votes.append([eight[7].decide(embedding(1))])
+    ended = [each.conclude(vote) for each, vote in zip(eight, votes, strict=True)]
+    assert [decision.accepted for decision in ended] == [False] * 8
+    told = [decision.similarity is not None for decision in ended]
+    assert told == [True] * attempts.FREE_ATTEMPTS + [False] * 3
+    assert "try again in 30 s" in ended[-1].reason
+    assert [line["similarity"] is not None for line in logged(settings)] == told
+
+
+def test_a_paused_name_is_not_accepted_without_a_name_either(ada, recognizer, settings, shot):
     claimed = Verification(ada, recognizer, settings, claimed="Ada")
     for _ in range(attempts.FREE_ATTEMPTS):
         claimed.image(shot("bob", who=2))
-    at_the_menu = Verification(ada, recognizer, settings, counted=True)
-    decision = at_the_menu.image(shot("again", variant=5)).decision
-    assert (decision.accepted, decision.name) == (False, None)
-    assert "try again" in decision.reason
-    assert Verification(ada, recognizer, settings).image(shot("again")).decision.accepted
+    anybody = Verification(ada, recognizer, settings)
+    for _ in range(attempts.FREE_ATTEMPTS):
+        decision = anybody.image(shot("again", variant=5)).decision
+        assert (decision.accepted, decision.name, decision.similarity) == (False, None, None)
+        assert "try again" in decision.reason
+    with pytest.raises(StoreError, match="try again"):  # each was a wrong one, or they would tell
+        anybody.image(shot("again", variant=5))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 
 import cv2
 import numpy as np
@@ -183,9 +185,12 @@ def test_watching_a_video_without_a_window(scene, people, tmp_path, capsys):
     camera = FakeCamera([image()] * 30)
     scene.faces = [(10.0, 1)]
     record, events = tmp_path / "r.mp4", tmp_path / "e.jsonl"
+    (tmp_path / ".r.part.mp4").touch(0o644)  # a killed run left it
     watch_camera(Watcher(scene, people, 0.05), lambda: camera, WatchOptions(record, events))
     assert camera.closed.is_set()
     assert record.stat().st_size > 0
+    if os.name == "posix":  # whoever may use the computer need not know who was there
+        assert [stat.S_IMODE(path.stat().st_mode) for path in (record, events)] == [0o600] * 2
     assert json.loads(events.read_text())["name"] == "Ada"
     assert "Ada" in capsys.readouterr().out
 

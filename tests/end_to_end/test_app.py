@@ -20,7 +20,7 @@ from tests.app.fakes import FakeRecognizer, image
 from tests.conftest import ROOT
 from tests.gallery.conftest import person
 
-FIELDS = {"accepted", "name", "similarity", "threshold", "reason", "margin"}
+FIELDS = {"accepted", "name", "similarity", "threshold", "reason", "margin", "calibrated_on"}
 
 
 @pytest.fixture

@@ -111,6 +111,18 @@ def test_everything_about_a_person_and_nothing_about_others(folder, capsys):
     assert run("export", "Nobody") == 1
 
 
+def test_export_follows_no_link(folder, capsys):
+    (folder / "private.txt").write_text("a key of somebody else's")
+    (folder / "out.zip").symlink_to(folder / "nowhere.zip")
+    assert run("export", "Ada", "--output", "out.zip") == 1
+    assert "already exists" in capsys.readouterr().err
+    (images,) = {path.parent for path in (folder / "faces").rglob("Ada/*")}
+    (images / "sample_9.jpg").symlink_to(folder / "private.txt")
+    assert run("export", "Ada", "--output", "ada.zip") == 1
+    assert "sample_9.jpg: it is a link" in capsys.readouterr().err
+    assert not (folder / "nowhere.zip").exists() and not (folder / "ada.zip").exists()
+
+
 def test_everybody_is_forgotten(folder, capsys):
     assert run("delete", "--all") == 2  # there is no terminal to ask on
     assert run("delete", "--all", "--yes") == 0

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -45,13 +46,23 @@ MEASURED = Calibration(
         (0.5, 0.4),  # nothing measured there: never below the largest rate's
         (1e-5, 0.58 + 0.03 * math.log(10)),
         (1e-300, 1.0),
+        (5e-324, 1.0),
     ],
 )
 def test_threshold_of_one_comparison(fmr, expected):
     assert MEASURED.threshold(fmr) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("name", ["vggface2", "embedded"])
+def test_what_ships_says_on_whom_it_was_measured(name):
+    data = json.loads((weights.ASSETS / f"{name}.json").read_text())["calibration"]
+    assert re.fullmatch(r"[0-9,]+ people of LFW \(.*\)", Calibration.from_dict(data).measured_on)
+    forged = Calibration.from_dict({**data, "data": "a\x1b[2J\nAda: accepted"})
+    assert forged.measured_on.endswith(" people of a[2JAda")
+
+
 def test_threshold_rises_with_the_gallery_so_that_the_search_keeps_the_rate():
+    assert MEASURED.threshold(5e-324, 10**6) == 1.0
     values = [MEASURED.threshold(1e-2, people) for people in (0, 1, 2, 10, 100, 1000, 10**6)]
     assert values[0] == values[1] == 0.4
     assert values == sorted(values)
@@ -140,7 +151,7 @@ def test_a_shipped_model_prefers_the_users_calibration(tmp_path, monkeypatch, ca
     write_json(path, {"calibration": own.to_dict()})
     assert model.calibration != own
     assert weights.load_face_model("embedded").calibration == own
-    assert f"Calibrated by the user, on {own.data} ({path})" in caplog.text
+    assert f"Calibrated by the user, on {own.measured_on} ({path})" in caplog.text
     write_json(path, {"calibration": replace(own, model_fingerprint="another").to_dict()})
     assert weights.load_face_model("embedded").calibration == model.calibration
     path.write_text("{half")

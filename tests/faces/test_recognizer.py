@@ -6,6 +6,7 @@ import pytest
 from facesync.app.cameras import Frame
 from facesync.app.settings import AppSettings
 from facesync.app.watcher import Watcher
+from facesync.errors import ModelError
 from facesync.faces.crops import SQUARE
 from facesync.faces.detection import Face
 from facesync.faces.embedding import FaceModel
@@ -25,7 +26,12 @@ def recognizer(settings=None, **model):
     ("settings", "model", "expected", "words"),
     [
         ({"threshold": 0.7}, {"calibration": MEASURED}, 0.7, "--threshold"),
-        ({}, {"calibration": MEASURED, "threshold": 0.3}, 0.5, "calibrated, FMR 0.001"),
+        (
+            {},
+            {"calibration": MEASURED, "threshold": 0.3},
+            0.5,
+            "calibrated on 100 people of images, FMR 0.001",
+        ),
         ({"fmr": 1e-4}, {"calibration": MEASURED}, 0.58, "FMR 0.0001"),
         ({}, {"threshold": 0.3}, 0.3, "the model's own"),
         ({}, {}, 0.6, "not calibrated"),
@@ -40,10 +46,26 @@ def test_the_threshold_and_who_says_so(settings, model, expected, words):
 def test_more_people_need_a_higher_threshold_if_the_model_is_calibrated():
     calibrated = recognizer(calibration=MEASURED)
     assert calibrated.threshold_for(1000) > calibrated.threshold_for(10) > calibrated.threshold
-    needed = f"{calibrated.threshold_for(10):.3f} (calibrated, FMR 0.001 among 10 people)"
+    needed = f"{calibrated.threshold_for(10):.3f} (calibrated on 100 people of images, "
+    needed += "FMR 0.001 among 10 people)"
     assert calibrated.threshold_in_words(10) == needed
     asked_for = recognizer(AppSettings(threshold=0.7), calibration=MEASURED)
     assert asked_for.threshold_for(1000) == 0.7
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, 0.0, 0.1])
+def test_what_a_model_gives_is_an_embedding_or_an_error(broken):
+    model = FaceModel(lambda batch: np.full((len(batch), 512), broken), SQUARE, "f", "weights")
+    with pytest.raises(ModelError, match="no valid face embedding"):
+        model.embed_crops([np.zeros((112, 112, 3), np.uint8)])
+
+
+def test_a_comparison_says_on_whom_its_probability_was_measured():
+    one = np.eye(1, 512, dtype=np.float32)[0]
+    compared = recognizer(calibration=MEASURED).compare(one, one)
+    assert compared.calibrated_on == "100 people of images"
+    assert str(compared).endswith("measured on 100 people of images)")
+    assert recognizer().compare(one, one).calibrated_on is None
 
 
 @pytest.mark.parametrize(("level", "changed"), [(12, True), (90, False), (240, False)])

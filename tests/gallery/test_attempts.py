@@ -22,7 +22,7 @@ def store(tmp_path):
 
 def wrong(store, times: int, now: float = 1000.0, name: str = "Ada") -> None:
     for _ in range(times):
-        attempts.record(store, name, False, now)
+        attempts.record(store, name, None, now)
 
 
 def paused(store, now: float, name: str = "Ada") -> bool:
@@ -51,10 +51,10 @@ def test_five_wrong_ones_pause(store):
 
 
 def test_a_right_attempt_resets_the_count(store):
-    attempts.record(store, "Ada", True, 1000)
+    attempts.record(store, "Ada", "Ada", 1000)
     assert not attempts.file_of(store).exists()
     wrong(store, 4)
-    attempts.record(store, "Ada", True, 1000)
+    attempts.record(store, "Ada", "Ada", 1000)
     wrong(store, 4)
     assert not paused(store, 1000)
 
@@ -97,21 +97,34 @@ def test_a_damaged_count_is_reported_and_neither_locks_out_nor_starts_at_zero(
     assert file.with_name(f"{file.name}.damaged").read_bytes() == content
     wrong(store, 1)
     assert paused(store, 1000) and not paused(store, 1000 + 30)
-    attempts.record(store, "Ada", True, 1031)
+    attempts.record(store, "Ada", "Ada", 1031)
     wrong(store, FREE_ATTEMPTS - 1, 1032)
     assert not paused(store, 1032)
 
 
-def _three_wrong(store) -> None:
-    wrong(store, 3)
+def _wrong_at_once(store, barrier, counted) -> None:
+    attempts.check(store, "Ada", 1000.0)
+    barrier.wait()
+    for _ in range(4):
+        try:
+            attempts.record(store, "Ada", None, 1000.0)
+        except StoreError:
+            continue
+        with counted.get_lock():
+            counted.value += 1
 
 
-def test_two_processes_count_together(store):
+def test_attempts_of_two_processes_are_checked_and_counted_in_one_step(store):
+    """Eight, all let in by `check`: five look, and three are refused."""
     context = multiprocessing.get_context("spawn")
-    both = [context.Process(target=_three_wrong, args=(store,)) for _ in range(2)]
+    barrier, counted = context.Barrier(2), context.Value("i", 0)
+    both = [
+        context.Process(target=_wrong_at_once, args=(store, barrier, counted)) for _ in range(2)
+    ]
     for process in both:
         process.start()
     for process in both:
         process.join()
+    assert counted.value == FREE_ATTEMPTS
     state = json.loads(attempts.file_of(store).read_text())
-    assert [count["wrong"] for count in state["counts"].values()] == [6]
+    assert [count["wrong"] for count in state["counts"].values()] == [FREE_ATTEMPTS]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from facesync.errors import ModelError
 from facesync.gallery.matching import SAMPLE_WEIGHT, Decision, Matcher, comparable, majority
 from facesync.gallery.people import Person, now
 from tests.gallery.conftest import person, unit
@@ -133,6 +136,15 @@ def test_the_shortlist_gives_the_same_decision(monkeypatch):
         assert again.margin == pytest.approx(decision.margin, abs=1e-6)
 
 
-def test_what_is_no_number_is_refused():
-    decision = Matcher([person("Ada", 1)]).decide(np.full(512, np.nan, np.float32), 0.6)
-    assert not decision.accepted and decision.name is None
+@pytest.mark.parametrize("broken", [np.nan, np.inf, 0.0, 1.0])
+def test_what_is_no_embedding_is_not_compared(broken):
+    with pytest.raises(ModelError, match="no valid face embedding"):
+        decide(np.full(512, broken, np.float32), [person("Ada", 1)], 0.6)
+
+
+def test_a_template_that_is_no_number_lets_nobody_in():
+    """The store refuses it; if one came another way, it must neither match nor hide a second."""
+    broken = replace(person("Cid", 3), embedding=np.full(512, np.nan, np.float32))
+    assert not decide(unit(1), [person("Ada", 1), broken], 0.6).accepted
+    assert not decide(unit(1), [person("Ada", 1)], np.nan).accepted
+    assert not decide(unit(1), [person("Ada", 1), person("Bob", 2)], 0.6, margin=np.nan).accepted

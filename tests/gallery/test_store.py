@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import filelock
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 
 from facesync import files
 from facesync.errors import StoreError
+from facesync.gallery import attempts
 from facesync.gallery.people import clean_name
 from facesync.gallery.store import Gallery
 from facesync.pickles import load_plain
@@ -144,6 +146,10 @@ def test_names_are_data(either, name, tmp_path):
         ("\x1b[31mAda\x07", "[31mAda"),
         ("evil\u202egnp", "evilgnp"),
         ("A\u200bda", "Ada"),
+        ("Ada\u200e\u3164\U000e0041", "Ada"),
+        ("Ada \u200b Lovelace", "Ada Lovelace"),
+        ("\u3164\u200d\ufe0f", ""),
+        ("\U0001f469\u200d\U0001f52c", "\U0001f469\u200d\U0001f52c"),
         ("Jose\u0301", "José"),
         ("\udcff", ""),
         (" \n ", ""),
@@ -160,7 +166,8 @@ def test_an_empty_name_is_refused(gallery):
 
 def test_spellings_of_one_name_are_one_person(gallery):
     gallery.register(person("José"), images())
-    for spelling in ("jose\u0301", "JOSÉ"):
+    invisible = ("\u200d", "\u200e", "\u3164", "\ufe0f", "\u034f", "\U000e0041", "\x00", "\u2800")
+    for spelling in ("jose\u0301", "JOSÉ", *(f"Jo{one}sé" for one in invisible)):
         with pytest.raises(StoreError, match="José is already registered"):
             gallery.register(person(spelling), images())
         assert gallery.find(spelling).name == "José"
@@ -223,6 +230,12 @@ def test_images_without_a_template_can_be_deleted(gallery):
     assert not (gallery.faces / "Ada").exists()
 
 
+@pytest.mark.parametrize("length", [1e300, 1e-200])
+def test_a_template_of_the_older_form_may_have_any_length(gallery, length):
+    write(gallery, {"Ada": unit(1).astype(np.float64) * length})
+    np.testing.assert_allclose(gallery.find("Ada").embedding, unit(1), atol=1e-6)
+
+
 def test_the_older_form_opens_and_is_upgraded(gallery):
     original = write(gallery, {"Ada": unit(1) * 3, "Bob": unit(2)[None].astype(np.float64)})
     ada, bob = gallery.people()
@@ -270,6 +283,8 @@ BAD = {
     "older, short": {"Ada": unit(1)[:3]},
     "older, NaN": {"Ada": unit(1) * np.float32("nan")},
     "older, zero": {"Ada": unit(1) * 0},
+    "older, infinite": {"Ada": unit(1) * np.float32("inf")},
+    "older, whole numbers": {"Ada": np.ones(512, np.int64)},
     "older, text": {"Ada": "x"},
     "older, name as number": {1: unit(1)},
 }
@@ -417,3 +432,24 @@ def test_two_processes_at_once_lose_nobody(gallery, tmp_path):
         assert process.returncode == 0
     assert len(gallery.people()) == 100
     assert sum(1 for _ in gallery.faces.glob("*/sample_1.jpg.enc")) == 100
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such files on Windows")
+def test_a_pipe_in_the_place_of_a_file_is_an_error_not_a_wait(gallery):
+    gallery.path.parent.mkdir(parents=True)
+    os.mkfifo(gallery.path)
+    with pytest.raises(StoreError, match="a pipe or a device"):
+        gallery.people()
+    counts = attempts.file_of(gallery.path)
+    os.mkfifo(counts)
+    with pytest.raises(StoreError, match="a pipe or a device"):
+        attempts.check(gallery.path, "Ada")
+
+
+def test_samples_without_a_mean_are_not_added(gallery):
+    ada = person("Ada", 1)
+    gallery.register(replace(ada, samples=1, sample_embeddings=ada.embedding[None],
+                             sample_qualities=np.ones(1, np.float32)), [])  # fmt: skip
+    with pytest.raises(StoreError, match="nothing in common"):
+        gallery.add("Ada", -ada.embedding[None], np.ones(1, np.float32), [])
+    assert gallery.find("Ada").samples == 1
