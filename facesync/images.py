@@ -131,6 +131,10 @@ def suffix_of(data: bytes) -> str:
         return ".gif"
     if data[:4] in (b"II*\x00", b"MM\x00*"):
         return ".tif"
+    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
+        return ".pnm"
+    if data[4:12] in (b"ftypavif", b"ftypavis"):
+        return ".avif"
     return ".bin"
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from facesync.cli import count
 from facesync.errors import CameraError, ImageError
-from facesync.images import IMAGE_SUFFIXES, read_image_rgb
+from facesync.images import IMAGE_SUFFIXES, read_image_rgb, suffix_of
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,20 @@ class DeviceError(CameraError):
 KINDS = "a number (0 is the first camera), a video, an image, a folder of images or an address"
 
 _OTHERS = "try --camera 1, 2, …, or use a video or an image instead of a camera"
+
+_DIGITS = 9
+"""Of a camera's number; OpenCV cannot count further."""
+
+_LONGEST_STEP = 3600.0
+"""Seconds from one frame of a video to the next; a file that says more is not believed."""
+
+# Named, because of the numbers from 100 on OpenCV takes the hundreds for the kind of interface.
+# On Windows, Media Foundation, which is OpenCV's first choice, may take minutes to open a camera.
+_INTERFACES = {
+    "linux": (cv2.CAP_V4L2,),
+    "darwin": (cv2.CAP_AVFOUNDATION,),
+    "win32": (cv2.CAP_DSHOW, cv2.CAP_MSMF),
+}
 
 
 @dataclass(frozen=True)
@@ -139,7 +154,7 @@ def _read_images(paths: Sequence[Path], *, loop: bool) -> Iterator[tuple[str, np
 
 
 class VideoFile(Camera):
-    """A video file, frame by frame."""
+    """A video file, frame by frame, at the times that the file gives to them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -147,7 +162,7 @@ class VideoFile(Camera):
         self._rate = self._capture.get(cv2.CAP_PROP_FPS) if self._capture.isOpened() else 0.0
         if not 1 <= self._rate <= 1000:  # unknown
             self._rate = 30.0
-        self._number = 0
+        self._number, self._seconds, self._clock = 0, 0.0, 0.0
 
     def read(self) -> Frame | None:
         """Return the next frame; see `Camera.read`."""
@@ -156,7 +171,11 @@ class VideoFile(Camera):
             if self._number == 0:
                 raise CameraError(f"{self._path} is not a video or image that can be decoded")
             return None
-        frame = Frame(self._number, self._number / self._rate, frame_bgr)
+        before, self._clock = self._clock, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if self._number > 0:
+            step = self._clock - before
+            self._seconds += step if 0 < step <= _LONGEST_STEP else 1 / self._rate
+        frame = Frame(self._number, self._seconds, frame_bgr)
         self._number += 1
         return frame
 
@@ -169,7 +188,7 @@ class Device(Camera):
     """A camera of this machine, or a network stream.
 
     Args:
-        address: the camera's number, or the stream's address.
+        address: the camera's number, its device file, or the stream's address.
 
     Raises:
         DeviceError: it does not open.
@@ -179,12 +198,14 @@ class Device(Camera):
 
     def __init__(self, address: int | str) -> None:
         self._address = address
-        self.mirrored = isinstance(address, int)
-        if isinstance(address, int):
-            self.name = f"camera {address}"
-            self._capture = cv2.VideoCapture(address)
+        self.mirrored = isinstance(address, int) or "://" not in address
+        self.name = f"camera {address}" if isinstance(address, int) else address
+        if self.mirrored:
+            for interface in _INTERFACES.get(sys.platform, (cv2.CAP_ANY,)):
+                self._capture = cv2.VideoCapture(address, interface)
+                if self._capture.isOpened():
+                    break
         else:
-            self.name = address
             limit = round(1000 * FIRST_FRAME_SECONDS)
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
             self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
@@ -195,7 +216,7 @@ class Device(Camera):
         self._number = 0
 
     def _help(self) -> str:
-        if isinstance(self._address, int):
+        if self.mirrored:
             return _why_not(self._address)
         return "check the address, and whether another program can play it"
 
@@ -241,6 +262,8 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
     """
     _quiet_opencv()
     if source.isdecimal():
+        if len(source) > _DIGITS:
+            raise CameraError(f"there is no camera {source[:20]}: {_OTHERS}")
         return Device(int(source))
     if "://" in source:
         if offline:
@@ -248,21 +271,37 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
         return Device(source)
     path = Path(source)
     if path.is_dir():
-        paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+        paths = [file for file in files if _is_image(file)]
         if not paths:
             raise CameraError(f"the folder {path} holds no images")
+        if others := len(files) - len(paths):
+            log.warning("%s: %s passed over: no images", path, count(others, "file", "files"))
         return Images(paths, slideshow=slideshow)
+    if source.startswith("/dev/") and not path.is_file():  # may be plugged in later
+        return Device(source)
     if not path.is_file():
         raise CameraError(f"{source} does not exist; --camera takes {KINDS}")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if _is_image(path):
         return Images([path], slideshow=slideshow)
     return VideoFile(path)
 
 
-def _why_not(number: int) -> str:
-    """Say in one line why camera `number` may not open on this system, and what to do."""
+def _is_image(path: Path) -> bool:
+    """Whether a file is an image by its first bytes; one that its name calls an image is tried."""
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            return suffix_of(file.read(32)) != ".bin"
+    except OSError:
+        return False
+
+
+def _why_not(camera: int | str) -> str:
+    """Say in one line why a camera may not open on this system, and what to do."""
     if sys.platform.startswith("linux"):
-        return _why_not_on_linux(Path("/dev"), number)
+        return _why_not_on_linux(Path("/dev"), camera)
     if sys.platform == "darwin":
         settings = (
             "macOS also asks once: System Settings > Privacy & Security > Camera must allow the "
@@ -275,8 +314,8 @@ def _why_not(number: int) -> str:
     return f"is it plugged in, and is no other program using it? {settings}; {_OTHERS}"
 
 
-def _why_not_on_linux(devices: Path, number: int) -> str:
-    device = devices / f"video{number}"
+def _why_not_on_linux(devices: Path, camera: int | str) -> str:
+    device = devices / (f"video{camera}" if isinstance(camera, int) else camera)
     if not device.exists():
         found = sorted(path.name for path in devices.glob("video[0-9]*"))
         have = f"found: {', '.join(found)}" if found else "no camera is plugged in"
@@ -294,4 +333,6 @@ def _why_not_on_linux(devices: Path, number: int) -> str:
 def _quiet_opencv() -> None:
     """Keep OpenCV and FFmpeg from writing to the terminal: our errors say what is wrong."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+    # A camera that hangs is left, closed and reopened by the thread that reads it.
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(round(FIRST_FRAME_SECONDS)))
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
