@@ -59,13 +59,13 @@ class WatchScreen(Screen):
         """Show boxes where the faces are by now, moved on from where they were seen."""
         if result is None:
             return View("Looking for faces …", NEUTRAL, keys=self.keys)
-        sightings = [
-            sighting
+        marks = tuple(
+            _mark(sighting, seconds)
             for sighting in result.seen
             if seconds - sighting.moving.seconds < STALE_SECONDS
-        ]
-        marks = tuple(_mark(sighting, seconds) for sighting in sightings)
-        return View(_summary(sightings), GOOD if sightings else NEUTRAL, "", self.keys, None, marks)
+        )
+        tone = GOOD if result.seen else NEUTRAL
+        return View(_summary(result.seen), tone, "", self.keys, None, marks)
 
 
 class Events:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -216,7 +217,8 @@ def _view(capture: Capture, screen: Screen, frame: Frame | None, result: Result 
     if capture.trouble is not None:
         what, hint = _in_two(capture.trouble)
         return View(f"{what}. Trying again; Q leaves", BAD, hint, progress=screen.progress)
-    return screen.view(result, frame.seconds) if frame else WAITING
+    view = screen.view(result, frame.seconds) if frame else WAITING
+    return replace(view, keys=(*view.keys, ("F", "full screen"))) if view.keys else view
 
 
 def _in_two(error: FaceSyncError) -> tuple[str, str]:

@@ -117,6 +117,13 @@ def test_who_comes_back_elsewhere_keeps_the_track(watcher, scene):
     assert play(watcher, scene, 25, (400.0, 1)) == {1: "Ada"}
 
 
+def test_a_face_that_cannot_be_followed_is_searched_for_at_once(watcher, scene, monkeypatch):
+    """Else "Nobody in view" flickers while somebody is."""
+    play(watcher, scene, 0, (10.0, 1), (300.0, 2))
+    monkeypatch.setattr(scene, "follow", lambda image_rgb, faces: [])
+    assert play(watcher, scene, 1, (10.0, 1), (300.0, 2)) == {1: "Ada", 2: "Bob"}
+
+
 def test_nobody_is_in_two_places(watcher, scene):
     names = play(watcher, scene, 0, (10.0, 1), (300.0, 1))
     assert sorted(names.values(), key=str) == ["Ada", None]
@@ -155,7 +162,8 @@ def test_the_screen_shows_names_where_the_boxes_are_by_now(watcher, scene):
     (mark,) = view.marks
     assert mark.label.startswith("Ada")
     assert mark.box_xyxy[0] == pytest.approx(110, abs=2)  # 100 when seen, moving 100 a second
-    assert screen.view(result, 1.0 + watch.STALE_SECONDS).marks == ()
+    late = screen.view(result, 1.0 + watch.STALE_SECONDS)  # the machine is slow: no box, but a face
+    assert late.marks == () and late.status == "1 face in view, 1 known"
     assert screen.ended() and screen.done
 
 
