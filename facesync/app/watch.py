@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
@@ -124,11 +125,25 @@ class Recorder:
         if self._writer is None:
             return
         self._writer.release()
+        if self._written and not self._can_be_read():
+            self._part.unlink(missing_ok=True)
+            raise FileError(
+                f"cannot record to {self._path}: what was written cannot be read back; is the disk full?"
+            )
         if self._written:
             self._part.replace(self._path)
             print(f"recorded: {self._path}")
         else:
             self._part.unlink(missing_ok=True)
+
+    def _can_be_read(self) -> bool:
+        """Whether the last frame is there: OpenCV does not say when a disk is full."""
+        video = cv2.VideoCapture(str(self._part))
+        try:
+            video.set(cv2.CAP_PROP_POS_FRAMES, self._written - 1)
+            return video.get(cv2.CAP_PROP_FRAME_COUNT) >= self._written and video.read()[0]
+        finally:
+            video.release()
 
     def write(self, canvas_bgr: np.ndarray, frame: Frame) -> None:
         """Add a frame as it was drawn, uint8 BGR.
@@ -149,21 +164,26 @@ class Recorder:
             self._written += 1
 
 
-def watch_window(watcher: Watcher, open_camera: OpenCamera, options: WatchOptions) -> None:
-    """Watch in a window until q, or the end of a video."""
-    with _outputs(options) as (log, recorder):
+def watch_window(
+    watcher: Watcher, open_camera: OpenCamera, options: WatchOptions, source: str = ""
+) -> None:
+    """Watch in a window until q, or the end of a video; `source` is what `open_camera` opens."""
+    with _outputs(options, source) as (log, recorder):
         drawn = recorder.write if recorder else None
         run(Window(), open_camera, watcher.look, WatchScreen(log), drawn)
 
 
-def watch_camera(watcher: Watcher, open_camera: OpenCamera, options: WatchOptions) -> None:
+def watch_camera(
+    watcher: Watcher, open_camera: OpenCamera, options: WatchOptions, source: str = ""
+) -> None:
     """Watch without a window: print who appears, until the video ends or Ctrl-C.
 
     Raises:
         CameraError: the camera gives no frames.
+        FileError: what was asked for cannot be written, or would be written over the source.
     """
     camera = open_camera()
-    with _outputs(options) as (log, recorder), closing(frames(camera, open_camera)) as all_:
+    with _outputs(options, source) as (log, recorder), closing(frames(camera, open_camera)) as all_:
         for frame in all_:
             sightings = watcher.look(frame)
             log.note(sightings, frame.seconds)
@@ -174,7 +194,7 @@ def watch_camera(watcher: Watcher, open_camera: OpenCamera, options: WatchOption
 
 
 @contextmanager
-def _outputs(options: WatchOptions) -> Iterator[tuple[Events, Recorder | None]]:
+def _outputs(options: WatchOptions, source: str) -> Iterator[tuple[Events, Recorder | None]]:
     """Open what is written besides the window; events are appended."""
     record, events = options.record, options.events
     with ExitStack() as stack:
@@ -182,6 +202,10 @@ def _outputs(options: WatchOptions) -> Iterator[tuple[Events, Recorder | None]]:
         for path in (record, events):
             if path is not None and not path.parent.is_dir():
                 raise FileError(f"there is no folder {path.parent}")
+            if path is not None and _same(path, source):
+                raise FileError(f"{path} is what is watched: name another file")
+        if record is not None and events is not None and record.resolve() == events.resolve():
+            raise FileError(f"the recording and the events cannot both be {record}")
         if events is not None:
             try:
                 file = stack.enter_context(events.open("a", encoding="utf-8"))
@@ -189,6 +213,12 @@ def _outputs(options: WatchOptions) -> Iterator[tuple[Events, Recorder | None]]:
                 raise FileError(f"cannot write to {events}: {error.strerror}") from error
         recorder = stack.enter_context(Recorder(record)) if record is not None else None
         yield Events(file), recorder
+
+
+def _same(path: Path, source: str) -> bool:
+    """Whether a path leads to the file that is watched, or to one in the folder that is."""
+    found = os.path.exists(source) and path.exists()
+    return found and (path.samefile(source) or path.parent.samefile(source))
 
 
 def _mark(sighting: Sighting, seconds: float) -> Mark:
