@@ -128,7 +128,7 @@ class Recorder:
         if self._written and not self._can_be_read():
             self._part.unlink(missing_ok=True)
             raise FileError(
-                f"cannot record to {self._path}: what was written cannot be read back; is the disk full?"
+                f"the recording {self._path} cannot be read back and is not kept: is the disk full?"
             )
         if self._written:
             self._part.replace(self._path)
