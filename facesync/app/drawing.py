@@ -26,7 +26,9 @@ ATTENTION: Rgb = (247, 187, 84)
 BAD: Rgb = (245, 118, 112)
 """Colours of text and boxes: neutral, accepted, attention needed, denied or broken."""
 
-_GROUND: Rgb = (20, 23, 28)
+GROUND: Rgb = (20, 23, 28)
+"""Colour behind the text, and of what surrounds the image."""
+
 _QUIET: Rgb = (146, 156, 170)
 _RULE: Rgb = (58, 64, 74)
 
@@ -83,7 +85,7 @@ def draw(frame_bgr: np.ndarray | None, view: View, *, mirrored: bool = False) ->
         canvas_bgr, uint8, at least 640 pixels wide and at most 1280 x 660.
     """
     if frame_bgr is None:
-        frame_bgr = np.full((480, MIN_WIDTH, 3), _GROUND[::-1], dtype=np.uint8)
+        frame_bgr = np.full((480, MIN_WIDTH, 3), GROUND[::-1], dtype=np.uint8)
     high, wide = frame_bgr.shape[:2]
     zoom = min(MAX_WIDTH / wide, (MAX_HEIGHT - _STRIP_HEIGHT) / high, max(1, MIN_WIDTH / wide))
     size_wh = max(1, round(wide * zoom)), max(1, round(high * zoom))
@@ -98,7 +100,7 @@ def draw(frame_bgr: np.ndarray | None, view: View, *, mirrored: bool = False) ->
     if size_wh[0] < MIN_WIDTH:
         side = MIN_WIDTH - size_wh[0]
         sides = side // 2, side - side // 2
-        image = cv2.copyMakeBorder(image, 0, 0, *sides, cv2.BORDER_CONSTANT, value=_GROUND[::-1])
+        image = cv2.copyMakeBorder(image, 0, 0, *sides, cv2.BORDER_CONSTANT, value=GROUND[::-1])
     strip = _strip(image.shape[1], replace(view, marks=()))
     shown = max(0, len(image) + _STRIP_HEIGHT - len(strip))
     return np.vstack([image[:shown], strip])
@@ -109,7 +111,7 @@ def _draw_mark(image: np.ndarray, box: tuple[int, int, int, int], mark: Mark) ->
     left, top, right, bottom = box
     radius = max(2, min(16, (right - left) // 5, (bottom - top) // 5))
     # A darker line underneath keeps it visible on white.
-    for colour, thickness in ((_GROUND, 4), (mark.tone, 2)):
+    for colour, thickness in ((GROUND, 4), (mark.tone, 2)):
         _rounded_frame(image, box, radius, colour[::-1], thickness)
     if mark.label:
         label, opacity = _label(mark.label, mark.tone)
@@ -145,7 +147,7 @@ def _label(text: str, tone: Rgb) -> tuple[np.ndarray, np.ndarray]:
     text = shortened(text, size, 320 * _SMOOTH)
     wide, high = round(width(text, size)) + 16 * _SMOOTH, 24 * _SMOOTH
     image = Image.new("RGB", (wide, high), tone)
-    write(ImageDraw.Draw(image), (8 * _SMOOTH, high // 2), text, _GROUND, size)
+    write(ImageDraw.Draw(image), (8 * _SMOOTH, high // 2), text, GROUND, size)
     mask = Image.new("RGB", (wide, high))
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, wide - 1, high - 1), 5 * _SMOOTH, (255, 255, 255))
     return _finished(image), _finished(mask).astype(np.float32) / 255
@@ -172,7 +174,7 @@ def _strip(wide: int, view: View) -> np.ndarray:
     rows = _rows(view.keys, small, margin, right) if view.keys else [[]] * len(hints)
 
     high = second + ((len(rows) - 1) * _LINE + 24) * s
-    image = Image.new("RGB", (wide * s, high), _GROUND)
+    image = Image.new("RGB", (wide * s, high), GROUND)
     draw = ImageDraw.Draw(image)
     for number in range(total):
         x = bars + gap + number * (bar + gap)

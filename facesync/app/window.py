@@ -18,7 +18,7 @@ import numpy as np
 from PIL import ImageGrab
 
 from facesync.app.cameras import Frame
-from facesync.app.drawing import BAD, View, draw
+from facesync.app.drawing import BAD, GROUND, View, draw
 from facesync.app.live import Analysis, Capture, Look, OpenCamera, Result
 from facesync.app.screens import Screen
 from facesync.errors import CameraError, FaceSyncError
@@ -77,7 +77,7 @@ class Window:
         _prepare_qt()
         canvas_bgr = draw(None, WAITING)
         for tries_left in reversed(range(_TRIES)):
-            cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+            cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
             self.show(canvas_bgr)
             if self._is_painted(canvas_bgr) or not tries_left:
                 break
@@ -97,6 +97,8 @@ class Window:
         size_wh = canvas_bgr.shape[1::-1]
         if size_wh != self._size_wh and not self._is_full():
             cv2.resizeWindow(TITLE, *size_wh)
+        else:
+            canvas_bgr = _filled(canvas_bgr, *cv2.getWindowImageRect(TITLE)[2:])
         self._size_wh = size_wh
         cv2.imshow(TITLE, canvas_bgr)
 
@@ -150,6 +152,15 @@ class Window:
             if close.sum() > _PAINTED * canvas_bgr[..., 0].size:
                 return True
         return False
+
+
+def _filled(canvas_bgr: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Add dark bars to a canvas so that it has the shape of a window; Qt's would be white."""
+    high, wide = canvas_bgr.shape[:2]
+    if min(width, height) <= 0:
+        return canvas_bgr
+    x, y = max(0, high * width // height - wide) // 2, max(0, wide * height // width - high) // 2
+    return cv2.copyMakeBorder(canvas_bgr, y, y, x, x, cv2.BORDER_CONSTANT, value=GROUND[::-1])
 
 
 def run(
