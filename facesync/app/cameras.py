@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from facesync.errors import CameraError, ImageError
-from facesync.images import IMAGE_SUFFIXES, read_image_rgb
+from facesync.images import images_below, is_image, read_image_rgb
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,8 @@ class VideoFile(Camera):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._capture = cv2.VideoCapture(str(path))
+        # Bytes: OpenCV crashes on a name that is not UTF-8. Absolute: `a:b.mp4` is no protocol.
+        self._capture = cv2.VideoCapture(os.fsencode(path.absolute()))  # type: ignore[call-overload]
         self._rate = self._capture.get(cv2.CAP_PROP_FPS) if self._capture.isOpened() else 0.0
         if not 1 <= self._rate <= 1000:  # unknown
             self._rate = 30.0
@@ -187,7 +188,8 @@ class Device(Camera):
             self.name = address
             limit = round(1000 * FIRST_FRAME_SECONDS)
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
-            self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
+            stream = os.fsencode(address)  # OpenCV crashes on text that is not UTF-8
+            self._capture = cv2.VideoCapture(stream, cv2.CAP_FFMPEG, limits)  # type: ignore[call-overload]
         if not self._capture.isOpened():
             self._capture.release()
             raise DeviceError(f"{self.name} does not open: {self._help()}")
@@ -248,13 +250,13 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
         return Device(source)
     path = Path(source)
     if path.is_dir():
-        paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        paths = images_below(path)
         if not paths:
             raise CameraError(f"the folder {path} holds no images")
         return Images(paths, slideshow=slideshow)
     if not path.is_file():
         raise CameraError(f"{source} does not exist; --camera takes {KINDS}")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if is_image(path):
         return Images([path], slideshow=slideshow)
     return VideoFile(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
@@ -139,7 +140,8 @@ class Recorder:
         if self._writer is None:
             self._start, self._size_wh = frame.seconds, canvas_bgr.shape[1::-1]
             code = cv2.VideoWriter.fourcc(*("MJPG" if self._path.suffix == ".avi" else "mp4v"))
-            self._writer = cv2.VideoWriter(str(self._part), code, RECORD_RATE, self._size_wh)
+            name = os.fsencode(self._part.absolute())  # OpenCV crashes on one that is not UTF-8
+            self._writer = cv2.VideoWriter(name, code, RECORD_RATE, self._size_wh)  # type: ignore[call-overload]
             if not self._writer.isOpened():
                 raise FileError(f"cannot record to {self._path}: name a file .mp4 or .avi")
         if canvas_bgr.shape[1::-1] != self._size_wh:  # a camera that came back in another size
