@@ -7,19 +7,17 @@ data claims fits into memory, and what it warns of is caught, because warnings n
 from __future__ import annotations
 
 import io
-import os
 import re
 import struct
-import threading
 import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from facesync.decoder_warnings import listen
 from facesync.errors import ImageError
-from facesync.jpeg import exif_orientation, read_header, scans_and_end
+from facesync.jpeg import exif_orientation, read_header, scans_and_end, tiff_number
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,6 +38,7 @@ MAX_SCAN_PIXELS = 1_500_000_000
 _BYTES_PER_PIXEL = {".webp": 16, ".avif": 9, ".heic": 9}
 _BYTES_PER_PIXEL_OTHERS = 8
 _BYTES_PER_PIXEL_PROGRESSIVE = 4
+_BYTES_PER_PIXEL_FLOAT = 16
 
 _PLUGINS = {".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".gif": "GIF", ".tif": "TIFF",
             ".pnm": "PPM", ".avif": "AVIF", ".heic": "HEIF"}  # fmt: skip
@@ -74,7 +73,9 @@ def _halvings(pixels: int) -> int:
 
 _REDUCED = (cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4,
             cv2.IMREAD_REDUCED_COLOR_8)  # fmt: skip
-_HARMLESS = re.compile("(?!Corrupt JPEG data|Premature end)|.* extraneous bytes before marker")
+_HARMLESS = re.compile(
+    "(?!Corrupt JPEG data|Premature end)|.* extraneous bytes before marker 0x(?!d[0-7])"
+)
 
 
 def _decode_jpeg(data: bytes) -> tuple[np.ndarray, str | None]:
@@ -93,8 +94,7 @@ def _decode_jpeg(data: bytes) -> tuple[np.ndarray, str | None]:
     if _has_no_end(data, header.scan):
         raise ImageError("damaged image (its end is missing)")
     flags = _REDUCED[min(3, _halvings(pixels))] | cv2.IMREAD_IGNORE_ORIENTATION
-    with _LISTENING:
-        image_bgr, warning = _listen(lambda: _imdecode(data, flags))
+    image_bgr, warning = _imdecode(data, flags)
     if image_bgr is None:
         raise ImageError("damaged image (the JPEG decoder cannot read it)")
     if warning and not _HARMLESS.match(warning):
@@ -107,53 +107,11 @@ def _has_no_end(data: bytes, scan: int) -> bool:
     return not data[-64:].rstrip(b"\0").endswith(b"\xff\xd9") and not scans_and_end(data, scan)[1]
 
 
-def _imdecode(data: bytes, flags: int) -> np.ndarray | None:
+def _imdecode(data: bytes, flags: int) -> tuple[np.ndarray | None, str | None]:
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        return listen(lambda: cv2.imdecode(np.frombuffer(data, np.uint8), flags))
     except cv2.error:
-        return None
-
-
-_LISTENING = threading.Lock()
-_WARNING = re.compile(
-    rb"^(?:Corrupt JPEG data|Premature end of JPEG|Inconsistent progression|Invalid SOS|"
-    rb"Unknown Adobe|Warning: unknown JFIF)[^\n]*\n?",
-    re.MULTILINE,
-)
-"""What libjpeg writes on standard error; there is no other way to learn of it."""
-
-
-def _listen(decode: Callable[[], np.ndarray | None]) -> tuple[np.ndarray | None, str | None]:
-    """Decode; return the image, and libjpeg's first warning, which is not shown: it names no file.
-
-    What others wrote on standard error meanwhile is passed on.
-    """
-    try:
-        shown = os.dup(2)
-    except OSError:  # it is closed
-        shown = os.open(os.devnull, os.O_WRONLY)
-    heard, said = os.pipe()
-    try:
-        if hasattr(os, "set_blocking"):
-            os.set_blocking(heard, False)
-            os.set_blocking(said, False)
-        os.dup2(said, 2)
-        try:
-            image = decode()
-        finally:
-            os.dup2(shown, 2)
-            os.close(said)
-        try:
-            text = os.read(heard, 1 << 16)
-        except BlockingIOError:
-            text = b""
-        if text and (rest := _WARNING.sub(b"", text)):
-            os.write(shown, rest)
-    finally:
-        os.close(heard)
-        os.close(shown)
-    warning = _WARNING.search(text)
-    return image, warning[0].decode("ascii", "replace").strip() if warning else None
+        return None, None
 
 
 def _decode_with_pillow(data: bytes, suffix: str) -> np.ndarray:
@@ -178,9 +136,21 @@ def _decode_with_pillow(data: bytes, suffix: str) -> np.ndarray:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError("not an image that can be decoded") from error
+        if suffix != ".tif":
+            raise ImageError("not an image that can be decoded") from error
+        return _decode_odd_tiff(data)
+    except Image.DecompressionBombError as error:
+        raise ImageError("the image is too large; save it with fewer pixels") from error
     except Exception as error:  # Pillow's decoders raise anything on damaged data
         raise ImageError(f"damaged image ({error})") from error
+
+
+def _decode_odd_tiff(data: bytes) -> np.ndarray:
+    """Decode TIFF that Pillow does not know: floats in colour, or odd metadata."""
+    width, height = (tiff_number(data, tag) or 0 for tag in (256, 257))
+    _refuse_over(MAX_BYTES // _BYTES_PER_PIXEL_FLOAT, width, height)
+    image = _decode_deep(data, _halvings(width * height))  # turned: OpenCV always does for TIFF
+    return _to_rgb(image, b"")
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
@@ -213,9 +183,10 @@ def _orientation(image: Image.Image) -> int:
     if isinstance(exif, bytes):
         return exif_orientation(exif.removeprefix(b"Exif\0\0")) or 1
     try:
-        return int(image.getexif().get(0x0112, 1))
+        stated = image.getexif().get(0x0112)
     except Exception:  # odd metadata decides about no pixel
         return 1
+    return stated if isinstance(stated, int) else 1
 
 
 def _turned(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -230,22 +201,45 @@ def _to_rgb(image: Image.Image, data: bytes) -> np.ndarray:
     """Convert a loaded Pillow image of any mode to RGB, halved where it is large."""
     from PIL import Image
 
+    halvings = _halvings(image.width * image.height)
     if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_to_eight_bits(np.asarray(image)))
+        values = np.asarray(image)
+        values = values.astype(np.float32) if image.mode == "I" else values
+        image = Image.fromarray(_to_eight_bits(_halved(values, halvings)))
     elif _is_deep(image, data):
-        deep = _imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-        if deep is not None and deep.dtype == np.uint16 and deep.shape[2:] in ((3,), (4,)):
-            layers = [_to_eight_bits(deep[..., 2::-1]), _to_eight_bits(deep[..., 3:])]
-            image = Image.fromarray(np.concatenate(layers, axis=2))
-    transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-    image = image.convert("RGBA" if transparent else "RGB")
-    if halvings := _halvings(image.width * image.height):
+        image = _decode_deep(data, halvings)
+    elif halvings:
+        mode = "RGBA" if _is_transparent(image) else "RGB"
+        image = image if image.mode == mode else image.convert(mode)
         image = image.reduce(2**halvings)
-    if transparent:
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=image.getchannel("A"))
-        image = white
-    return np.array(image)
+    if _is_transparent(image):
+        layer = image.convert("RGBA")
+        image = Image.new("RGB", layer.size, "white")
+        image.paste(layer, mask=layer.getchannel("A"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _decode_deep(data: bytes, halvings: int) -> Image.Image:
+    """Decode colours of more than eight bits with OpenCV: Pillow cuts them off or refuses them."""
+    from PIL import Image
+
+    deep, _ = _imdecode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if deep is None:
+        raise ImageError("not an image that can be decoded")
+    deep = np.atleast_3d(_halved(deep, halvings))
+    colours, alpha = deep[..., :3][..., ::-1], deep[..., 3:]
+    layers = [values if values.dtype == np.uint8 else _to_eight_bits(values)
+              for values in (colours, alpha)]  # fmt: skip
+    return Image.fromarray(np.concatenate(layers, axis=2).squeeze())
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+
+
+def _halved(values: np.ndarray, halvings: int) -> np.ndarray:
+    scale = 0.5**halvings
+    return cv2.resize(values, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
 def _is_deep(image: Image.Image, data: bytes) -> bool:

@@ -79,9 +79,15 @@ def _segments(data: bytes, at: int) -> Iterator[tuple[int, int, int]]:
 
 
 def exif_orientation(tiff: bytes) -> int | None:
-    """Return the orientation in EXIF data, 1 … 8; None where it is not stated or cannot be read.
+    """Return the orientation in EXIF data, 1 … 8; None where it is not stated or cannot be read."""
+    value = tiff_number(tiff, _ORIENTATION)
+    return value if value is not None and 1 <= value <= 8 else None
 
-    Nothing else is read: no other entry decides about pixels, and many of them are odd.
+
+def tiff_number(tiff: bytes, tag: int) -> int | None:
+    """Return the first number of an entry in TIFF or EXIF data; None where it cannot be read.
+
+    No other entry is looked at: many are odd, and none decides about this one.
     """
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
@@ -90,11 +96,13 @@ def exif_orientation(tiff: bytes) -> int | None:
         (at,) = struct.unpack_from(order + "I", tiff, 4)
         (entries,) = struct.unpack_from(order + "H", tiff, at)
         for entry in range(at + 2, at + 2 + 12 * entries, 12):
-            tag, kind = struct.unpack_from(order + "HH", tiff, entry)
-            if tag == _ORIENTATION:
-                size = {1: "B", 3: "H", 4: "I"}[kind]
-                (value,) = struct.unpack_from(order + size, tiff, entry + 8)
-                return value if 1 <= value <= 8 else None
+            found, kind, count = struct.unpack_from(order + "HHI", tiff, entry)
+            if found == tag:
+                format, size = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4)}[kind]
+                at = entry + 8
+                if count * size > 4:  # elsewhere
+                    (at,) = struct.unpack_from(order + "I", tiff, at)
+                return int(struct.unpack_from(order + format, tiff, at)[0])
     except (struct.error, KeyError):
         pass  # cut off, or no number
     return None
