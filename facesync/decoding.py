@@ -148,6 +148,8 @@ def _decode_with_pillow(data: bytes, suffix: str) -> np.ndarray:
 def _decode_odd_tiff(data: bytes) -> np.ndarray:
     """Decode TIFF that Pillow does not know: floats in colour, or odd metadata."""
     width, height = (tiff_number(data, tag) or 0 for tag in (256, 257))
+    if not width * height:
+        raise ImageError("not an image that can be decoded")
     _refuse_over(MAX_BYTES // _BYTES_PER_PIXEL_FLOAT, width, height)
     image = _decode_deep(data, _halvings(width * height))  # turned: OpenCV always does for TIFF
     return _to_rgb(image, b"")
