@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from facesync.cli import count
 from facesync.errors import CameraError, ImageError
-from facesync.images import IMAGE_SUFFIXES, read_image_rgb, suffix_of
+from facesync.images import images_below, is_image, read_image_rgb
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,8 @@ class VideoFile(Camera):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._capture = cv2.VideoCapture(str(path))
+        # Bytes: OpenCV crashes on a name that is not UTF-8. Absolute: `a:b.mp4` is no protocol.
+        self._capture = cv2.VideoCapture(os.fsencode(path.absolute()))  # type: ignore[call-overload]
         self._rate = self._capture.get(cv2.CAP_PROP_FPS) if self._capture.isOpened() else 0.0
         if not 1 <= self._rate <= 1000:  # unknown
             self._rate = 30.0
@@ -198,17 +199,19 @@ class Device(Camera):
 
     def __init__(self, address: int | str) -> None:
         self._address = address
+        # Bytes: OpenCV crashes on text that is not UTF-8.
+        place: Any = address if isinstance(address, int) else os.fsencode(address)
         self.mirrored = isinstance(address, int) or "://" not in address
         self.name = f"camera {address}" if isinstance(address, int) else address
         if self.mirrored:
             for interface in _INTERFACES.get(sys.platform, (cv2.CAP_ANY,)):
-                self._capture = cv2.VideoCapture(address, interface)
+                self._capture = cv2.VideoCapture(place, interface)
                 if self._capture.isOpened():
                     break
         else:
             limit = round(1000 * FIRST_FRAME_SECONDS)
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
-            self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
+            self._capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG, limits)
         if not self._capture.isOpened():
             self._capture.release()
             raise DeviceError(f"{self.name} does not open: {self._help()}")
@@ -271,31 +274,17 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
         return Device(source)
     path = Path(source)
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-        paths = [file for file in files if _is_image(file)]
+        paths = images_below(path)
         if not paths:
             raise CameraError(f"the folder {path} holds no images")
-        if others := len(files) - len(paths):
-            log.warning("%s: %s passed over: no images", path, count(others, "file", "files"))
         return Images(paths, slideshow=slideshow)
     if source.startswith("/dev/") and not path.is_file():  # may be plugged in later
         return Device(source)
     if not path.is_file():
         raise CameraError(f"{source} does not exist; --camera takes {KINDS}")
-    if _is_image(path):
+    if is_image(path):
         return Images([path], slideshow=slideshow)
     return VideoFile(path)
-
-
-def _is_image(path: Path) -> bool:
-    """Whether a file is an image by its first bytes; one that its name calls an image is tried."""
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            return suffix_of(file.read(32)) != ".bin"
-    except OSError:
-        return False
 
 
 def _why_not(camera: int | str) -> str:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 import cv2
 import numpy as np
@@ -108,6 +108,8 @@ class Recorder:
             raise FileError(f"cannot record to {path}: name a file .mp4 or .avi")
         self._path = path
         self._part = path.with_name(f".{path.stem}.part{path.suffix or '.mp4'}")
+        # OpenCV crashes on a name that is not UTF-8.
+        self._name: Any = os.fsencode(self._part.absolute())
         self._writer: cv2.VideoWriter | None = None
         self._written = 0
         self._start = 0.0
@@ -138,7 +140,7 @@ class Recorder:
 
     def _can_be_read(self) -> bool:
         """Whether the last frame is there: OpenCV does not say when a disk is full."""
-        video = cv2.VideoCapture(str(self._part))
+        video = cv2.VideoCapture(self._name)
         try:
             video.set(cv2.CAP_PROP_POS_FRAMES, self._written - 1)
             return video.get(cv2.CAP_PROP_FRAME_COUNT) >= self._written and video.read()[0]
@@ -154,7 +156,7 @@ class Recorder:
         if self._writer is None:
             self._start, self._size_wh = frame.seconds, canvas_bgr.shape[1::-1]
             code = cv2.VideoWriter.fourcc(*("MJPG" if self._path.suffix == ".avi" else "mp4v"))
-            self._writer = cv2.VideoWriter(str(self._part), code, RECORD_RATE, self._size_wh)
+            self._writer = cv2.VideoWriter(self._name, code, RECORD_RATE, self._size_wh)
             if not self._writer.isOpened():
                 raise FileError(f"cannot record to {self._path}: name a file .mp4 or .avi")
         if canvas_bgr.shape[1::-1] != self._size_wh:  # a camera that came back in another size

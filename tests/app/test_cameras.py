@@ -67,7 +67,7 @@ def test_images_are_known_by_their_content(shared, tmp_path, caplog):
     (made / "notes.txt").write_text("no image")
     with open_camera(str(made)) as camera:
         assert len(list(iter(camera.read, None))) == 3
-    assert "1 file passed over: no images" in caplog.text
+    assert "passed over because they are no images: 1 (the first: notes.txt)" in caplog.text
     with open_camera(str(made / "2")) as camera:
         assert camera.stills
 
