@@ -39,10 +39,15 @@ class WatchScreen(Screen):
     def __init__(self, events: Events) -> None:
         super().__init__()
         self._events = events
+        self._seen: Sequence[Sighting] = ()
+        self._at = 0.0
 
     def update(self, result: Result) -> None:
         """Write down who has appeared."""
         self._events.note(result.seen, result.frame.seconds)
+        # A detector loses a face for a frame now and then: that is not nobody.
+        if result.seen or result.frame.seconds - self._at > STALE_SECONDS:
+            self._seen, self._at = result.seen, result.frame.seconds
 
     def key(self, key: str, result: Result | None) -> None:
         """There is nothing to press."""
@@ -65,8 +70,8 @@ class WatchScreen(Screen):
             for sighting in result.seen
             if seconds - sighting.moving.seconds < STALE_SECONDS
         )
-        tone = GOOD if result.seen else NEUTRAL
-        return View(_summary(result.seen), tone, "", self.keys, None, marks)
+        seen = result.seen or self._seen
+        return View(_summary(seen), GOOD if seen else NEUTRAL, "", self.keys, None, marks)
 
 
 class Events:

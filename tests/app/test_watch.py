@@ -167,6 +167,11 @@ def test_the_screen_shows_names_where_the_boxes_are_by_now(watcher, scene):
     assert mark.box_xyxy[0] == pytest.approx(110, abs=2)  # 100 when seen, moving 100 a second
     late = screen.view(result, 1.0 + watch.STALE_SECONDS)  # the machine is slow: no box, but a face
     assert late.marks == () and late.status == "1 face in view, 1 known"
+    for seconds, status in ((1.0, "1 face in view, 1 known"), (2.5, "Nobody in view")):
+        screen.update(result)
+        lost = Result(Frame(10, seconds, BLACK), [])
+        screen.update(lost)
+        assert screen.view(lost, seconds).status == status
     assert screen.ended() and screen.done
 
 
