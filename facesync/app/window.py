@@ -27,7 +27,7 @@ TITLE = "FaceSync"
 _LINGER_SECONDS = 2.0  # How long the last message stays before the window closes.
 _TRY_SECONDS = 20.0  # How long a window that is tried may take to open.
 _ESCAPE = 27
-_TRIES, _PAINT_SECONDS = 5, 0.5
+_TRIES, _PAINT_SECONDS = 5, 1.0
 _PAINTED = 0.25  # Share of the canvas that must be on the screen; other windows may cover the rest.
 
 WAITING = View("Waiting for the camera …")
@@ -133,8 +133,8 @@ class Window:
 
         On X11, Qt 5 now and then loses the event about its new window (seen without a window
         manager, with twm and with openbox, on busy machines). That window takes keys but stays
-        black or white for good; opening another one helps. Where it stands is not asked: Qt may
-        not know that yet.
+        black or white for good, whatever is shown in it, and also when it is moved or resized; opening
+        another one helps. Where it stands is not asked: Qt may not know that yet.
         """
         if not sys.platform.startswith("linux") or os.environ.get("WAYLAND_DISPLAY"):
             return True  # another window system, or the screen cannot be read
