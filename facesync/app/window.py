@@ -6,6 +6,7 @@ OpenCV needs its windows on the main thread; nothing here waits for the camera o
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -59,7 +60,7 @@ def why_no_window() -> str | None:
         return None
     if "not implemented" in said:
         return "this OpenCV has no windows; opencv-python in place of its headless version has"
-    if "uthorization" in said:
+    if re.search("uthorization|No protocol specified|MAGIC-COOKIE", said):
         return f"the display {display} does not let this user in (see xhost and XAUTHORITY)"
     if sys.platform.startswith("linux") and not display:
         return "OpenCV's windows need X11 (XWayland), and DISPLAY is not set"
@@ -133,8 +134,8 @@ class Window:
 
         On X11, Qt 5 now and then loses the event about its new window (seen without a window
         manager, with twm and with openbox, on busy machines). That window takes keys but stays
-        black or white for good, whatever is shown in it, and also when it is moved or resized; opening
-        another one helps. Where it stands is not asked: Qt may not know that yet.
+        black or white for good, whatever is shown in it, and also when it is moved or resized;
+        opening another one helps. Where it stands is not asked: Qt may not know that yet.
         """
         if not sys.platform.startswith("linux") or os.environ.get("WAYLAND_DISPLAY"):
             return True  # another window system, or the screen cannot be read
