@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from facesync.app.camera_help import OTHERS, why_not
 from facesync.errors import CameraError, ImageError
 from facesync.images import images_below, is_image, read_image_rgb
 
@@ -30,8 +31,6 @@ class DeviceError(CameraError):
 
 
 KINDS = "a number (0 is the first camera), a video, an image, a folder of images or an address"
-
-_OTHERS = "try --camera 1, 2, …, or use a video or an image instead of a camera"
 
 _DIGITS = 9
 """Of a camera's number; OpenCV cannot count further."""
@@ -220,7 +219,7 @@ class Device(Camera):
 
     def _help(self) -> str:
         if self.mirrored:
-            return _why_not(self._address)
+            return why_not(self._address)
         return "check the address, and whether another program can play it"
 
     def read(self) -> Frame | None:
@@ -266,7 +265,7 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
     _quiet_opencv()
     if source.isdecimal():
         if len(source) > _DIGITS:
-            raise CameraError(f"there is no camera {source[:20]}: {_OTHERS}")
+            raise CameraError(f"there is no camera {source[:20]}: {OTHERS}")
         return Device(int(source))
     if "://" in source:
         if offline:
@@ -285,38 +284,6 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
     if is_image(path):
         return Images([path], slideshow=slideshow)
     return VideoFile(path)
-
-
-def _why_not(camera: int | str) -> str:
-    """Say in one line why a camera may not open on this system, and what to do."""
-    if sys.platform.startswith("linux"):
-        return _why_not_on_linux(Path("/dev"), camera)
-    if sys.platform == "darwin":
-        settings = (
-            "macOS also asks once: System Settings > Privacy & Security > Camera must allow the "
-            "terminal, which then has to be restarted"
-        )
-    elif sys.platform == "win32":
-        settings = "Settings > Privacy & security > Camera must let desktop apps use the camera"
-    else:
-        settings = "does your system allow access to the camera?"
-    return f"is it plugged in, and is no other program using it? {settings}; {_OTHERS}"
-
-
-def _why_not_on_linux(devices: Path, camera: int | str) -> str:
-    device = devices / (f"video{camera}" if isinstance(camera, int) else camera)
-    if not device.exists():
-        found = sorted(path.name for path in devices.glob("video[0-9]*"))
-        have = f"found: {', '.join(found)}" if found else "no camera is plugged in"
-        return f"there is no {device}: is it plugged in? {have}; {_OTHERS}"
-    if not os.access(device, os.R_OK | os.W_OK):
-        return (
-            f"no permission for {device}: sudo usermod -aG video $USER, then log out and in again"
-        )
-    return (
-        f"{device} exists: another program may be using it (fuser {device} shows which), or it is "
-        f"not the camera's image device (v4l2-ctl --list-devices shows which is); {_OTHERS}"
-    )
 
 
 def _quiet_opencv() -> None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facesync.app import cameras
+from facesync.app import camera_help, cameras
 from facesync.app.cameras import open_camera
 from facesync.errors import CameraError, ImageError
 from facesync.images import save_jpeg
@@ -250,8 +250,8 @@ def test_a_camera_is_opened_by_its_number_with_a_named_interface(monkeypatch, pl
 def test_why_a_camera_does_not_open_on_linux(tmp_path, monkeypatch, made, access, words):
     for name in made:
         (tmp_path / name).touch()
-    monkeypatch.setattr(cameras.os, "access", lambda path, mode: access)
-    assert words in cameras._why_not_on_linux(tmp_path, 2)
+    monkeypatch.setattr(camera_help.os, "access", lambda path, mode: access)
+    assert words in camera_help._why_not_on_linux(tmp_path, 2)
 
 
 @pytest.mark.parametrize(
@@ -264,4 +264,4 @@ def test_why_a_camera_does_not_open_on_linux(tmp_path, monkeypatch, made, access
 )
 def test_why_a_camera_does_not_open_elsewhere(monkeypatch, platform, words):
     monkeypatch.setattr(cameras.sys, "platform", platform)
-    assert words in cameras._why_not(0)
+    assert words in camera_help.why_not(0)
