@@ -43,6 +43,7 @@ from facesync.evaluation.images import dataset_image_refs
 from facesync.faces.detection import FaceDetector
 from facesync.faces.embedding import FaceModel
 from facesync.faces.weights import load_face_model
+from facesync.images import read_image_rgb
 
 SHARE, FACELESS = 0.05, 0.02
 HALVES_SEED = 11  # not --seed: the thresholds were chosen on these first 120 people
@@ -109,10 +110,10 @@ def corners(folder: Path, count: int, draw: random.Random) -> list[bytes]:
     """Corners of LFW's photographs, enlarged to the size of a crop: no face in them."""
     result = []
     for file in draw.sample(sorted(folder.glob("*/*.jpg")), count):
-        with Image.open(file) as image:
-            x, y = (draw.choice([0, side - 65]) for side in image.size)
-            corner = image.convert("RGB").crop((x, y, x + 65, y + 65))
-            result.append(jpeg(corner.resize((112, 112), Image.Resampling.BILINEAR)))
+        image = Image.fromarray(read_image_rgb(file))
+        x, y = (draw.choice([0, side - 65]) for side in image.size)
+        corner = image.crop((x, y, x + 65, y + 65))
+        result.append(jpeg(corner.resize((112, 112), Image.Resampling.BILINEAR)))
     return result
 
 
@@ -139,8 +140,7 @@ def damage(images: Sequence[tuple[int, bytes]], photographs: Path, seed: int) ->
         items.append(replace(original, identity=place(original.identity), fault="copied"))
     for turn, number in enumerate(changed):
         original, change = items[number], CHANGES[turn % len(CHANGES)]
-        with Image.open(io.BytesIO(original.data)) as image:
-            data = change(image.convert("RGB"), draw)
+        data = change(Image.fromarray(read_image_rgb(original.data)), draw)
         identity = place(original.identity)
         items.append(replace(original, data=data, identity=identity, fault=change.__name__))
     for data in corners(photographs, round(len(images) * FACELESS), draw):

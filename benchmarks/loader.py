@@ -62,7 +62,7 @@ class PlainFolder(Dataset[tuple[torch.Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         path, label = self.images[index]
-        with Image.open(path) as image:
+        with Image.open(path, formats=("JPEG",)) as image:
             return self.transform(image.convert("RGB")), label
 
 

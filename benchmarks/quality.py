@@ -143,7 +143,7 @@ def copies(found: Found) -> None:
     again = []
     for (image_rgb, face), look in zip(found, looks, strict=True):
         encoded = cv2.imencode(".jpg", image_rgb, [cv2.IMWRITE_JPEG_QUALITY, 50])[1]
-        copy = darkened(0.8)(cv2.imdecode(encoded, cv2.IMREAD_COLOR), face)
+        copy = darkened(0.8)(read_image_rgb(encoded.tobytes())[..., ::-1], face)
         again.append(float(look @ appearance(copy, face)))
     print(f"\nappearance over {SAME_IMAGE} counts as a copy")
     for what, products in (

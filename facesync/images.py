@@ -1,105 +1,94 @@
-"""Images: read any common encoding, check encoded bytes for damage, write JPEG."""
+"""Images: find and read those of any common encoding, check bytes for damage, write JPEG."""
 
 from __future__ import annotations
 
 import io
+import logging
+import os
 import re
-import struct
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-import cv2
 import numpy as np
 
+from facesync.decoding import MAX_BYTES, decode
 from facesync.errors import ImageError
 from facesync.files import replacing
+from facesync.jpeg import read_header, scans_and_end
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-"""Suffixes of image files, in lower case."""
+log = logging.getLogger(__name__)
 
-MAX_PIXELS = 100_000_000
-"""Images with more pixels are refused as decompression bombs."""
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic"}
+    | {".heif", ".pbm", ".pgm", ".ppm", ".pnm"}
+)
+"""Usual suffixes of image files, in lower case; what a file is, its content decides."""
 
 
-def read_image_rgb(source: Path | str | bytes) -> np.ndarray:
+def read_image_rgb(source: Path | str | bytes, name: str = "") -> np.ndarray:
     """Decode an image to RGB as a viewer shows it.
 
-    Any common encoding; the EXIF orientation is applied; grey, 16-bit, palette and CMYK become RGB;
-    transparency is put on white; of an animation the first frame is taken.
+    Any common encoding; the EXIF orientation is applied; grey, 16-bit, float, palette and CMYK
+    become RGB; transparency is put on white; of an animation the first frame is taken. An image of
+    more than 32 million pixels (`decoding.MAX_PIXELS_READ`) is halved until it has fewer.
 
     Args:
         source: path of a file, or encoded bytes.
+        name: what messages call it; empty means the path, or "the image".
 
     Returns:
         image_rgb, uint8, shape (height, width, 3).
 
     Raises:
-        ImageError: missing, empty, damaged, not an image, or over `MAX_PIXELS`.
+        ImageError: missing, empty, damaged, not an image, or too large.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    name = "the image" if isinstance(source, bytes) else str(source)
+    name = name or ("the image" if isinstance(source, bytes) else str(source))
     try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        image_rgb, warning = _decoded(source if isinstance(source, bytes) else read_file(source))
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
+    if warning:
+        log.warning("%s: %s", name, warning)
+    return image_rgb
+
+
+def read_file(path: Path | str) -> bytes:
+    """Read an image file.
+
+    Raises:
+        ImageError: it cannot be read, is no regular file, or is larger than `MAX_BYTES`.
+    """
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise ImageError(f"the file is too large ({size:,} bytes)")
+        return file.read()
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[BinaryIO]:
+    """Open a regular file; never wait for a pipe or a device."""
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ImageError("cannot be read (it is no regular file)")
+            yield file
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ImageError(f"{name}: cannot be read ({reason})") from error
+        raise ImageError(f"cannot be read ({reason})") from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _decoded(data: bytes) -> tuple[np.ndarray, str | None]:
     if not data:
-        raise ImageError(f"{name}: the file is empty (0 bytes)")
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(
-                    f"{name}: {image.width} x {image.height} is too large; "
-                    f"save it with fewer than {MAX_PIXELS // 1_000_000} million pixels"
-                )
-            if image.mode == "RGB" and _is_whole_upright_jpeg(data):
-                decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-                if decoded is not None:
-                    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
-            turned = ImageOps.exif_transpose(image)
-            return np.asarray(_to_rgb(turned))
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not an image that can be decoded") from error
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        struct.error,
-        EOFError,
-        MemoryError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        raise ImageError(f"{name}: damaged image ({error})") from error
-
-
-def _is_whole_upright_jpeg(data: bytes) -> bool:
-    """Whether the bytes are a complete JPEG without a stated orientation.
-
-    OpenCV decodes those to the same pixels in half the time; it would fill up half an image.
-    """
-    return (
-        data[:2] == b"\xff\xd8"
-        and data.rstrip(b"\0")[-2:] == b"\xff\xd9"
-        and b"Exif\0" not in data
-        and b"ns.adobe.com" not in data
-    )
-
-
-def _to_rgb(image):  # type: ignore[no-untyped-def]
-    """Convert a PIL image of any mode to RGB."""
-    from PIL import Image
-
-    if image.mode.startswith("I") or image.mode == "F":
-        # 16 bits and more: keep the high eight. PIL's own convert() would clip instead.
-        values = np.asarray(image, dtype=np.float64)
-        scale = 256.0 if values.max(initial=0) > 255 else 1.0
-        image = Image.fromarray(np.clip(values / scale, 0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        image = Image.new("RGB", layer.size, "white")
-        image.paste(layer, mask=layer.getchannel("A"))
-    return image.convert("RGB")
+        raise ImageError("the file is empty (0 bytes)")
+    return decode(data, suffix_of(data))
 
 
 def encode_jpeg(image_rgb: np.ndarray) -> bytes:
@@ -117,21 +106,18 @@ def save_jpeg(image_rgb: np.ndarray, path: Path) -> None:
         file.write(encode_jpeg(image_rgb))
 
 
+_MAGIC = re.compile(
+    rb"(?P<jpg>\xff\xd8\xff)|(?P<png>\x89PNG\r\n\x1a\n)|(?P<webp>RIFF....WEBP)|(?P<bmp>BM)"
+    rb"|(?P<gif>GIF8[79]a)|(?P<tif>II[*+]\0|MM\0[*+])|(?P<pnm>P[1-6]\s)"
+    rb"|(?P<avif>....ftypavi[fs])|(?P<heic>....ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1))",
+    re.DOTALL,
+)
+
+
 def suffix_of(data: bytes) -> str:
     """Return the file suffix for encoded bytes, by their first bytes; `.bin` if unknown."""
-    if data[:3] == b"\xff\xd8\xff":
-        return ".jpg"
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return ".png"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return ".webp"
-    if data[:2] == b"BM":
-        return ".bmp"
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        return ".gif"
-    if data[:4] in (b"II*\x00", b"MM\x00*"):
-        return ".tif"
-    return ".bin"
+    found = _MAGIC.match(data)
+    return f".{found.lastgroup}" if found else ".bin"
 
 
 MARKER_HEAD, MARKER_TAIL = 16, 64
@@ -142,49 +128,87 @@ def marker_fault(data: bytes) -> str | None:
     """Say what is wrong with an image by its start and end alone; None if nothing is.
 
     JPEG (ITU T.81) starts with FF D8 and ends with FF D9, which coded data never contains; PNG
-    starts with its signature and ends with IEND. A few bytes after the end, within `MARKER_TAIL`,
-    are tolerated, as by decoders. Of other encodings only the start is checked.
+    starts with its signature and ends with IEND. What other programs put behind the end is no
+    part of the image. Of other encodings only the start is checked.
     """
     if not data:
         return "empty"
     suffix = suffix_of(data)
     if suffix == ".bin":
         return "start marker missing: not an image of a known encoding"
-    tail = data[-MARKER_TAIL:]
-    if suffix == ".jpg" and b"\xff\xd9" not in tail:
+    if suffix == ".jpg" and not _has_end(data):
         return "end marker missing: truncated JPEG"
-    if suffix == ".png" and b"IEND\xaeB`\x82" not in tail:
+    if suffix == ".png" and b"IEND\xaeB`\x82" not in data:
         return "end marker missing: truncated PNG"
     return None
 
 
-def decode_fault(data: bytes) -> str | None:
-    """Decode an image and say what is wrong with it; None if nothing is."""
+def _has_end(data: bytes) -> bool:
+    if b"\xff\xd9" in data[-MARKER_TAIL:]:
+        return True
+    header = read_header(data)
+    return header is not None and scans_and_end(data, header.scan)[1] is not None
+
+
+def fault_of_file(path: Path | str) -> str | None:
+    """Return the `marker_fault` of a file; of most, only the two ends are read."""
     try:
-        read_image_rgb(data)
+        with _opened(path) as file:
+            ends = file.read(MARKER_HEAD + MARKER_TAIL)
+            if len(ends) == MARKER_HEAD + MARKER_TAIL:
+                file.seek(-MARKER_TAIL, os.SEEK_END)
+                ends = ends[:MARKER_HEAD] + file.read(MARKER_TAIL)
+            fault = marker_fault(ends)
+        # Something may stand behind the end.
+        return marker_fault(read_file(path)) if fault and "end marker" in fault else fault
     except ImageError as error:
-        return str(error).removeprefix("the image: ")
-    if suffix_of(data) == ".jpg" and _ends_early(data):
-        return "end marker in the middle: the rest of the JPEG is lost"
-    return None
+        return str(error)
 
 
-_JPEG_SEGMENT = re.compile(rb"\xff+([^\x00\xd0-\xd9\xff])(..)", re.DOTALL)
-_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
-_JPEG_SCAN_REST = re.compile(rb"(?:[^\xff]|\xff[\x00\xd0-\xd7\xd9])*\xff\xd9\x00*\Z")
+def decode_fault(data: bytes) -> str | None:
+    """Decode an image and say what is wrong with it, or what the decoder warns of; None if nothing.
 
-
-def _ends_early(data: bytes) -> bool:
-    """Whether coded image data continues after the end marker of a JPEG (ITU T.81, B.1).
-
-    Decoders stop at that marker and silently fill the rest with grey. Other things that cameras
-    append (a second image, say) do not look like coded data.
+    A JPEG that has lost its end or its middle still decodes, with a warning.
     """
-    at = 2
-    while segment := _JPEG_SEGMENT.match(data, at):
-        at = segment.start(2) + int.from_bytes(segment[2], "big")
-        if segment[1] == b"\xda":  # a scan: its coded data reaches to the next marker
-            marker = _JPEG_MARKER.search(data, at)
-            at = marker.start() if marker else len(data)
-    end = data.find(b"\xff\xd9", at) + 2
-    return end < len(data.rstrip(b"\x00")) and bool(_JPEG_SCAN_REST.match(data, end))
+    try:
+        return _decoded(data)[1]
+    except ImageError as error:
+        return str(error)
+
+
+def is_image(path: Path | str) -> bool:
+    """Whether a file is an image by its content, or says so by its suffix."""
+    if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES:
+        return True
+    try:
+        with _opened(path) as file:
+            return suffix_of(file.read(MARKER_HEAD)) != ".bin"
+    except ImageError:
+        return False
+
+
+def images_below(folder: Path, *, subfolders: bool = False) -> list[Path]:
+    """List the images in a folder, sorted; how many other files are passed over is logged.
+
+    Raises:
+        ImageError: the folder cannot be read.
+    """
+    try:
+        entries = sorted(folder.rglob("*") if subfolders else folder.iterdir())
+    except OSError as error:
+        raise ImageError(f"{folder}: cannot be read ({error.strerror})") from error
+    files = [path for path in entries if not path.name.startswith(".") and not path.is_dir()]
+    images = [path for path in files if is_image(path)]
+    say_passed_over(folder, [str(p.relative_to(folder)) for p in set(files) - set(images)])
+    return images
+
+
+def say_passed_over(folder: Path | str, names: Iterable[str]) -> None:
+    """Log how many files of a folder are passed over because they are no images."""
+    if names := sorted(names):
+        log.warning(
+            "%s: passed over because they are no images: %d (the first: %s)",
+            folder,
+            len(names),
+            names[0],
+        )

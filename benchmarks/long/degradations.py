@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from facesync.faces.detection import Face
+from facesync.images import read_image_rgb
 
 Degradation = Callable[[np.ndarray, Face, np.random.Generator], np.ndarray]
 
@@ -49,7 +50,7 @@ def _jpeg(image_rgb: np.ndarray, face: Face, generator: np.random.Generator) -> 
 
     buffer = io.BytesIO()
     Image.fromarray(image_rgb).save(buffer, format="JPEG", quality=10)
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    return read_image_rgb(buffer.getvalue())
 
 
 def _small(image_rgb: np.ndarray, face: Face, generator: np.random.Generator) -> np.ndarray:

@@ -11,13 +11,15 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+from facesync.app.camera_help import OTHERS, why_not
 from facesync.cli import masked
 from facesync.errors import CameraError, ImageError
-from facesync.images import IMAGE_SUFFIXES, read_image_rgb
+from facesync.images import images_below, is_image, read_image_rgb
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,19 @@ class DeviceError(CameraError):
 
 KINDS = "a number (0 is the first camera), a video, an image, a folder of images or an address"
 
-_OTHERS = "try --camera 1, 2, …, or use a video or an image instead of a camera"
+_DIGITS = 9
+"""Of a camera's number; OpenCV cannot count further."""
+
+_LONGEST_STEP = 3600.0
+"""Seconds from one frame of a video to the next; a file that says more is not believed."""
+
+# Named, because of the numbers from 100 on OpenCV takes the hundreds for the kind of interface.
+# On Windows, Media Foundation, which is OpenCV's first choice, may take minutes to open a camera.
+_INTERFACES = {
+    "linux": (cv2.CAP_V4L2,),
+    "darwin": (cv2.CAP_AVFOUNDATION,),
+    "win32": (cv2.CAP_DSHOW, cv2.CAP_MSMF),
+}
 
 
 @dataclass(frozen=True)
@@ -140,15 +154,16 @@ def _read_images(paths: Sequence[Path], *, loop: bool) -> Iterator[tuple[str, np
 
 
 class VideoFile(Camera):
-    """A video file, frame by frame."""
+    """A video file, frame by frame, at the times that the file gives to them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._capture = cv2.VideoCapture(str(path))
+        # Bytes: OpenCV crashes on a name that is not UTF-8. Absolute: `a:b.mp4` is no protocol.
+        self._capture = cv2.VideoCapture(os.fsencode(path.absolute()))  # type: ignore[call-overload]
         self._rate = self._capture.get(cv2.CAP_PROP_FPS) if self._capture.isOpened() else 0.0
         if not 1 <= self._rate <= 1000:  # unknown
             self._rate = 30.0
-        self._number = 0
+        self._number, self._seconds, self._clock = 0, 0.0, 0.0
 
     def read(self) -> Frame | None:
         """Return the next frame; see `Camera.read`."""
@@ -157,7 +172,11 @@ class VideoFile(Camera):
             if self._number == 0:
                 raise CameraError(f"{self._path} is not a video or image that can be decoded")
             return None
-        frame = Frame(self._number, self._number / self._rate, frame_bgr)
+        before, self._clock = self._clock, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if self._number > 0:
+            step = self._clock - before
+            self._seconds += step if 0 < step <= _LONGEST_STEP else 1 / self._rate
+        frame = Frame(self._number, self._seconds, frame_bgr)
         self._number += 1
         return frame
 
@@ -170,7 +189,7 @@ class Device(Camera):
     """A camera of this machine, or a network stream.
 
     Args:
-        address: the camera's number, or the stream's address.
+        address: the camera's number, its device file, or the stream's address.
 
     Raises:
         DeviceError: it does not open.
@@ -180,15 +199,19 @@ class Device(Camera):
 
     def __init__(self, address: int | str) -> None:
         self._address = address
-        self.mirrored = isinstance(address, int)
-        if isinstance(address, int):
-            self.name = f"camera {address}"
-            self._capture = cv2.VideoCapture(address)
+        # Bytes: OpenCV crashes on text that is not UTF-8.
+        place: Any = address if isinstance(address, int) else os.fsencode(address)
+        self.mirrored = isinstance(address, int) or "://" not in address
+        self.name = f"camera {address}" if isinstance(address, int) else masked(address)
+        if self.mirrored:
+            for interface in _INTERFACES.get(sys.platform, (cv2.CAP_ANY,)):
+                self._capture = cv2.VideoCapture(place, interface)
+                if self._capture.isOpened():
+                    break
         else:
-            self.name = masked(address)
             limit = round(1000 * FIRST_FRAME_SECONDS)
             limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
-            self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
+            self._capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG, limits)
         if not self._capture.isOpened():
             self._capture.release()
             raise DeviceError(f"{self.name} does not open: {self._help()}")
@@ -196,8 +219,8 @@ class Device(Camera):
         self._number = 0
 
     def _help(self) -> str:
-        if isinstance(self._address, int):
-            return _why_not(self._address)
+        if self.mirrored:
+            return why_not(self._address)
         return "check the address, and whether another program can play it"
 
     def read(self) -> Frame | None:
@@ -242,6 +265,8 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
     """
     _quiet_opencv()
     if source.isdecimal():
+        if len(source) > _DIGITS:
+            raise CameraError(f"there is no camera {source[:20]}: {OTHERS}")
         return Device(int(source))
     if "://" in source:
         if offline:
@@ -249,50 +274,22 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
         return Device(source)
     path = Path(source)
     if path.is_dir():
-        paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        paths = images_below(path)
         if not paths:
             raise CameraError(f"the folder {path} holds no images")
         return Images(paths, slideshow=slideshow)
+    if source.startswith("/dev/") and not path.is_file():  # may be plugged in later
+        return Device(source)
     if not path.is_file():
         raise CameraError(f"{masked(source)} does not exist; --camera takes {KINDS}")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if is_image(path):
         return Images([path], slideshow=slideshow)
     return VideoFile(path)
-
-
-def _why_not(number: int) -> str:
-    """Say in one line why camera `number` may not open on this system, and what to do."""
-    if sys.platform.startswith("linux"):
-        return _why_not_on_linux(Path("/dev"), number)
-    if sys.platform == "darwin":
-        settings = (
-            "macOS also asks once: System Settings > Privacy & Security > Camera must allow the "
-            "terminal, which then has to be restarted"
-        )
-    elif sys.platform == "win32":
-        settings = "Settings > Privacy & security > Camera must let desktop apps use the camera"
-    else:
-        settings = "does your system allow access to the camera?"
-    return f"is it plugged in, and is no other program using it? {settings}; {_OTHERS}"
-
-
-def _why_not_on_linux(devices: Path, number: int) -> str:
-    device = devices / f"video{number}"
-    if not device.exists():
-        found = sorted(path.name for path in devices.glob("video[0-9]*"))
-        have = f"found: {', '.join(found)}" if found else "no camera is plugged in"
-        return f"there is no {device}: is it plugged in? {have}; {_OTHERS}"
-    if not os.access(device, os.R_OK | os.W_OK):
-        return (
-            f"no permission for {device}: sudo usermod -aG video $USER, then log out and in again"
-        )
-    return (
-        f"{device} exists: another program may be using it (fuser {device} shows which), or it is "
-        f"not the camera's image device (v4l2-ctl --list-devices shows which is); {_OTHERS}"
-    )
 
 
 def _quiet_opencv() -> None:
     """Keep OpenCV and FFmpeg from writing to the terminal: our errors say what is wrong."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+    # A camera that hangs is left, closed and reopened by the thread that reads it.
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(round(FIRST_FRAME_SECONDS)))
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

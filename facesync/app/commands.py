@@ -174,9 +174,9 @@ def _watch(session: Session, options: WatchOptions) -> int:
     reason = "--no-window" if options.no_window else why_no_window()
     if reason:
         log.info("No window (%s): printing who appears; press Ctrl-C to stop", reason)
-        watch_camera(watcher, session.open_camera, options)
+        watch_camera(watcher, session.open_camera, options, session.settings.camera)
     else:
-        watch_window(watcher, session.open_camera, options)
+        watch_window(watcher, session.open_camera, options, session.settings.camera)
     return cli.DONE
 
 

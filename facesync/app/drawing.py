@@ -1,6 +1,5 @@
 """What the window shows: the image with boxes around faces, and a strip of text below it.
 
-Text is drawn with PIL, which can write every name that DejaVu Sans has the characters for.
 Whatever stays the same from frame to frame is drawn once and cached.
 """
 
@@ -8,19 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-MAX_WIDTH, MAX_HEIGHT = 1280, 720
-"""Largest canvas, strip included: it fits the screen of a small laptop."""
+from facesync.app.lettering import Rgb, shortened, width, wrapped, write
+
+MAX_WIDTH, MAX_HEIGHT = 1280, 660
+"""Largest canvas, strip included: it fits a screen of 1366 x 768 with its bars."""
 
 MIN_WIDTH = 640
 """Smallest width that has room for the text."""
-
-Rgb = tuple[int, int, int]
 
 NEUTRAL: Rgb = (240, 243, 246)
 GOOD: Rgb = (74, 214, 149)
@@ -28,11 +26,14 @@ ATTENTION: Rgb = (247, 187, 84)
 BAD: Rgb = (245, 118, 112)
 """Colours of text and boxes: neutral, accepted, attention needed, denied or broken."""
 
-_GROUND: Rgb = (20, 23, 28)
+GROUND: Rgb = (20, 23, 28)
+"""Colour behind the text, and of what surrounds the image."""
+
 _QUIET: Rgb = (146, 156, 170)
 _RULE: Rgb = (58, 64, 74)
 
-_STRIP_HEIGHT = 88
+_STRIP_HEIGHT = 88  # of a line of status and one of keys; more lines cover the image
+_LINE, _MOST_LINES = 28, 8
 _SMOOTH = 2  # Strips are drawn this many times larger and shrunk: PIL does not smooth edges.
 
 
@@ -81,13 +82,13 @@ def draw(frame_bgr: np.ndarray | None, view: View, *, mirrored: bool = False) ->
         mirrored: show the image, but not the text, as in a mirror.
 
     Returns:
-        canvas_bgr, uint8, at least 640 pixels wide and at most 1280 x 720.
+        canvas_bgr, uint8, at least 640 pixels wide and at most 1280 x 660.
     """
     if frame_bgr is None:
-        frame_bgr = np.full((480, MIN_WIDTH, 3), _GROUND[::-1], dtype=np.uint8)
-    height, width = frame_bgr.shape[:2]
-    zoom = min(MAX_WIDTH / width, (MAX_HEIGHT - _STRIP_HEIGHT) / height, max(1, MIN_WIDTH / width))
-    size_wh = max(1, round(width * zoom)), max(1, round(height * zoom))
+        frame_bgr = np.full((480, MIN_WIDTH, 3), GROUND[::-1], dtype=np.uint8)
+    high, wide = frame_bgr.shape[:2]
+    zoom = min(MAX_WIDTH / wide, (MAX_HEIGHT - _STRIP_HEIGHT) / high, max(1, MIN_WIDTH / wide))
+    size_wh = max(1, round(wide * zoom)), max(1, round(high * zoom))
     image = cv2.resize(frame_bgr, size_wh)  # averaging would cost 10 ms more of a large frame
     if mirrored:
         image = cv2.flip(image, 1)
@@ -99,9 +100,10 @@ def draw(frame_bgr: np.ndarray | None, view: View, *, mirrored: bool = False) ->
     if size_wh[0] < MIN_WIDTH:
         side = MIN_WIDTH - size_wh[0]
         sides = side // 2, side - side // 2
-        image = cv2.copyMakeBorder(image, 0, 0, *sides, cv2.BORDER_CONSTANT, value=_GROUND[::-1])
-    words = replace(view, marks=())
-    return np.vstack([image, _strip(image.shape[1], words)])
+        image = cv2.copyMakeBorder(image, 0, 0, *sides, cv2.BORDER_CONSTANT, value=GROUND[::-1])
+    strip = _strip(image.shape[1], replace(view, marks=()))
+    shown = max(0, len(image) + _STRIP_HEIGHT - len(strip))
+    return np.vstack([image[:shown], strip])
 
 
 def _draw_mark(image: np.ndarray, box: tuple[int, int, int, int], mark: Mark) -> None:
@@ -109,7 +111,7 @@ def _draw_mark(image: np.ndarray, box: tuple[int, int, int, int], mark: Mark) ->
     left, top, right, bottom = box
     radius = max(2, min(16, (right - left) // 5, (bottom - top) // 5))
     # A darker line underneath keeps it visible on white.
-    for colour, thickness in ((_GROUND, 4), (mark.tone, 2)):
+    for colour, thickness in ((GROUND, 4), (mark.tone, 2)):
         _rounded_frame(image, box, radius, colour[::-1], thickness)
     if mark.label:
         label, opacity = _label(mark.label, mark.tone)
@@ -141,58 +143,73 @@ def _rounded_frame(
 @lru_cache(maxsize=64)
 def _label(text: str, tone: Rgb) -> tuple[np.ndarray, np.ndarray]:
     """Draw dark text on a coloured ground, BGR; also return the opacity that rounds its corners."""
-    font = _font(15 * _SMOOTH)
-    text = _shortened(text, font, 320 * _SMOOTH)
-    width = round(font.getlength(text)) + 16 * _SMOOTH
-    height = 24 * _SMOOTH
-    image = Image.new("RGB", (width, height), tone)
-    draw = ImageDraw.Draw(image)
-    draw.text((8 * _SMOOTH, height // 2), text, _GROUND, font, anchor="lm")
-    mask = Image.new("RGB", (width, height))
-    ImageDraw.Draw(mask).rounded_rectangle(
-        (0, 0, width - 1, height - 1), 5 * _SMOOTH, (255, 255, 255)
-    )
+    size = 15 * _SMOOTH
+    text = shortened(text, size, 320 * _SMOOTH)
+    wide, high = round(width(text, size)) + 16 * _SMOOTH, 24 * _SMOOTH
+    image = Image.new("RGB", (wide, high), tone)
+    write(ImageDraw.Draw(image), (8 * _SMOOTH, high // 2), text, GROUND, size)
+    mask = Image.new("RGB", (wide, high))
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, wide - 1, high - 1), 5 * _SMOOTH, (255, 255, 255))
     return _finished(image), _finished(mask).astype(np.float32) / 255
 
 
 @lru_cache(maxsize=16)
-def _strip(width: int, view: View) -> np.ndarray:
-    """Draw the strip below the image, BGR: status and progress, then the keys or a hint."""
+def _strip(wide: int, view: View) -> np.ndarray:
+    """Draw the strip below the image, BGR: status and progress, then the keys or a hint.
+
+    What does not fit in a line goes on in the next; nothing is cut off.
+    """
     s = _SMOOTH
-    image = Image.new("RGB", (width * s, _STRIP_HEIGHT * s), _GROUND)
+    margin, indent, first, small = 20 * s, 42 * s, 30 * s, 14 * s
+    right = wide * s - margin
+    bar, gap = 26 * s, 5 * s
+    taken, total = view.progress or (0, 0)
+    bars = right - total * (bar + gap)
+
+    room = (bars if total else right) - margin - indent
+    size = 19 * s if width(view.status, 19 * s) <= room else 16 * s
+    status = wrapped(view.status, size, room)[:_MOST_LINES]
+    second = first + 34 * s + (len(status) - 1) * _LINE * s
+    hints = wrapped(view.hint, small, right - indent)[:_MOST_LINES]
+    rows = _rows(view.keys, small, margin, right) if view.keys else [[]] * len(hints)
+
+    high = second + ((len(rows) - 1) * _LINE + 24) * s
+    image = Image.new("RGB", (wide * s, high), GROUND)
     draw = ImageDraw.Draw(image)
-    margin, first, second = 20 * s, 30 * s, 64 * s
-
-    right = width * s - margin
-    if view.progress is not None:
-        taken, total = view.progress
-        bar, gap = 26 * s, 5 * s
-        x = right - total * bar - (total - 1) * gap
-        right = x - margin
-        for number in range(total):
-            colour = GOOD if number < taken else _RULE
-            draw.rounded_rectangle((x, first - 3 * s, x + bar, first + 3 * s), 3 * s, colour)
-            x += bar + gap
-
+    for number in range(total):
+        x = bars + gap + number * (bar + gap)
+        colour = GOOD if number < taken else _RULE
+        draw.rounded_rectangle((x, first - 3 * s, x + bar, first + 3 * s), 3 * s, colour)
     draw.ellipse((margin, first - 5 * s, margin + 10 * s, first + 5 * s), view.tone)
-    x = margin + 22 * s
-    large, small = _font(19 * s), _font(14 * s)
-    font = large if large.getlength(view.status) <= right - x else _font(16 * s)
-    draw.text((x, first), _shortened(view.status, font, right - x), NEUTRAL, font, anchor="lm")
-
-    if not view.keys:
-        hint = _shortened(view.hint, small, width * s - margin - x)
-        draw.text((x, second), hint, _QUIET, small, anchor="lm")
-    x = margin
-    for key, meaning in view.keys:
-        cap = max(24 * s, round(small.getlength(key)) + 14 * s)
-        box = (x, second - 12 * s, x + cap, second + 12 * s)
-        draw.rounded_rectangle(box, 5 * s, outline=_RULE, width=s, fill=(33, 37, 44))
-        draw.text((x + cap / 2, second), key, NEUTRAL, small, anchor="mm")
-        x += cap + 8 * s
-        draw.text((x, second), meaning, _QUIET, small, anchor="lm")
-        x += round(small.getlength(meaning)) + 24 * s
+    for number, line in enumerate(status):
+        write(draw, (indent, first + number * _LINE * s), line, NEUTRAL, size)
+    for number, row in enumerate(rows):
+        y = second + number * _LINE * s
+        for x, cap, key, meaning in row:
+            box = (x, y - 12 * s, x + cap, y + 12 * s)
+            draw.rounded_rectangle(box, 5 * s, outline=_RULE, width=s, fill=(33, 37, 44))
+            write(draw, (x + (cap - width(key, small)) / 2, y), key, NEUTRAL, small)
+            write(draw, (x + cap + 8 * s, y), meaning, _QUIET, small)
+        if not row:
+            write(draw, (indent, y), hints[number], _QUIET, small)
     return _finished(image)
+
+
+def _rows(
+    keys: tuple[tuple[str, str], ...], size: int, left: int, right: int
+) -> list[list[tuple[int, int, str, str]]]:
+    """Lay out keys in rows: where each begins, the width of its cap, the key and its meaning."""
+    rows: list[list[tuple[int, int, str, str]]] = [[]]
+    x = left
+    for key, meaning in keys:
+        cap = max(24 * _SMOOTH, round(width(key, size)) + 14 * _SMOOTH)
+        needed = cap + 8 * _SMOOTH + round(width(meaning, size))
+        if rows[-1] and x + needed > right:
+            rows.append([])
+            x = left
+        rows[-1].append((x, cap, key, meaning))
+        x += needed + 24 * _SMOOTH
+    return rows
 
 
 def _finished(image: Image.Image) -> np.ndarray:
@@ -200,21 +217,3 @@ def _finished(image: Image.Image) -> np.ndarray:
     size_wh = image.width // _SMOOTH, image.height // _SMOOTH
     shrunk = image.resize(size_wh, Image.Resampling.BOX)
     return np.ascontiguousarray(np.asarray(shrunk)[:, :, ::-1])
-
-
-def _shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Shorten text to a width in pixels, with an ellipsis."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
-
-
-@lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Load DejaVu Sans, which comes with matplotlib."""
-    import matplotlib
-
-    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    return ImageFont.truetype(str(fonts / "DejaVuSans.ttf"), size)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,6 +73,10 @@ class Capture:
         self._thread = threading.Thread()
 
     def __enter__(self) -> Capture:
+        if sys.platform == "darwin" and self._opened is None:
+            # macOS asks for permission on the main thread only, and refuses until it is answered.
+            with suppress(DeviceError):
+                self._opened = self._open()
         self._begin()
         return self
 
@@ -142,7 +147,8 @@ class Capture:
                     self.ended = True
                     return
                 if not camera.live:  # show a recording at the speed it was made
-                    self._stop.wait(start + frame.seconds - time.monotonic())
+                    self._alive = start + frame.seconds  # a pause in it is no stall
+                    self._stop.wait(self._alive - time.monotonic())
                 if before is not None:
                     frame = replace(
                         frame,

@@ -99,8 +99,6 @@ class RegisterScreen(Screen):
     raise ends the window.
     """
 
-    keys = (("C", "take a sample now"), ("Q", "cancel, store nothing"))
-
     def __init__(
         self,
         name: str,
@@ -115,7 +113,13 @@ class RegisterScreen(Screen):
         self._guide = PoseGuide(enrolment)
         self._asked = False
         self._last = -1  # number of the frame considered last
-        self._fault = ""
+        self._fault = self._refusal = ""
+
+    @property
+    def keys(self) -> tuple[tuple[str, str], ...]:  # type: ignore[override]
+        """What C would do now: take a sample, or why not."""
+        now = f"not now: {self._refusal.split(':')[0]}" if self._refusal else "take a sample now"
+        return ("C", now), ("Q", "cancel, store nothing")
 
     @property
     def progress(self) -> tuple[int, int]:  # type: ignore[override]
@@ -146,6 +150,7 @@ class RegisterScreen(Screen):
         verdict = self._guide.consider(result.seen, result.frame.seconds, asked=asked)
         taken = len(self._guide.enrolment)
         self._fault = ""
+        self._refusal = self._guide.enrolment.refusal(result.seen) or ""
         if verdict is None:
             return
         if taken > before:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 import cv2
 import numpy as np
@@ -39,10 +40,15 @@ class WatchScreen(Screen):
     def __init__(self, events: Events) -> None:
         super().__init__()
         self._events = events
+        self._seen: Sequence[Sighting] = ()
+        self._at = 0.0
 
     def update(self, result: Result) -> None:
         """Write down who has appeared."""
         self._events.note(result.seen, result.frame.seconds)
+        # A detector loses a face for a frame now and then: that is not nobody.
+        if result.seen or result.frame.seconds - self._at > STALE_SECONDS:
+            self._seen, self._at = result.seen, result.frame.seconds
 
     def key(self, key: str, result: Result | None) -> None:
         """There is nothing to press."""
@@ -60,13 +66,13 @@ class WatchScreen(Screen):
         """Show boxes where the faces are by now, moved on from where they were seen."""
         if result is None:
             return View("Looking for faces …", NEUTRAL, keys=self.keys)
-        sightings = [
-            sighting
+        marks = tuple(
+            _mark(sighting, seconds)
             for sighting in result.seen
             if seconds - sighting.moving.seconds < STALE_SECONDS
-        ]
-        marks = tuple(_mark(sighting, seconds) for sighting in sightings)
-        return View(_summary(sightings), GOOD if sightings else NEUTRAL, "", self.keys, None, marks)
+        )
+        seen = result.seen or self._seen
+        return View(_summary(seen), GOOD if seen else NEUTRAL, "", self.keys, None, marks)
 
 
 class Events:
@@ -108,6 +114,8 @@ class Recorder:
             raise FileError(f"cannot record to {path}: name a file .mp4 or .avi")
         self._path = path
         self._part = path.with_name(f".{path.stem}.part{path.suffix or '.mp4'}")
+        # OpenCV crashes on a name that is not UTF-8.
+        self._name: Any = os.fsencode(self._part.absolute())
         self._writer: cv2.VideoWriter | None = None
         self._written = 0
         self._start = 0.0
@@ -125,11 +133,25 @@ class Recorder:
         if self._writer is None:
             return
         self._writer.release()
+        if self._written and not self._can_be_read():
+            self._part.unlink(missing_ok=True)
+            raise FileError(
+                f"the recording {self._path} cannot be read back and is not kept: is the disk full?"
+            )
         if self._written:
             self._part.replace(self._path)
             print(f"recorded: {self._path}")
         else:
             self._part.unlink(missing_ok=True)
+
+    def _can_be_read(self) -> bool:
+        """Whether the last frame is there: OpenCV does not say when a disk is full."""
+        video = cv2.VideoCapture(self._name)
+        try:
+            video.set(cv2.CAP_PROP_POS_FRAMES, self._written - 1)
+            return video.get(cv2.CAP_PROP_FRAME_COUNT) >= self._written and video.read()[0]
+        finally:
+            video.release()
 
     def write(self, canvas_bgr: np.ndarray, frame: Frame) -> None:
         """Add a frame as it was drawn, uint8 BGR.
@@ -145,7 +167,7 @@ class Recorder:
                 open(self._part, "xb", opener=private).close()
             except OSError as error:
                 raise FileError(f"cannot record to {self._path}: {error.strerror}") from error
-            self._writer = cv2.VideoWriter(str(self._part), code, RECORD_RATE, self._size_wh)
+            self._writer = cv2.VideoWriter(self._name, code, RECORD_RATE, self._size_wh)
             if not self._writer.isOpened():
                 raise FileError(f"cannot record to {self._path}: name a file .mp4 or .avi")
         if canvas_bgr.shape[1::-1] != self._size_wh:  # a camera that came back in another size
@@ -155,21 +177,26 @@ class Recorder:
             self._written += 1
 
 
-def watch_window(watcher: Watcher, open_camera: OpenCamera, options: WatchOptions) -> None:
-    """Watch in a window until q, or the end of a video."""
-    with _outputs(options) as (log, recorder):
+def watch_window(
+    watcher: Watcher, open_camera: OpenCamera, options: WatchOptions, source: str = ""
+) -> None:
+    """Watch in a window until q, or the end of a video; `source` is what `open_camera` opens."""
+    with _outputs(options, source) as (log, recorder):
         drawn = recorder.write if recorder else None
         run(Window(), open_camera, watcher.look, WatchScreen(log), drawn)
 
 
-def watch_camera(watcher: Watcher, open_camera: OpenCamera, options: WatchOptions) -> None:
+def watch_camera(
+    watcher: Watcher, open_camera: OpenCamera, options: WatchOptions, source: str = ""
+) -> None:
     """Watch without a window: print who appears, until the video ends or Ctrl-C.
 
     Raises:
         CameraError: the camera gives no frames.
+        FileError: what was asked for cannot be written, or would be written over the source.
     """
     camera = open_camera()
-    with _outputs(options) as (log, recorder), closing(frames(camera, open_camera)) as all_:
+    with _outputs(options, source) as (log, recorder), closing(frames(camera, open_camera)) as all_:
         for frame in all_:
             sightings = watcher.look(frame)
             log.note(sightings, frame.seconds)
@@ -180,7 +207,7 @@ def watch_camera(watcher: Watcher, open_camera: OpenCamera, options: WatchOption
 
 
 @contextmanager
-def _outputs(options: WatchOptions) -> Iterator[tuple[Events, Recorder | None]]:
+def _outputs(options: WatchOptions, source: str) -> Iterator[tuple[Events, Recorder | None]]:
     """Open what is written besides the window; events are appended."""
     record, events = options.record, options.events
     with ExitStack() as stack:
@@ -188,6 +215,10 @@ def _outputs(options: WatchOptions) -> Iterator[tuple[Events, Recorder | None]]:
         for path in (record, events):
             if path is not None and not path.parent.is_dir():
                 raise FileError(f"there is no folder {path.parent}")
+            if path is not None and _same(path, source):
+                raise FileError(f"{path} is what is watched: name another file")
+        if record is not None and events is not None and record.resolve() == events.resolve():
+            raise FileError(f"the recording and the events cannot both be {record}")
         if events is not None:
             try:
                 file = stack.enter_context(open(events, "a", encoding="utf-8", opener=private))
@@ -195,6 +226,12 @@ def _outputs(options: WatchOptions) -> Iterator[tuple[Events, Recorder | None]]:
                 raise FileError(f"cannot write to {events}: {error.strerror}") from error
         recorder = stack.enter_context(Recorder(record)) if record is not None else None
         yield Events(file), recorder
+
+
+def _same(path: Path, source: str) -> bool:
+    """Whether a path leads to the file that is watched, or to one in the folder that is."""
+    found = os.path.exists(source) and path.exists()
+    return found and (path.samefile(source) or path.parent.samefile(source))
 
 
 def _mark(sighting: Sighting, seconds: float) -> Mark:

@@ -103,12 +103,17 @@ class Watcher:
         return [self._sighting(track) for track in tracks]
 
     def _faces(self, lit_rgb: np.ndarray, seconds: float) -> list[Face]:
-        """Search the whole frame now and then; in between, follow the faces found."""
+        """Search the whole frame now and then; in between, follow the faces found.
+
+        A face that cannot be followed may still be there: then the frame is searched at once.
+        """
+        faces: list[Face] = []
         if self._seen and 0 <= seconds - self._searched < SEARCH_SECONDS:
-            self._seen = self._recognizer.follow(lit_rgb, self._seen)
-        else:
-            self._seen, self._searched = self._recognizer.find(lit_rgb), seconds
-        return self._seen
+            faces = self._recognizer.follow(lit_rgb, self._seen)
+        if not faces or len(faces) < len(self._seen):
+            faces, self._searched = self._recognizer.find(lit_rgb), seconds
+        self._seen = faces
+        return faces
 
     def _of(self, track: Track) -> _Identity:
         return self._known.setdefault(track.number, _Identity())

@@ -6,75 +6,81 @@ OpenCV needs its windows on the main thread; nothing here waits for the camera o
 from __future__ import annotations
 
 import os
-import socket
+import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import ImageGrab
 
 from facesync.app.cameras import Frame
-from facesync.app.drawing import BAD, View, draw
+from facesync.app.drawing import BAD, GROUND, View, draw
 from facesync.app.live import Analysis, Capture, Look, OpenCamera, Result
 from facesync.app.screens import Screen
 from facesync.errors import CameraError, FaceSyncError
 
 TITLE = "FaceSync"
 _LINGER_SECONDS = 2.0  # How long the last message stays before the window closes.
+_TRY_SECONDS = 20.0  # How long a window that is tried may take to open.
 _ESCAPE = 27
-_TRIES, _PAINT_SECONDS = 5, 0.5
+_TRIES, _PAINT_SECONDS = 5, 1.0
+_PAINTED = 0.25  # Share of the canvas that must be on the screen; other windows may cover the rest.
 
 WAITING = View("Waiting for the camera …")
+
+_TRY = f"import cv2; cv2.namedWindow({TITLE!r}); cv2.destroyAllWindows()"
 
 
 def why_no_window() -> str | None:
     """Say why no window can be opened here; None if one can.
 
-    This has to be known first: without a display, Qt ends the whole program.
+    Another process tries it first: without a display that lets it in, Qt ends the whole program.
     """
-    if not sys.platform.startswith("linux"):
-        return None
+    _prepare_qt()
     display = os.environ.get("DISPLAY", "")
-    if not display:
-        if os.environ.get("WAYLAND_DISPLAY"):
-            return "OpenCV's windows need X11 (XWayland), and DISPLAY is not set"
+    if sys.platform.startswith("linux") and not (display or os.environ.get("WAYLAND_DISPLAY")):
         return "there is no display (DISPLAY is not set)"
-    if not _answers(display):
+    try:
+        tried = subprocess.run(
+            [sys.executable, "-c", _TRY],
+            cwd=Path(cv2.__file__).parent.parent,  # not a folder that may hold another cv2.py
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TRY_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
         return f"the display {display} does not respond"
-    return None
-
-
-def _answers(display: str) -> bool:
-    """Whether an X server is listening at `[host]:number[.screen]`."""
-    host, _, number = display.rpartition(":")
-    number = number.split(".")[0]
-    if not number.isdecimal():
-        return False
-    local = host in ("", "unix") or host.endswith("/unix")
-    address = f"/tmp/.X11-unix/X{number}" if local else (host, 6000 + int(number))
-    with socket.socket(socket.AF_UNIX if local else socket.AF_INET) as probe:
-        probe.settimeout(3)
-        try:
-            probe.connect(address)
-        except OSError:
-            return False
-    return True
+    said = tried.stderr.decode(errors="replace")
+    if tried.returncode == 0:
+        return None
+    if "not implemented" in said:
+        return "this OpenCV has no windows; opencv-python in place of its headless version has"
+    if re.search("uthorization|No protocol specified|MAGIC-COOKIE", said):
+        return f"the display {display} does not let this user in (see xhost and XAUTHORITY)"
+    if sys.platform.startswith("linux") and not display:
+        return "OpenCV's windows need X11 (XWayland), and DISPLAY is not set"
+    return f"the display {display} does not respond".replace("  ", " ")
 
 
 class Window:
-    """OpenCV's window, as a context manager."""
+    """OpenCV's window, as a context manager; F makes it as large as the screen, and back."""
 
     def __init__(self) -> None:
         self._early: list[int] = []  # keys that were pressed while it opened
+        self._size_wh = (0, 0)
 
     def __enter__(self) -> Window:
         _prepare_qt()
+        canvas_bgr = draw(None, WAITING)
         for tries_left in reversed(range(_TRIES)):
-            cv2.namedWindow(TITLE, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
-            self.show(draw(None, WAITING))
-            if self._is_painted() or not tries_left:
+            cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
+            self.show(canvas_bgr)
+            if self._is_painted(canvas_bgr) or not tries_left:
                 break
             self._close()
         return self
@@ -85,17 +91,33 @@ class Window:
     def _close(self) -> None:
         cv2.destroyAllWindows()
         cv2.waitKey(1)  # closes it now rather than when the next window opens
+        self._size_wh = (0, 0)
 
     def show(self, canvas_bgr: np.ndarray) -> None:
-        """Show an image, uint8 BGR, in a window of its size."""
+        """Show an image, uint8 BGR; the window takes its size, until the user gives it another."""
+        size_wh = canvas_bgr.shape[1::-1]
+        if size_wh != self._size_wh and not self._is_full():
+            cv2.resizeWindow(TITLE, *size_wh)
+        else:
+            canvas_bgr = _filled(canvas_bgr, *cv2.getWindowImageRect(TITLE)[2:])
+        self._size_wh = size_wh
         cv2.imshow(TITLE, canvas_bgr)
 
     def key(self) -> str | None:
-        """Wait a moment and return the key pressed, lower case; Esc and closing count as `q`."""
+        """Wait a moment and return the key pressed, lower case; Esc and closing count as `q`.
+
+        F, and Esc where the window fills the screen, are answered here.
+        """
         code = self._early.pop(0) if self._early else cv2.waitKey(10)
-        if code == _ESCAPE or cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
+        if cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
             return "q"
-        return chr(code & 0xFF).lower() if code >= 0 else None
+        key = "q" if code == _ESCAPE else chr(code & 0xFF).lower() if code >= 0 else None
+        full = self._is_full()
+        if key == "f" or (full and code == _ESCAPE):
+            how = cv2.WINDOW_NORMAL if full else cv2.WINDOW_FULLSCREEN
+            cv2.setWindowProperty(TITLE, cv2.WND_PROP_FULLSCREEN, how)
+            return None
+        return key
 
     def linger(self, canvas_bgr: np.ndarray) -> None:
         """Show a last image for two seconds, or until a key is pressed."""
@@ -104,28 +126,42 @@ class Window:
         while time.monotonic() < end and self.key() is None:
             pass
 
-    def _is_painted(self) -> bool:
-        """Whether the window shows what was drawn, which is never black; True if unknown.
+    def _is_full(self) -> bool:
+        return cv2.getWindowProperty(TITLE, cv2.WND_PROP_FULLSCREEN) == cv2.WINDOW_FULLSCREEN
+
+    def _is_painted(self, canvas_bgr: np.ndarray) -> bool:
+        """Whether the screen shows the ground of the canvas; True if unknown.
 
         On X11, Qt 5 now and then loses the event about its new window (seen without a window
-        manager and with twm, on busy machines). That window takes keys but stays black for good;
-        opening another one helps.
+        manager, with twm and with openbox, on busy machines). That window takes keys but stays
+        black or white for good, whatever is shown in it, and also when it is moved or resized;
+        opening another one helps. Where it stands is not asked: Qt may not know that yet.
         """
         if not sys.platform.startswith("linux") or os.environ.get("WAYLAND_DISPLAY"):
             return True  # another window system, or the screen cannot be read
+        ground_rgb = canvas_bgr[0, 0, ::-1].astype(int)
         end = time.monotonic() + _PAINT_SECONDS
         while time.monotonic() < end:
             code = cv2.waitKey(20)
             if code >= 0:
                 self._early.append(code)
-            left, top, width, height = cv2.getWindowImageRect(TITLE)
             try:
-                screen = ImageGrab.grab(xdisplay=os.environ.get("DISPLAY"))
+                screen = ImageGrab.grab(xdisplay=os.environ.get("DISPLAY")).convert("RGB")
             except OSError:
                 return True
-            if screen.crop((left, top, left + width, top + height)).getbbox() is not None:
+            close = (np.abs(np.asarray(screen) - ground_rgb) < 8).all(axis=2)
+            if close.sum() > _PAINTED * canvas_bgr[..., 0].size:
                 return True
         return False
+
+
+def _filled(canvas_bgr: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Add dark bars to a canvas so that it has the shape of a window; Qt's would be white."""
+    high, wide = canvas_bgr.shape[:2]
+    if min(width, height) <= 0:
+        return canvas_bgr
+    x, y = max(0, high * width // height - wide) // 2, max(0, wide * height // width - high) // 2
+    return cv2.copyMakeBorder(canvas_bgr, y, y, x, x, cv2.BORDER_CONSTANT, value=GROUND[::-1])
 
 
 def run(
@@ -193,7 +229,8 @@ def _view(capture: Capture, screen: Screen, frame: Frame | None, result: Result 
     if capture.trouble is not None:
         what, hint = _in_two(capture.trouble)
         return View(f"{what}. Trying again; Q leaves", BAD, hint, progress=screen.progress)
-    return screen.view(result, frame.seconds) if frame else WAITING
+    view = screen.view(result, frame.seconds) if frame else WAITING
+    return replace(view, keys=(*view.keys, ("F", "full screen"))) if view.keys else view
 
 
 def _in_two(error: FaceSyncError) -> tuple[str, str]:
@@ -203,8 +240,10 @@ def _in_two(error: FaceSyncError) -> tuple[str, str]:
 
 
 def _prepare_qt() -> None:
-    """Keep Qt, which OpenCV uses on Linux, from writing warnings to the terminal."""
+    """Keep Qt, which OpenCV uses on Linux, quiet, and give it a platform that is there."""
     if sys.platform.startswith("linux"):
         os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
-        # The only platform in OpenCV's wheel, also for a Wayland session.
-        os.environ.setdefault("QT_QPA_PLATFORM", "xcb")
+        # OpenCV's wheel has xcb only, also for a Wayland session; Qt takes the first that works.
+        asked = os.environ.get("QT_QPA_PLATFORM", "").split(";")
+        platforms = [*filter(None, asked), *(() if "xcb" in asked else ("xcb",))]
+        os.environ["QT_QPA_PLATFORM"] = ";".join(platforms)

@@ -25,7 +25,7 @@ from facesync.data.listing import files_in_folder, files_in_pack, is_image_folde
 from facesync.data.pack import Pack, packs_in
 from facesync.errors import DataError, ImageError
 from facesync.files import NAME_ENCODING
-from facesync.images import read_image_rgb
+from facesync.images import read_file, read_image_rgb
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -95,11 +95,15 @@ class FaceDataset(_Base):
             files = files_in_folder(data_dir, self.left_out)
         else:
             files = files_in_pack(self._pack, self.left_out)
+        few: list[str] = []
+        many = 0
         for identity in sorted(files, key=natural_key):
             images = self._without_duplicates(identity, files.pop(identity))
             images = self._without_listed(identity, images, listed)
             if len(images) < min_images:
+                few.append(identity)
                 continue
+            many += max(0, len(images) - max_images)
             label = self.label_map[identity] = len(self.label_map)
             for key in sorted(images, key=natural_key)[:max_images]:
                 self.names.append(f"{identity}/{key}")
@@ -113,6 +117,7 @@ class FaceDataset(_Base):
             )
         self.left_out.sort(key=lambda entry: natural_key(entry[0]))
         self._report(data_dir, listed)
+        _report_cuts(data_dir, few, min_images, many, max_images)
 
     def _without_duplicates(self, identity: str, files: list[str]) -> dict[str, str]:
         """Return the file of each key; of files that differ only in suffix the first is kept."""
@@ -184,9 +189,10 @@ class FaceDataset(_Base):
             ImageError: it cannot be decoded; the message names it.
         """
         try:
-            return read_image_rgb(self.encoded(index))
+            data = self.encoded(index)
         except ImageError as error:
             raise ImageError(f"{self.image_paths[index]}: {error}") from error
+        return read_image_rgb(data, self.image_paths[index])
 
     def encoded(self, index: int) -> bytes:
         """Return the encoded bytes of an image.
@@ -194,14 +200,33 @@ class FaceDataset(_Base):
         Raises:
             ImageError: they cannot be read.
         """
+        if self._pack is None:
+            return read_file(self.image_paths[index])
         try:
-            if self._pack is None:
-                return Path(self.image_paths[index]).read_bytes()
             return self._pack.read(int(self.names[index].rpartition("/")[2])).data
         except OSError as error:
             raise ImageError(f"cannot be read ({error.strerror})") from error
         except DataError as error:
             raise ImageError(str(error)) from error
+
+
+def _report_cuts(data_dir: Path, few: list[str], least: int, many: int, most: int) -> None:
+    """Log whom `min_images` leaves out, and how many images `max_images` does."""
+    if few:
+        logger.warning(
+            "%s: %s left out for having fewer than %d images (the first: %s)",
+            data_dir,
+            count(len(few), "identity", "identities"),
+            least,
+            few[0],
+        )
+    if many:
+        logger.warning(
+            "%s: %s left out: of each identity the first %d are used",
+            data_dir,
+            count(many, "image", "images"),
+            most,
+        )
 
 
 def split_indices(

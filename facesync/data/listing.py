@@ -10,7 +10,7 @@ from pathlib import Path
 from facesync.data.index import Fault
 from facesync.data.pack import Pack
 from facesync.data.progress import BAR_AFTER_SECONDS, Progress
-from facesync.images import IMAGE_SUFFIXES, MARKER_HEAD, MARKER_TAIL, marker_fault
+from facesync.images import fault_of_file, is_image, marker_fault, say_passed_over
 
 _READERS = 16
 
@@ -20,7 +20,7 @@ def is_image_folder(folder: Path) -> bool:
     if not folder.is_dir() or any(folder.glob("*.rec")):
         return False
     return any(
-        any(_is_image(entry) for entry in _entries(identity.path))
+        any(is_image(entry.path) for entry in _entries(identity.path) if not _is_hidden(entry))
         for identity in _entries(folder)
         if _is_identity(identity)
     )
@@ -31,18 +31,25 @@ def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
         return list(entries)
 
 
+def _is_hidden(entry: os.DirEntry[str]) -> bool:
+    return entry.name.startswith(".")
+
+
 def _is_identity(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".") and entry.is_dir()
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    suffix = os.path.splitext(entry.name)[1].lower()
-    return suffix in IMAGE_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
+    return not _is_hidden(entry) and entry.is_dir()
 
 
 def files_in_folder(folder: Path, left_out: list[tuple[str, str]]) -> dict[str, list[str]]:
-    """Return file names by identity; what cannot be read is added to `left_out`."""
-    identities = [entry.path for entry in _entries(folder) if _is_identity(entry)]
+    """Return file names by identity; what cannot be read is added to `left_out`.
+
+    How many entries are no images, or images in no identity's folder, is logged.
+    """
+    entries = _entries(folder)
+    identities = [entry.path for entry in entries if _is_identity(entry)]
+    # Images of nobody.
+    passed_over = [
+        e.name for e in entries if not (_is_hidden(e) or e.is_dir()) and is_image(e.path)
+    ]
     files: dict[str, list[str]] = {}
     # Threads, because a network folder is mostly waiting.
     with (
@@ -51,41 +58,32 @@ def files_in_folder(folder: Path, left_out: list[tuple[str, str]]) -> dict[str, 
             total=len(identities), unit=" identities", desc="Listing", delay=BAR_AFTER_SECONDS
         ) as bar,
     ):
-        for path, (readable, faults) in zip(
+        for path, (readable, faults, others) in zip(
             identities, readers.map(_readable_in, identities), strict=True
         ):
             identity = os.path.basename(path)
             if readable:
                 files[identity] = readable
             left_out += [(f"{identity}/{name}", fault) for name, fault in faults]
+            passed_over += [f"{identity}/{name}" for name in others]
             bar.update()
+    say_passed_over(folder, passed_over)
     return files
 
 
-def _readable_in(folder: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return the names of readable images in a folder, and (key, reason) of the others."""
-    readable, faults = [], []
+def _readable_in(folder: str) -> tuple[list[str], list[tuple[str, str]], list[str]]:
+    """Return names of readable images, (key, reason) of the others, and names of other entries."""
+    readable, faults, others = [], [], []
     for entry in _entries(folder):
-        if _is_image(entry):
-            fault = _fault_of_file(entry.path)
-            if fault is None:
-                readable.append(entry.name)
-            else:
-                faults.append((os.path.splitext(entry.name)[0], fault))
-    return readable, faults
-
-
-def _fault_of_file(path: str) -> str | None:
-    """Return the `marker_fault` of a file; only its two ends are read."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            ends = file.read(MARKER_HEAD + MARKER_TAIL)
-            if len(ends) == MARKER_HEAD + MARKER_TAIL:
-                file.seek(-MARKER_TAIL, os.SEEK_END)
-                ends = ends[:MARKER_HEAD] + file.read(MARKER_TAIL)
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return marker_fault(ends)
+        if _is_hidden(entry):
+            continue
+        if not is_image(entry.path):
+            others.append(entry.name)
+        elif fault := fault_of_file(entry.path):
+            faults.append((os.path.splitext(entry.name)[0], fault))
+        else:
+            readable.append(entry.name)
+    return readable, faults, others
 
 
 def files_in_pack(pack: Pack, left_out: list[tuple[str, str]]) -> dict[str, list[str]]:

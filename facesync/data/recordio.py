@@ -12,7 +12,6 @@ of the records of a pack see `facesync.data.pack`.
 
 from __future__ import annotations
 
-import io
 import mmap
 import os
 import struct
@@ -22,6 +21,7 @@ from typing import BinaryIO
 
 from facesync.errors import DataError
 from facesync.files import replacing
+from facesync.images import read_image_rgb
 
 MAGIC = struct.pack("<I", 0xCED7230A)
 _PREFIX = struct.Struct("<4sI")
@@ -220,11 +220,9 @@ def write_pack(folder: Path | str, images: Iterable[tuple[int, bytes]]) -> Path:
         ValueError: the images are not grouped by identity.
         FileError: a file cannot be written.
     """
-    from PIL import Image
-
     folder = Path(folder)
     ranges: dict[int, tuple[int, int]] = {}
-    key, last, size_wh = 0, None, (0, 0)
+    key, last, height, width = 0, None, 0, 0
     with replacing(folder / "train.rec") as rec, replacing(folder / "train.idx") as idx:
 
         def write(key: int, data: bytes) -> None:
@@ -235,8 +233,7 @@ def write_pack(folder: Path | str, images: Iterable[tuple[int, bytes]]) -> Path:
             if label != last and label in ranges:
                 raise ValueError(f"the images of identity {label} are not grouped together")
             if key == 1:
-                with Image.open(io.BytesIO(image)) as first:
-                    size_wh = first.size
+                height, width = read_image_rgb(image).shape[:2]
             ranges[label] = (ranges.get(label, (key,))[0], key + 1)
             last = label
             write(key, join_header((label,), key, image))
@@ -244,5 +241,5 @@ def write_pack(folder: Path | str, images: Iterable[tuple[int, bytes]]) -> Path:
             write(number, join_header((first_key, end_key), number, b""))
         write(0, join_header((key + 1, key + 1 + len(ranges)), 0, b""))
     with replacing(folder / "property") as file:
-        file.write(b"%d,%d,%d" % (len(ranges), size_wh[1], size_wh[0]))
+        file.write(b"%d,%d,%d" % (len(ranges), height, width))
     return folder / "train.rec"

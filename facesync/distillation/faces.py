@@ -26,7 +26,7 @@ from facesync.faces.crops import TEMPLATE_112
 from facesync.faces.detection import Detector, Face, FaceDetector, main_face
 from facesync.faces.embedding import FaceModel
 from facesync.files import read_text, replacing
-from facesync.images import IMAGE_SUFFIXES, read_image_rgb
+from facesync.images import images_below, read_image_rgb
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +65,7 @@ def images_in(source: Path, *, aligned: bool) -> list[FaceImage]:
             for index, name in enumerate(pack.names)
         ]
     files = {
-        path.relative_to(source).as_posix(): path
-        for path in source.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        path.relative_to(source).as_posix(): path for path in images_below(source, subfolders=True)
     }
     if not files:
         raise DataError(f"{source}: no images and no pack (train.rec) in it")

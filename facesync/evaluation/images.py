@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from facesync.data.datasets import FaceDataset
-from facesync.errors import FileError
-from facesync.images import read_image_rgb
+from facesync.errors import FileError, ImageError
+from facesync.images import read_file, read_image_rgb
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ImageRef:
             ImageError: it cannot be decoded.
             FileError, DataError: it cannot be read.
         """
-        return read_image_rgb(self.read())
+        return read_image_rgb(self.read(), self.name)
 
 
 def file_image_ref(path: Path, name: str, identity: str | None = None) -> ImageRef:
@@ -42,9 +42,9 @@ def file_image_ref(path: Path, name: str, identity: str | None = None) -> ImageR
 
     def read() -> bytes:
         try:
-            return path.read_bytes()
-        except OSError as error:
-            raise FileError(f"{path}: cannot be read ({error.strerror})") from error
+            return read_file(path)
+        except ImageError as error:
+            raise FileError(f"{path}: {error}") from error
 
     return ImageRef(name, read, identity)
 

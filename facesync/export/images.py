@@ -14,7 +14,7 @@ from facesync.errors import DataError, ImageError
 from facesync.evaluation.protocols import PairSet, assign_folds, read_lfw_pairs
 from facesync.faces.crops import CropSpec
 from facesync.faces.detection import FaceDetector, main_face
-from facesync.images import IMAGE_SUFFIXES, read_image_rgb
+from facesync.images import images_below, read_image_rgb
 from facesync.sample_images import photographs, vary
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def calibration_crops(folder: Path | None, crop: CropSpec) -> np.ndarray:
         photos = list(photographs().values())
         images = (vary(photos[n % len(photos)], random) for n in range(CALIBRATION_IMAGES))
         return _found(images, crop)
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    paths = images_below(folder, subfolders=True)
     step = max(1, len(paths) // CALIBRATION_IMAGES)
     crops = _found(_readable(paths[::step][:CALIBRATION_IMAGES]), crop)
     if not len(crops):

@@ -98,6 +98,17 @@ class Enrolment:
             return f"{_number(len(seen.faces))} faces: only one person, please"
         return complaint(seen.quality, PHOTOGRAPH if self._photographs else CAMERA)
 
+    def refusal(self, seen: Seen | None) -> str | None:
+        """Say why an image would not be taken as the next sample; None if it would."""
+        fault = self.fault(seen)
+        if fault or seen is None:
+            return fault
+        looks = appearance(seen.image_rgb, seen.faces[0])
+        if any(looks @ old.appearance > SAME_IMAGE for old in self._samples):
+            hint = "" if self._photographs else ": move your head a little"
+            return f"the same image as one taken before{hint}"
+        return None
+
     @property
     def poses(self) -> dict[str, Pose]:
         """The poses of the samples, by the names given to them; the first of each."""
@@ -115,14 +126,11 @@ class Enrolment:
         Raises:
             TwoPeople: too many samples did not agree with the others.
         """
-        fault = self.fault(seen)
-        if fault:
-            return Verdict(False, fault)
+        refusal = self.refusal(seen)
+        if refusal:
+            return Verdict(False, refusal)
         assert seen is not None
         sample = _sample(seen, pose)
-        if any(sample.appearance @ old.appearance > SAME_IMAGE for old in self._samples):
-            hint = "" if self._photographs else ": move your head a little"
-            return Verdict(False, f"the same image as one taken before{hint}")
         self._samples.append(sample)
         if not self._photographs and self._drop_outlier():
             if self._dropped >= DROPPED_LIMIT:

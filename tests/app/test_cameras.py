@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import cv2
 import numpy as np
 import pytest
 
-from facesync.app import cameras
+from facesync.app import camera_help, cameras
 from facesync.app.cameras import open_camera
 from facesync.errors import CameraError, ImageError
 from facesync.images import save_jpeg
@@ -55,6 +57,21 @@ def test_a_folder_is_each_image_once(folder):
     assert levels == pytest.approx([10, 90, 200], abs=3)
 
 
+def test_images_are_known_by_their_content(shared, tmp_path, caplog):
+    """Under any name; what is none is counted."""
+    made = tmp_path / "images"
+    made.mkdir()
+    for number, name in enumerate(("img/y.jfif", "img/x.pgm", "img/x.pgm")):
+        data = (shared / "cases" / name).read_bytes()
+        (made / f"{number}{'' if number == 2 else name[-5:]}").write_bytes(data)
+    (made / "notes.txt").write_text("no image")
+    with open_camera(str(made)) as camera:
+        assert len(list(iter(camera.read, None))) == 3
+    assert "passed over because they are no images: 1 (the first: notes.txt)" in caplog.text
+    with open_camera(str(made / "2")) as camera:
+        assert camera.stills
+
+
 def test_a_slideshow_goes_round_a_second_an_image(folder):
     with open_camera(str(folder), slideshow=True) as camera:
         frames = [camera.read() for _ in range(45)]
@@ -97,6 +114,32 @@ def test_a_video_has_its_own_time(video):
     assert not camera.live and not camera.stills
 
 
+def test_the_frames_of_a_video_keep_their_own_times(shared):
+    """Ten seconds at 30 frames/s, then one frame a second, then 30 a second again."""
+    with open_camera(str(shared / "cases" / "vid" / "vfr.mp4")) as camera:
+        seconds = [frame.seconds for frame in iter(camera.read, None)]
+    assert [seconds[number] for number in (0, 300, 330)] == pytest.approx([0, 10, 40], abs=0.1)
+    assert seconds[-1] == pytest.approx(42.97, abs=0.1)
+
+
+@pytest.mark.parametrize("clock", [0, -1, float("nan"), 1e15])
+def test_a_video_without_a_sensible_clock_has_that_of_its_rate(video, monkeypatch, clock):
+    times = iter((0, 100, clock, clock, 1e300))
+    real = cv2.VideoCapture(str(video))
+
+    class Odd(FakeVideoCapture):
+        def get(self, what):
+            return next(times) if what == cv2.CAP_PROP_POS_MSEC else 10.0
+
+        def read(self):
+            return real.read()
+
+    monkeypatch.setattr(cv2, "VideoCapture", Odd)
+    with open_camera(str(video)) as camera:
+        seconds = [camera.read().seconds for _ in range(5)]
+    assert seconds == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+
+
 @pytest.mark.parametrize(
     ("source", "line"),
     [
@@ -119,6 +162,9 @@ def test_what_is_no_camera_is_one_line(tmp_path, source, line, capfd):
     ("source", "line"),
     [
         ("97", r"camera 97 does not open: .*is it plugged in"),
+        ("/dev/v4l/by-id/none", r"/dev/v4l/by-id/none does not open: .*is it plugged in"),
+        ("99999999999", "there is no camera 99999999999: try --camera 1"),
+        ("9" * 5000, f"there is no camera {'9' * 20}: try"),
         ("http://127.0.0.1:9/x", "does not open: check the address"),
     ],
 )
@@ -155,14 +201,17 @@ class FakeVideoCapture:
     """Stands for cv2.VideoCapture: gives `frames`, then none."""
 
     frames = 0
+    opens = True
+    asked: ClassVar[list[tuple[object, ...]]] = []
 
     def __init__(self, *args: object) -> None:
+        FakeVideoCapture.asked.append(args)
         self.left = self.frames
         self.released = False
         FakeVideoCapture.last = self
 
     def isOpened(self) -> bool:
-        return True
+        return self.opens
 
     def read(self):
         self.left -= 1
@@ -188,6 +237,26 @@ def test_a_camera_that_gives_no_frames_is_one_line(monkeypatch, frames, line):
 
 
 @pytest.mark.parametrize(
+    ("platform", "interfaces"),
+    [
+        ("linux", [cv2.CAP_V4L2]),
+        ("darwin", [cv2.CAP_AVFOUNDATION]),
+        ("win32", [cv2.CAP_DSHOW, cv2.CAP_MSMF]),
+        ("freebsd14", [cv2.CAP_ANY]),
+    ],
+)
+def test_a_camera_is_opened_by_its_number_with_a_named_interface(monkeypatch, platform, interfaces):
+    """Left to itself, OpenCV takes 200 for V4L and its camera 0, and Windows takes minutes."""
+    monkeypatch.setattr(cv2, "VideoCapture", FakeVideoCapture)
+    monkeypatch.setattr(FakeVideoCapture, "opens", False)
+    monkeypatch.setattr(FakeVideoCapture, "asked", [])
+    monkeypatch.setattr(cameras.sys, "platform", platform)
+    with pytest.raises(CameraError, match="camera 200 does not open"):
+        open_camera("200")
+    assert FakeVideoCapture.asked == [(200, interface) for interface in interfaces]
+
+
+@pytest.mark.parametrize(
     ("made", "access", "words"),
     [
         ([], True, "no camera is plugged in"),
@@ -199,8 +268,8 @@ def test_a_camera_that_gives_no_frames_is_one_line(monkeypatch, frames, line):
 def test_why_a_camera_does_not_open_on_linux(tmp_path, monkeypatch, made, access, words):
     for name in made:
         (tmp_path / name).touch()
-    monkeypatch.setattr(cameras.os, "access", lambda path, mode: access)
-    assert words in cameras._why_not_on_linux(tmp_path, 2)
+    monkeypatch.setattr(camera_help.os, "access", lambda path, mode: access)
+    assert words in camera_help._why_not_on_linux(tmp_path, 2)
 
 
 @pytest.mark.parametrize(
@@ -213,4 +282,4 @@ def test_why_a_camera_does_not_open_on_linux(tmp_path, monkeypatch, made, access
 )
 def test_why_a_camera_does_not_open_elsewhere(monkeypatch, platform, words):
     monkeypatch.setattr(cameras.sys, "platform", platform)
-    assert words in cameras._why_not(0)
+    assert words in camera_help.why_not(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from itertools import repeat
 
 import pytest
@@ -150,6 +151,35 @@ def test_a_recording_that_hangs_is_given_up(quick):
         with pytest.raises(CameraError, match="has stopped giving frames"):
             wait_for(lambda: capture.check())
         camera.closed.set()
+
+
+def test_a_pause_in_a_recording_is_no_stall(quick):
+    """A recording of a screen may show one frame for a minute."""
+
+    class Paused(FakeCamera):
+        def read(self):
+            frame = super().read()
+            return frame and replace(frame, seconds=frame.seconds * 6)
+
+    with Capture(lambda: Paused([image()] * 2)) as capture:
+        wait_for(lambda: capture.check() or capture.ended)
+        assert capture.newest.seconds == pytest.approx(0.6)
+
+
+def test_on_macos_the_main_thread_asks_for_the_camera(monkeypatch):
+    """It is refused until the user has answered; then the other thread gets it."""
+    monkeypatch.setattr(live.sys, "platform", "darwin")
+    monkeypatch.setattr(live, "RETRY_SECONDS", (0.01, 0.04))
+    opening = Opening(DeviceError("not allowed yet"), FakeCamera([image()], live=True))
+    asked = []
+
+    def open_camera():
+        asked.append(threading.current_thread() is threading.main_thread())
+        return opening()
+
+    with Capture(open_camera) as capture:
+        wait_for(lambda: capture.ended)
+    assert asked == [True, False]
 
 
 def test_what_is_no_camera_is_not_tried_again():

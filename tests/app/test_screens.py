@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from facesync.app.cameras import Frame
@@ -66,6 +67,33 @@ def test_one_frame_is_never_two_samples(register):
     assert register.progress == (1, 5)
     register.update(result(4))
     assert register.progress == (2, 5)  # the last press still counted
+
+
+def textured(number: int, looks: int, faces: int = 1) -> Result:
+    """A result whose image is the same as another's exactly if it looks the same."""
+    image_rgb = np.random.default_rng(looks).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    image_rgb[60, 80] = image(faces, 1, variant=looks)[60, 80]
+    return Result(Frame(number, 0.0, image_rgb[:, :, ::-1]), FakeRecognizer().look(image_rgb))
+
+
+def test_c_says_before_it_is_pressed_what_it_does(register):
+    said = []
+    for number, (looks, faces) in enumerate(((0, 1), (0, 1), (1, 1), (2, 0), (2, 2), (2, 1))):
+        seen = textured(2 * number, looks, faces)
+        register.update(seen)
+        ((key, says), *_), before = register.view(seen).keys, register.progress[0]
+        assert key == "C"
+        register.key("c", textured(2 * number + 1, looks, faces))
+        assert (says == "take a sample now") == (register.progress[0] > before)
+        said.append(says)
+    assert said == [
+        "not now: the same image as one taken before",  # it was taken by itself
+        "not now: the same image as one taken before",
+        "take a sample now",
+        "not now: no face",
+        "not now: two faces",
+        "take a sample now",
+    ]
 
 
 def test_more_presses_than_samples_do_no_harm(register, saved):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -119,6 +121,13 @@ def test_who_comes_back_elsewhere_keeps_the_track(watcher, scene):
     assert play(watcher, scene, 25, (400.0, 1)) == {1: "Ada"}
 
 
+def test_a_face_that_cannot_be_followed_is_searched_for_at_once(watcher, scene, monkeypatch):
+    """Else "Nobody in view" flickers while somebody is."""
+    play(watcher, scene, 0, (10.0, 1), (300.0, 2))
+    monkeypatch.setattr(scene, "follow", lambda image_rgb, faces: [])
+    assert play(watcher, scene, 1, (10.0, 1), (300.0, 2)) == {1: "Ada", 2: "Bob"}
+
+
 def test_nobody_is_in_two_places(watcher, scene):
     names = play(watcher, scene, 0, (10.0, 1), (300.0, 1))
     assert sorted(names.values(), key=str) == ["Ada", None]
@@ -157,7 +166,13 @@ def test_the_screen_shows_names_where_the_boxes_are_by_now(watcher, scene):
     (mark,) = view.marks
     assert mark.label.startswith("Ada")
     assert mark.box_xyxy[0] == pytest.approx(110, abs=2)  # 100 when seen, moving 100 a second
-    assert screen.view(result, 1.0 + watch.STALE_SECONDS).marks == ()
+    late = screen.view(result, 1.0 + watch.STALE_SECONDS)  # the machine is slow: no box, but a face
+    assert late.marks == () and late.status == "1 face in view, 1 known"
+    for seconds, status in ((1.0, "1 face in view, 1 known"), (2.5, "Nobody in view")):
+        screen.update(result)
+        lost = Result(Frame(10, seconds, BLACK), [])
+        screen.update(lost)
+        assert screen.view(lost, seconds).status == status
     assert screen.ended() and screen.done
 
 
@@ -179,6 +194,49 @@ def test_a_recording_of_another_kind_is_refused_and_leaves_nothing(tmp_path):
         with Recorder(tmp_path / "out.txt") as recorder:
             recorder.write(np.zeros((120, 160, 3), dtype=np.uint8), Frame(0, 0.0, BLACK))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.avi"])
+def test_a_recording_that_cannot_be_read_back_is_not_called_recorded(tmp_path, name, capsys):
+    """As on a full disk, which OpenCV does not tell of."""
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    with pytest.raises(FileError, match="cannot be read back"), Recorder(tmp_path / name) as half:
+        for number in range(30):
+            half.write(noise, Frame(number, number / 10, BLACK))
+        release = half._writer.release
+
+        def release_and_cut() -> None:
+            release()
+            (part,) = tmp_path.iterdir()
+            os.truncate(part, part.stat().st_size // 2)
+
+        half._writer = SimpleNamespace(release=release_and_cut)
+    assert "recorded" not in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_watched_is_not_written_over(scene, people, tmp_path, monkeypatch):
+    """Neither by the recording nor by the events, under whatever name."""
+    monkeypatch.chdir(tmp_path)
+    clip, images = tmp_path / "clip.mp4", tmp_path / "images"
+    images.mkdir()
+    for path in (clip, images / "a.avi"):
+        path.write_bytes(b"precious")
+    (tmp_path / "link.mp4").symlink_to(clip)
+    (tmp_path / "hard.mp4").hardlink_to(clip)
+    for path, source in (
+        ("clip.mp4", str(clip)),
+        ("link.mp4", "clip.mp4"),
+        ("hard.mp4", "clip.mp4"),
+        ("images/a.avi", "images"),
+    ):
+        for options in (WatchOptions(record=Path(path)), WatchOptions(events=Path(path))):
+            with pytest.raises(FileError, match="is what is watched"):
+                watch_camera(Watcher(scene, people, 0.05), lambda: FakeCamera([]), options, source)
+    with pytest.raises(FileError, match="cannot both be"):
+        options = WatchOptions(Path("new.mp4"), tmp_path / "new.mp4")
+        watch_camera(Watcher(scene, people, 0.05), lambda: FakeCamera([]), options, "clip.mp4")
+    assert clip.read_bytes() == (images / "a.avi").read_bytes() == b"precious"
 
 
 def test_watching_a_video_without_a_window(scene, people, tmp_path, capsys):

@@ -8,6 +8,7 @@ from itertools import count, repeat
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facesync.app import live, window
 from facesync.app.cameras import DeviceError
@@ -183,10 +184,103 @@ def test_ctrl_c_leaves_cleanly():
     assert not shown.open and camera.closed.is_set()
 
 
+class FakeHighgui:
+    """Stands for OpenCV's windows: remembers what was asked for."""
+
+    WINDOW_NORMAL, WINDOW_FREERATIO, WINDOW_GUI_NORMAL, WINDOW_FULLSCREEN = 0, 256, 16, 1
+    WND_PROP_FULLSCREEN, WND_PROP_VISIBLE = 0, 4
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.keys: list[int] = []
+        self.full = 0
+        self.size_wh = (0, 0)
+        self.shown = np.zeros((1, 1, 3), dtype=np.uint8)
+
+    def namedWindow(self, title: str, how: int) -> None:
+        self.opened += 1
+
+    def destroyAllWindows(self) -> None: ...
+
+    def waitKey(self, milliseconds: int) -> int:
+        return self.keys.pop(0) if self.keys else -1
+
+    def getWindowProperty(self, title: str, what: int) -> float:
+        return self.full if what == self.WND_PROP_FULLSCREEN else 1.0
+
+    def setWindowProperty(self, title: str, what: int, value: int) -> None:
+        self.full, self.size_wh = value, (1366, 768)
+
+    def resizeWindow(self, title: str, width: int, height: int) -> None:
+        self.size_wh = (width, height)
+
+    def getWindowImageRect(self, title: str) -> tuple[int, int, int, int]:
+        return (0, 0, *self.size_wh)
+
+    def imshow(self, title: str, canvas_bgr: np.ndarray) -> None:
+        self.shown = canvas_bgr
+
+
+@pytest.fixture
+def highgui(linux) -> FakeHighgui:
+    fake = FakeHighgui()
+    for name in dir(fake):
+        if not name.startswith("_") and hasattr(window.cv2, name):
+            linux.setattr(window.cv2, name, getattr(fake, name))
+    return fake
+
+
+@pytest.mark.parametrize("blank", ["white", "black"])
+def test_a_window_that_stays_blank_is_opened_again(linux, highgui, blank):
+    """The screen is compared with what was drawn; keys pressed in the meantime are not lost."""
+    linux.setattr(window, "_PAINT_SECONDS", 0.01)
+    screen = Image.new("RGB", (1366, 768), blank)
+
+    def grab(**how: object) -> Image.Image:
+        if highgui.opened == 3:
+            screen.paste(Image.fromarray(highgui.shown[:, :, ::-1]), (300, 100))
+        return screen
+
+    linux.setattr(window.ImageGrab, "grab", grab)
+    highgui.keys = [ord("V")]
+    with window.Window() as opened:
+        assert highgui.opened == 3
+        assert opened.key() == "v"
+
+
+def test_f_fills_the_screen_without_white_bars_and_back(linux, highgui):
+    linux.setattr(window.Window, "_is_painted", lambda self, canvas_bgr: True)
+    canvas = np.full((660, 880, 3), 99, dtype=np.uint8)
+    with window.Window() as opened:
+        opened.show(canvas)
+        assert highgui.size_wh == (880, 660)
+        opened.show(canvas)
+        assert highgui.shown.shape == (660, 880, 3)
+        for key, full in (("f", 1), ("F", 0), ("f", 1), ("\x1b", 0)):
+            highgui.keys = [ord(key)]
+            assert opened.key() is None
+            assert highgui.full == full
+        opened.show(canvas)
+        height, width = highgui.shown.shape[:2]
+        assert width / height == pytest.approx(1366 / 768, abs=0.01)
+        assert highgui.shown[0, 0].tolist() == list(window.GROUND[::-1])
+        highgui.keys = [ord("\x1b")]
+        assert opened.key() == "q"
+
+
+@pytest.mark.parametrize(
+    ("size_wh", "shape"),
+    [((400, 800), (1280, 640)), ((800, 200), (480, 1920)), ((0, 0), (480, 640))],
+)
+def test_bars_give_a_canvas_the_shape_of_the_window(size_wh, shape):
+    assert window._filled(np.zeros((480, 640, 3), np.uint8), *size_wh).shape[:2] == shape
+
+
 @pytest.fixture
 def linux(monkeypatch):
-    monkeypatch.setattr(window.sys, "platform", "linux")
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+    if not window.sys.platform.startswith("linux"):
+        pytest.skip("X11 is a matter of Linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
@@ -197,20 +291,35 @@ def test_no_display(linux):
     assert "XWayland" in why_no_window()
 
 
-@pytest.mark.parametrize("display", [":4711", "127.0.0.1:0", "nonsense", ":", "unix:4711.0"])
+@pytest.mark.parametrize("display", [":4711", "nonsense"])
 def test_a_display_that_does_not_answer(linux, display):
     linux.setenv("DISPLAY", display)
     assert why_no_window() == f"the display {display} does not respond"
 
 
-def test_a_display_that_answers(linux):
+def test_a_display_that_hangs(linux):
+    linux.setattr(window, "_TRY_SECONDS", 1.0)
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        linux.setenv("DISPLAY", f"127.0.0.1:{server.getsockname()[1] - 6000}.0")
-        assert why_no_window() is None
+        display = f"127.0.0.1:{server.getsockname()[1] - 6000}.0"
+        linux.setenv("DISPLAY", display)
+        assert why_no_window() == f"the display {display} does not respond"
 
 
-def test_other_systems_have_a_window(linux):
-    linux.setattr(window.sys, "platform", "darwin")
-    assert why_no_window() is None
+def test_opencv_without_windows(linux):
+    """As its headless version: the function is there, and raises."""
+    linux.setenv("DISPLAY", ":0")
+    linux.setattr(window, "_TRY", "raise SystemExit('The function is not implemented.')")
+    assert "opencv-python in place of its headless version" in why_no_window()
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [(None, "xcb"), ("xcb", "xcb"), ("wayland", "wayland;xcb"), ("wayland;xcb", "wayland;xcb")],
+)
+def test_qt_is_given_a_platform_that_is_there(linux, asked, given):
+    if asked:
+        linux.setenv("QT_QPA_PLATFORM", asked)
+    window._prepare_qt()
+    assert window.os.environ["QT_QPA_PLATFORM"] == given

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 from fractions import Fraction
 from pathlib import Path
@@ -11,8 +12,10 @@ from PIL import Image
 
 from facesync.data.conversion import convert_pack
 from facesync.data.datasets import FaceDataset, natural_key, split_fingerprint, split_indices
+from facesync.data.left_out import list_path, write_list
 from facesync.data.recordio import write_pack
 from facesync.errors import DataError, ImageError
+from facesync.images import read_image_rgb
 from tests.data.packs import image, images, index_of, overwrite, write_im2rec
 
 NAMES = [f"{who}/{key}" for who in range(50) for key in range(20)]
@@ -65,16 +68,87 @@ def test_identities_with_too_few_readable_images_are_left_out(tmp_path):
     assert dataset.left_out == [("few/9", "empty")]
 
 
-def test_other_files_are_ignored(tmp_path):
+def test_other_files_are_passed_over_and_counted(tmp_path, caplog):
     good = {"a/1.jpg": image(1), "a/2.PNG": image(2, "PNG"), "a/3.webp": image(3, "WEBP")}
+    good |= {"a/4.jfif": image(4), "a/5.pgm": image(5, "PPM"), "a/6": image(6)}
     other = dict.fromkeys(
         [".hidden/1.jpg", "a/.2.jpg", "a/.x.jpg.tmp", "a/notes.txt", "top.jpg", "b/deeper/1.jpg"],
         b"",
     )
     dataset = FaceDataset(fill(tmp_path, good | other), min_images=1)
-    assert dataset.names == ["a/1", "a/2", "a/3"]
+    assert dataset.names == [f"a/{key}" for key in range(1, 7)]
     assert dataset.left_out == []
-    assert all(sample.size == (24, 16) for sample, _ in (dataset[i] for i in range(3)))
+    assert all(sample.size == (24, 16) for sample, _ in (dataset[i] for i in range(6)))
+    assert caplog.messages == [
+        f"{tmp_path}: passed over because they are no images: 3 (the first: a/notes.txt)"
+    ]
+
+
+def test_who_has_too_few_images_and_how_many_are_too_many_is_said(tmp_path, caplog):
+    pack = write_pack(tmp_path / "pack", [*images(2, 8), *((who, image(who)) for who in (7, 8))])
+    convert_pack(pack, tmp_path / "folder", workers=1)
+    for source in (pack, tmp_path / "folder"):
+        caplog.clear()
+        FaceDataset(source, min_images=2, max_images=5)
+        assert caplog.messages == [
+            f"{source}: 2 identities left out for having fewer than 2 images (the first: 7)",
+            f"{source}: 6 images left out: of each identity the first 5 are used",
+        ]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_a_pipe_is_no_image(tmp_path):
+    fill(tmp_path, {"a/1.jpg": image(1)})
+    os.mkfifo(tmp_path / "a" / "2.jpg")
+    os.mkfifo(tmp_path / "a" / "pipe")
+    dataset = FaceDataset(tmp_path, min_images=1)
+    assert dataset.names == ["a/1"]
+    assert dataset.left_out == [("a/2", "cannot be read (it is no regular file)")]
+
+
+@pytest.mark.parametrize("name", ["a:b", "line\nbreak", os.fsdecode(b"caf\xe9"), "-x", "a\\b"])
+def test_any_name_will_do(tmp_path, name):
+    fill(tmp_path, {f"{name}/{name}.jpg": image(1), f"{name}/2.jpg": image(2)})
+    write_list(list_path(tmp_path), {f"{name}/2": "blurred"})
+    dataset = FaceDataset(tmp_path, min_images=1)
+    assert dataset.names == [f"{name}/{name}"] and dataset.class_names == [name]
+    assert dataset[0][0].size == (24, 16)
+    assert split_fingerprint(dataset.names)
+    assert dataset.left_out == [(f"{name}/2", "blurred")]
+
+
+@pytest.mark.parametrize("trailer", [b"SEFH" * 25, bytes(4000)], ids=["Samsung", "padding"])
+@pytest.mark.parametrize("source", ["folder", "pack"])
+def test_what_phones_append_makes_no_image_unreadable(tmp_path, source, trailer):
+    files = [(0, image(1) + trailer), (0, image(2, "PNG") + trailer)]
+    if source == "pack":
+        where = write_pack(tmp_path, files)
+    else:
+        where = fill(tmp_path, {f"0/{key}": data for key, (_, data) in enumerate(files, 1)})
+    dataset = FaceDataset(where, min_images=1)
+    assert dataset.names == ["0/1", "0/2"] and dataset.left_out == []
+    assert [np.asarray(sample).tolist() for sample, _ in (dataset[0], dataset[1])] == [
+        read_image_rgb(image(1)).tolist(),
+        read_image_rgb(image(2, "PNG")).tolist(),
+    ]
+
+
+def test_the_fields_photographs_with_trailers(shared):
+    cases = shared / "cases" / "trailers"
+    assert_same(FaceDataset(cases / "samsung"), FaceDataset(cases / "plain"))
+
+
+def test_the_fields_pack_of_half_images(shared, tmp_path):
+    pack = shared / "cases" / "packs" / "lost_middle"
+    report = convert_pack(pack, tmp_path, workers=1, decode_check=True)
+    assert [fault["key"] for fault in report.corrupt] == [3, 4, 5]
+    dataset = FaceDataset(pack, min_images=1)
+    for index, name in enumerate(dataset.names):
+        if name.endswith(("/3", "/4", "/5")):
+            with pytest.raises(ImageError, match=rf"train.rec/{name}: damaged image"):
+                dataset.image_rgb(index)
+        else:
+            assert dataset.image_rgb(index).shape == (112, 112, 3)
 
 
 def test_unreadable_images_are_reported_in_one_line(tmp_path, caplog):
@@ -168,8 +242,15 @@ def assert_same(one: FaceDataset, other: FaceDataset) -> None:
     assert split_indices(one.names) == split_indices(other.names)
     assert split_fingerprint(one.names) == split_fingerprint(other.names)
     for index in range(0, len(one), max(1, len(one) // 50)):
-        assert one[index][1] == other[index][1]
-        assert np.array_equal(np.asarray(one[index][0]), np.asarray(other[index][0]))
+        assert one.labels[index] == other.labels[index]
+        assert np.array_equal(pixels(one, index), pixels(other, index))
+
+
+def pixels(dataset: FaceDataset, index: int) -> np.ndarray:
+    try:
+        return dataset.image_rgb(index)
+    except ImageError:
+        return np.zeros(0)
 
 
 @pytest.mark.parametrize("layout", ["insightface", "im2rec", "no index", "one level down"])

@@ -61,7 +61,10 @@ def test_folder_and_pack_leave_out_the_same_images(tmp_path, caplog):
             dataset = FaceDataset(source)
         assert dataset.list_path == list_path(source) and dataset.list_path.is_file()
         assert dataset.left_out == list(reasons.items())
-        assert caplog.messages == [f"{dataset.list_path}: 0 unreadable, 3 left out by the list"]
+        assert caplog.messages == [
+            f"{dataset.list_path}: 0 unreadable, 3 left out by the list",
+            f"{source}: 1 identity left out for having fewer than 5 images (the first: 1)",
+        ]
         caplog.clear()
         sets.append(dataset)
     assert sets[0].names == sets[1].names and sets[0].label_map == sets[1].label_map

@@ -96,9 +96,12 @@ class Terminal:
 
 
 class Display:
-    """An X server without a screen, and somebody at its keyboard."""
+    """An X server without a screen, and somebody at its keyboard.
 
-    def __init__(self) -> None:
+    With the file of a cookie (see `write_cookie`), it lets in only who has that.
+    """
+
+    def __init__(self, cookie: Path | None = None) -> None:
         for tool in ("Xvfb", "xdotool"):
             if shutil.which(tool) is None:
                 pytest.skip(f"{tool} is not installed (apt-get install xvfb xdotool)")
@@ -106,7 +109,16 @@ class Display:
         self._server = subprocess.Popen(
             # Without -noreset it restarts when its last client leaves, and a window that is
             # just then being opened finds no display.
-            ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x900x24", "-noreset"],
+            [
+                "Xvfb",
+                "-displayfd",
+                str(write),
+                "-screen",
+                "0",
+                "1366x768x24",
+                "-noreset",
+                *(("-auth", str(cookie)) if cookie else ()),
+            ],
             pass_fds=(write,),
             stderr=subprocess.DEVNULL,
         )
@@ -170,6 +182,15 @@ class _ClientMessage(ctypes.Structure):
         ("data", ctypes.c_long * 5),
         ("padding", ctypes.c_long * 24),
     )
+
+
+def write_cookie(path: Path) -> Path:
+    """Write an Xauthority file with a cookie for every display (Xau(3): big-endian counts)."""
+    kind, cookie = b"MIT-MAGIC-COOKIE-1", bytes(range(16))
+    anything = b"\xff\xff" + 2 * b"\0\0"
+    counted = (len(part).to_bytes(2, "big") + part for part in (kind, cookie))
+    path.write_bytes(anything + b"".join(counted))
+    return path
 
 
 def _ask_to_close(display_name: str, window: int) -> None:
