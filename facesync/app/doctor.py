@@ -1,11 +1,12 @@
 """`doctor`: what works on this machine, and which model, threshold and store are in use.
 
-It says nothing personal: no names, no images, no home folder.
+It ends with a verdict. It says nothing personal: no names, no images, no home folder.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import stat
 import sys
@@ -27,6 +28,7 @@ PACKAGES = ("torch", "torchvision", "facenet-pytorch", "onnxruntime", "opencv-py
 
 _CAMERAS = 4  # numbers that are tried: 0 to 3
 _TEST_SECONDS, _TEST_FRAMES = 3.0, 30
+_OPEN = "others may read"
 
 
 def examine(settings: AppSettings, gallery: Gallery, recognizer: Recognizer) -> dict[str, Any]:
@@ -36,16 +38,41 @@ def examine(settings: AppSettings, gallery: Gallery, recognizer: Recognizer) -> 
         sources.insert(0, settings.camera)
     cameras = [_camera(source, settings) for source in sources]
     store = _store(gallery)
-    return {
+    facts = {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": _packages(),
         "window": why_no_window() or "can be opened",
-        "cameras": [camera for camera in cameras if camera["opens"]]
-        or [camera for camera in cameras if camera["camera"] == _shown(settings.camera)],
+        "cameras": [
+            camera
+            for source, camera in zip(sources, cameras, strict=True)
+            if camera["opens"] or source == settings.camera
+        ],
         "model": _model(settings, recognizer, store.get("people", 1)),
         "store": store,
     }
+    return {**facts, "faults": _faults(facts, shown_source(settings.camera))}
+
+
+def _faults(facts: dict[str, Any], chosen: str) -> list[str]:
+    """Say what keeps the app from working or the data from being private; nothing if all is well.
+
+    No window is no fault: the app then uses the terminal.
+    """
+    faults = []
+    opens = {camera["camera"]: camera["opens"] for camera in facts["cameras"]}
+    if not opens.pop(chosen):
+        others = " or ".join(f"--camera {other}" for other in opens)
+        faults.append(f"camera {chosen} cannot be used" + (f": try {others}" if others else ""))
+    if "problem" in facts["model"]:
+        faults.append("the model cannot be loaded")
+    store = facts["store"]
+    if "problem" in store:
+        faults.append("the store cannot be read")
+    for file, mode in (("path", "mode"), ("faces", "faces_mode")):
+        if _OPEN in store[mode]:
+            faults.append(f"{_OPEN} {store[file]}")
+    return faults
 
 
 def in_words(facts: dict[str, Any]) -> str:
@@ -76,6 +103,7 @@ def in_words(facts: dict[str, Any]) -> str:
         what = store.get("problem") or cli.count(store["people"], "person", "people")
     lines.append(f"store      {store['path']}: {what}, {store['mode']}, {store['encryption']}")
     lines.append(f"faces      {store['faces']}: {store['faces_mode']}")
+    lines.append(f"verdict    {'; '.join(facts['faults']) or 'everything works'}")
     return "\n".join(lines)
 
 
@@ -91,7 +119,7 @@ def _packages() -> dict[str, str]:
 
 def _camera(source: str, settings: AppSettings) -> dict[str, Any]:
     """Open a camera, read frames for a moment and say what they are like."""
-    facts: dict[str, Any] = {"camera": _shown(source), "opens": False}
+    facts: dict[str, Any] = {"camera": shown_source(source), "opens": False}
     try:
         with open_camera(source, offline=settings.offline) as camera:
             last = camera.read()
@@ -102,7 +130,7 @@ def _camera(source: str, settings: AppSettings) -> dict[str, Any]:
                     break
                 last, count, passed = following, count + 1, time.monotonic() - begun
     except FaceSyncError as error:
-        return {**facts, "problem": _without_home(str(error).replace(source, _shown(source)))}
+        return {**facts, "problem": _without_home(str(error).replace(source, shown_source(source)))}
     if last is None:
         return {**facts, "problem": "it delivers no frames"}
     if not camera.live:
@@ -156,11 +184,11 @@ def _mode(path: Path, private: int) -> str:
         return "missing"
     mode = stat.S_IMODE(path.stat().st_mode)
     if sys.platform != "win32" and mode & ~private:
-        return f"{mode:04o}: others may read it (should be {private:04o})"
+        return f"{mode:04o}: {_OPEN} it (should be {private:04o})"
     return f"{mode:04o}"
 
 
-def _shown(source: str) -> str:
+def shown_source(source: str) -> str:
     """Remove from a camera's address what precedes the host: it may be a password."""
     if "://" in source:
         kind, _, rest = source.partition("://")
@@ -170,4 +198,5 @@ def _shown(source: str) -> str:
 
 def _without_home(text: str) -> str:
     """Write ~ for the home folder, whose name may be the user's."""
-    return text.replace(str(Path.home()), "~") if str(Path.home()) != "/" else text
+    home = os.path.expanduser("~")  # stays ~ where it is unknown, unlike Path.home()
+    return text.replace(home, "~") if home != "/" else text

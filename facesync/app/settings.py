@@ -62,6 +62,10 @@ def _json_option() -> Any:
     return option(False, "print the result as one line of JSON")
 
 
+def _no_window_option(instead: str) -> Any:
+    return option(False, f"{instead} instead of opening a window")
+
+
 @dataclass(frozen=True)
 class NoOptions:
     """A command without options of its own."""
@@ -89,6 +93,7 @@ class RegisterOptions:
         "confirm that this is the same person although the face is registered under another name, "
         "or looks different from the samples",
     )
+    no_window: bool = _no_window_option("with a camera, use the terminal")
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ class VerifyOptions(JsonOptions):
         parse=positive_int,
         metavar="N",
     )
+    no_window: bool = _no_window_option("with a camera, use the terminal (as does --json)")
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ class WatchOptions:
     events: Path | None = option(
         None, "append a line of JSON for each appearance of a person", metavar="FILE"
     )
-    no_window: bool = option(False, "print who appears instead of opening a window")
+    no_window: bool = _no_window_option("print who appears")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -47,7 +46,7 @@ def test_what_does_not_work_is_said(gallery, recognizer, tmp_path):
 
 
 def test_the_home_folder_and_passwords_are_left_out(gallery, recognizer, monkeypatch, tmp_path):
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     settings = AppSettings(camera="rtsp://user:secret@127.0.0.1:9/x", offline=True)
     text = json.dumps(doctor.examine(settings, gallery, recognizer))
     assert str(tmp_path) not in text and "secret" not in text and "user" not in text

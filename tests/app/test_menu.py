@@ -31,7 +31,7 @@ def run(gallery, shot, tmp_path, monkeypatch, capsys):
 
     def answer(*answers: str, who: int = 1) -> str:
         left = iter(answers)
-        monkeypatch.setattr("builtins.input", lambda question: next(left, "6"))
+        monkeypatch.setattr("builtins.input", lambda question: next(left, "q"))
         camera = str(shot("camera", who=who, variant=5))
         log = tmp_path / "log.jsonl"
         settings = AppSettings(

@@ -43,22 +43,22 @@ def test_list_delete_and_bad_input(menu, gallery):
     app.expect("FaceSync\n  model      .*weights.*loaded when first needed")
     app.expect("threshold  the model's own, else 0.600")
     app.expect("known      2 people in ")
-    for nonsense in ("", "9", "register", "\x1b[A"):
-        app.expect("Choose 1-6: ")
+    for nonsense in ("", "10", "register", "\x1b[A"):
+        app.expect("Choose 1-9: ")
         app.type(nonsense)
-        app.expect("Please type a number from 1 to 6")
-    app.expect("Choose 1-6: ")
+        app.expect("Please type a number from 1 to 9")
+    app.expect("Choose 1-9: ")
     app.type("3")
     app.expect("  Bob +20..-..-.. ..:..  2 samples\n  José")
 
-    app.expect("Choose 1-6: ")
+    app.expect("Choose 1-9: ")
     app.type("4")
-    app.expect("Name .*: ")
+    app.expect("Number or name .*: ")
     app.type("jose\u0301")
     app.expect(r"Delete José, template and images, for good\? \[y/N\] ")
     app.type("")
     app.expect("known      2 people")
-    app.expect("Choose 1-6: ")
+    app.expect("Choose 1-9: ")
     app.type("4")
     app.expect("Name .*: ")
     app.type("José")
@@ -67,27 +67,27 @@ def test_list_delete_and_bad_input(menu, gallery):
     app.expect("José is deleted")
     app.expect("known      1 person")
 
-    app.expect("Choose 1-6: ")
+    app.expect("Choose 1-9: ")
     app.type("4")
     app.expect("Name .*: ")
     app.type("nobody")
     app.expect("error: nobody is registered as nobody")
-    app.expect("Choose 1-6: ")
-    app.type("6")
+    app.expect("Choose 1-9: ")
+    app.type("9")
     assert app.exit_code() == 0
     assert [p.name for p in gallery.people()] == ["Bob"]
 
 
 def test_the_end_of_input_leaves(menu):
     app = menu()
-    app.expect("Choose 1-6: ")
+    app.expect("Choose 1-9: ")
     app.end_of_input()
     assert app.exit_code() == 0
 
 
 def test_the_end_of_input_in_a_question_leaves(menu):
     app = menu()
-    app.expect("Choose 1-6: ")
+    app.expect("Choose 1-9: ")
     app.type("1")
     app.expect("Name .*: ")
     app.end_of_input()
@@ -96,7 +96,7 @@ def test_the_end_of_input_in_a_question_leaves(menu):
 
 def test_ctrl_c_leaves(menu):
     app = menu()
-    app.expect("Choose 1-6: ")
+    app.expect("Choose 1-9: ")
     app.interrupt()
     assert app.exit_code() == 130
     assert "Interrupted." in app.text
@@ -109,11 +109,11 @@ def test_a_store_that_cannot_be_read_is_said_and_stays(menu, gallery):
     app = menu()
     app.expect("known .*e.pkl is damaged")
     for choice in ("2", "3"):
-        app.expect("Choose 1-6: ")
+        app.expect("Choose 1-9: ")
         app.type(choice)
         app.expect("error: .*e.pkl is damaged")
-    app.expect("Choose 1-6: ")
-    app.type("6")
+    app.expect("Choose 1-9: ")
+    app.type("9")
     assert app.exit_code() == 0
     assert gallery.path.read_bytes() == b"damaged"
 
@@ -121,20 +121,20 @@ def test_a_store_that_cannot_be_read_is_said_and_stays(menu, gallery):
 def test_errors_lead_back_to_the_menu(menu, tmp_path):
     (tmp_path / "text.pth").write_text("no model")
     app = menu("--model", tmp_path / "text.pth", "--camera", tmp_path / "nothing.mp4")
-    app.expect("Choose 1-6: ")
+    app.expect("Choose 1-9: ")
     app.type("2")
     app.expect("error: nobody is registered in")
-    app.expect("Choose 1-6: ")
+    app.expect("Choose 1-9: ")
     app.type("1")
     app.expect("Name .*: ")
     app.type("Ada")
     app.expect("error: .*text.pth.*not a checkpoint")
-    app.expect("Choose 1-6: ")
+    app.expect("Choose 1-9: ")
     app.type("1")
     app.expect("Name .*: ")
     app.type("")
-    app.expect("Choose 1-6: ")
-    app.type("6")
+    app.expect("Choose 1-9: ")
+    app.type("9")
     assert app.exit_code() == 0
     assert "Traceback" not in app.text
 
@@ -148,7 +148,7 @@ def test_without_a_display_the_flows_go_without_a_window(menu, gallery, tmp_path
     arguments, environment = app_weights(tmp_path)
     environment = {**NO_DISPLAY, **environment, "DISPLAY": display}
     app = menu(*arguments, "--camera", tmp_path / "camera.jpg", env=environment)
-    app.expect("Choose 1-6: ")
+    app.expect("Choose 1-9: ")
     app.type("1")
     app.expect("Name .*: ")
     app.type("Ada")
@@ -156,18 +156,18 @@ def test_without_a_display_the_flows_go_without_a_window(menu, gallery, tmp_path
     app.expect("Loading the models")
     app.expect("Ada is registered")
     app.expect("known      1 person")
-    app.expect("Choose 1-6: ")
+    app.expect("Choose 1-9: ")
     app.type("2")
     app.expect("Ada: accepted")
 
-    app.expect("Choose 1-6: ")
+    app.expect("Choose 1-9: ")
     app.type("1")
     app.expect("Name .*: ")
     app.type("ADA")
     app.expect(r"Ada is already registered: \[a\]dd samples, \[r\]eplace the old ones, or Enter")
     app.type("")
-    app.expect("Choose 1-6: ")
-    app.type("6")
+    app.expect("Choose 1-9: ")
+    app.type("9")
     assert app.exit_code() == 0
     assert app.text.count("Loading the models") == 1
     (ada,) = gallery.people()

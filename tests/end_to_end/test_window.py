@@ -65,7 +65,7 @@ def images(tmp_path):
 
 
 def choose(app: Terminal, number: int) -> None:
-    app.expect("Choose 1-6: ")
+    app.expect("Choose 1-9: ")
     app.type(str(number))
 
 
@@ -126,7 +126,7 @@ def test_register_and_verify(app, display, gallery, camera, request):
     if camera == "images" and os.environ.get("FACESYNC_SCREENSHOT"):
         image.save(os.environ["FACESYNC_SCREENSHOT"])
     display.press("q")
-    choose(terminal, 6)
+    choose(terminal, 9)
     assert terminal.exit_code() == 0
     for noise in ("Traceback", "WARN", "QFont", "Qt", "qt."):
         assert noise not in terminal.text
@@ -142,7 +142,7 @@ def test_giving_up_stores_nothing(app, display, gallery, images):
         terminal.expect(r"Sample \d of 5 taken|Not taken")
         leaves()
         terminal.expect("Cancelled: Ada is not registered")
-    choose(terminal, 6)
+    choose(terminal, 9)
     assert terminal.exit_code() == 0
     assert gallery.people() == []
     assert not gallery.faces.exists()
@@ -170,6 +170,6 @@ def test_a_video_that_ends_leads_back_to_the_menu(app, display, gallery, tmp_pat
     terminal = app(path)
     start_registering(terminal, "Ada")
     terminal.expect("error: the video has ended")
-    choose(terminal, 6)
+    choose(terminal, 9)
     assert terminal.exit_code() == 0
     assert gallery.people() == []
