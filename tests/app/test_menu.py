@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
 from facesync.app import session
-from facesync.app.menu import Menu
+from facesync.app.menu import Menu, _paths
 from facesync.app.settings import AppSettings
 from facesync.gallery import attempts
 from facesync.gallery.people import Person, now
@@ -58,3 +59,44 @@ def test_attempts_are_logged_and_wrong_ones_pause(run, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["accepted"] for line in lines] == [True, *[False] * 6]
     assert {line["threshold"] for line in lines} == {0.52}
+
+
+def test_registering_from_images_dragged_into_the_terminal(run, gallery, shot):
+    one, two = shot("o'clock", who=3), shot("with space", who=3, variant=9)
+    out = run("6", "Cid", str(one), "6", "cid", "a", shlex.quote(str(two)), "6", "Dan", "")
+    assert f"{one}: used" in out and f"{two}: used" in out
+    assert gallery.find("Cid").samples == 2 and gallery.find("Dan") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "paths"),
+    [
+        ("", ()),
+        ("\0 ", ()),
+        ("a.jpg  'b c.jpg'", ("a.jpg", "b c.jpg")),
+        ('"b c.jpg"', ("b c.jpg",)),
+        ("o'clock.jpg", ("o'clock.jpg",)),
+        ("~/a.jpg", ("/home/me/a.jpg",)),
+        ("rtsp://10.0.0.1/x", ("rtsp://10.0.0.1/x",)),
+    ],
+)
+def test_paths_as_they_are_typed(line, paths, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert _paths(line) == paths
+
+
+def test_ctrl_c_while_the_camera_runs_leads_back(run, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("facesync.app.menu.watch_camera", interrupted)
+    out = run("5", "3")
+    assert "Interrupted: back to the menu" in out and "2 people" in out.split("Interrupted")[1]
+
+
+def test_a_person_is_chosen_by_number_or_name(run, gallery):
+    run("4", "2", "y")
+    assert [person.name for person in gallery.people()] == ["Ada"]
+    assert "nobody is registered as 2" in run("4", "2")
+    run("4", "ADA", "y")
+    assert "Nobody is registered in" in run("4")

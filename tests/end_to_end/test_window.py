@@ -38,11 +38,11 @@ def app(tmp_path, display, gallery):
     """Start the menu with a camera."""
     started = []
 
-    def start(camera: object) -> Terminal:
+    def start(camera: object, *command: object) -> Terminal:
         arguments, environment = app_weights(tmp_path)
         files = ("--embeddings", gallery.path, "--faces", gallery.faces, "--camera", camera)
         environment = {**environment, "DISPLAY": display.name, "WAYLAND_DISPLAY": None}
-        started.append(Terminal("faceid_app.py", *files, *arguments, env=environment))
+        started.append(Terminal("faceid_app.py", *files, *arguments, *command, env=environment))
         return started[-1]
 
     yield start
@@ -148,13 +148,14 @@ def test_giving_up_stores_nothing(app, display, gallery, images):
     assert not gallery.faces.exists()
 
 
-def test_ctrl_c_with_the_window_open_leaves_cleanly(app, display, gallery, images):
+def test_ctrl_c_with_the_window_open_leads_back_to_the_menu(app, display, gallery, images):
     terminal = app(images)
     start_registering(terminal, "Ada")
     terminal.expect("Sample 1 of 5 taken")
     terminal.interrupt()
-    assert terminal.exit_code() == 130
-    assert "Interrupted." in terminal.text
+    terminal.expect("Interrupted: back to the menu")
+    choose(terminal, 9)
+    assert terminal.exit_code() == 0
     assert "Traceback" not in terminal.text
     assert gallery.people() == []
 
@@ -173,3 +174,18 @@ def test_a_video_that_ends_leads_back_to_the_menu(app, display, gallery, tmp_pat
     choose(terminal, 9)
     assert terminal.exit_code() == 0
     assert gallery.people() == []
+
+
+def test_the_commands_open_the_window_too(app, display, gallery, shared):
+    video = shared / "data" / "videos" / "one_face_head_turns_live.mp4"
+    cancelled = app(video, "register", "Ada")
+    display.press("q")
+    cancelled.expect("Cancelled: Ada is not registered")
+    assert cancelled.exit_code() == 1
+    registered = app(video, "register", "Ada")
+    registered.expect(r"Ada is registered \(5 samples\)")
+    assert registered.exit_code() == 0
+    verified = app(video, "verify", "--name", "ada")
+    accepted(display)
+    verified.expect(r"Ada: accepted \(. of 5 frames agree")
+    assert verified.exit_code() == 0
