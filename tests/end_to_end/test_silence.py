@@ -22,7 +22,10 @@ WATCHED_SECONDS = 60  # the vendor of ONNX Runtime would be told after about 11
 def traced(tmp_path):
     """Start a program of the repository under strace, in a home folder of its own."""
     strace = ["strace", "-f", "-qq", "-e", "trace=socket,connect,sendto,sendmsg"]
-    if not shutil.which("strace") or subprocess.run([*strace, "true"], capture_output=True).returncode:
+    if (
+        not shutil.which("strace")
+        or subprocess.run([*strace, "true"], capture_output=True).returncode
+    ):
         pytest.skip("strace is not installed (apt-get install strace), or not permitted here")
     (tmp_path / "home").mkdir()
     started = []
