@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
+from glob import glob
 from pathlib import Path
 
 from facesync import cli
@@ -205,4 +206,10 @@ def _paths(line: str) -> tuple[str, ...]:
         words = shlex.split(line, posix=os.name != "nt")
     except ValueError:  # a single quote, as in O'Brien.jpg
         words = [line]
-    return tuple(os.path.expanduser(word.strip('"')) for word in words)
+    paths = [os.path.expanduser(word.strip('"')) for word in words]
+    # Patterns, which a shell would have expanded; names may have brackets, too.
+    return tuple(
+        one
+        for path in paths
+        for one in ([path] if os.path.exists(path) else sorted(glob(path)) or [path])
+    )

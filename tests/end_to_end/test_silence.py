@@ -80,7 +80,7 @@ def test_no_connection_and_nothing_kept_for_one(traced, shared, tmp_path, monkey
         ):
             assert traced(name, *command).wait(300) == 0, (tmp_path / f"{name}.out").read_text()
         assert watch.wait(300) == 0
-    assert f"{WATCHED_SECONDS - 1}.0 s" not in (tmp_path / "watch.out").read_text()
+    assert "s  Eileen" in (tmp_path / "watch.out").read_text()
     for name in ("register", "watch", "verify", "doctor", "demo"):
         trace = (tmp_path / f"{name}.trace").read_text().splitlines()
         assert [line for line in trace if "AF_INET" in line] == [], name
@@ -90,7 +90,6 @@ def test_no_connection_and_nothing_kept_for_one(traced, shared, tmp_path, monkey
 
 @pytest.mark.slow
 def test_a_connection_is_noticed(traced, tmp_path):
-    """Without the setting, ONNX Runtime is heard within seconds."""
     code = "import socket; socket.socket(socket.AF_INET)"
     assert traced("socket", "-c", code).wait(60) == 0
     assert "AF_INET" in (tmp_path / "socket.trace").read_text()
