@@ -100,10 +100,12 @@ def in_words(facts: dict[str, Any]) -> str:
     store = facts["store"]
     what = "does not exist yet"
     if store["exists"]:
-        what = store.get("problem") or cli.count(store["people"], "person", "people")
-    lines.append(f"store      {store['path']}: {what}, {store['mode']}, {store['encryption']}")
+        people = store.get("problem") or cli.count(store["people"], "person", "people")
+        what = f"{people}, {store['mode']}, {store['encryption']}"
+    lines.append(f"store      {store['path']}: {what}")
     lines.append(f"faces      {store['faces']}: {store['faces_mode']}")
-    lines.append(f"verdict    {'; '.join(facts['faults']) or 'everything works'}")
+    faults = "; ".join(facts["faults"])
+    lines.append(f"verdict    {f'not everything works: {faults}' if faults else 'all is well'}")
     return "\n".join(lines)
 
 
