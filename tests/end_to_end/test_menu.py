@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ pytest.importorskip("pty")
 from facesync.gallery.store import Gallery
 from facesync.images import save_jpeg
 from tests.app.fakes import embedding
+from tests.conftest import ROOT
 from tests.end_to_end.driving import Terminal, app_weights
 from tests.gallery.conftest import person
 
@@ -102,6 +106,12 @@ def test_ctrl_c_leaves_without_an_error_of_make(menu):
     app.interrupt()
     assert app.exit_code() == 0
     assert "Traceback" not in app.text and "error" not in app.text
+
+
+def test_the_menu_without_a_terminal_leaves():
+    command = ["sh", "-c", 'exec "$@" <&-', "sh", sys.executable, ROOT / "faceid_app.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_ctrl_c_in_a_question_leads_back(menu, gallery):
