@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import subprocess
 import sys
 
@@ -99,13 +102,34 @@ def test_the_end_of_input_in_a_question_leaves(menu):
     assert app.exit_code() == 0
 
 
-def test_ctrl_c_leaves_without_an_error_of_make(menu):
-    """`make` reports what ends with another code than 0."""
+def test_ctrl_c_leaves(menu):
     app = menu()
     app.expect("Choose 1-9: ")
     app.interrupt()
     assert app.exit_code() == 0
     assert "Traceback" not in app.text and "error" not in app.text
+
+
+def test_make_has_no_error_of_its_own_after_ctrl_c():
+    """It reports what ends with another code than 0; the key reaches both, as in a terminal."""
+    for tool in ("make", "setsid"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    main, side = os.openpty()
+    command = ["make", "--no-print-directory", "-o", "install", f"PY={sys.executable}", "run"]
+    made = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", *command], cwd=ROOT, stdin=side, stdout=side, stderr=side
+    )
+    os.close(side)
+    text = b""
+    with contextlib.suppress(OSError):  # what reading raises at the end
+        while block := os.read(main, 65536):
+            text += block
+            if b"Choose 1-9: " in block:
+                os.write(main, b"\x03")
+    made.wait(60)
+    os.close(main)
+    assert b"Choose 1-9: " in text and b"***" not in text and b"Traceback" not in text
 
 
 def test_the_menu_without_a_terminal_leaves():
