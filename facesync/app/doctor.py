@@ -21,6 +21,7 @@ from facesync.app.window import why_no_window
 from facesync.errors import FaceSyncError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.keys import place_in_words
+from facesync.gallery.matching import comparable
 from facesync.gallery.store import Gallery
 
 PACKAGES = ("torch", "torchvision", "facenet-pytorch", "onnxruntime", "opencv-python",
@@ -28,6 +29,7 @@ PACKAGES = ("torch", "torchvision", "facenet-pytorch", "onnxruntime", "opencv-py
 
 _CAMERAS = 4  # numbers that are tried: 0 to 3
 _TEST_SECONDS, _TEST_FRAMES = 3.0, 30
+_DARK = 40  # of 255
 _OPEN = "others may read"
 
 
@@ -38,6 +40,9 @@ def examine(settings: AppSettings, gallery: Gallery, recognizer: Recognizer) -> 
         sources.insert(0, settings.camera)
     cameras = [_camera(source, settings) for source in sources]
     store = _store(gallery)
+    model = _model(settings, recognizer, store.get("people", 1))
+    if "people" in store and "problem" not in model:
+        store["of_this_model"] = len(comparable(gallery.people(), recognizer.fingerprint))
     facts = {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
@@ -48,7 +53,7 @@ def examine(settings: AppSettings, gallery: Gallery, recognizer: Recognizer) -> 
             for source, camera in zip(sources, cameras, strict=True)
             if camera["opens"] or source == settings.camera
         ],
-        "model": _model(settings, recognizer, store.get("people", 1)),
+        "model": model,
         "store": store,
     }
     return {**facts, "faults": _faults(facts, shown_source(settings.camera))}
@@ -60,15 +65,21 @@ def _faults(facts: dict[str, Any], chosen: str) -> list[str]:
     No window is no fault: the app then uses the terminal.
     """
     faults = []
-    opens = {camera["camera"]: camera["opens"] for camera in facts["cameras"]}
-    if not opens.pop(chosen):
-        others = " or ".join(f"--camera {other}" for other in opens)
-        faults.append(f"camera {chosen} cannot be used" + (f": try {others}" if others else ""))
+    cameras = {camera["camera"]: camera for camera in facts["cameras"]}
+    camera = cameras.pop(chosen)
+    if not camera["opens"]:
+        instead = " or ".join(f"--camera {other}" for other in cameras)
+        faults.append(f"camera {chosen} cannot be used" + (f": try {instead}" if instead else ""))
+    elif camera["brightness"] < _DARK:
+        faults.append(f"camera {chosen} sees next to nothing")
     if "problem" in facts["model"]:
         faults.append("the model cannot be loaded")
     store = facts["store"]
     if "problem" in store:
         faults.append("the store cannot be read")
+    elif (others := store["people"] - store.get("of_this_model", store["people"])) > 0:
+        made = cli.count(others, "person was", "people were")
+        faults.append(f"{made} registered with another model: register them again")
     for file, mode in (("path", "mode"), ("faces", "faces_mode")):
         if _OPEN in store[mode]:
             faults.append(f"{_OPEN} {store[file]}")
@@ -147,7 +158,7 @@ def _camera(source: str, settings: AppSettings) -> dict[str, Any]:
 
 
 def _light(brightness: float) -> str:
-    if brightness < 40:
+    if brightness < _DARK:
         return ": too dark, turn on a light or uncover the lens"
     return ": very bright" if brightness > 220 else ""
 

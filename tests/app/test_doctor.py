@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import faceid_app
@@ -12,13 +14,13 @@ from facesync.app.cameras import open_camera
 from facesync.app.settings import AppSettings
 from facesync.errors import CameraError, ModelError
 from facesync.images import save_jpeg
-from tests.app.fakes import FakeRecognizer, image
+from tests.app.fakes import FakeRecognizer
 from tests.gallery.conftest import person
 
 
 @pytest.fixture
 def settings(tmp_path) -> AppSettings:
-    save_jpeg(image(), tmp_path / "camera.jpg")
+    save_jpeg(np.full((120, 160, 3), 90, np.uint8), tmp_path / "camera.jpg")
     return AppSettings(camera=str(tmp_path / "camera.jpg"))
 
 
@@ -27,7 +29,7 @@ def test_what_works_is_said(gallery, recognizer, settings):
     facts = doctor.examine(settings, gallery, recognizer)
     camera = facts["cameras"][0]
     assert camera["opens"] and camera["size_wh"] == [160, 120]
-    assert 10 < camera["brightness"] < 200
+    assert 80 < camera["brightness"] < 100
     assert facts["store"]["people"] == 1
     assert facts["store"]["mode"] == "0600"
     assert facts["model"]["threshold"] == 0.6
@@ -57,6 +59,19 @@ def test_the_home_folder_and_passwords_are_left_out(gallery, recognizer, monkeyp
     settings = AppSettings(camera="rtsp://user:secret@127.0.0.1:9/x", offline=True)
     text = json.dumps(doctor.examine(settings, gallery, recognizer))
     assert str(tmp_path) not in text and "secret" not in text and "user" not in text
+
+
+def test_a_dark_camera_and_people_of_another_model_are_in_the_verdict(
+    gallery, recognizer, settings
+):
+    save_jpeg(np.zeros((120, 160, 3), np.uint8), Path(settings.camera))
+    gallery.register(person("Ada"), [])
+    gallery.register(person("Bob", 2), [])
+    recognizer.fingerprint = "another"
+    assert doctor.examine(settings, gallery, recognizer)["faults"] == [
+        f"camera {settings.camera} sees next to nothing",
+        "2 people were registered with another model: register them again",
+    ]
 
 
 def test_a_model_that_does_not_load_and_another_camera_are_in_the_verdict(
