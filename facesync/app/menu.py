@@ -171,12 +171,11 @@ class Menu:
         if not people:
             print(f"Nobody is registered in {self._gallery.path}.")
             return ""
-        for number, person in enumerate(people, 1):
-            print(f"  {number:>3}  {person.name}")
+        names = {str(number): person.name for number, person in enumerate(people, 1)}
+        for number, name in names.items():
+            print(f"  {number:>3}  {name}")
         answer = clean_name(input("Number or name (Enter to go back): "))
-        if answer.isdecimal() and 1 <= int(answer) <= len(people):
-            return people[int(answer) - 1].name
-        return answer
+        return names.get(answer, answer)
 
     def _choose_camera(self) -> None:
         settings = self._session.settings
