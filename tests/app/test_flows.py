@@ -104,7 +104,8 @@ def test_commands_open_the_window(
     command, window, keys, code, said, gallery, monkeypatch, capsys, tmp_path
 ):
     shown = FakeWindow(*keys)
-    frames = [image(variant=number) for number in range(9)]
+    who = 1 if command[0] == "verify" else 3
+    frames = [image(who=who, variant=number) for number in range(9)]
     for name, who in (("Ada", 1), ("Bob", 2)):
         gallery.register(Person(name, embedding(who), "model-a", now(), 5), [])
     monkeypatch.setattr(session, "Recognizer", FakeRecognizer)
