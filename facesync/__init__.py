@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
+import warnings
 from typing import TYPE_CHECKING
 
 from facesync.version import __version__
@@ -36,6 +38,13 @@ if TYPE_CHECKING:
 
 # ONNX Runtime 1.29 and later report to their vendor unless this is set before they are imported;
 # this module is imported before any other of the package.
+if "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "1":
+    warnings.warn(
+        "onnxruntime was imported before facesync and may report to its vendor: import facesync "
+        "first, or set ORT_DISABLE_TELEMETRY=1",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __all__ = [

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from facesync.errors import FaceSyncError, UsageError
+from facesync.version import __version__
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: done, refused or failed, wrong usage (argparse's own), Ctrl-C (the shell's own)."""
@@ -48,6 +49,9 @@ def guarded(main: Main) -> Main:
 
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
+        for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+            if getattr(sys, name) is None:  # closed, or a program without a terminal (pythonw)
+                setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 # A terminal that cannot show a name prints question marks, not a traceback.
@@ -84,9 +88,11 @@ def describe_os_error(error: OSError) -> str:
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """Make a parser whose description is the script's docstring, line breaks kept."""
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action="version", version=f"FaceSync {__version__}")
+    return parser
 
 
 def decimals(value: float, places: int = 3) -> str:

@@ -1,15 +1,18 @@
 """What every script shares."""
 
 import argparse
+import importlib
 import io
 import os
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
 from facesync import cli, options
 from facesync.errors import ImageError
+from facesync.version import __version__
 from tests.conftest import ROOT
 
 SCRIPTS = [
@@ -100,3 +103,30 @@ def test_input_in_another_encoding_is_no_traceback(monkeypatch):
     typed = io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8")
     monkeypatch.setattr("sys.stdin", typed)
     assert cli.guarded(lambda argv: len(input()))() == 1
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_door_says_its_version(script, capsys):
+    with pytest.raises(SystemExit) as caught:
+        importlib.import_module(script.removesuffix(".py")).main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"FaceSync {__version__}\n"
+
+
+def test_a_program_without_a_terminal(tmp_path):
+    """Its standard streams are None; a file that is opened must not become one of them."""
+    code = """
+        import os, sys
+        from facesync import cli
+
+        @cli.guarded
+        def main(argv=None):
+            print(sys.stdin.isatty(), sys.stdin.read(), "?", file=sys.stderr)
+            return 3 + open("x", "w").fileno()
+
+        sys.exit(main())
+    """
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c"]
+    done = subprocess.run([*command, textwrap.dedent(code)], cwd=tmp_path, env=env)
+    assert done.returncode >= 6

@@ -46,6 +46,29 @@ def test_onnx_runtime_is_told_not_to_report():
     assert done.stdout == "1\n"
 
 
+def test_a_program_that_imports_onnx_runtime_first_is_warned():
+    code = "import sys; sys.modules['onnxruntime'] = sys; import facesync"
+    for value, warned in (("0", True), ("1", False)):
+        env = {**os.environ, "ORT_DISABLE_TELEMETRY": value}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True
+        )
+        assert ("import facesync first" in done.stderr) is warned
+
+
+def test_only_the_package_imports_onnx_runtime():
+    """What else imported it might do so before the package has told it not to report."""
+    pattern = re.compile(r"^[\s\"]*(import|from) onnxruntime", re.MULTILINE)
+    files = [path for kind in ("*.py", "*/**/*.py", "*.ipynb") for path in ROOT.glob(kind)]
+    found = {
+        path.relative_to(ROOT).parts[0]
+        for path in files
+        if ".venv" not in path.relative_to(ROOT).parts[0]
+        and pattern.search(path.read_text("utf-8"))
+    }
+    assert found == {"facesync"}
+
+
 def test_it_is_typed():
     assert (ROOT / "facesync" / "py.typed").is_file()
 

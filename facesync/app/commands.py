@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from facesync import cli
-from facesync.app import console, doctor, registering, store_commands
+from facesync.app import console, doctor, flows, registering, store_commands
 from facesync.app.menu import Menu
 from facesync.app.session import Session
 from facesync.app.settings import (
@@ -48,6 +48,8 @@ def _register(session: Session, options: RegisterOptions) -> int:
     common = session.gallery, session.recognizer, request
     if options.images:
         registering.register_images(*common, options.images, ask)
+    elif _has_window(session, options.no_window):
+        return cli.DONE if flows.register(session, request, ask) else cli.FAILED
     else:
         registering.register_camera(*common, session.open_camera, ask)
     return cli.DONE
@@ -58,6 +60,10 @@ def _verify(session: Session, options: VerifyOptions) -> int:
     try:
         if options.image:
             return _verify_images(verification, options)
+        # A program that reads JSON asks on behalf of nobody who looks at a window.
+        if _has_window(session, options.no_window or options.json):
+            accepted = flows.verify(session, verification, options.frames)
+            return cli.DONE if accepted else cli.FAILED
         decision = verification.camera(session.open_camera, options.frames)
     except FaceSyncError as error:
         if not options.json:
@@ -180,13 +186,23 @@ def _watch(session: Session, options: WatchOptions) -> int:
     return cli.DONE
 
 
+def _has_window(session: Session, no_window: bool) -> bool:
+    """Whether to open a window for the camera: not for images, which are used as photographs."""
+    if no_window or session.has_images():
+        return False
+    reason = why_no_window()
+    if reason:
+        log.info("No window (%s): using the camera without one", reason)
+    return reason is None
+
+
 def _doctor(session: Session, options: JsonOptions) -> int:
     facts = doctor.examine(session.settings, session.gallery, session.recognizer)
     if options.json:
         console.print_json(facts)
     else:
         print(doctor.in_words(facts))
-    return cli.DONE
+    return cli.FAILED if facts["faults"] else cli.DONE
 
 
 COMMANDS: dict[str, Callable[[Session, Any], int]] = {

@@ -1,11 +1,12 @@
 """`doctor`: what works on this machine, and which model, threshold and store are in use.
 
-It says nothing personal: no names, no images, no home folder.
+It ends with a verdict. It says nothing personal: no names, no images, no home folder.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import stat
 import sys
@@ -20,6 +21,7 @@ from facesync.app.window import why_no_window
 from facesync.errors import FaceSyncError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.keys import place_in_words
+from facesync.gallery.matching import comparable
 from facesync.gallery.store import Gallery
 
 PACKAGES = ("torch", "torchvision", "facenet-pytorch", "onnxruntime", "opencv-python",
@@ -27,6 +29,8 @@ PACKAGES = ("torch", "torchvision", "facenet-pytorch", "onnxruntime", "opencv-py
 
 _CAMERAS = 4  # numbers that are tried: 0 to 3
 _TEST_SECONDS, _TEST_FRAMES = 3.0, 30
+_DARK = 40  # of 255
+_OPEN = "others may read"
 
 
 def examine(settings: AppSettings, gallery: Gallery, recognizer: Recognizer) -> dict[str, Any]:
@@ -36,16 +40,50 @@ def examine(settings: AppSettings, gallery: Gallery, recognizer: Recognizer) -> 
         sources.insert(0, settings.camera)
     cameras = [_camera(source, settings) for source in sources]
     store = _store(gallery)
-    return {
+    model = _model(settings, recognizer, store.get("people", 1))
+    if "people" in store and "problem" not in model:
+        store["of_this_model"] = len(comparable(gallery.people(), recognizer.fingerprint))
+    facts = {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": _packages(),
         "window": why_no_window() or "can be opened",
-        "cameras": [camera for camera in cameras if camera["opens"]]
-        or [camera for camera in cameras if camera["camera"] == _shown(settings.camera)],
-        "model": _model(settings, recognizer, store.get("people", 1)),
+        "cameras": [
+            camera
+            for source, camera in zip(sources, cameras, strict=True)
+            if camera["opens"] or source == settings.camera
+        ],
+        "model": model,
         "store": store,
     }
+    return {**facts, "faults": _faults(facts, shown_source(settings.camera))}
+
+
+def _faults(facts: dict[str, Any], chosen: str) -> list[str]:
+    """Say what keeps the app from working or the data from being private; nothing if all is well.
+
+    No window is no fault: the app then uses the terminal.
+    """
+    faults = []
+    cameras = {camera["camera"]: camera for camera in facts["cameras"]}
+    camera = cameras.pop(chosen)
+    if not camera["opens"]:
+        instead = " or ".join(f"--camera {other}" for other in cameras)
+        faults.append(f"camera {chosen} cannot be used" + (f": try {instead}" if instead else ""))
+    elif camera["brightness"] < _DARK:
+        faults.append(f"camera {chosen} sees next to nothing")
+    if "problem" in facts["model"]:
+        faults.append("the model cannot be loaded")
+    store = facts["store"]
+    if "problem" in store:
+        faults.append("the store cannot be read")
+    elif (others := store["people"] - store.get("of_this_model", store["people"])) > 0:
+        made = cli.count(others, "person was", "people were")
+        faults.append(f"{made} registered with another model: register them again")
+    for file, mode in (("path", "mode"), ("faces", "faces_mode")):
+        if _OPEN in store[mode]:
+            faults.append(f"{_OPEN} {store[file]}")
+    return faults
 
 
 def in_words(facts: dict[str, Any]) -> str:
@@ -73,9 +111,12 @@ def in_words(facts: dict[str, Any]) -> str:
     store = facts["store"]
     what = "does not exist yet"
     if store["exists"]:
-        what = store.get("problem") or cli.count(store["people"], "person", "people")
-    lines.append(f"store      {store['path']}: {what}, {store['mode']}, {store['encryption']}")
+        people = store.get("problem") or cli.count(store["people"], "person", "people")
+        what = f"{people}, {store['mode']}, {store['encryption']}"
+    lines.append(f"store      {store['path']}: {what}")
     lines.append(f"faces      {store['faces']}: {store['faces_mode']}")
+    faults = "; ".join(facts["faults"])
+    lines.append(f"verdict    {f'not everything works: {faults}' if faults else 'all is well'}")
     return "\n".join(lines)
 
 
@@ -91,7 +132,7 @@ def _packages() -> dict[str, str]:
 
 def _camera(source: str, settings: AppSettings) -> dict[str, Any]:
     """Open a camera, read frames for a moment and say what they are like."""
-    facts: dict[str, Any] = {"camera": _shown(source), "opens": False}
+    facts: dict[str, Any] = {"camera": shown_source(source), "opens": False}
     try:
         with open_camera(source, offline=settings.offline) as camera:
             last = camera.read()
@@ -102,7 +143,7 @@ def _camera(source: str, settings: AppSettings) -> dict[str, Any]:
                     break
                 last, count, passed = following, count + 1, time.monotonic() - begun
     except FaceSyncError as error:
-        return {**facts, "problem": _without_home(str(error).replace(source, _shown(source)))}
+        return {**facts, "problem": _without_home(str(error).replace(source, shown_source(source)))}
     if last is None:
         return {**facts, "problem": "it delivers no frames"}
     if not camera.live:
@@ -117,7 +158,7 @@ def _camera(source: str, settings: AppSettings) -> dict[str, Any]:
 
 
 def _light(brightness: float) -> str:
-    if brightness < 40:
+    if brightness < _DARK:
         return ": too dark, turn on a light or uncover the lens"
     return ": very bright" if brightness > 220 else ""
 
@@ -156,14 +197,16 @@ def _mode(path: Path, private: int) -> str:
         return "missing"
     mode = stat.S_IMODE(path.stat().st_mode)
     if sys.platform != "win32" and mode & ~private:
-        return f"{mode:04o}: others may read it (should be {private:04o})"
+        return f"{mode:04o}: {_OPEN} it (should be {private:04o})"
     return f"{mode:04o}"
 
 
-def _shown(source: str) -> str:
+def shown_source(source: str) -> str:
+    """Write a camera's source without passwords and the name of the home folder."""
     return _without_home(cli.masked(source))
 
 
 def _without_home(text: str) -> str:
     """Write ~ for the home folder, whose name may be the user's."""
-    return text.replace(str(Path.home()), "~") if str(Path.home()) != "/" else text
+    home = os.path.expanduser("~")  # stays ~ where it is unknown, unlike Path.home()
+    return text.replace(home, "~") if home != "/" else text

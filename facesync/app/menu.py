@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from collections.abc import Callable
 from dataclasses import replace
+from glob import glob
+from pathlib import Path
 
 from facesync import cli
-from facesync.app import console, registering, store_commands
+from facesync.app import console, flows, registering, store_commands
+from facesync.app.cameras import KINDS, open_camera
 from facesync.app.console import confirm
-from facesync.app.screens import RegisterScreen, Screen, VerifyScreen
+from facesync.app.doctor import shown_source
+from facesync.app.screens import VerifyScreen
 from facesync.app.session import Session
-from facesync.app.settings import DeleteOptions, WatchOptions
+from facesync.app.settings import DeleteOptions, ExportOptions, WatchOptions
 from facesync.app.watch import watch_camera, watch_window
-from facesync.app.window import Window, run, why_no_window
-from facesync.errors import FaceSyncError
-from facesync.gallery.enrolment import SAMPLES, Enrolment
+from facesync.app.window import why_no_window
+from facesync.errors import CameraError, FaceSyncError
 from facesync.gallery.matching import comparable
 from facesync.gallery.people import clean_name
-from facesync.gallery.registration import Doubt, Registration
+from facesync.gallery.registration import Registration
 
 
 class Menu:
@@ -26,30 +32,42 @@ class Menu:
         self._session = session
         self._gallery = session.gallery
         self._recognizer = session.recognizer
-        self._choices = {
-            "1": ("Register a person", self._register),
+        self._choices: dict[str, tuple[str, Callable[[], object]]] = {
+            "1": ("Register a person with the camera", self._register),
             "2": ("Verify", self._verify),
             "3": ("List people", self._list),
             "4": ("Delete a person", self._delete),
             "5": ("Watch who is in view", self._watch),
+            "6": ("Register a person from images", self._register_images),
+            "7": ("Export what is stored about a person", self._export),
+            "8": ("Choose the camera", self._choose_camera),
         }
 
     def run(self) -> int:
-        """Show the menu until 6, q or the end of input; errors lead back to it."""
+        """Show the menu until it is left: with 9, q, Ctrl-C or the end of input.
+
+        Errors, and Ctrl-C in what was chosen, lead back to it.
+        """
         while True:
-            self._header()
             try:
-                choice = input("Choose 1-6: ").strip()
-                if choice in ("6", "q", "Q"):
-                    return cli.DONE
-                if choice in self._choices:
-                    _, action = self._choices[choice]
-                    action()
-                else:
-                    print("Please type a number from 1 to 6.")
+                self._header()
+                choice = input("Choose 1-9: ").strip()
+            except (EOFError, KeyboardInterrupt):
+                print()
+                return cli.DONE
+            if choice in ("9", "q", "Q"):
+                return cli.DONE
+            if choice not in self._choices:
+                print("Please type a number from 1 to 9.")
+                continue
+            _, action = self._choices[choice]
+            try:
+                action()
             except EOFError:
                 print()
                 return cli.DONE
+            except KeyboardInterrupt:
+                print("\nInterrupted: back to the menu.")
             except FaceSyncError as error:
                 print(f"error: {error}")
             except OSError as error:
@@ -68,61 +86,56 @@ class Menu:
         print("\nFaceSync")
         print(f"  model      {recognizer.model_in_words}")
         print(f"  threshold  {recognizer.threshold_in_words(compared)}")
+        print(f"  camera     {shown_source(self._session.settings.camera)}")
         print(f"  known      {known}\n")
         for number, (what, _) in self._choices.items():
             print(f"  {number}  {what}")
-        print("  6  Exit\n")
+        print("  9  Exit\n")
 
     def _register(self) -> None:
+        request = self._ask_who()
+        if request is None:
+            return
+        if self._has_window():
+            flows.register(self._session, request, confirm)
+        else:
+            common = self._gallery, self._recognizer, request
+            registering.register_camera(*common, self._session.open_camera, confirm)
+
+    def _register_images(self) -> None:
+        request = self._ask_who()
+        if request is None:
+            return
+        line = input("Images of this person; you can drag them here (Enter to go back): ")
+        images = [Path(path) for path in _paths(line)]
+        if images:
+            common = self._gallery, self._recognizer, request
+            registering.register_images(*common, images, confirm)
+
+    def _ask_who(self) -> Registration | None:
+        """Ask for a name, and if it is taken, what to do; None to go back."""
         name = clean_name(input("Name (Enter to go back): "))
         if not name:
-            return
+            return None
         request = Registration(name)
         taken = self._gallery.find(name)
-        if taken:
-            answer = input(
-                f"{taken.name} is already registered: [a]dd samples, [r]eplace the old ones, or "
-                "Enter to go back? "
-            )
-            what = answer.strip().casefold()[:1]
-            if what not in ("a", "r"):
-                return
-            request = replace(request, add=what == "a", replace=what == "r")
-        common = self._gallery, self._recognizer, request
-        if not self._has_window():
-            registering.register_camera(*common, self._session.open_camera, confirm)
-            return
-        request = registering.begin(*common, confirm)
-        print("Samples are taken automatically; press C to take one at once, or Q to cancel.")
-        enrolment = Enrolment(self._recognizer.threshold)
-        try:
-            shown = self._register_in_window(request, enrolment)
-        except Doubt as doubt:  # asked here, where there is a keyboard to answer with
-            request = registering.settled(request, doubt, confirm)
-            if len(enrolment) == SAMPLES:
-                registering.store(self._gallery, self._recognizer, request, enrolment, confirm)
-                return
-            shown = self._register_in_window(request, enrolment)  # from the second sample on
-        if not shown:
-            print(f"Cancelled: {name} is not registered.")
-
-    def _register_in_window(self, request: Registration, enrolment: Enrolment) -> bool:
-        common = self._gallery, self._recognizer, request
-        return self._show(
-            RegisterScreen(
-                clean_name(request.name),
-                enrolment,
-                save=lambda samples: registering.store(*common, samples),
-                first=lambda sample: registering.first_sample(*common, sample),
-            )
+        if taken is None:
+            return request
+        answer = input(
+            f"{taken.name} is already registered: [a]dd samples, [r]eplace the old ones, or "
+            "Enter to go back? "
         )
+        what = answer.strip().casefold()[:1]
+        if what not in ("a", "r"):
+            return None
+        return replace(request, add=what == "a", replace=what == "r")
 
     def _verify(self) -> None:
         verification = self._session.verification()
         if self._has_window():
             verification.begin()
             print("Press V in the window to verify, Q to go back to the menu.")
-            self._show(VerifyScreen(verification))
+            flows.show(self._session, VerifyScreen(verification))
         else:
             print(console.in_words(verification.camera(self._session.open_camera)))
 
@@ -132,15 +145,47 @@ class Menu:
             print("Press Q in the window to go back to the menu.")
             watch_window(watcher, self._session.open_slideshow, WatchOptions())
         else:
+            print("Press Ctrl-C to go back to the menu.")
             watch_camera(watcher, self._session.open_camera, WatchOptions())
 
     def _list(self) -> None:
         console.list_people(self._gallery, self._recognizer)
 
     def _delete(self) -> None:
-        name = input("Name (Enter to go back): ")
-        if clean_name(name):
+        name = self._ask_whom()
+        if name:
             store_commands.delete(self._gallery, DeleteOptions(name))
+
+    def _export(self) -> None:
+        name = self._ask_whom()
+        if name:
+            line = input("Zip file (Enter for one in this folder, named after the person): ")
+            file = " ".join(_paths(line))
+            options = ExportOptions(name, Path(file) if file else None)
+            store_commands.COMMANDS["export"](self._gallery, options)
+
+    def _ask_whom(self) -> str:
+        """Show everybody in a numbered list and ask for one; empty to go back."""
+        people = self._gallery.people()
+        if not people:
+            print(f"Nobody is registered in {self._gallery.path}.")
+            return ""
+        names = {str(number): person.name for number, person in enumerate(people, 1)}
+        for number, name in names.items():
+            print(f"  {number:>3}  {name}")
+        answer = clean_name(input("Number or name (Enter to go back): "))
+        return names.get(answer, answer)
+
+    def _choose_camera(self) -> None:
+        settings = self._session.settings
+        source = " ".join(_paths(input(f"The camera: {KINDS} (Enter to go back): ")))
+        if not source:
+            return
+        print("Trying it …")
+        with open_camera(source, offline=settings.offline) as camera:
+            if camera.read() is None:
+                raise CameraError(f"{shown_source(source)} delivers no frames")
+        self._session.settings = replace(settings, camera=source)
 
     def _has_window(self) -> bool:
         reason = why_no_window()
@@ -148,10 +193,21 @@ class Menu:
             print(f"No window: {reason}. Using the camera without one.")
         return reason is None
 
-    def _show(self, screen: Screen) -> bool:
-        return run(
-            Window(),
-            self._session.open_slideshow,
-            lambda frame: self._recognizer.look(frame.image_rgb),
-            screen,
-        )
+
+def _paths(line: str) -> tuple[str, ...]:
+    """Split a line into paths, as typed or as a terminal writes files that are dragged into it."""
+    line = line.replace("\0", "").strip()
+    whole = os.path.expanduser(line)
+    if not line or os.path.exists(whole):
+        return (whole,) if line else ()
+    try:
+        words = shlex.split(line, posix=os.name != "nt")
+    except ValueError:  # a single quote, as in O'Brien.jpg
+        words = [line]
+    paths = [os.path.expanduser(word.strip('"')) for word in words]
+    # Patterns, which a shell would have expanded; names may have brackets, too.
+    return tuple(
+        one
+        for path in paths
+        for one in ([path] if os.path.exists(path) else sorted(glob(path)) or [path])
+    )

@@ -181,7 +181,7 @@ class RegisterScreen(Screen):
 class VerifyScreen(Screen):
     """Says who is before the camera, each time V is pressed, from several frames."""
 
-    keys = (("V", "verify"), ("Q", "back"))
+    keys: tuple[tuple[str, str], ...] = (("V", "verify"), ("Q", "back"))
 
     def __init__(self, verification: Verification) -> None:
         super().__init__()

@@ -31,6 +31,14 @@ class Session:
         """Open the camera for a window: images that stand in for one are shown in turn."""
         return open_camera(self.settings.camera, slideshow=True, offline=self.settings.offline)
 
+    def has_images(self) -> bool:
+        """Whether images stand in for the camera."""
+        source = self.settings.camera
+        if source.isdecimal() or "://" in source:
+            return False
+        with self.open_camera() as camera:
+            return camera.stills
+
     def verification(self, claimed: str | None = None) -> Verification:
         """Prepare to verify; see `Verification`."""
         return Verification(self.gallery, self.recognizer, self.settings, claimed=claimed)

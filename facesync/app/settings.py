@@ -62,6 +62,10 @@ def _json_option() -> Any:
     return option(False, "print the result as one line of JSON")
 
 
+def _no_window_option(instead: str) -> Any:
+    return option(False, f"{instead} instead of opening a window")
+
+
 @dataclass(frozen=True)
 class NoOptions:
     """A command without options of its own."""
@@ -92,6 +96,7 @@ class RegisterOptions:
     similar_name: bool = option(
         False, "confirm a name that looks like a registered one, but has other letters"
     )
+    no_window: bool = _no_window_option("with a camera, use the terminal")
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ class VerifyOptions(JsonOptions):
         parse=positive_int,
         metavar="N",
     )
+    no_window: bool = _no_window_option("with a camera, use the terminal (as does --json)")
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,7 @@ class WatchOptions:
     events: Path | None = option(
         None, "append a line of JSON for each appearance of a person", metavar="FILE"
     )
-    no_window: bool = option(False, "print who appears instead of opening a window")
+    no_window: bool = _no_window_option("print who appears")
 
 
 @dataclass(frozen=True)

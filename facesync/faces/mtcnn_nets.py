@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facesync.errors import FileError, ModelError
+from facesync.faces.facenet import import_facenet
 from facesync.faces.mtcnn import NOTHING, Candidates, Net, Nets, search
 from facesync.faces.onnx_files import exported
 from facesync.faces.onnx_runtime import open_net
@@ -70,10 +71,9 @@ def onnx_nets() -> Nets:
 
 
 def _export(name: str) -> tuple[bytes, dict[str, Any]]:
-    from facenet_pytorch.models import mtcnn
-
     from facesync.faces.onnx_export import to_onnx, without_prelu
 
+    mtcnn = import_facenet().models.mtcnn
     shape, outputs = _NETS[name]
     network = without_prelu({"pnet": mtcnn.PNet, "rnet": mtcnn.RNet, "onet": mtcnn.ONet}[name]())
     return to_onnx(network, shape, outputs, any_size=name == "pnet"), {"net": f"MTCNN {name}"}
@@ -82,9 +82,8 @@ def _export(name: str) -> tuple[bytes, dict[str, Any]]:
 def torch_nets(device: str) -> tuple[Nets, Search]:
     """Load the networks and the search as torch modules on a device; both work on arrays."""
     import torch
-    from facenet_pytorch import MTCNN
 
-    whole = MTCNN(keep_all=True, device=torch.device(device))
+    whole = import_facenet().MTCNN(keep_all=True, device=torch.device(device))
 
     def net(network: torch.nn.Module) -> Net:
         def run(batch: np.ndarray) -> list[np.ndarray]:

@@ -21,6 +21,7 @@ import numpy as np
 
 from facesync.errors import ModelError
 from facesync.faces.crops import ALIGNED_112, BOX, CropSpec
+from facesync.faces.facenet import import_facenet
 from facesync.faces.onnx_export import to_onnx
 from facesync.files import replacing
 
@@ -185,11 +186,10 @@ def checkpoint_crop(checkpoint: dict[str, Any]) -> CropSpec:
 
 def new_network(num_classes: int | None = None) -> torch.nn.Module:
     """Build an InceptionResnetV1 with random weights: a classifier, or an embedder when None."""
-    from facenet_pytorch import InceptionResnetV1
-
-    return InceptionResnetV1(
+    network: torch.nn.Module = import_facenet().InceptionResnetV1(
         pretrained=None, classify=num_classes is not None, num_classes=num_classes
     )
+    return network
 
 
 def load_state(network: torch.nn.Module, state: State, name: str) -> None:

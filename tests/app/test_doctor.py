@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import faceid_app
 from facesync.app import doctor, session
+from facesync.app.cameras import open_camera
 from facesync.app.settings import AppSettings
+from facesync.errors import CameraError, ModelError
 from facesync.images import save_jpeg
-from tests.app.fakes import FakeRecognizer, image
+from tests.app.fakes import FakeRecognizer
 from tests.gallery.conftest import person
 
 
 @pytest.fixture
 def settings(tmp_path) -> AppSettings:
-    save_jpeg(image(), tmp_path / "camera.jpg")
+    save_jpeg(np.full((120, 160, 3), 90, np.uint8), tmp_path / "camera.jpg")
     return AppSettings(camera=str(tmp_path / "camera.jpg"))
 
 
@@ -26,11 +29,12 @@ def test_what_works_is_said(gallery, recognizer, settings):
     facts = doctor.examine(settings, gallery, recognizer)
     camera = facts["cameras"][0]
     assert camera["opens"] and camera["size_wh"] == [160, 120]
-    assert 10 < camera["brightness"] < 200
+    assert 80 < camera["brightness"] < 100
     assert facts["store"]["people"] == 1
     assert facts["store"]["mode"] == "0600"
     assert facts["model"]["threshold"] == 0.6
     assert "numpy" in facts["packages"]
+    assert facts["faults"] == []
     for text in (json.dumps(facts), doctor.in_words(facts)):
         assert "Secret" not in text
 
@@ -44,17 +48,54 @@ def test_what_does_not_work_is_said(gallery, recognizer, tmp_path):
     assert "does not exist" in facts["cameras"][0]["problem"]
     assert "damaged" in facts["store"]["problem"]
     assert "damaged" in doctor.in_words(facts)
+    assert doctor.in_words(facts).splitlines()[-1] == (
+        f"verdict    not everything works: camera {tmp_path}/nothing.mp4 cannot be used; the store "
+        f"cannot be read; others may read {gallery.path}"
+    )
 
 
 def test_the_home_folder_and_passwords_are_left_out(gallery, recognizer, monkeypatch, tmp_path):
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     settings = AppSettings(camera="rtsp://user:secret@127.0.0.1:9/x", offline=True)
     text = json.dumps(doctor.examine(settings, gallery, recognizer))
     assert str(tmp_path) not in text and "secret" not in text and "user" not in text
 
 
+def test_a_dark_camera_and_people_of_another_model_are_in_the_verdict(
+    gallery, recognizer, settings
+):
+    save_jpeg(np.zeros((120, 160, 3), np.uint8), Path(settings.camera))
+    gallery.register(person("Ada"), [])
+    gallery.register(person("Bob", 2), [])
+    recognizer.fingerprint = "another"
+    assert doctor.examine(settings, gallery, recognizer)["faults"] == [
+        f"camera {settings.camera} sees next to nothing",
+        "2 people were registered with another model: register them again",
+    ]
+
+
+def test_a_model_that_does_not_load_and_another_camera_are_in_the_verdict(
+    gallery, recognizer, monkeypatch, settings
+):
+    def no_model(people):
+        raise ModelError("no such model")
+
+    def camera_2_works(source, *, offline):
+        if source != "2":
+            raise CameraError(f"camera {source} does not open")
+        return open_camera(settings.camera)
+
+    recognizer.facts = no_model
+    monkeypatch.setattr(doctor, "open_camera", camera_2_works)
+    facts = doctor.examine(AppSettings(camera="0"), gallery, recognizer)
+    assert [camera["opens"] for camera in facts["cameras"]] == [False, True]
+    assert facts["faults"] == [
+        "camera 0 cannot be used: try --camera 2", "the model cannot be loaded"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("form", [[], ["--json"]])
-def test_the_command(form, monkeypatch, tmp_path, settings, capsys):
+def test_the_command_and_its_exit_code(form, monkeypatch, tmp_path, settings, capsys):
     monkeypatch.setattr(session, "Recognizer", FakeRecognizer)
     files = ["--embeddings", str(tmp_path / "e.pkl"), "--faces", str(tmp_path / "faces")]
     assert faceid_app.main([*files, "--camera", settings.camera, "doctor", *form]) == 0
@@ -64,3 +105,5 @@ def test_the_command(form, monkeypatch, tmp_path, settings, capsys):
     else:
         assert "0.600 (for 0), margin 0.05" in out
         assert "160 x 120" in out and "does not exist yet" in out
+        assert out.endswith("verdict    all is well\n")
+    assert faceid_app.main([*files, "--camera", "nothing.mp4", "doctor", *form]) == 1

@@ -9,7 +9,7 @@ import pytest
 from facesync.app import session
 from facesync.app.cameras import Frame
 from facesync.app.live import Result
-from facesync.app.menu import Menu
+from facesync.app.menu import Menu, _paths
 from facesync.app.screens import RegisterScreen
 from facesync.app.settings import AppSettings
 from facesync.gallery import attempts
@@ -34,7 +34,7 @@ def run(gallery, shot, tmp_path, monkeypatch, capsys):
 
     def answer(*answers: str, who: int = 1) -> str:
         left = iter(answers)
-        monkeypatch.setattr("builtins.input", lambda question: next(left, "6"))
+        monkeypatch.setattr("builtins.input", lambda question: next(left, "q"))
         camera = str(shot("camera", who=who, variant=5))
         log = tmp_path / "log.jsonl"
         settings = AppSettings(
@@ -63,6 +63,48 @@ def test_attempts_are_logged_and_wrong_ones_pause(run, tmp_path):
     assert {line["threshold"] for line in lines} == {0.52}
 
 
+def test_registering_from_images_dragged_into_the_terminal(run, gallery, shot):
+    one, two = shot("o'clock", who=3), shot("with space", who=3, variant=9)
+    pattern = f"{one.parent}/with\\ sp*.png"
+    out = run("6", "Cid", str(one), "6", "cid", "a", pattern, "6", "Dan", "")
+    assert f"{one}: used" in out and f"{two}: used" in out
+    assert gallery.find("Cid").samples == 2 and gallery.find("Dan") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "paths"),
+    [
+        ("", ()),
+        ("\0 ", ()),
+        ("a.jpg  'b c.jpg'", ("a.jpg", "b c.jpg")),
+        ('"b c.jpg"', ("b c.jpg",)),
+        ("o'clock.jpg", ("o'clock.jpg",)),
+        ("~/a.jpg", ("/home/me/a.jpg",)),
+        ("rtsp://10.0.0.1/x", ("rtsp://10.0.0.1/x",)),
+    ],
+)
+def test_paths_as_they_are_typed(line, paths, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert _paths(line) == paths
+
+
+def test_ctrl_c_while_the_camera_runs_leads_back(run, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("facesync.app.menu.watch_camera", interrupted)
+    out = run("5", "3")
+    assert "Interrupted: back to the menu" in out and "2 people" in out.split("Interrupted")[1]
+
+
+def test_a_person_is_chosen_by_number_or_name(run, gallery):
+    run("4", "2", "y")
+    assert [person.name for person in gallery.people()] == ["Ada"]
+    assert "nobody is registered as 2" in run("4", "2")
+    run("4", "ADA", "y")
+    assert "Nobody is registered in" in run("4")
+
+
 @pytest.mark.parametrize(("answer", "people"), [("y", 3), ("n", 2)])
 def test_in_a_window_whose_face_it_is_is_asked_after_the_first_sample(
     run, gallery, monkeypatch, answer, people
@@ -70,7 +112,7 @@ def test_in_a_window_whose_face_it_is_is_asked_after_the_first_sample(
     """The window closes for the question, and opens again for the other four samples."""
     taken = []
 
-    def show(menu: Menu, screen: RegisterScreen) -> bool:
+    def show(session: object, screen: RegisterScreen) -> bool:
         while not screen.done:
             number = taken[-1] + 1 if taken else 0
             taken.append(number)
@@ -80,7 +122,7 @@ def test_in_a_window_whose_face_it_is_is_asked_after_the_first_sample(
         return True
 
     monkeypatch.setattr(Menu, "_has_window", lambda menu: True)
-    monkeypatch.setattr(Menu, "_show", show)
+    monkeypatch.setattr("facesync.app.flows.show", show)
     out = run("1", "Countess", answer)
     assert len(taken) == (5 if answer == "y" else 1)
     assert len(gallery.people()) == people

@@ -104,3 +104,20 @@ def test_finding_and_embedding_import_no_torch_once_exported(tmp_path):
         assert load_face_model({str(model)!r}).embed(image, faces).shape == (1, 512)
     """
     assert _modules_after(code) == ["onnxruntime"]
+
+
+def test_importing_the_networks_opens_no_socket():
+    code = """
+        import sys
+        opened = []
+        sys.addaudithook(lambda event, _: event == "socket.__new__" and opened.append(event))
+        from facesync.faces.torch_model import new_network
+        new_network(2)
+        print(len(opened))
+        import urllib3.util.connection, socket
+        print(urllib3.util.connection.HAS_IPV6 == socket.has_ipv6)
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert ended.stdout.split() == ["0", "True"], ended.stderr

@@ -39,13 +39,13 @@ def app(tmp_path, display, gallery):
     """Start the menu with a camera."""
     started = []
 
-    def start(camera: object) -> Terminal:
+    def start(camera: object, *command: object) -> Terminal:
         arguments, environment = app_weights(tmp_path)
         files = ("--embeddings", gallery.path, "--faces", gallery.faces, "--camera", camera)
         display_of = {"DISPLAY": display.name, "WAYLAND_DISPLAY": None}
         # As in a Wayland session; OpenCV's wheel has no such platform, which once was an abort.
         environment = {**environment, **display_of, "QT_QPA_PLATFORM": "wayland"}
-        started.append(Terminal("faceid_app.py", *files, *arguments, env=environment))
+        started.append(Terminal("faceid_app.py", *files, *arguments, *command, env=environment))
         return started[-1]
 
     yield start
@@ -68,7 +68,7 @@ def images(tmp_path):
 
 
 def choose(app: Terminal, number: int) -> None:
-    app.expect("Choose 1-6: ")
+    app.expect("Choose 1-9: ")
     app.type(str(number))
 
 
@@ -129,7 +129,7 @@ def test_register_and_verify(app, display, gallery, camera, request):
     if camera == "images" and os.environ.get("FACESYNC_SCREENSHOT"):
         image.save(os.environ["FACESYNC_SCREENSHOT"])
     display.press("q")
-    choose(terminal, 6)
+    choose(terminal, 9)
     assert terminal.exit_code() == 0
     for noise in ("Traceback", "WARN", "QFont", "Qt", "qt."):
         assert noise not in terminal.text
@@ -161,19 +161,20 @@ def test_giving_up_stores_nothing(app, display, gallery, images):
         terminal.expect(r"Sample \d of 5 taken|Not taken")
         leaves()
         terminal.expect("Cancelled: Ada is not registered")
-    choose(terminal, 6)
+    choose(terminal, 9)
     assert terminal.exit_code() == 0
     assert gallery.people() == []
     assert not gallery.faces.exists()
 
 
-def test_ctrl_c_with_the_window_open_leaves_cleanly(app, display, gallery, images):
+def test_ctrl_c_with_the_window_open_leads_back_to_the_menu(app, display, gallery, images):
     terminal = app(images)
     start_registering(terminal, "Ada")
     terminal.expect("Sample 1 of 5 taken")
     terminal.interrupt()
-    assert terminal.exit_code() == 130
-    assert "Interrupted." in terminal.text
+    terminal.expect("Interrupted: back to the menu")
+    choose(terminal, 9)
+    assert terminal.exit_code() == 0
     assert "Traceback" not in terminal.text
     assert gallery.people() == []
 
@@ -189,6 +190,21 @@ def test_a_video_that_ends_leads_back_to_the_menu(app, display, gallery, tmp_pat
     terminal = app(path)
     start_registering(terminal, "Ada")
     terminal.expect("error: the video has ended")
-    choose(terminal, 6)
+    choose(terminal, 9)
     assert terminal.exit_code() == 0
     assert gallery.people() == []
+
+
+def test_the_commands_open_the_window_too(app, display, gallery, shared):
+    video = shared / "data" / "videos" / "one_face_head_turns_live.mp4"
+    cancelled = app(video, "register", "Ada")
+    display.press("q")
+    cancelled.expect("Cancelled: Ada is not registered")
+    assert cancelled.exit_code() == 1
+    registered = app(video, "register", "Ada")
+    registered.expect(r"Ada is registered \(5 samples\)")
+    assert registered.exit_code() == 0
+    verified = app(video, "verify", "--name", "ada")
+    accepted(display)
+    verified.expect(r"Ada: accepted \(. of 5 frames agree")
+    assert verified.exit_code() == 0

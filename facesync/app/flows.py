@@ -1,0 +1,121 @@
+"""Registering and verifying in the window: what the commands and the menu share."""
+
+from __future__ import annotations
+
+import time
+
+from facesync.app import registering
+from facesync.app.drawing import NEUTRAL, Rgb
+from facesync.app.live import Result
+from facesync.app.registering import Ask
+from facesync.app.screens import RegisterScreen, Screen, VerifyScreen
+from facesync.app.session import Session
+from facesync.app.verification import Verification
+from facesync.app.window import Window, run
+from facesync.gallery.enrolment import SAMPLES, Enrolment
+from facesync.gallery.matching import Decision
+from facesync.gallery.people import clean_name
+from facesync.gallery.registration import Doubt, Registration
+
+_PATIENCE_SECONDS = 30.0  # How long one verification waits for a face.
+
+
+class VerifyOnce(VerifyScreen):
+    """A single attempt, already begun, that needs no key.
+
+    Attributes:
+        decision: the result; None before it is known.
+    """
+
+    keys: tuple[tuple[str, str], ...] = (("Q", "cancel"),)
+
+    def __init__(self, verification: Verification, looks: int) -> None:
+        super().__init__(verification)
+        self.decision: Decision | None = None
+        self._attempt, self._looks = verification, looks
+        self._seen: list[Decision] = []
+        self._end = time.monotonic() + _PATIENCE_SECONDS
+
+    def ready(self, result: Result) -> tuple[str, Rgb]:
+        """Say how far it is."""
+        return f"Looking … {len(self._seen)} of {self._looks} frames", NEUTRAL
+
+    def key(self, key: str, result: Result | None) -> None:
+        """There is nothing to press."""
+
+    def update(self, result: Result) -> None:
+        """Count the vote of a new frame; decide when there are enough, or nobody has come."""
+        if self.done:
+            return
+        if result.seen is not None:
+            self._seen.append(self._attempt.decide(result.seen.embedding))
+        if len(self._seen) == self._looks or time.monotonic() > self._end:
+            self._conclude()
+
+    def ended(self) -> bool:
+        """Decide by the frames that a video had."""
+        if not self.done:
+            self._conclude()
+        return True
+
+    def _conclude(self) -> None:
+        self.decision = self._attempt.conclude(self._seen)
+        self.done = True
+        self._verdict(self.decision)
+
+
+def register(session: Session, request: Registration, ask: Ask | None) -> bool:
+    """Register a person in the window; return whether that was done, rather than cancelled.
+
+    Raises:
+        FaceSyncError: as `registering.register_camera`.
+    """
+    common = session.gallery, session.recognizer
+    request = registering.begin(*common, request, ask)
+    print("Samples are taken automatically; press C to take one at once, or Q to cancel.")
+    enrolment = Enrolment(session.recognizer.threshold)
+    try:
+        shown = _register_in_window(session, request, enrolment)
+    except Doubt as doubt:  # asked here, where there is a keyboard to answer with
+        request = registering.settled(request, doubt, ask)
+        if len(enrolment) == SAMPLES:
+            registering.store(*common, request, enrolment, ask)
+            return True
+        shown = _register_in_window(session, request, enrolment)  # from the second sample on
+    if not shown:
+        print(f"Cancelled: {clean_name(request.name)} is not registered.")
+    return shown
+
+
+def _register_in_window(session: Session, request: Registration, enrolment: Enrolment) -> bool:
+    common = session.gallery, session.recognizer, request
+    screen = RegisterScreen(
+        clean_name(request.name),
+        enrolment,
+        save=lambda samples: registering.store(*common, samples),
+        first=lambda sample: registering.first_sample(*common, sample),
+    )
+    return show(session, screen)
+
+
+def verify(session: Session, verification: Verification, looks: int) -> bool:
+    """Verify once in the window; return whether the person was accepted.
+
+    Raises:
+        FaceSyncError: as `Verification.camera`.
+    """
+    verification.begin()
+    screen = VerifyOnce(verification, looks)
+    if not show(session, screen):
+        print("Cancelled: nobody was verified.")
+    return screen.decision is not None and screen.decision.accepted
+
+
+def show(session: Session, screen: Screen) -> bool:
+    """Show the camera in a window until the screen is done; False if it was left before that."""
+    return run(
+        Window(),
+        session.open_slideshow,
+        lambda frame: session.recognizer.look(frame.image_rgb),
+        screen,
+    )

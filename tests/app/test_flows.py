@@ -1,0 +1,131 @@
+"""Registering and verifying in the window, as commands do it: without a key, once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import faceid_app
+from facesync.app import flows, session
+from facesync.app.cameras import Frame
+from facesync.app.flows import VerifyOnce
+from facesync.app.live import Result
+from facesync.app.settings import AppSettings
+from facesync.app.verification import Verification
+from facesync.gallery.people import Person, now
+from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
+
+
+def result(number: int, faces: int = 1, who: int = 1) -> Result:
+    image_rgb = image(faces, who, variant=number)
+    frame = Frame(number, number / 10, image_rgb[:, :, ::-1])
+    return Result(frame, FakeRecognizer().look(image_rgb))
+
+
+@pytest.fixture
+def settings(tmp_path) -> AppSettings:
+    return AppSettings(audit_log=tmp_path / "log.jsonl")
+
+
+@pytest.fixture
+def once(gallery, recognizer, settings) -> VerifyOnce:
+    gallery.register(Person("Ada", embedding(1), "model-a", now(), 5), [])
+    return VerifyOnce(Verification(gallery, recognizer, settings), 3)
+
+
+def test_so_many_frames_decide(once, settings, capsys):
+    once.update(result(0, faces=0))
+    for number in (1, 2, 3):
+        assert not once.done
+        assert f"{number - 1} of 3 frames" in once.view(result(number)).status
+        once.update(result(number))
+    assert once.done and once.decision.accepted and once.decision.name == "Ada"
+    once.update(result(4))
+    once.ended()
+    assert capsys.readouterr().out.startswith("Ada: accepted (3 of 3 frames agree")
+    assert len(settings.audit_log.read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("frames", [1, 0])
+def test_the_end_of_a_video_decides(once, frames):
+    for number in range(frames):
+        once.update(result(number))
+    assert once.ended() and once.done
+    assert once.decision.accepted is (frames > 0)
+
+
+def test_a_camera_without_a_face_is_given_up(once, monkeypatch, settings):
+    monkeypatch.setattr(flows.time, "monotonic", lambda: once._end + 1)
+    once.update(result(0, faces=0))
+    assert once.done and not once.decision.accepted
+    assert json.loads(settings.audit_log.read_text())["accepted"] is False
+
+
+class FakeWindow:
+    """A window in which keys are pressed, one after another."""
+
+    def __init__(self, *keys: str) -> None:
+        self._keys = iter(keys)
+        self.shown = 0
+
+    def __call__(self) -> FakeWindow:
+        return self
+
+    def __enter__(self) -> FakeWindow:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def show(self, canvas_bgr) -> None:
+        self.shown += 1
+
+    def linger(self, canvas_bgr) -> None:
+        pass
+
+    def key(self) -> str | None:
+        return next(self._keys, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "window", "keys", "code", "said"),
+    [
+        (["verify"], True, "", 0, "Ada: accepted"),
+        (["verify", "--name", "Bob"], True, "", 1, "access denied"),
+        (["verify"], True, "q", 1, "Cancelled: nobody was verified"),
+        (["verify", "--no-window"], False, "", 0, "Ada: accepted"),
+        (["verify", "--json"], False, "", 0, '"accepted": true'),
+        (["register", "Cid"], True, "q", 1, "Cancelled: Cid is not registered"),
+        (["register", "Cid", "--no-window"], False, "", 1, "usable sample"),
+    ],
+)
+def test_commands_open_the_window(
+    command, window, keys, code, said, gallery, monkeypatch, capsys, tmp_path
+):
+    shown = FakeWindow(*keys)
+    who = 1 if command[0] == "verify" else 3
+    frames = [image(who=who, variant=number) for number in range(9)]
+    for name, who in (("Ada", 1), ("Bob", 2)):
+        gallery.register(Person(name, embedding(who), "model-a", now(), 5), [])
+    monkeypatch.setattr(session, "Recognizer", FakeRecognizer)
+    monkeypatch.setattr(
+        session, "open_camera", lambda *args, **kwargs: FakeCamera(frames, live=window)
+    )
+    monkeypatch.setattr(flows, "Window", shown)
+    monkeypatch.setattr("facesync.app.commands.why_no_window", lambda: None)
+    files = ["--embeddings", str(gallery.path), "--faces", str(gallery.faces)]
+    if keys:
+        frames[:] = [image(faces=0)] * 500
+    assert faceid_app.main([*files, *command]) == code
+    printed = capsys.readouterr()
+    assert said in printed.out + printed.err
+    assert (shown.shown > 0) is window
+
+
+def test_images_are_photographs_and_need_no_window(shot, gallery, monkeypatch, capsys):
+    monkeypatch.setattr(session, "Recognizer", FakeRecognizer)
+    monkeypatch.setattr("facesync.app.commands.why_no_window", lambda: None)
+    files = ["--embeddings", str(gallery.path), "--faces", str(gallery.faces)]
+    assert faceid_app.main([*files, "register", "Ada", "--camera", str(shot("a"))]) == 0
+    assert "Ada is registered (1 sample)" in capsys.readouterr().out
