@@ -56,6 +56,8 @@ def decode(data: bytes, suffix: str) -> tuple[np.ndarray, str | None]:
     """
     if suffix == ".jpg":
         return _decode_jpeg(data)
+    if suffix == ".tif":
+        return listen(lambda: _decode_with_pillow(data, suffix))
     return _decode_with_pillow(data, suffix), None
 
 
@@ -123,8 +125,10 @@ def _decode_with_pillow(data: bytes, suffix: str) -> np.ndarray:
         _register_heif()
     if suffix == ".webp":
         _refuse_over(MAX_BYTES // _BYTES_PER_PIXEL[suffix], *_webp_size(data))
-    if plugin is None or plugin not in Image.OPEN:
+    if plugin is None:
         raise ImageError("not an image that can be decoded")
+    if plugin not in Image.OPEN:
+        raise ImageError(f"{plugin} needs a newer Pillow: pip install -U pillow")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata and size: damage is an error
