@@ -54,11 +54,14 @@ def decode(data: bytes, suffix: str) -> tuple[np.ndarray, str | None]:
     Raises:
         ImageError: it cannot be decoded; the message does not name it.
     """
-    if suffix == ".jpg":
-        return _decode_jpeg(data)
-    if suffix == ".tif":
-        return listen(lambda: _decode_with_pillow(data, suffix))
-    return _decode_with_pillow(data, suffix), None
+    try:
+        if suffix == ".jpg":
+            return _decode_jpeg(data)
+        if suffix == ".tif":
+            return listen(lambda: _decode_with_pillow(data, suffix))
+        return _decode_with_pillow(data, suffix), None
+    except (MemoryError, cv2.error) as error:
+        raise ImageError("there is too little memory to decode it") from error
 
 
 def _refuse_over(limit: int, width: int, height: int, what: str = "") -> None:
@@ -137,7 +140,7 @@ def _decode_with_pillow(data: bytes, suffix: str) -> np.ndarray:
                 _refuse_over(MAX_BYTES // need, *image.size)
                 image.load()
                 return _turned(_to_rgb(image, data), _orientation(image))
-    except ImageError:
+    except (ImageError, MemoryError, cv2.error):
         raise
     except UnidentifiedImageError as error:
         if suffix != ".tif":
