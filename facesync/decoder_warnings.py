@@ -1,4 +1,4 @@
-"""What OpenCV's decoders warn of: they write it on standard error, without a file's name."""
+"""What native decoders warn of: they write it on standard error, without a file's name."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_LISTENING = threading.Lock()
+_LISTENING = threading.RLock()
 _WARNING = re.compile(
     rb"^(?:Corrupt JPEG data|Premature end of JPEG|Inconsistent progression|Invalid SOS|"
-    rb"Unknown Adobe|Warning: unknown JFIF|\[ WARN:|\[ERROR:)[^\n]*\n?",
+    rb"Unknown Adobe|Warning: unknown JFIF|\[ WARN:|\[ERROR:|tempfile\.tif: |JPEGLib: |"
+    rb"TIFF\w+: |\w+Decode: )[^\n]*\n?",
     re.MULTILINE,
 )
 
@@ -44,14 +45,18 @@ def _listen(decode: Callable[[], T]) -> tuple[T, str | None]:
         finally:
             os.dup2(shown, 2)
             os.close(said)
-        try:
-            text = os.read(heard, 1 << 16)
-        except BlockingIOError:
-            text = b""
-        if text and (rest := _WARNING.sub(b"", text)):
-            os.write(shown, rest)
+            text = _read(heard)
+            if rest := _WARNING.sub(b"", text):
+                os.write(shown, rest)
     finally:
         os.close(heard)
         os.close(shown)
     warning = _WARNING.search(text)
     return image, warning[0].decode("ascii", "replace").strip() if warning else None
+
+
+def _read(pipe: int) -> bytes:
+    try:
+        return os.read(pipe, 1 << 16)
+    except BlockingIOError:  # nothing was written
+        return b""

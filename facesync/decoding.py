@@ -54,9 +54,14 @@ def decode(data: bytes, suffix: str) -> tuple[np.ndarray, str | None]:
     Raises:
         ImageError: it cannot be decoded; the message does not name it.
     """
-    if suffix == ".jpg":
-        return _decode_jpeg(data)
-    return _decode_with_pillow(data, suffix), None
+    try:
+        if suffix == ".jpg":
+            return _decode_jpeg(data)
+        if suffix == ".tif":
+            return listen(lambda: _decode_with_pillow(data, suffix))
+        return _decode_with_pillow(data, suffix), None
+    except (MemoryError, cv2.error) as error:
+        raise ImageError("there is too little memory to decode it") from error
 
 
 def _refuse_over(limit: int, width: int, height: int, what: str = "") -> None:
@@ -123,8 +128,10 @@ def _decode_with_pillow(data: bytes, suffix: str) -> np.ndarray:
         _register_heif()
     if suffix == ".webp":
         _refuse_over(MAX_BYTES // _BYTES_PER_PIXEL[suffix], *_webp_size(data))
-    if plugin is None or plugin not in Image.OPEN:
+    if plugin is None:
         raise ImageError("not an image that can be decoded")
+    if plugin not in Image.OPEN:
+        raise ImageError(f"{plugin} needs a newer Pillow: pip install -U pillow")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata and size: damage is an error
@@ -133,7 +140,7 @@ def _decode_with_pillow(data: bytes, suffix: str) -> np.ndarray:
                 _refuse_over(MAX_BYTES // need, *image.size)
                 image.load()
                 return _turned(_to_rgb(image, data), _orientation(image))
-    except ImageError:
+    except (ImageError, MemoryError, cv2.error):
         raise
     except UnidentifiedImageError as error:
         if suffix != ".tif":

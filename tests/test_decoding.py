@@ -9,6 +9,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -101,6 +102,18 @@ def test_photographs_of_large_phones_are_read_in_little_memory(tmp_path, size_wh
         command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )
     assert done.stdout.strip() == shape, done.stderr[-300:]
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("error", [MemoryError, cv2.error])
+def test_too_little_memory_is_one_line(monkeypatch, format, error):
+    def full(*args):
+        raise error
+
+    monkeypatch.setattr(cv2, "cvtColor", full)
+    monkeypatch.setattr(decoding, "_to_rgb", full)
+    with pytest.raises(ImageError, match="the image: there is too little memory"):
+        read_image_rgb(_encoded(Image.new("RGB", (8, 8)), format))
 
 
 @pytest.mark.parametrize("format, mode", [("JPEG", "RGB"), ("PNG", "RGB"), ("PNG", "RGBA"),

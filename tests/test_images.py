@@ -176,8 +176,16 @@ def test_what_others_write_on_standard_error_is_not_lost(capfd):
         os.write(2, b"theirs\nCorrupt JPEG data: ours\nalso theirs\n")
         return 7
 
+    assert listen(lambda: listen(decode)) == ((7, "Corrupt JPEG data: ours"), None)
     assert listen(decode) == (7, "Corrupt JPEG data: ours")
-    assert capfd.readouterr().err == "theirs\nalso theirs\n"
+    assert capfd.readouterr().err == "theirs\nalso theirs\n" * 2
+    saved = os.dup(2)
+    os.close(2)
+    try:
+        assert listen(lambda: 7) == (7, None)
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def test_saved_jpeg_reads_back(tmp_path, red_left):

@@ -73,9 +73,9 @@ class ChangingEmbedder(Embedder):
         super().__init__(*args, **keywords)
         self._change = change
 
-    def decode(self, data: bytes, key: str) -> np.ndarray:
+    def decode(self, data: bytes, key: str, name: str = "") -> np.ndarray:
         """Decode and change an image."""
-        return self._change(super().decode(data, key), key)
+        return self._change(super().decode(data, key, name), key)
 
 
 def sample_pairs(pairs: PairSet, of_each: int, seed: int) -> PairSet:

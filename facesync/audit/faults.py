@@ -133,7 +133,6 @@ class _Audit:
 
     def findings(self) -> list[Finding]:
         for index, reason in self._embedded.failures.items():
-            reason = reason.removeprefix("the image: ")
             self._add(Finding(index, kinds.UNDECODABLE, reason, "", "leave out", 0.0))
         self._find_same_bytes()
         self._find_changed_copies()

@@ -79,7 +79,7 @@ def _verify_files(folder: Path, dataset: str, checksums: bool) -> int:
         stored = json.loads(path.read_text(encoding="utf-8"))
         owner, files = stored["dataset"], stored["files"]
         total = sum(size for size, _ in files.values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is damaged") from error
     if owner != dataset:
         raise DataError(f"{folder} holds {owner}, not {dataset}: choose another --output")

@@ -107,7 +107,7 @@ class Embedder:
             ImageError, FileError, DataError: the image cannot be read.
         """
         data = image.read()
-        return self._crop(data, content_id(data))
+        return self._crop(data, content_id(data), image.name)
 
     def face(self, image_rgb: np.ndarray, key: str) -> Face | None:
         """Return the main face of an image with this content id, detected or from the cache."""
@@ -119,9 +119,9 @@ class Embedder:
             self._face_cache.add(key, self._faces[key])
         return _unpack(self._faces[key])
 
-    def decode(self, data: bytes, key: str) -> np.ndarray:
+    def decode(self, data: bytes, key: str, name: str = "") -> np.ndarray:
         """Decode an image to uint8 RGB; a study's embedder may change it here."""
-        return read_image_rgb(data)
+        return read_image_rgb(data, name)
 
     def _identify(self, images: Sequence[ImageRef], done: Embedded) -> dict[str, list[int]]:
         """Fill in `done.ids`; return the indices of the readable images by content id."""
@@ -153,9 +153,11 @@ class Embedder:
             for key, indices in missing.items():
                 bar.update()
                 try:
-                    crop = self._crop(images[indices[0]].read(), key)
+                    image = images[indices[0]]
+                    crop = self._crop(image.read(), key, image.name)
                 except _UNREADABLE as error:
-                    done.failures.update(dict.fromkeys(indices, str(error)))
+                    reason = str(error).removeprefix(f"{image.name}: ")
+                    done.failures.update(dict.fromkeys(indices, reason))
                     continue
                 if crop is None:
                     done.failures.update(dict.fromkeys(indices, "no face found"))
@@ -175,13 +177,13 @@ class Embedder:
         done.computed += len(crops)
         crops.clear()
 
-    def _crop(self, data: bytes, key: str) -> np.ndarray | None:
+    def _crop(self, data: bytes, key: str, name: str) -> np.ndarray | None:
         if self._detector is None:
-            return self.decode(data, key)
+            return self.decode(data, key, name)
         known = self._faces.get(key)
         if known is not None and np.isnan(known[0]):
             return None  # without decoding it
-        image_rgb = self.decode(data, key)
+        image_rgb = self.decode(data, key, name)
         face = self.face(image_rgb, key)
         if face is None:
             return None
