@@ -181,12 +181,16 @@ def folder_name(name: str) -> str:
     """
     name = unicodedata.normalize("NFC", name)
     kept = "".join(c for c in name if c.isalnum() or c in " ._-").strip(" .")
-    reserved = kept.split(".")[0].strip().casefold() in _RESERVED
-    if kept == name and kept and not reserved and len(kept.encode()) <= 100:
+    if kept == name and kept and not is_reserved(kept) and len(kept.encode()) <= 100:
         return kept
     digest = hashlib.sha256(same_name_key(name).encode("utf-8", "surrogatepass")).hexdigest()[:12]
     stem = "".join(c for c in kept if c.isascii())[:40].strip(" .") or "name"
     return f"{stem}-{digest}"
+
+
+def is_reserved(name: str) -> bool:
+    """Whether Windows takes a file name for a device: `con`, `NUL.txt`."""
+    return name.split(".")[0].strip().casefold() in _RESERVED
 
 
 def same_name_key(name: str) -> str:
