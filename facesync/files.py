@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -90,14 +91,17 @@ def write_json(path: Path, content: Any, *, indent: int | None = 1, private: boo
 
 
 def read_text(path: Path) -> str:
-    """Read a text file, UTF-8 with or without a mark.
+    """Read a small text file, UTF-8 with or without a mark, or UTF-16 with one.
 
     Raises:
         FileError: it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        with open(path, "rb") as file:
+            # Windows' editors and shell (`>`) write UTF-16.
+            utf_16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        return path.read_text(encoding="utf-16" if utf_16 else "utf-8-sig")
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FileError(f"cannot read {path}: {reason}") from error
 

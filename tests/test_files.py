@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from facesync.errors import FileError
-from facesync.files import folder_name, replacing, same_name_key, temporary_beside
+from facesync.files import folder_name, read_text, replacing, same_name_key, temporary_beside
 
 
 def test_a_file_is_replaced_only_if_the_block_succeeds(tmp_path):
@@ -116,3 +116,18 @@ def test_spellings_of_one_name_are_one_name():
     assert same_name_key("José") == same_name_key("JOSE\u0301")
     assert folder_name("Jose\u0301") == folder_name("José")
     assert same_name_key("José") != same_name_key("Jose")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"])
+def test_text_in_the_encodings_of_windows_editors(tmp_path, encoding):
+    mark = "\ufeff" if encoding.startswith("utf-16") else ""
+    (tmp_path / "a.txt").write_bytes((mark + "José\r\n1 2\n").encode(encoding))
+    assert read_text(tmp_path / "a.txt") == "José\n1 2\n"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfea", b"caf\xe9", None], ids=["cut", "latin", "none"])
+def test_text_that_cannot_be_read_is_one_line(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(FileError, match=r"cannot read .*a\.txt: "):
+        read_text(tmp_path / "a.txt")

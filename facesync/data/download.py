@@ -21,7 +21,7 @@ import requests
 from tqdm import tqdm
 
 from facesync.cli import count
-from facesync.data.kaggle_client import Kaggle, signed_in
+from facesync.data.kaggle_client import Kaggle, is_untrusted, signed_in
 from facesync.data.unpacking import CHUNK_BYTES, readable, require_room, unpack
 from facesync.data.verification import VerifiedDataset, verify_folder
 from facesync.errors import DataError, DownloadError, FileError
@@ -109,6 +109,8 @@ def _fetch(dataset: str, archive: Path) -> None:
                 _transfer(kaggle, dataset, part, unpacked)
                 os.replace(part, archive)
             except broken as error:
+                if is_untrusted(error):
+                    raise
                 failures = 0 if _size(part) > before else failures + 1
                 if failures == len(RETRY_WAITS_S):
                     raise DownloadError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import ssl
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -263,6 +264,11 @@ def download_weights(url: str, path: Path) -> None:
         ) from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            help_line = (
+                "a proxy or a virus scanner reads along, or the clock is wrong; if it is a proxy "
+                "that you trust, set SSL_CERT_FILE to the file with its certificate (PEM)"
+            )
         raise DownloadError(
             f"the VGGFace2 weights could not be downloaded ({reason}); {help_line}"
         ) from error

@@ -247,6 +247,50 @@ def test_no_network(run, kaggle, monkeypatch):
     assert result.code == 1 and "cannot be reached" in result.error
 
 
+@pytest.fixture
+def certificate(tmp_path, kaggle, monkeypatch) -> Path:
+    """Kaggle answers with this certificate, made by nobody, as a proxy that reads along does."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    certificate = kaggle.encrypt(tmp_path)
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.LOCAL, kaggle.url)
+    return certificate
+
+
+def test_a_certificate_that_is_not_trusted_is_named(run, output, certificate, monkeypatch):
+    result = run()
+    assert result.code == 1 and "certificate is not trusted" in result.error
+    assert "set REQUESTS_CA_BUNDLE to" in result.error
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    assert run().code == 0
+
+
+def test_an_untrusted_certificate_of_the_storage_is_not_tried_again(
+    run, kaggle, certificate, monkeypatch
+):
+    """The proxy may read along with some hosts only."""
+    tried = []
+
+    def refuse(*_: object) -> None:
+        tried.append(1)
+        raise requests.exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
+
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    monkeypatch.setattr(kaggle_client.Kaggle, "open_zip", refuse)
+    assert "certificate is not trusted" in run().error
+    assert len(tried) == 1
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+def test_a_bundle_that_cannot_be_used_is_named(run, kaggle, tmp_path, monkeypatch, content):
+    if content is not None:
+        (tmp_path / "bundle.pem").write_bytes(content)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "bundle.pem"))
+    result = run()
+    assert result.code == 1 and "bundle.pem, which holds no certificate (PEM)" in result.error
+    assert kaggle.requests == []
+
+
 def test_an_answer_that_is_not_kaggles(run, kaggle, monkeypatch):
     def login_page(self: requests.Session, request: requests.PreparedRequest, **_: object):
         page = requests.Response()
@@ -584,6 +628,21 @@ def test_every_place_for_credentials(no_account_of_the_developer, tmp_path, monk
     (tmp_path / "token").write_text("pointed\n")
     monkeypatch.setenv("KAGGLE_API_TOKEN", str(tmp_path / "token"))
     assert authorization() == "Bearer pointed"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_credentials_that_windows_wrote(no_account_of_the_developer, encoding):
+    folder = no_account_of_the_developer / ".kaggle"
+    (folder / "kaggle.json").write_text(json.dumps(ADA), encoding=encoding)
+    assert authorization() == ADA_BASIC
+    (folder / "access_token").write_text("file\r\n", encoding=encoding)
+    assert authorization() == "Bearer file"
+
+
+def test_credentials_that_are_not_text(no_account_of_the_developer):
+    (no_account_of_the_developer / ".kaggle/access_token").write_bytes(b"caf\xe9")
+    with pytest.raises(DownloadError, match=r"cannot read .*access_token: .* create a new one"):
+        kaggle_client.find_credentials()
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"username": "ada"}'])
