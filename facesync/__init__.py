@@ -6,6 +6,7 @@ so that importing the package costs nothing.
 
 from __future__ import annotations
 
+import getpass
 import importlib
 import os
 from typing import TYPE_CHECKING
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 # ONNX Runtime 1.29 and later report to their vendor unless this is set before they are imported;
 # this module is imported before any other of the package.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+# Torch asks for the user's name when it is imported, which a user id without an account lacks.
+try:
+    getpass.getuser()
+except (KeyError, OSError, ImportError):
+    os.environ["LOGNAME"] = f"user-{os.getuid()}" if hasattr(os, "getuid") else "user"
 
 __all__ = [
     "CameraError", "Comparison", "DataError", "DownloadError", "Face", "FaceSyncError",

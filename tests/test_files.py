@@ -9,7 +9,16 @@ import sys
 import pytest
 
 from facesync.errors import FileError
-from facesync.files import folder_name, read_text, replacing, same_name_key, temporary_beside
+from facesync.faces import weights
+from facesync.files import (
+    folder_name,
+    read_text,
+    replacing,
+    same_name_key,
+    temporary_beside,
+    user_cache,
+)
+from facesync.gallery import keys
 
 
 def test_a_file_is_replaced_only_if_the_block_succeeds(tmp_path):
@@ -131,3 +140,18 @@ def test_text_that_cannot_be_read_is_one_line(tmp_path, content):
         (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(FileError, match=r"cannot read .*a\.txt: "):
         read_text(tmp_path / "a.txt")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="accounts are of POSIX")
+@pytest.mark.parametrize("place", [user_cache, keys.config_folder, weights.vggface2_path])
+def test_a_missing_home_folder_is_one_line(monkeypatch, place):
+    """As in a container with a user id that has no account."""
+
+    def no_account(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TORCH_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", no_account)
+    with pytest.raises(FileError, match="set HOME to a folder of your own"):
+        place()

@@ -33,6 +33,7 @@ from facesync.faces.torch_model import (
     open_torch_model,
     read_checkpoint,
 )
+from facesync.files import expanded
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +61,7 @@ def vggface2_path() -> Path:
     """Return where facenet-pytorch keeps the VGGFace2 weights: under `$TORCH_HOME/checkpoints`."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))
-    return Path(home).expanduser() / "checkpoints" / VGGFACE2_URL.rsplit("/", 1)[1]
+    return expanded(home) / "checkpoints" / VGGFACE2_URL.rsplit("/", 1)[1]
 
 
 def embedded_path() -> Path:
