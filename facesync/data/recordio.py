@@ -12,6 +12,7 @@ of the records of a pack see `facesync.data.pack`.
 
 from __future__ import annotations
 
+import errno
 import io
 import mmap
 import os
@@ -175,9 +176,22 @@ class RecordFile:
             if found >= 0 and self._starts(found):
                 return found
             # Records start at multiples of four, and so do the steps.
-            offset = found - found % 4 + 4 if found >= 0 else offset + _RELEASE_EVERY
+            if found >= 0:
+                offset = found - found % 4 + 4
+            else:
+                offset = self._behind_hole(offset + _RELEASE_EVERY)
             released = self.release(released, offset)
         return self.size
+
+    def _behind_hole(self, offset: int) -> int:
+        """Skip a hole of a sparse file at `offset`, where the system can tell."""
+        if not hasattr(os, "SEEK_DATA"):
+            return offset
+        try:
+            with open(self.path, "rb") as file:
+                return os.lseek(file.fileno(), offset, os.SEEK_DATA) // 4 * 4
+        except OSError as error:
+            return self.size if error.errno == errno.ENXIO else offset  # no data up to the end
 
 
 def split_header(data: bytes) -> tuple[tuple[float, ...], int, bytes]:

@@ -214,6 +214,14 @@ def test_what_cannot_be_read_in_a_pack_is_left_out(shared, tmp_path):
     assert FaceDataset(rec, min_images=1).left_out == [("record 2", "no record starts here")]
 
 
+def test_a_pack_whose_index_does_not_fit_is_read_whole(shared, tmp_path):
+    source = shared / "cases" / "packs" / "idx_one_key"
+    convert_pack(source, tmp_path)
+    dataset = FaceDataset(source)
+    assert len(dataset) == 18
+    assert_same(dataset, FaceDataset(tmp_path))
+
+
 @pytest.mark.parametrize("source", ["folder", "pack"])
 def test_what_a_worker_gets_is_small(tmp_path, source):
     data_dir = write_pack(tmp_path / "pack", many_images(10, 100))

@@ -147,7 +147,7 @@ def sparse(path: Path, *records: tuple[int, bytes], size: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("more", range(0, 33, 4))
+@pytest.mark.parametrize("more", [*range(0, 33, 4), 60 << 20])
 def test_a_record_behind_a_hole_is_found(tmp_path, more):
     """At each place around the end of a step of the search, behind a magic at an odd place, too."""
     offset = (4 << 20) + more
@@ -158,9 +158,12 @@ def test_a_record_behind_a_hole_is_found(tmp_path, more):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="resource is of POSIX")
-def test_a_hole_fills_no_memory(tmp_path):
-    size = 256 << 20
+@pytest.mark.parametrize("hole", [True, False], ids=["a hole", "zeros"])
+def test_a_large_file_without_records_fills_no_memory(tmp_path, hole):
+    size = 128 << 20
     sparse(tmp_path / "a.rec", (0, join_header((1.0,), 0, b"x")), size=size)
+    if not hole:
+        overwrite(tmp_path / "a.rec", 64, bytes(size - 64))
     with open(tmp_path / "a.idx", "wb") as file:
         file.truncate(size)
     code = (
