@@ -101,7 +101,8 @@ def convert_pack(
         source: the `.rec` file, or a folder with the pack in it or up to two levels down.
         output: folder for the images; made if missing.
         workers: number of processes; None means one for each processor, at most 8. A single one
-            is this process.
+            is this process; several are spawned, so a script that calls this needs the usual
+            `if __name__ == "__main__":`.
         decode_check: also decode each image, and leave out those that cannot be decoded.
 
     Raises:
@@ -111,12 +112,13 @@ def convert_pack(
     started = time.monotonic()
     pack, output = Pack(source), Path(output)
     done = _Tally(faults=list(pack.faults))
+    expected = pack.key_range[0] - 1 if pack.key_range else len(pack)
     try:
         # A report means that the folder is complete.
         (output / REPORT_NAME).unlink(missing_ok=True)
         with (
             temporary_folder(output) as temporary,
-            Progress(total=_expected_images(pack), unit=" images", desc="Converting") as bar,
+            Progress(total=expected, unit=" images", desc="Converting") as bar,
         ):
             workers = workers or min(os.cpu_count() or 1, 8)
             for part in _parts(workers, pack, output, temporary, decode_check):
@@ -126,7 +128,10 @@ def convert_pack(
         logger.warning("Stopped: %s.", _RESUME)
         raise
     except BrokenProcessPool as error:
-        raise DataError(f"a worker process died (out of memory?); {_RESUME}") from error
+        raise DataError(
+            "a worker process died: out of memory, or a script of yours lacks `if __name__ == "
+            f"'__main__':`; {_RESUME}"
+        ) from error
     except OSError as error:
         reason = error.strerror or error
         raise FileError(f"cannot write to {output}: {reason}; fix that and {_RESUME}") from error
@@ -281,10 +286,6 @@ def _ctrl_c_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _expected_images(pack: Pack) -> int:
-    return pack.key_range[0] - 1 if pack.key_range else len(pack)
 
 
 def _explain(pack: Pack, done: _Tally) -> str:
