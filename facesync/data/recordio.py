@@ -12,12 +12,12 @@ of the records of a pack see `facesync.data.pack`.
 
 from __future__ import annotations
 
-import errno
 import io
 import mmap
 import os
 import struct
 from collections.abc import Iterable, Iterator
+from errno import ENXIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -191,7 +191,7 @@ class RecordFile:
             with open(self.path, "rb") as file:
                 return os.lseek(file.fileno(), offset, os.SEEK_DATA) // 4 * 4
         except OSError as error:
-            return self.size if error.errno == errno.ENXIO else offset  # no data up to the end
+            return self.size if error.errno == ENXIO else offset  # no data up to the end
 
 
 def split_header(data: bytes) -> tuple[tuple[float, ...], int, bytes]:
