@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 Kind = Literal["image", "bookkeeping", "header"]
 
 _SEARCH_DEPTH = 2
+_MOST_BROKEN = 100_000  # and a tenth of the records: what is wrong with each is kept in memory
 _HEAD = 64  # enough for a header with a few labels
 
 
@@ -165,6 +166,11 @@ class Pack:
                 offsets.append(offset)
             else:
                 broken[offset] = reason
+                if len(broken) > _MOST_BROKEN + len(offsets) // 10:
+                    raise DataError(
+                        f"{self.path}: too damaged, {len(broken):,} records in it are broken; "
+                        "get it again"
+                    )
         return as_numbers(offsets), broken
 
     def _keys_of_index(self, broken: dict[int, str]) -> np.ndarray | None:

@@ -11,7 +11,7 @@ import pytest
 
 from facesync.data.index import Fault, read_index
 from facesync.data.pack import Pack, Record, find_pack
-from facesync.data.recordio import RecordFile, join_header, write_pack
+from facesync.data.recordio import MAGIC, RecordFile, join_header, write_pack
 from facesync.errors import DataError
 from tests.data.packs import (
     image,
@@ -249,6 +249,14 @@ def test_garbage_after_the_last_record(rec):
     pack = Pack(rec)
     assert faults(pack) == {None: f"at byte {size}: no record starts here"}
     assert read_images(pack) == expected()
+
+
+def test_a_file_of_nothing_but_damage_is_refused(tmp_path, monkeypatch):
+    """Each broken record of 8 bytes takes many times as much memory."""
+    monkeypatch.setattr("facesync.data.pack._MOST_BROKEN", 20)
+    (tmp_path / "a.rec").write_bytes((MAGIC + b"\xff\xff\xff\x1f") * 21)
+    with pytest.raises(DataError, match="too damaged, 21 records"):
+        Pack(tmp_path / "a.rec")
 
 
 def test_a_pack_is_found_up_to_two_levels_down(tmp_path):
