@@ -203,7 +203,7 @@ def test_decoding_finds_the_early_end(shared, tmp_path):
     convert_pack(shared / "data" / "recordio" / "corrupt.rec", tmp_path, decode_check=True)
     assert report_of(tmp_path)["decode_check"] is True
     early = {key: reason for key, reason in reasons_of(tmp_path).items() if (key - 1) % 8 == 5}
-    assert set(early.values()) == {"end marker in the middle: the rest of the JPEG is lost"}
+    assert len(early) == 5 and all("JPEG" in reason for reason in early.values())
     assert {int(Path(name).stem) for name in tree(tmp_path)} == {1, 9, 17, 25, 33}
 
 
