@@ -6,6 +6,7 @@ so that importing the package costs nothing.
 
 from __future__ import annotations
 
+import getpass
 import importlib
 import os
 import sys
@@ -46,6 +47,12 @@ if "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "
         stacklevel=2,
     )
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+# Torch asks for the user's name when it is imported, which a user id without an account lacks.
+try:
+    getpass.getuser()
+except (KeyError, OSError, ImportError):
+    os.environ["LOGNAME"] = f"user-{os.getuid()}" if hasattr(os, "getuid") else "user"
 
 __all__ = [
     "CameraError", "Comparison", "DataError", "DownloadError", "Face", "FaceSyncError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import errno
 import hashlib
@@ -92,14 +93,17 @@ def write_json(path: Path, content: Any, *, indent: int | None = 1, private: boo
 
 
 def read_text(path: Path) -> str:
-    """Read a text file, UTF-8 with or without a mark.
+    """Read a small text file, UTF-8 with or without a mark, or UTF-16 with one.
 
     Raises:
         FileError: it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        with open(path, "rb") as file:
+            # Windows' editors and shell (`>`) write UTF-16.
+            utf_16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        return path.read_text(encoding="utf-16" if utf_16 else "utf-8-sig")
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FileError(f"cannot read {path}: {reason}") from error
 
@@ -193,7 +197,19 @@ def user_cache() -> Path:
     home = os.environ.get("XDG_CACHE_HOME")
     if home is None and sys.platform == "win32":
         home = os.environ.get("LOCALAPPDATA")
-    return Path(home or "~/.cache").expanduser() / "facesync"
+    return expanded(home or "~/.cache") / "facesync"
+
+
+def expanded(path: str) -> Path:
+    """Return a path with the user's home folder for `~`.
+
+    Raises:
+        FileError: there is none, as for a user id without an account and without HOME.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FileError("you have no home folder: set HOME to a folder of your own") from error
 
 
 def folder_name(name: str) -> str:
@@ -205,12 +221,16 @@ def folder_name(name: str) -> str:
     """
     name = unicodedata.normalize("NFC", name)
     kept = "".join(c for c in name if c.isalnum() or c in " ._-").strip(" .")
-    reserved = kept.split(".")[0].strip().casefold() in _RESERVED
-    if kept == name and kept and not reserved and len(kept.encode()) <= 100:
+    if kept == name and kept and not is_reserved(kept) and len(kept.encode()) <= 100:
         return kept
     digest = hashlib.sha256(same_name_key(name).encode("utf-8", "surrogatepass")).hexdigest()[:12]
     stem = "".join(c for c in kept if c.isascii())[:40].strip(" .") or "name"
     return f"{stem}-{digest}"
+
+
+def is_reserved(name: str) -> bool:
+    """Whether Windows takes a file name for a device: `con`, `NUL.txt`."""
+    return name.split(".")[0].strip().casefold() in _RESERVED
 
 
 def same_name_key(name: str) -> str:

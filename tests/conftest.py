@@ -18,9 +18,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep exported models in pytest's cache, not the user's, from one run to the next."""
-    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    os.environ.setdefault("TORCH_HOME", str(home / "torch"))
-    os.environ["XDG_CACHE_HOME"] = str(config.cache.mkdir("facesync"))
+    own = str(config.cache.mkdir("facesync"))
+    home = os.path.expanduser(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
+    home = own if home.startswith("~") else home  # nobody's: no HOME and no account
+    os.environ.setdefault("TORCH_HOME", os.path.join(home, "torch"))
+    os.environ["XDG_CACHE_HOME"] = own
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 from facesync.errors import FileError
-from facesync.files import folder_name, read_regular, replacing, same_name_key, temporary_beside
+from facesync.faces import weights
+from facesync.files import (
+    folder_name,
+    read_regular,
+    read_text,
+    replacing,
+    same_name_key,
+    temporary_beside,
+    user_cache,
+)
+from facesync.gallery import keys
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no such files on Windows")
@@ -130,3 +140,33 @@ def test_spellings_of_one_name_are_one_name():
     assert same_name_key("José") == same_name_key("JOSE\u0301")
     assert folder_name("Jose\u0301") == folder_name("José")
     assert same_name_key("José") != same_name_key("Jose")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"])
+def test_text_in_the_encodings_of_windows_editors(tmp_path, encoding):
+    mark = "\ufeff" if encoding.startswith("utf-16") else ""
+    (tmp_path / "a.txt").write_bytes((mark + "José\r\n1 2\n").encode(encoding))
+    assert read_text(tmp_path / "a.txt") == "José\n1 2\n"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfea", b"caf\xe9", None], ids=["cut", "latin", "none"])
+def test_text_that_cannot_be_read_is_one_line(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(FileError, match=r"cannot read .*a\.txt: "):
+        read_text(tmp_path / "a.txt")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="accounts are of POSIX")
+@pytest.mark.parametrize("place", [user_cache, keys.config_folder, weights.vggface2_path])
+def test_a_missing_home_folder_is_one_line(monkeypatch, place):
+    """As in a container with a user id that has no account."""
+
+    def no_account(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TORCH_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", no_account)
+    with pytest.raises(FileError, match="set HOME to a folder of your own"):
+        place()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import parent_process
 from pathlib import Path
@@ -98,7 +100,9 @@ def convert_pack(
     Args:
         source: the `.rec` file, or a folder with the pack in it or up to two levels down.
         output: folder for the images; made if missing.
-        workers: number of processes; None means one for each processor, at most 8.
+        workers: number of processes; None means one for each processor, at most 8. A single one
+            is this process; several are spawned, so a script that calls this needs the usual
+            `if __name__ == "__main__":`.
         decode_check: also decode each image, and leave out those that cannot be decoded.
 
     Raises:
@@ -108,22 +112,26 @@ def convert_pack(
     started = time.monotonic()
     pack, output = Pack(source), Path(output)
     done = _Tally(faults=list(pack.faults))
+    expected = pack.key_range[0] - 1 if pack.key_range else len(pack)
     try:
         # A report means that the folder is complete.
         (output / REPORT_NAME).unlink(missing_ok=True)
         with (
             temporary_folder(output) as temporary,
-            Progress(total=_expected_images(pack), unit=" images", desc="Converting") as bar,
+            Progress(total=expected, unit=" images", desc="Converting") as bar,
         ):
             workers = workers or min(os.cpu_count() or 1, 8)
-            for part in _in_processes(workers, pack, output, temporary, decode_check):
+            for part in _parts(workers, pack, output, temporary, decode_check):
                 done.add(part)
                 bar.update(part.written + part.already_there + len(part.faults))
     except KeyboardInterrupt:
         logger.warning("Stopped: %s.", _RESUME)
         raise
     except BrokenProcessPool as error:
-        raise DataError(f"a worker process died (out of memory?); {_RESUME}") from error
+        raise DataError(
+            "a worker process died: out of memory, or a script of yours lacks `if __name__ == "
+            f"'__main__':`; {_RESUME}"
+        ) from error
     except OSError as error:
         reason = error.strerror or error
         raise FileError(f"cannot write to {output}: {reason}; fix that and {_RESUME}") from error
@@ -219,28 +227,65 @@ def _convert_in_process(start: int, stop: int) -> _Tally:
     return _worker.convert(start, stop)
 
 
-def _in_processes(
+def _parts(
     workers: int, pack: Pack, output: Path, temporary: Path, decode_check: bool
 ) -> Iterator[_Tally]:
-    """Convert all records; only a few tasks are queued at any time."""
-    executor = ProcessPoolExecutor(
-        workers, initializer=_start_process, initargs=(pack, output, temporary, decode_check)
-    )
+    """Convert all records, in several processes if there is enough to do."""
+    starts = range(0, len(pack), _RECORDS_PER_TASK)
+    workers = min(workers, len(starts))
+    if workers > 1:
+        yield from _in_processes(workers, starts, (pack, output, temporary, decode_check))
+        return
+    worker = _Worker(pack, ImageWriter(output, temporary), decode_check)
+    for start in starts:
+        yield worker.convert(start, start + _RECORDS_PER_TASK)
+
+
+def _in_processes(
+    workers: int, starts: Iterable[int], initial: tuple[Pack, Path, Path, bool]
+) -> Iterator[_Tally]:
+    """Convert the parts that begin at `starts`; only a few of them are queued at any time."""
+    with _starting():
+        # Spawned on every system: a fork of a process with threads may hang.
+        context = multiprocessing.get_context("spawn")
+        executor = ProcessPoolExecutor(workers, context, _start_process, initial)
     pending: set[Future[_Tally]] = set()
     try:
-        for start in range(0, len(pack), _RECORDS_PER_TASK):
+        for start in starts:
             if len(pending) >= workers * _TASKS_AHEAD:
                 finished, pending = wait(pending, return_when=FIRST_COMPLETED)
                 yield from (task.result() for task in finished)
-            stop = min(start + _RECORDS_PER_TASK, len(pack))
-            pending.add(executor.submit(_convert_in_process, start, stop))
+            with _starting(), _ctrl_c_held():
+                task = executor.submit(_convert_in_process, start, start + _RECORDS_PER_TASK)
+            pending.add(task)
         yield from (task.result() for task in pending)
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _expected_images(pack: Pack) -> int:
-    return pack.key_range[0] - 1 if pack.key_range else len(pack)
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Explain why processes cannot be started: their queues are in shared memory."""
+    try:
+        yield
+    except (OSError, NotImplementedError) as error:
+        raise DataError(
+            f"processes cannot be started ({error}): shared memory, /dev/shm, may be full or "
+            "missing; use --workers 1, or give a container more (docker run --shm-size=1g)"
+        ) from error
+
+
+@contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """Hold Ctrl-C back; the processes that are started meanwhile never get it."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _explain(pack: Pack, done: _Tally) -> str:

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,8 @@ class FaceDataset(_Base):
     means that the start or end of the file does not fit its encoding; an image that proves damaged
     when it is decoded raises `ImageError` then.
 
-    A dataset can be pickled, so that DataLoader can start its workers in any way.
+    A dataset can be pickled, in a few bytes for each image, so that DataLoader can start its
+    workers in any way.
 
     Args:
         data_dir: folder of identity folders, folder of a pack, or `.rec` file.
@@ -80,16 +82,16 @@ class FaceDataset(_Base):
         max_images: int = 100,
     ) -> None:
         self.transform = transform
-        self.image_paths: list[str] = []
         self.names: list[str] = []
         self.labels: list[int] = []
         self.label_map: dict[str, int] = {}
+        self._suffixes: list[str] = []
         self.left_out: list[tuple[str, str]] = []
 
         data_dir = Path(data_dir)
         self._pack = _pack_in(data_dir)
-        source = data_dir if self._pack is None else self._pack.path
-        self.list_path = list_path(source)
+        self._source = data_dir if self._pack is None else self._pack.path
+        self.list_path = list_path(self._source)
         listed = read_list(self.list_path)
         if self._pack is None:
             files = files_in_folder(data_dir, self.left_out)
@@ -107,7 +109,7 @@ class FaceDataset(_Base):
             label = self.label_map[identity] = len(self.label_map)
             for key in sorted(images, key=natural_key)[:max_images]:
                 self.names.append(f"{identity}/{key}")
-                self.image_paths.append(f"{source}/{identity}/{images[key]}")
+                self._suffixes.append(images[key][len(key) :])
                 self.labels.append(label)
         self.class_names = list(self.label_map)
         if not self.names:
@@ -118,6 +120,16 @@ class FaceDataset(_Base):
         self.left_out.sort(key=lambda entry: natural_key(entry[0]))
         self._report(data_dir, listed)
         _report_cuts(data_dir, few, min_images, many, max_images)
+
+    @cached_property
+    def image_paths(self) -> list[str]:
+        """Path of each image; see above."""
+        named = zip(self.names, self._suffixes, strict=True)
+        return [f"{self._source}/{name}{suffix}" for name, suffix in named]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Each worker gets a copy, in which the paths would be most of the bytes.
+        return {name: value for name, value in vars(self).items() if name != "image_paths"}
 
     def _without_duplicates(self, identity: str, files: list[str]) -> dict[str, str]:
         """Return the file of each key; of files that differ only in suffix the first is kept."""

@@ -14,27 +14,21 @@ import json
 import logging
 import os
 import shlex
-import shutil
 import time
-import zipfile
-import zlib
 from pathlib import Path
 
 import requests
 from tqdm import tqdm
 
 from facesync.cli import count
-from facesync.data.kaggle_client import Kaggle, signed_in
-from facesync.data.verification import VerifiedDataset, verify_folder, write_inventory
+from facesync.data.kaggle_client import Kaggle, is_untrusted, signed_in
+from facesync.data.unpacking import CHUNK_BYTES, readable, require_room, unpack
+from facesync.data.verification import VerifiedDataset, verify_folder
 from facesync.errors import DataError, DownloadError, FileError
 from facesync.files import write_json
 
-CHUNK_BYTES = 1 << 16
 RETRY_WAITS_S = (1, 5, 15, 30)
 """Pauses after transfers in a row that broke without receiving anything."""
-
-# What `zipfile` raises for a zip that is cut, altered, encrypted or not a zip.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeError)
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +64,7 @@ def download(dataset: str, output: Path) -> VerifiedDataset:
         output.mkdir(parents=True, exist_ok=True)
         if not archive.exists():
             _fetch(dataset, archive)
-        _unpack(archive, folder, dataset)
+        unpack(archive, folder, dataset)
     except KeyboardInterrupt:
         _log.info("Run the same command again to resume.")
         raise
@@ -96,7 +90,7 @@ def describe(found: VerifiedDataset) -> str:
         images = pack.folder.with_name(f"{pack.folder.name}-images")
         command = ["--input", str(pack.folder), "--output", str(images)]
         lines += [
-            f"Pack: {pack.folder} ({pack.rows:,} index rows, {_readable(pack.size)})",
+            f"Pack: {pack.folder} ({pack.rows:,} index rows, {readable(pack.size)})",
             f"Next: python preprocessing_dataset.py {shlex.join(command)}",
         ]
     return "\n".join(lines)
@@ -115,10 +109,12 @@ def _fetch(dataset: str, archive: Path) -> None:
                 _transfer(kaggle, dataset, part, unpacked)
                 os.replace(part, archive)
             except broken as error:
+                if is_untrusted(error):
+                    raise
                 failures = 0 if _size(part) > before else failures + 1
                 if failures == len(RETRY_WAITS_S):
                     raise DownloadError(
-                        f"the download keeps breaking off after {_readable(_size(part))}: "
+                        f"the download keeps breaking off after {readable(_size(part))}: "
                         "check the network, then run the same command again to resume"
                     ) from error
                 _log.info("The download broke off; resuming in %d s.", RETRY_WAITS_S[failures])
@@ -133,11 +129,12 @@ def _transfer(kaggle: Kaggle, dataset: str, part: Path, unpacked: int) -> None:
     the unpacked dataset by Kaggle's account, 0 if unknown.
     """
     with kaggle.open_zip(dataset) as whole:
-        total = int(whole.headers.get("Content-Length", 0))
+        length = whole.headers.get("Content-Length", "")
+        total = int(length) if length.isdecimal() else 0
         zip_id = {"etag": whole.headers.get("ETag"), "bytes": total}
         have = _size(part) if _read_note(part) == zip_id else 0
         have = have if have <= total else 0
-        _require_room(part.parent, total - have + max(unpacked, total))
+        require_room(part.parent, total - have + max(unpacked, total))
         if not have:
             _restart(part, zip_id)
             _append(whole, part, total)
@@ -182,87 +179,9 @@ def _note(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def _unpack(archive: Path, folder: Path, dataset: str) -> None:
-    """Unpack the zip beside `folder`, verify each checksum, then rename the result to `folder`.
-
-    Raises:
-        DownloadError: the zip is damaged; it is deleted.
-        DataError: an entry would land outside the folder; nothing is unpacked.
-    """
-    temporary = folder.with_name(f".{folder.name}.unpacking")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            targets = _targets(packed, temporary, folder.name)
-            _require_room(folder.parent, sum(entry.file_size for entry in targets))
-            _extract(packed, targets)
-        files = {
-            target.relative_to(temporary).as_posix(): (entry.file_size, entry.CRC)
-            for entry, target in targets.items()
-        }
-        write_inventory(temporary, dataset, files)
-        if folder.exists():
-            folder.rmdir()  # it is empty, or `download` would have verified it
-        os.replace(temporary, folder)
-    except _DAMAGED as error:
-        archive.unlink()
-        raise DownloadError(
-            f"the downloaded zip is damaged ({error}) and was deleted: run the same command again"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _targets(packed: zipfile.ZipFile, folder: Path, name: str) -> dict[zipfile.ZipInfo, Path]:
-    """Map each file of the zip to its place; a top folder named like the dataset is dropped."""
-    base = os.path.abspath(folder)
-    inside = {}
-    for entry in packed.infolist():
-        path = os.path.abspath(os.path.join(base, entry.filename))
-        if not path.startswith(base + os.sep):
-            raise DataError(
-                f"{packed.filename} would write outside its folder ({entry.filename!r}): nothing "
-                "was unpacked; do not trust this dataset"
-            )
-        if not entry.is_dir():
-            inside[entry] = Path(path).relative_to(base)
-    shortened = {
-        entry: Path(*path.parts[1:]) if path.parts[0] == name and len(path.parts) > 1 else path
-        for entry, path in inside.items()
-    }
-    # With both `name/x` and `x` in it, the folder must stay.
-    clash = len(set(shortened.values())) < len(shortened)
-    return {entry: folder / path for entry, path in (inside if clash else shortened).items()}
-
-
-def _extract(packed: zipfile.ZipFile, targets: dict[zipfile.ZipInfo, Path]) -> None:
-    total = sum(entry.file_size for entry in targets)
-    with tqdm(desc="unpack", total=total, unit="B", unit_scale=True) as bar:
-        for entry, target in targets.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            # zipfile verifies the checksum at the end of an entry.
-            with packed.open(entry) as source, target.open("xb") as file:
-                while chunk := source.read(CHUNK_BYTES):
-                    file.write(chunk)
-                    bar.update(len(chunk))
-
-
-def _require_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise FileError(
-            f"not enough room in {folder}: {_readable(needed)} needed, {_readable(free)} free; "
-            "make room or choose another folder with --output"
-        )
-
-
 def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _readable(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

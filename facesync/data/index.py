@@ -10,6 +10,10 @@ import numpy as np
 
 from facesync.errors import DataError
 
+_LONGEST_LINE = 100
+_MAX_FAULTS = 100
+_SMALLEST_RECORD = 8  # bytes
+
 
 @dataclass(slots=True)
 class Fault:
@@ -22,6 +26,9 @@ class Fault:
 
 def read_index(path: Path, size: int) -> tuple[np.ndarray, np.ndarray, list[Fault]]:
     """Read an index: `key<TAB>byte offset` on each line.
+
+    Reading ends with a fault where the file is no index: at a long line, at many lines that are no
+    rows, and at more rows than the `.rec` file has room for records.
 
     Args:
         path: the `.idx` file.
@@ -36,21 +43,32 @@ def read_index(path: Path, size: int) -> tuple[np.ndarray, np.ndarray, list[Faul
     """
     keys, offsets, faults = array("q"), array("q"), []
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            for number, line in enumerate(file, 1):
-                fields = line.split()
-                try:
-                    key, offset = int(fields[0]), int(fields[1])
-                    keys.append(key)
-                except (ValueError, IndexError, OverflowError):
-                    if fields:
-                        reason = f"line {number} of {path.name} is not a key and an offset"
-                        faults.append(Fault(None, -1, reason))
-                    continue
-                offsets.append(offset if 0 <= offset < size else size)
+        with open(path, "rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), b""), 1):
+                row = _row(line)
+                if row:
+                    keys.append(row[0])
+                    offsets.append(row[1] if 0 <= row[1] < size else size)
+                elif line.strip():
+                    reason = f"line {number} of {path.name} is not a key and an offset"
+                    faults.append(Fault(None, -1, reason))
+                    if len(line) == _LONGEST_LINE or len(faults) == _MAX_FAULTS:
+                        break
+                if len(keys) > size // _SMALLEST_RECORD:
+                    reason = f"{path.name} has more rows than there can be records"
+                    faults.append(Fault(None, -1, reason))
+                    break
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     return as_numbers(keys), as_numbers(offsets), faults
+
+
+def _row(line: bytes) -> tuple[int, int] | None:
+    try:
+        key, offset = map(int, line.split()[:2])
+    except ValueError:
+        return None
+    return (key, offset) if -(1 << 63) <= key < 1 << 63 else None
 
 
 def as_numbers(values: array[int]) -> np.ndarray:

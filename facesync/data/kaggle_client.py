@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any
 
 import requests
 
-from facesync.errors import DownloadError
+from facesync.errors import DownloadError, FileError
+from facesync.files import read_text
 
 TOKEN_PAGE = "https://www.kaggle.com/settings/api"
 TIMEOUT_S = (20, 60)
@@ -80,6 +82,7 @@ def signed_in(dataset: str) -> Iterator[Kaggle]:
     from kagglesdk.kaggle_client import KaggleClient
 
     own = find_credentials()
+    _require_bundle()
     with _explained(dataset), KaggleClient() as client:
         session = client.http_client()._session
         session.stream = True  # otherwise kaggle 1.7 reads the whole zip into memory
@@ -122,7 +125,7 @@ def _token() -> str | None:
         return value
     home = Path(os.path.expanduser("~"), ".kaggle")
     for file in (Path(value), home / "access_token", home / "access_token.txt"):
-        if file.is_file() and (token := file.read_text(encoding="utf-8").strip()):
+        if file.is_file() and (token := _text(file).strip()):
             return token
     return None
 
@@ -139,13 +142,20 @@ def _name_and_key() -> tuple[str, str] | None:
     for file in (folder / "kaggle.json" for folder in folders):
         if file.is_file():
             try:
-                found = json.loads(file.read_text(encoding="utf-8"))
+                found = json.loads(_text(file))
                 return str(found["username"]), str(found["key"])
             except (ValueError, KeyError, TypeError) as error:
                 raise DownloadError(
                     f"{file} has no username and key: create a new one at {TOKEN_PAGE}"
                 ) from error
     return None
+
+
+def _text(file: Path) -> str:
+    try:
+        return read_text(file)
+    except FileError as error:
+        raise DownloadError(f"{error}: create a new one at {TOKEN_PAGE}") from error
 
 
 def _oauth(client: Any) -> requests.auth.AuthBase | None:
@@ -173,6 +183,12 @@ def _explained(dataset: str) -> Iterator[None]:
         error.response.close()
         raise DownloadError(_refusal(error.response, dataset)) from error
     except (requests.ConnectionError, requests.Timeout) as error:
+        if is_untrusted(error):
+            raise DownloadError(
+                "Kaggle's certificate is not trusted: a proxy or a virus scanner reads along, or "
+                "the clock is wrong; if it is a proxy that you trust, set REQUESTS_CA_BUNDLE to "
+                "the file with its certificate (PEM)"
+            ) from error
         raise DownloadError(
             "Kaggle cannot be reached: check the network, then run the same command again"
         ) from error
@@ -180,6 +196,24 @@ def _explained(dataset: str) -> Iterator[None]:
         raise DownloadError(
             "the answer is not from Kaggle: a proxy or the network's login page may be in the way"
         ) from error
+
+
+def is_untrusted(error: requests.RequestException) -> bool:
+    """Whether TLS refused the server's certificate; to try again does not help."""
+    untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
+    return isinstance(error, requests.exceptions.SSLError) and untrusted
+
+
+def _require_bundle() -> None:
+    """Raise `DownloadError` if a variable names a file of certificates that cannot be used."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if (file := os.environ.get(name)) and not os.path.isdir(file):
+            try:
+                ssl.create_default_context(cafile=file)
+            except OSError as error:
+                raise DownloadError(
+                    f"{name} names {file}, which holds no certificate (PEM): {error.strerror}"
+                ) from error
 
 
 def _refusal(response: requests.Response, dataset: str) -> str:

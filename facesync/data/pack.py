@@ -7,6 +7,7 @@ images; keys a … b-1 are bookkeeping, one for each identity, whose two labels 
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,13 +17,17 @@ from typing import Literal
 
 import numpy as np
 
+from facesync.cli import count
 from facesync.data.index import Fault, as_numbers, read_index
 from facesync.data.recordio import BrokenRecord, RecordFile, split_header
 from facesync.errors import DataError
 
+logger = logging.getLogger(__name__)
+
 Kind = Literal["image", "bookkeeping", "header"]
 
 _SEARCH_DEPTH = 2
+_MOST_BROKEN = 100_000  # and a tenth of the records: what is wrong with each is kept in memory
 _HEAD = 64  # enough for a header with a few labels
 
 
@@ -53,10 +58,10 @@ class Record:
 class Pack:
     """Records by key, or all of them in the order of the file.
 
-    The index (`train.idx` beside `train.rec`) may be unsorted or cut short: records behind its
-    last one are found. Without an index the file is scanned once, and the key of a record is its
-    own id, or its position if ids are missing or repeated. A pack can be pickled: another process
-    reopens the file.
+    The file is walked once, and what it holds is believed. The index (`train.idx` beside
+    `train.rec`) gives the records their keys; if there is none, or it does not fit the file, the
+    key of a record is its own id, or its position if ids are missing or repeated. A pack can be
+    pickled: another process reopens the file, and does not walk it again.
 
     Args:
         source: the `.rec` file, or a folder with the pack in it or up to two levels down.
@@ -64,7 +69,7 @@ class Pack:
     Attributes:
         path: the `.rec` file.
         key_range: (a, b) of the header record (see above), or None.
-        faults: what was found broken while the index was read or made.
+        faults: what is broken, in the file or at an offset of the index.
 
     Raises:
         DataError: there is no pack, or it cannot be read.
@@ -74,18 +79,13 @@ class Pack:
         self.path = find_pack(source)
         self._file = RecordFile(self.path)
         self.faults: list[Fault] = []
-        keys = offsets = np.empty(0, np.int64)
-        index = self.path.with_suffix(".idx")
-        if index.is_file():
-            keys, offsets, self.faults = read_index(index, self._file.size)
-        if len(keys):
-            keys, offsets = self._with_unindexed(keys, offsets)
-        else:
-            keys, offsets = self._scan(0)
-        self._keys, self._offsets = self._without_duplicates(keys, offsets)
-        if (self._offsets[1:] < self._offsets[:-1]).any():
-            order = np.argsort(self._offsets, kind="stable")
-            self._keys, self._offsets = self._keys[order], self._offsets[order]
+        self._offsets, broken = self._walk()
+        keys = self._keys_of_index(broken)
+        self._keys = self._own_keys() if keys is None else keys
+        for offset, reason in broken.items():
+            key = _own_id(self._file.start_of_data(offset, _HEAD))
+            where = f"at byte {offset}: {reason}"
+            self.faults.append(Fault(None if key < 0 else key, offset, where))
         self.key_range = self._read_key_range()
 
     def __len__(self) -> int:
@@ -158,51 +158,58 @@ class Pack:
         first, end = record.labels
         return (int(first), int(end)) if 1 <= first <= end < float("inf") else None
 
-    def _with_unindexed(
-        self, keys: np.ndarray, offsets: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Add the records behind the last one in the index."""
-        last = int(np.max(offsets, where=offsets < self._file.size, initial=-1))
-        try:
-            more_keys, more_offsets = self._scan(self._file.end(last), int(keys.max()) + 1)
-        except BrokenRecord:
-            return keys, offsets
-        new = ~np.isin(more_keys, keys)
-        if not new.any():
-            return keys, offsets
-        return np.append(keys, more_keys[new]), np.append(offsets, more_offsets[new])
-
-    def _scan(self, start: int, first_key: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Scan for records from `start` on: keys and offsets; broken ones are added to `faults`.
-
-        If their own ids cannot serve as keys, they are counted from `first_key`.
-        """
-        keys, offsets = array("q"), array("q")
-        for offset, reason in self._file.scan(start):
+    def _walk(self) -> tuple[np.ndarray, dict[int, str]]:
+        """Walk the file: offsets of the records, and what is wrong at other offsets."""
+        offsets, broken = array("q"), {}
+        for offset, reason in self._file.scan():
             if reason is None:
-                keys.append(_own_id(self._file.read(offset)))
                 offsets.append(offset)
             else:
-                key = _own_id(self._file.start_of_data(offset, _HEAD))
-                where = f"at byte {offset}: {reason}"
-                self.faults.append(Fault(None if key < 0 else key, offset, where))
-        found = as_numbers(keys)
-        if _repeats(found) or (found < 0).any():
-            found = np.arange(first_key, first_key + len(found))
-        return found, as_numbers(offsets)
+                broken[offset] = reason
+                if len(broken) > _MOST_BROKEN + len(offsets) // 10:
+                    raise DataError(
+                        f"{self.path}: too damaged, {len(broken):,} records in it are broken; "
+                        "get it again"
+                    )
+        return as_numbers(offsets), broken
 
-    def _without_duplicates(
-        self, keys: np.ndarray, offsets: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Drop and report all rows of a key except the first."""
-        if not _repeats(keys):
-            return keys, offsets
-        _, first = np.unique(keys, return_index=True)
-        duplicate = np.ones(len(keys), dtype=bool)
-        duplicate[first] = False
-        for key, offset in zip(keys[duplicate].tolist(), offsets[duplicate].tolist(), strict=True):
-            self.faults.append(Fault(key, offset, "the index has this key twice"))
-        return keys[~duplicate], offsets[~duplicate]
+    def _keys_of_index(self, broken: dict[int, str]) -> np.ndarray | None:
+        """Return the key of each record by the index; None if it does not fit the file.
+
+        It fits if each record has one row, with a key of its own. Other rows are added to `faults`,
+        and what they name is removed from `broken`.
+        """
+        index = self.path.with_suffix(".idx")
+        if not index.is_file():
+            return None
+        keys, offsets, _ = read_index(index, self._file.size)
+        order = np.argsort(offsets, kind="stable")
+        keys, offsets = keys[order], offsets[order]
+        found = np.isin(offsets, self._offsets)
+        if _repeats(keys) or not np.array_equal(offsets[found], self._offsets):
+            logger.warning(
+                "%s does not fit %s: not used; the whole file was searched, %s found",
+                index,
+                self.path.name,
+                count(len(self._offsets), "record", "records"),
+            )
+            return None
+        for key, offset in zip(keys[~found].tolist(), offsets[~found].tolist(), strict=True):
+            outside = offset == self._file.size
+            reason = "outside the file" if outside else "no record starts here"
+            self.faults.append(Fault(key, offset, broken.pop(offset, reason)))
+        return keys[found]
+
+    def _own_keys(self) -> np.ndarray:
+        """Return the own id of each record, or its position if ids are missing or repeated."""
+        found, released = array("q"), 0
+        for offset in self._offsets.tolist():
+            found.append(_own_id(self._file.read(offset)))
+            released = self._file.release(released, offset)
+        keys = as_numbers(found)
+        if _repeats(keys) or (keys < 0).any():
+            return np.arange(len(keys))
+        return keys
 
 
 def _repeats(values: np.ndarray) -> bool:

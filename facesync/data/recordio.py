@@ -16,6 +16,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterable, Iterator
+from errno import ENXIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +31,9 @@ _MAX_LENGTH = (1 << _LENGTH_BITS) - 1
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 _HEADER = struct.Struct("<IfQQ")
 _RELEASE_EVERY = 4 << 20
+_LARGEST = 64 << 20  # bytes of a record; more are no image, and each process reads them whole
+_MOST_PARTS = 1000
+_MOST_LABELS = 10_000
 
 
 class BrokenRecord(DataError):
@@ -127,6 +131,7 @@ class RecordFile:
         """Return where the data of each part of the record at `offset` starts and stops."""
         record = offset
         parts: list[tuple[int, int]] = []
+        read = 0
         while True:
             if not 0 <= offset <= self.size - _PREFIX.size:
                 reason = "truncated: its last part is missing" if parts else "outside the file"
@@ -144,6 +149,10 @@ class RecordFile:
                 reason = f"truncated: only {self.size - start} of {length} bytes are there"
                 raise self._broken(record, reason)
             parts.append((start, start + length))
+            read += length
+            if read > _LARGEST or len(parts) > _MOST_PARTS:
+                limit = f"longer than the {_LARGEST >> 20} MB of a large image"
+                raise self._broken(record, limit)
             if part in (_WHOLE, _LAST):
                 return parts
             offset = start + length + -length % 4
@@ -160,11 +169,29 @@ class RecordFile:
 
     def _next_start(self, offset: int) -> int:
         """Return the next offset from `offset` on where a record can start, or the size."""
-        while (offset := self._map.find(MAGIC, offset)) >= 0:
-            if self._starts(offset):
-                return offset
-            offset += 1
+        released = offset
+        while offset < self.size:
+            # In steps, to release what was searched: a pack may be a hole of many GB.
+            found = self._map.find(MAGIC, offset, offset + _RELEASE_EVERY)
+            if found >= 0 and self._starts(found):
+                return found
+            # Records start at multiples of four, and so do the steps.
+            if found >= 0:
+                offset = found - found % 4 + 4
+            else:
+                offset = self._behind_hole(offset + _RELEASE_EVERY)
+            released = self.release(released, offset)
         return self.size
+
+    def _behind_hole(self, offset: int) -> int:
+        """Skip a hole of a sparse file at `offset`, where the system can tell."""
+        if not hasattr(os, "SEEK_DATA"):
+            return offset
+        try:
+            with open(self.path, "rb") as file:
+                return os.lseek(file.fileno(), offset, os.SEEK_DATA) // 4 * 4
+        except OSError as error:
+            return self.size if error.errno == ENXIO else offset  # no data up to the end
 
 
 def split_header(data: bytes) -> tuple[tuple[float, ...], int, bytes]:
@@ -180,7 +207,7 @@ def split_header(data: bytes) -> tuple[tuple[float, ...], int, bytes]:
     if not flag:
         return (label,), own_id, data[_HEADER.size :]
     end = _HEADER.size + 4 * flag
-    if end > len(data):
+    if end > len(data) or flag > _MOST_LABELS:
         raise BrokenRecord("record", f"{flag} labels announced, but the record ends before them")
     return struct.unpack_from(f"<{flag}f", data, _HEADER.size), own_id, data[end:]
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -115,6 +116,11 @@ class Faces:
         targets = [np.load(embeddings, allow_pickle=False) for _, embeddings in blocks]
         self.targets = np.concatenate(targets).astype(np.float32)
         self._ends = np.cumsum([len(block) for block in self._crops])
+        self._blocks = blocks
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A map would be pickled with all it shows; a worker maps the files itself.
+        return Faces, (self._blocks,)
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -6,6 +6,7 @@ at a threshold chosen on the others.
 
 from __future__ import annotations
 
+import os
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -133,7 +134,7 @@ def _header_of(path: Path, rows: list[list[str]]) -> tuple[int, int]:
 
 
 def _image_name(person: str, number: str) -> str:
-    stem = f"{person}_{int(number):04d}" if number.isdecimal() else f"{person}_{number}"
+    stem = f"{person}_{number.lstrip('0').zfill(4) if number.isdecimal() else number}"
     return f"{person}/{stem}"
 
 
@@ -146,7 +147,7 @@ def _find_images(path: Path, folder: Path, names: Iterable[str]) -> list[ImageRe
     found, missing = [], []
     for name in names:
         candidates = (folder / (name + suffix) for suffix in suffixes)
-        file = next((file for file in candidates if file.is_file()), None)
+        file = next((file for file in candidates if os.path.isfile(file)), None)
         if file is None:
             missing.append(name)
         else:
@@ -155,7 +156,7 @@ def _find_images(path: Path, folder: Path, names: Iterable[str]) -> list[ImageRe
         verb = "is" if len(missing) == 1 else "are"
         raise DataError(
             f"{len(missing)} of the images that {path} lists {verb} not in {folder} "
-            f"(the first: {missing[0]})"
+            f"(the first: {missing[0]:.100})"
         )
     return found
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import ssl
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from facesync.faces.torch_model import (
     open_torch_model,
     read_checkpoint,
 )
+from facesync.files import expanded
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +61,7 @@ def vggface2_path() -> Path:
     """Return where facenet-pytorch keeps the VGGFace2 weights: under `$TORCH_HOME/checkpoints`."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))
-    return Path(home).expanduser() / "checkpoints" / VGGFACE2_URL.rsplit("/", 1)[1]
+    return expanded(home) / "checkpoints" / VGGFACE2_URL.rsplit("/", 1)[1]
 
 
 def embedded_path() -> Path:
@@ -263,6 +265,11 @@ def download_weights(url: str, path: Path) -> None:
         ) from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            help_line = (
+                "a proxy or a virus scanner reads along, or the clock is wrong; if it is a proxy "
+                "that you trust, set SSL_CERT_FILE to the file with its certificate (PEM)"
+            )
         raise DownloadError(
             f"the VGGFace2 weights could not be downloaded ({reason}); {help_line}"
         ) from error

@@ -7,9 +7,19 @@ and, as Kaggle does, sends a download on to a storage of another host name.
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 DATASET = "someone/tiny-faces"
 PIECE = 1 << 16
@@ -35,6 +45,7 @@ class KaggleServer:
         """Path and headers of each request."""
         self._http = _Http(("127.0.0.1", 0), _Handler)
         self._http.kaggle = self
+        self.scheme = "http"
         self.port = self._http.server_address[1]
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
 
@@ -49,7 +60,31 @@ class KaggleServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    def encrypt(self, folder: Path) -> Path:
+        """Answer over TLS from now on; returns the certificate, which nobody signed."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+        names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+        now = datetime.now(timezone.utc)
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName(names), False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+            .sign(key, hashes.SHA256())
+        )
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        path, both = folder / "certificate.pem", folder / "both.pem"
+        path.write_bytes(certificate.public_bytes(Encoding.PEM))
+        both.write_bytes(private + path.read_bytes())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(both)
+        self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
+        self.scheme = "https"
+        return path
 
     def asked_ranges(self) -> list[str | None]:
         """The Range header, or None, of each request to the storage."""
@@ -91,7 +126,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_response(302)
             # Another name of this machine: requests takes it for another host.
-            self.send_header("Location", f"http://localhost:{kaggle.port}/storage/archive.zip")
+            self.send_header(
+                "Location", f"{kaggle.scheme}://localhost:{kaggle.port}/storage/archive.zip"
+            )
             self.send_header("Content-Length", "0")
             self.send_header("Content-Type", "text/html")
             self.end_headers()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -220,12 +221,23 @@ def test_decoding_finds_damage_between_sound_ends(tmp_path):
 def test_readable_records_are_converted_and_the_rest_is_reported(rec, tmp_path, expected):
     rows = index_of(rec)
     overwrite(rec, rows[6], b"\0\0\0\0")
-    write_index(rec, (rows | {2: 10**12}).items())
     convert_pack(rec, tmp_path / "out")
-    assert reasons_of(tmp_path / "out") == {2: "outside the file", 6: "no record starts here"}
-    assert tree(tmp_path / "out") == {
-        name: data for name, data in expected.items() if name not in ("0/2.jpg", "1/6.jpg")
-    }
+    assert reasons_of(tmp_path / "out") == {6: "no record starts here"}
+    assert tree(tmp_path / "out") == {k: v for k, v in expected.items() if k != "1/6.jpg"}
+
+
+def test_an_index_that_does_not_fit_loses_nothing_and_is_named(rec, tmp_path, expected, run_script):
+    write_index(rec, [(1, offset) for offset in index_of(rec).values()])
+    done = run_script(SCRIPT, "--input", rec, "--output", tmp_path / "out")
+    assert done.returncode == 0 and "train.idx does not fit train.rec" in done.stderr
+    assert tree(tmp_path / "out") == expected and report_of(tmp_path / "out")["corrupt"] == []
+
+
+@pytest.mark.parametrize(("case", "images"), [("idx_one_key", 18), ("lost_middle", 5)])
+def test_packs_that_were_converted_wrongly(shared, tmp_path, case, images):
+    source = shared / "cases" / "packs" / case
+    report = convert_pack(source, tmp_path / "out", decode_check=True)
+    assert (report.images, len(report.corrupt)) == (images, {18: 0, 5: 3}[images])
 
 
 def test_an_input_that_is_not_a_pack_is_one_line(tmp_path, run_script):
@@ -301,32 +313,42 @@ def test_a_failed_run_removes_the_old_report(rec, tmp_path):
     assert not (out / REPORT_NAME).exists()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="workers are forked with what the test put in")
+def die(*_: object) -> None:
+    os._exit(1)
+
+
 def test_a_worker_that_dies_is_one_line(rec, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "marker_fault", lambda data: os._exit(1))
+    monkeypatch.setattr(conversion, "_RECORDS_PER_TASK", 4)
+    monkeypatch.setattr(conversion, "_convert_in_process", die)
     with pytest.raises(DataError, match="a worker process died"):
-        convert_pack(rec, tmp_path / "out")
+        convert_pack(rec, tmp_path / "out", workers=2)
 
 
-def test_spawned_workers(rec, tmp_path, expected):
-    """As on Windows and macOS: nothing is inherited, everything is pickled."""
-    code = (
-        "import multiprocessing, sys\n"
-        "from preprocessing_dataset import process_casia_webface\n"
-        "if __name__ == '__main__':\n"
-        "    multiprocessing.set_start_method('spawn')\n"
-        "    process_casia_webface(sys.argv[1], sys.argv[2])\n"
-    )
-    (tmp_path / "caller.py").write_text(code)
-    done = subprocess.run(
-        [sys.executable, tmp_path / "caller.py", rec, tmp_path / "out"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert "12 images of 3 identities" in done.stdout
+def test_workers_inherit_nothing(rec, tmp_path, expected, monkeypatch):
+    """They are spawned, on every system."""
+    monkeypatch.setattr(conversion, "_RECORDS_PER_TASK", 4)
+    monkeypatch.setattr(conversion, "marker_fault", lambda data: "seen by a fork")
+    report = convert_pack(rec, tmp_path / "out", workers=2)
+    assert report.corrupt == [] and tree(tmp_path / "out") == expected
+
+
+def test_one_process_needs_no_other(rec, tmp_path, expected, monkeypatch):
+    monkeypatch.setattr(conversion, "_RECORDS_PER_TASK", 4)
+    monkeypatch.setattr(conversion, "_in_processes", die)
+    convert_pack(rec, tmp_path / "out", workers=1)
     assert tree(tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize("place", ["__init__", "submit"])
+def test_full_shared_memory_is_named(rec, tmp_path, monkeypatch, place):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(conversion, "_RECORDS_PER_TASK", 4)
+    monkeypatch.setattr(conversion.ProcessPoolExecutor, place, refuse)
+    with pytest.raises(DataError, match=r"No space left .* /dev/shm, .*--workers 1"):
+        convert_pack(rec, tmp_path / "out", workers=2)
+    assert not (tmp_path / "out" / ".conversion.tmp").exists()
 
 
 def test_no_workers_is_wrong_usage(run_script, tmp_path):

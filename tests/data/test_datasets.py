@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import random
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,7 @@ from facesync.data.left_out import list_path, write_list
 from facesync.data.recordio import write_pack
 from facesync.errors import DataError, ImageError
 from facesync.images import read_image_rgb
-from tests.data.packs import image, images, index_of, overwrite, write_im2rec
+from tests.data.packs import image, images, index_of, many_images, overwrite, write_im2rec
 
 NAMES = [f"{who}/{key}" for who in range(50) for key in range(20)]
 
@@ -294,10 +295,31 @@ def test_what_cannot_be_read_in_a_pack_is_left_out(shared, tmp_path):
     assert FaceDataset(rec, min_images=1).left_out == [("record 2", "no record starts here")]
 
 
-@pytest.mark.parametrize(
-    ("source", "start"), [("folder", "fork"), ("pack", "fork"), ("pack", "spawn")]
-)
-def test_workers_of_a_dataloader(tmp_path, source, start):
+def test_a_pack_whose_index_does_not_fit_is_read_whole(shared, tmp_path):
+    source = shared / "cases" / "packs" / "idx_one_key"
+    convert_pack(source, tmp_path)
+    dataset = FaceDataset(source)
+    assert len(dataset) == 18
+    assert_same(dataset, FaceDataset(tmp_path))
+
+
+@pytest.mark.parametrize("source", ["folder", "pack"])
+def test_what_a_worker_gets_is_small(tmp_path, source):
+    data_dir = write_pack(tmp_path / "pack", many_images(10, 100))
+    size = data_dir.stat().st_size
+    if source == "folder":
+        convert_pack(data_dir, tmp_path / "folder", workers=1)
+        data_dir = tmp_path / "folder"
+    dataset = FaceDataset(data_dir)
+    paths, first = dataset.image_paths, dataset.image_rgb(0)
+    pickled = pickle.dumps(dataset)
+    assert len(pickled) < 50 * len(dataset) < size / 10
+    copy = pickle.loads(pickled)
+    assert copy.image_paths == paths and np.array_equal(copy.image_rgb(0), first)
+
+
+@pytest.mark.parametrize("source", ["folder", "pack"])
+def test_workers_of_a_dataloader(tmp_path, source):
     from torch.utils.data import DataLoader, Subset
 
     data_dir = write_pack(tmp_path / "pack", images(4, 6))
@@ -310,7 +332,7 @@ def test_workers_of_a_dataloader(tmp_path, source, start):
         Subset(dataset, train),
         batch_size=4,
         num_workers=2,
-        multiprocessing_context=start,
+        multiprocessing_context="spawn",
         collate_fn=list,
     )
     loaded = [sample for batch in loader for sample in batch]

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import struct
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ import requests
 from kagglesdk import kaggle_env
 
 import download_dataset
-from facesync.data import download, kaggle_client
+from facesync.data import download, kaggle_client, unpacking
 from facesync.data.settings import default_output
 from facesync.data.verification import INVENTORY, verify_folder
 from facesync.errors import DownloadError
@@ -42,9 +43,9 @@ def write_pack(folder: Path, records: int = RECORDS) -> None:
     (folder / "train.idx").write_text("".join(reversed(rows)))
 
 
-def zip_of(files: dict[str, bytes]) -> bytes:
+def zip_of(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as packed:
+    with zipfile.ZipFile(buffer, "w", method) as packed:
         for name, content in files.items():
             packed.writestr(name, content)
     return buffer.getvalue()
@@ -246,6 +247,50 @@ def test_no_network(run, kaggle, monkeypatch):
     assert result.code == 1 and "cannot be reached" in result.error
 
 
+@pytest.fixture
+def certificate(tmp_path, kaggle, monkeypatch) -> Path:
+    """Kaggle answers with this certificate, made by nobody, as a proxy that reads along does."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    certificate = kaggle.encrypt(tmp_path)
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.LOCAL, kaggle.url)
+    return certificate
+
+
+def test_a_certificate_that_is_not_trusted_is_named(run, output, certificate, monkeypatch):
+    result = run()
+    assert result.code == 1 and "certificate is not trusted" in result.error
+    assert "set REQUESTS_CA_BUNDLE to" in result.error
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    assert run().code == 0
+
+
+def test_an_untrusted_certificate_of_the_storage_is_not_tried_again(
+    run, kaggle, certificate, monkeypatch
+):
+    """The proxy may read along with some hosts only."""
+    tried = []
+
+    def refuse(*_: object) -> None:
+        tried.append(1)
+        raise requests.exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
+
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    monkeypatch.setattr(kaggle_client.Kaggle, "open_zip", refuse)
+    assert "certificate is not trusted" in run().error
+    assert len(tried) == 1
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+def test_a_bundle_that_cannot_be_used_is_named(run, kaggle, tmp_path, monkeypatch, content):
+    if content is not None:
+        (tmp_path / "bundle.pem").write_bytes(content)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "bundle.pem"))
+    result = run()
+    assert result.code == 1 and "bundle.pem, which holds no certificate (PEM)" in result.error
+    assert kaggle.requests == []
+
+
 def test_an_answer_that_is_not_kaggles(run, kaggle, monkeypatch):
     def login_page(self: requests.Session, request: requests.PreparedRequest, **_: object):
         page = requests.Response()
@@ -276,6 +321,89 @@ def test_something_that_is_not_a_zip_is_refused(run, kaggle, output):
     assert list(output.iterdir()) == []
 
 
+def marked(zip_bytes: bytes, *, flags: int = 0, method: int | None = None) -> bytes:
+    """Set flags or another compression method in each header of a zip."""
+    marked = bytearray(zip_bytes)
+    for magic, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        start = -1
+        while (start := zip_bytes.find(magic, start + 1)) >= 0:
+            old_flags, old_method = struct.unpack_from("<HH", zip_bytes, start + at)
+            new = (old_flags | flags, old_method if method is None else method)
+            struct.pack_into("<HH", marked, start + at, *new)
+    return bytes(marked)
+
+
+A_TEXT = zip_of({"a.txt": b"1"})
+UNUSABLE = {
+    "encrypted": (marked(A_TEXT, flags=1), "'a.txt' is encrypted"),
+    "strongly encrypted": (marked(A_TEXT, flags=0x40), "strong encryption"),
+    "Deflate64": (marked(A_TEXT, method=9), "'a.txt' is compressed with Deflate64"),
+    "unknown method": (marked(A_TEXT, method=77), "'a.txt' is compressed with method 77"),
+    "bomb": (
+        zip_of({"a.txt": bytes(3 << 20)}, zipfile.ZIP_DEFLATED),
+        "a zip bomb: it would unpack to 3.1 MB",
+    ),
+    "not UTF-8": (zip_of({"é.txt": b"1"}).replace("é".encode(), b"\xe9\xe9"), "is not UTF-8"),
+    "long name": (zip_of({"é" * 200: b"1"}), "cannot be saved here (File name too long)"),
+    "a file and a folder": (zip_of({"a": b"1", "a/b": b"2"}), "'a/b' cannot be saved here"),
+    "a folder and a file": (zip_of({"a/b": b"1", "a": b"2"}), "'a' cannot be saved here"),
+    "one name, written in two ways": (
+        zip_of({"a/b": b"1", "./a/b": b"2"}),
+        "two entries have one name, 'a/b' and './a/b'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "said"), UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_a_whole_zip_that_cannot_be_unpacked_is_kept(
+    run, kaggle, output, monkeypatch, content, said
+):
+    monkeypatch.setattr(unpacking, "_BOMB_BYTES", 1 << 20)
+    kaggle.zip_bytes = content
+    result = run()
+    assert result.code == 1 and said in result.error and "it is kept" in result.error
+    assert [path.name for path in output.iterdir()] == ["someone_tiny-faces.zip"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("deflate64", "'train.rec' is compressed with Deflate64"), ("twice", "'property'")],
+)
+def test_a_zip_that_was_put_there_by_hand_is_kept(run, output, shared, name, said):
+    output.mkdir()
+    archive = output / "someone_tiny-faces.zip"
+    shutil.copyfile(shared / "cases" / "zip" / f"{name}.zip", archive)
+    result = run()
+    assert result.code == 1 and said in result.error and "it is kept" in result.error
+    assert [path for path in output.iterdir()] == [archive]
+
+
+def test_backslashes_between_folders(run, kaggle, output):
+    kaggle.zip_bytes = zip_of({"images/a.txt": b"1"}).replace(b"images/a", b"images\\a")
+    result = run()
+    assert result.code == 0 and "backslashes in 1 name are taken for folders" in result.err
+    assert (output / "tiny-faces/images/a.txt").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("name", ["a:b", "x/con.txt", "dot.", "space /y", "a\nb", "what?"])
+def test_names_that_windows_cannot_hold(name, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(Exception, match="Windows cannot hold the name"):
+        unpacking._require_usable(zipfile.ZipInfo(name), Path(name))
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], ids=str
+)
+def test_damaged_data_of_each_compression(run, kaggle, output, method):
+    content = bytearray(zip_of({"a.txt": os.urandom(3000)}, method))
+    content[40:2000] = bytes(1960)
+    kaggle.zip_bytes = bytes(content)
+    result = run()
+    assert result.code == 1 and "is damaged" in result.error
+    assert list(output.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["../outside.txt", "/outside.txt", "eval/../../outside.txt"])
 def test_a_zip_that_writes_elsewhere_is_refused(run, kaggle, output, name):
     kaggle.zip_bytes = zip_of({"inside.txt": b"1", name: b"2"})
@@ -292,7 +420,7 @@ def test_interrupted_unpacking_is_repeated_without_network(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(download, "write_inventory", stop)
+        patch.setattr(unpacking, "write_inventory", stop)
         assert run().code == 130
     assert not (output / "tiny-faces").exists()
     (output / ".tiny-faces.unpacking").mkdir()
@@ -500,6 +628,21 @@ def test_every_place_for_credentials(no_account_of_the_developer, tmp_path, monk
     (tmp_path / "token").write_text("pointed\n")
     monkeypatch.setenv("KAGGLE_API_TOKEN", str(tmp_path / "token"))
     assert authorization() == "Bearer pointed"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_credentials_that_windows_wrote(no_account_of_the_developer, encoding):
+    folder = no_account_of_the_developer / ".kaggle"
+    (folder / "kaggle.json").write_text(json.dumps(ADA), encoding=encoding)
+    assert authorization() == ADA_BASIC
+    (folder / "access_token").write_text("file\r\n", encoding=encoding)
+    assert authorization() == "Bearer file"
+
+
+def test_credentials_that_are_not_text(no_account_of_the_developer):
+    (no_account_of_the_developer / ".kaggle/access_token").write_bytes(b"caf\xe9")
+    with pytest.raises(DownloadError, match=r"cannot read .*access_token: .* create a new one"):
+        kaggle_client.find_credentials()
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"username": "ada"}'])

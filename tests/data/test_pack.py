@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from facesync.data.index import Fault
+from facesync.data.index import Fault, read_index
 from facesync.data.pack import Pack, Record, find_pack
-from facesync.data.recordio import RecordFile, join_header, write_pack
+from facesync.data.recordio import MAGIC, RecordFile, join_header, write_pack
 from facesync.errors import DataError
 from tests.data.packs import (
     image,
@@ -136,61 +136,71 @@ def test_a_label_that_is_not_an_identity(tmp_path, label):
     assert faults(Pack(tmp_path / "a.rec")) == {1: f"label {label} is not a whole number"}
 
 
-@pytest.mark.parametrize(
-    ("offset", "said"),
-    [
-        (10**9, "outside the file"),
-        (10**30, "outside the file"),
-        (-8, "outside the file"),
-        (12, "no record starts here"),
-        (13, "no record starts here"),
-    ],
-    ids=["beyond the end", "beyond 64 bits", "negative", "inside a record", "odd"],
-)
-@pytest.mark.parametrize("key", [1, 5, 15])
-def test_an_index_row_that_points_elsewhere(rec, key, offset, said):
-    write_index(rec, (index_of(rec) | {key: offset}).items())
+def shifted(rows: dict[int, int], by: int) -> list[tuple[int, int]]:
+    return [(key, offset + by) for key, offset in rows.items()]
+
+
+WRONG_INDEXES = {
+    "one row beyond the end": lambda rows: (rows | {5: 10**9}).items(),
+    "one row beyond 64 bits": lambda rows: (rows | {0: 10**30}).items(),
+    "one negative row": lambda rows: (rows | {15: -8}).items(),
+    "one row inside a record": lambda rows: (rows | {5: 12}).items(),
+    "one row that is odd": lambda rows: (rows | {5: 13}).items(),
+    "all shifted": lambda rows: shifted(rows, 8),
+    "of another pack": lambda rows: [(key, 500 * key) for key in range(40)],
+    "shifted by a row": lambda rows: zip(list(rows)[1:], rows.values(), strict=False),
+    "one key for all": lambda rows: [(1, offset) for offset in rows.values()],
+    "one key twice": lambda rows: [*rows.items(), (3, rows[4])],
+    "one record twice": lambda rows: [*rows.items(), (99, rows[4])],
+    "cut short": lambda rows: list(rows.items())[:6],
+    "empty": lambda rows: [],
+}
+
+
+@pytest.mark.parametrize("rows", WRONG_INDEXES.values(), ids=WRONG_INDEXES.keys())
+def test_an_index_that_does_not_fit_loses_nothing_and_is_named(rec, caplog, rows):
+    write_index(rec, rows(index_of(rec)))
     pack = Pack(rec)
-    assert faults(pack) == {key: said}
-    assert read_images(pack) == expected(without=key)
-    with pytest.raises(DataError, match=f"record {key}: {said}"):
-        pack.read(key)
+    assert read_images(pack) == expected() and len(pack) == 16
+    assert faults(pack) == {}
+    assert [pack.read(key).data for key in range(1, 13)] == [d for _, d in expected().values()]
+    assert "train.idx does not fit train.rec" in caplog.text and "16 records" in caplog.text
 
 
-def test_an_index_row_into_the_middle_of_parts(tmp_path):
-    from facesync.data.recordio import MAGIC
-
-    write_im2rec(tmp_path / "a.rec", [((1.0,), image(0)), ((1.0,), b"abcd" + MAGIC + b"ef")])
-    rows = index_of(tmp_path / "a.rec")
-    write_index(tmp_path / "a.rec", {0: rows[0], 1: rows[1] + 8 + 28}.items())
-    assert faults(Pack(tmp_path / "a.rec")) == {1: "the middle of another record"}
+def test_repeated_keys_in_the_index_and_in_the_records(shared):
+    pack = Pack(shared / "cases" / "packs" / "idx_one_key")
+    assert kinds(pack) == {"image": 18} and keys(pack) == list(range(18))
 
 
-def test_index_lines_that_are_not_rows(rec):
+@pytest.mark.parametrize(
+    "content", [b"\0" * 10_000, b"a\n" * 10_000, b"1\t0\n" * 10_000], ids=["hole", "text", "rows"]
+)
+def test_a_large_file_that_is_no_index_is_not_read_to_its_end(rec, content):
+    """A sparse file of 3 GB takes no memory on disk, but would in here."""
+    path = rec.with_suffix(".idx")
+    path.write_bytes(content)
+    keys, _, faults = read_index(path, 800)
+    assert len(keys) <= 101 and len(faults) <= 100
+    assert faults[-1].reason.startswith(("line 1 of", "line 100 of", "train.idx has more rows"))
+    assert read_images(Pack(rec)) == expected()
+
+
+def test_a_row_beyond_a_cut_file_is_a_fault_even_if_the_rest_fits(rec):
+    write_index(rec, [*index_of(rec).items(), (70, 10**9)])
+    assert faults(Pack(rec)) == {70: "outside the file"}
+
+
+def test_index_lines_that_are_not_rows(rec, caplog):
     path = rec.with_suffix(".idx")
     path.write_bytes(
         b"key\toffset\n7\n" + path.read_bytes() + b"\xff\xfe\n9" + b"9" * 30 + b"\t0\n"
     )
-    pack = Pack(rec)
-    assert [fault.reason for fault in pack.faults] == [
+    found = read_index(path, rec.stat().st_size)[2]
+    assert [fault.reason for fault in found] == [
         f"line {number} of train.idx is not a key and an offset" for number in (1, 2, 19, 20)
     ]
-    assert read_images(pack) == expected()
-
-
-def test_a_key_that_the_index_has_twice(rec):
-    rows = index_of(rec)
-    write_index(rec, [*rows.items(), (3, rows[4])])
-    pack = Pack(rec)
-    assert faults(pack) == {3: "the index has this key twice"}
-    assert read_images(pack) == expected()
-
-
-def test_an_index_that_was_cut_short(rec):
-    write_index(rec, list(index_of(rec).items())[:6])
-    pack = Pack(rec)
-    assert faults(pack) == {} and len(pack) == 16
-    assert read_images(pack) == expected()
+    assert read_images(Pack(rec)) == expected()
+    assert caplog.text == ""
 
 
 def test_an_index_that_was_cut_short_where_records_have_no_ids(tmp_path):
@@ -200,11 +210,6 @@ def test_an_index_that_was_cut_short_where_records_have_no_ids(tmp_path):
     assert {key: data for key, (_, data) in read_images(Pack(rec)).items()} == {
         i: image(i) for i in range(4)
     }
-
-
-def test_an_empty_index_is_none(rec):
-    rec.with_suffix(".idx").write_text("")
-    assert read_images(Pack(rec)) == expected()
 
 
 @pytest.mark.parametrize("index", [True, False], ids=["index", "no index"])
@@ -244,6 +249,14 @@ def test_garbage_after_the_last_record(rec):
     pack = Pack(rec)
     assert faults(pack) == {None: f"at byte {size}: no record starts here"}
     assert read_images(pack) == expected()
+
+
+def test_a_file_of_nothing_but_damage_is_refused(tmp_path, monkeypatch):
+    """Each broken record of 8 bytes takes many times as much memory."""
+    monkeypatch.setattr("facesync.data.pack._MOST_BROKEN", 20)
+    (tmp_path / "a.rec").write_bytes((MAGIC + b"\xff\xff\xff\x1f") * 21)
+    with pytest.raises(DataError, match="too damaged, 21 records"):
+        Pack(tmp_path / "a.rec")
 
 
 def test_a_pack_is_found_up_to_two_levels_down(tmp_path):

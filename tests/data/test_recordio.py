@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +18,7 @@ from facesync.data.recordio import (
     write_pack,
 )
 from facesync.errors import DataError
+from tests.conftest import ROOT
 from tests.data.packs import image, images, index_of, overwrite, write_records
 
 PAYLOADS = {
@@ -130,6 +135,57 @@ def test_parts_out_of_order(tmp_path, place, flag, said):
     assert any(found.values())
 
 
+def sparse(path: Path, *records: tuple[int, bytes], size: int) -> Path:
+    """Write records at offsets of a file of `size` bytes that is a hole elsewhere."""
+    for offset, data in records:
+        write_records(path.with_suffix(".one"), [data])
+        with open(path, "ab") as file:
+            file.truncate(offset)
+            file.seek(offset)
+            file.write(path.with_suffix(".one").read_bytes())
+    os.truncate(path, size)
+    return path
+
+
+@pytest.mark.parametrize("more", [*range(0, 33, 4), 60 << 20])
+def test_a_record_behind_a_hole_is_found(tmp_path, more):
+    """At each place around the end of a step of the search, behind a magic at an odd place, too."""
+    offset = (4 << 20) + more
+    path = sparse(tmp_path / "a.rec", (0, b"first"), (offset, b"x"), size=offset + 12)
+    overwrite(path, 22, MAGIC)
+    found = [offset for offset, reason in RecordFile(path).scan() if reason is None]
+    assert found == [0, offset]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="resource is of POSIX")
+@pytest.mark.parametrize("hole", [True, False], ids=["a hole", "zeros"])
+def test_a_large_file_without_records_fills_no_memory(tmp_path, hole):
+    size = 128 << 20
+    sparse(tmp_path / "a.rec", (0, join_header((1.0,), 0, b"x")), size=size)
+    if not hole:
+        overwrite(tmp_path / "a.rec", 64, bytes(size - 64))
+    with open(tmp_path / "a.idx", "wb") as file:
+        file.truncate(size)
+    code = (
+        "import resource, sys; from facesync.data.pack import Pack\n"
+        "used = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = used(); pack = Pack(sys.argv[1]); print(len(pack), used() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "a.rec"], capture_output=True, text=True, cwd=ROOT
+    )
+    records, grown = done.stdout.split()
+    assert records == "1" and int(grown) < 60 << (20 if sys.platform == "darwin" else 10)
+
+
+def test_a_record_that_is_larger_than_any_image(tmp_path):
+    path = sparse(tmp_path / "a.rec", (0, b""), (100 << 20, b"next"), size=(100 << 20) + 12)
+    overwrite(path, 4, struct.pack("<I", 100 << 20))
+    assert reasons(RecordFile(path)) == ["longer than the 64 MB of a large image", None]
+    write_records(path, [MAGIC * 1001])
+    assert reasons(RecordFile(path)) == ["longer than the 64 MB of a large image"]
+
+
 def test_every_cut_of_a_file_is_survived(tmp_path):
     path = tmp_path / "a.rec"
     payloads = [b"abcd" + MAGIC + b"ef", b"", b"xyz", MAGIC * 2]
@@ -147,8 +203,17 @@ def test_header_round_trip(labels):
     assert split_header(join_header(labels, 12, b"picture")) == (labels, 12, b"picture")
 
 
-@pytest.mark.parametrize("data", [b"", bytes(23), struct.pack("<IfQQ", 9, 0, 0, 0)])
-def test_a_header_that_is_too_short(data):
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        bytes(23),
+        struct.pack("<IfQQ", 9, 0, 0, 0),
+        struct.pack("<IfQQ", 20_000, 0, 0, 0) + bytes(80_000),
+    ],
+    ids=["empty", "cut", "no labels", "too many labels"],
+)
+def test_a_header_that_cannot_be_split(data):
     with pytest.raises(BrokenRecord):
         split_header(data)
 

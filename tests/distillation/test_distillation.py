@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,9 @@ def test_faces_are_embedded_once_and_cached(aligned, tmp_path, monkeypatch):
     assert teacher.embedded == 14
     np.testing.assert_array_equal(again.targets, faces.targets)
     np.testing.assert_array_equal(again.crop(5), faces.crop(5))
+    pickled = pickle.dumps(faces)  # for a worker: it maps the files itself
+    assert len(pickled) < 1000
+    np.testing.assert_array_equal(pickle.loads(pickled).crop(5), faces.crop(5))
 
 
 def test_an_image_that_cannot_be_read_is_left_out(aligned, tmp_path, caplog):

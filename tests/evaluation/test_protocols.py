@@ -24,6 +24,15 @@ def test_lfw_list(pairs_file, folder):
     assert [a == b for a, b in identities] == pairs.same.tolist()
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_list_that_windows_wrote(pairs_file, folder, encoding):
+    plain = read_lfw_pairs(pairs_file, folder)
+    pairs_file.write_text(pairs_file.read_text(), encoding=encoding, newline="\r\n")
+    marked = read_lfw_pairs(pairs_file, folder)
+    assert [image.name for image in marked.images] == [image.name for image in plain.images]
+    assert marked.left.tolist() == plain.left.tolist()
+
+
 def test_a_list_of_one_fold_is_split(pairs_file, folder):
     genuine = [f"Name_{n}\t1\t2" for n in range(4)]
     impostor = [f"Name_{n}\t1\tName_{n + 1}\t1" for n in range(4)]
@@ -45,8 +54,10 @@ def test_a_list_of_one_fold_is_split(pairs_file, folder):
         ("1\t1\nName_0\t1\t2\nName_0\t1\tName_1\t1\n", "too few"),
         ("1\t2\nName_0\t1\t2\nName_9\t1\t2\nName_0\t1\tName_1\t1\nName_0\t1\tName_2\t1\n",
          "2 of the images"),
+        (f"2\nName_0\t1\t2\nName_1\t1\t{'2' * 5000}\nName_0\t1\tName_1\t1\n"
+         "Name_0\t1\tName_2\t1\n", "1 of the images"),
     ],
-    ids=["empty", "words", "short", "bad line", "one pair", "missing images"],
+    ids=["empty", "words", "short", "bad line", "one pair", "missing images", "long number"],
 )  # fmt: skip
 def test_other_lists_are_refused(text, says, pairs_file, folder):
     pairs_file.write_text(text)

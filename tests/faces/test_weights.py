@@ -13,6 +13,7 @@ import torch
 from facesync.errors import DownloadError, FileError, ModelError
 from facesync.faces import torch_model, weights
 from facesync.faces.crops import ALIGNED_112, BOX, SQUARE
+from tests.data.kaggle_server import KaggleServer
 from tests.faces.stand_ins import tiny_model
 from tests.faces.test_calibration import MEASURED
 
@@ -232,6 +233,13 @@ def test_a_refused_download_is_one_line(server, tmp_path, status):
     server.status = status
     with pytest.raises(DownloadError, match=rf"refused .*\({status} .*save the file as"):
         weights.download_weights(server.url, tmp_path / "weights.pt")
+
+
+def test_a_certificate_that_is_not_trusted_is_named(tmp_path):
+    with KaggleServer() as server:
+        server.encrypt(tmp_path)
+        with pytest.raises(DownloadError, match=r"proxy .*set SSL_CERT_FILE to the file"):
+            weights.download_weights(server.url, tmp_path / "weights.pt")
 
 
 def test_a_download_that_is_not_the_weights_is_deleted(server, tmp_path):
