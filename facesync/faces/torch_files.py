@@ -1,0 +1,311 @@
+"""Read files of torch without torch: the values plain, the tensors as NumPy arrays, no code run.
+
+torch's own reader, `weights_only` or not, can be crashed by a file of 678 bytes and made to take a
+thousand times a file's size. Here the pickle runs on `facesync.pickle_machine`, a tensor is first
+only what the file claims of it, and what is read is measured against the bytes that are there.
+
+Two formats: the zip archive that torch has written since 1.6, and the one before it, a row of
+pickles with the tensors' bytes behind them.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import zipfile
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from facesync.errors import ModelError
+from facesync.pickle_machine import DAMAGE, Machine, Named, Refused, told
+from facesync.pickles import NAMES, PLAIN
+
+MOST_BYTES = 16 << 30
+"""The most bytes of tensors that are read from a file."""
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_PROTOCOL = 1001
+
+# By the name of torch's storage; BFloat16, which NumPy lacks, is the upper half of a float32.
+_STORAGES = {
+    "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "<u2",
+    "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "<i1",
+    "ByteStorage": "<u1", "BoolStorage": "?", "QInt8Storage": "<i1", "QUInt8Storage": "<u1",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    """A row of numbers in the file, as claimed: its key there, the numbers' type, how many."""
+
+    key: str
+    kind: str
+    count: int
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(_STORAGES[self.kind])
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """A view of a storage: offset and strides count numbers; `scale` (q - zero) if quantized."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    quantized: tuple[float, int] | None = None
+
+    def array(self, numbers: np.ndarray) -> np.ndarray:
+        step = numbers.itemsize
+        view = np.lib.stride_tricks.as_strided(
+            numbers[self.offset :], self.shape, [step * stride for stride in self.strides]
+        )
+        if self.storage.kind == "BFloat16Storage":
+            return (view.astype(np.uint32) << 16).view(np.float32)
+        if self.quantized is not None:
+            scale, zero = self.quantized
+            return (view.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+        return view
+
+
+def _wholes(values: Any) -> bool:
+    return isinstance(values, tuple) and all(type(n) is int and n >= 0 for n in values)
+
+
+def _tensor(machine: Machine, arguments: tuple[Any, ...]) -> _Tensor:
+    storage, offset, shape, strides = arguments[:4]
+    if not isinstance(storage, _Storage) or not _wholes((offset,)):
+        raise Refused("a tensor without numbers")
+    if not _wholes(shape) or not _wholes(strides) or len(shape) != len(strides) or len(shape) > 32:
+        raise Refused("a tensor without a shape")
+    last = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    inside = 0 in shape or offset + last < storage.count
+    if not inside or offset > storage.count or math.prod(shape) > storage.count:
+        raise Refused("a tensor that is larger than its content")
+    return _Tensor(storage, offset, shape, strides)
+
+
+def _parameter(machine: Machine, arguments: tuple[Any, ...]) -> _Tensor:
+    if not isinstance(arguments[0], _Tensor):
+        raise Refused("a parameter that is not a tensor")
+    return arguments[0]
+
+
+def _quantized(machine: Machine, arguments: tuple[Any, ...]) -> _Tensor:
+    plain = _tensor(machine, arguments)
+    how, *numbers = arguments[4]
+    if how != "per_tensor_affine" or len(numbers) != 2:
+        raise Refused("a tensor quantized by more than one scale")
+    scale, zero = numbers
+    if type(scale) is not float or type(zero) is not int or not 0 < scale < math.inf:
+        raise Refused("a quantized tensor without a scale")
+    return _Tensor(plain.storage, plain.offset, plain.shape, plain.strides, (scale, zero))
+
+
+def _size(machine: Machine, arguments: tuple[Any, ...]) -> tuple[int, ...]:
+    (sizes,) = arguments
+    return tuple(sizes)
+
+
+_TORCH_NAMES: dict[tuple[str, str], Any] = {
+    **NAMES,
+    ("torch._utils", "_rebuild_tensor_v2"): Named(_tensor),
+    ("torch._utils", "_rebuild_parameter"): Named(_parameter),
+    ("torch._utils", "_rebuild_qtensor"): Named(_quantized),
+    ("torch", "Size"): Named(_size),
+    # Values that stand for themselves.
+    **{("torch", name): name for name in ("per_tensor_affine", "qint8", "quint8", *_STORAGES)},
+}
+
+
+def _storage(known: dict[str, _Storage], claim: Any) -> _Storage:
+    """Make a storage of a persistent id: ('storage', type, key, place, how many numbers)."""
+    if not isinstance(claim, tuple) or len(claim) not in (5, 6) or claim[0] != "storage":
+        raise Refused("a persistent id that is no storage")
+    kind, key, _, count = claim[1:5]
+    if kind not in _STORAGES or not isinstance(key, str) or not _wholes((count,)):
+        raise Refused("a storage of unknown numbers")
+    if claim[5:] not in ((), (None,)):
+        raise Refused("a storage that is a part of another")
+    storage = _Storage(key, kind, count)
+    if known.setdefault(key, storage) != storage:
+        raise Refused("two storages of one name")
+    return storage
+
+
+Leaf = Callable[[np.ndarray], Any]
+
+
+def read_torch_file(
+    path: Path, *, leave_out: Collection[str] = (), leaf: Leaf = lambda array: array
+) -> Any:
+    """Read what `torch.save` wrote: plain data and tensors.
+
+    Args:
+        path: the file.
+        leave_out: entries of the dictionary that the file is, which are not wanted: their tensors
+            are not read.
+        leaf: what becomes of each tensor, which it gets as an array that may be written to; those
+            of one storage share its memory. Quantized tensors are float32 again, as is bfloat16.
+
+    Raises:
+        ModelError: missing, damaged, too large, or something else than data and tensors.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = path.stat().st_size
+            if zipfile.is_zipfile(file):
+                return _read_zip(file, size, leave_out, leaf)
+            file.seek(0)
+            return _read_row(file, size, leave_out, leaf)
+    except FileNotFoundError as error:
+        raise ModelError(f"there is no file {path}") from error
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+    except Refused as error:
+        raise ModelError(
+            f"{path} was not opened: it is not a checkpoint, is damaged, or tries to run code "
+            f"({error})"
+        ) from error
+    except (*DAMAGE, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path} is not a checkpoint or is damaged") from error
+
+
+def _read_zip(file: BinaryIO, size: int, leave_out: Collection[str], leaf: Leaf) -> Any:
+    archive = zipfile.ZipFile(file)
+    entries = {info.filename: info for info in archive.infolist()}
+    (pickled,) = (name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1)
+    folder = pickled.removesuffix("data.pkl")
+
+    def place(name: str) -> tuple[int, int]:
+        """Find an entry's bytes: where they begin, and how many they are."""
+        info = entries[name]
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+            raise Refused("an entry that is compressed")
+        file.seek(info.header_offset)
+        header = file.read(30)
+        lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+        start = info.header_offset + len(header) + lengths
+        if header[:4] != b"PK\3\4" or start + info.file_size > size:
+            raise Refused("an entry that is not there")
+        return start, info.file_size
+
+    if folder + "byteorder" in entries:
+        start, length = place(folder + "byteorder")
+        file.seek(start)
+        if file.read(min(length, 10)) != b"little":
+            raise Refused("numbers in another byte order")
+    start, length = place(pickled)
+    file.seek(start)
+    known: dict[str, _Storage] = {}
+    value = _machine(file.read(length), length, known).run()
+    places = {key: place(f"{folder}data/{key}") for key in known}
+    return _finished(value, file, size, known, places, leave_out, leaf)
+
+
+def _read_row(file: BinaryIO, size: int, leave_out: Collection[str], leaf: Leaf) -> Any:
+    known: dict[str, _Storage] = {}
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if Machine(data, size, {}, (int,)).run() != _MAGIC:
+            raise Refused("another beginning")
+        if Machine(data, size, {}, (int,)).run() != _PROTOCOL:
+            raise Refused("another protocol")
+        system = Machine(data, size, {}, PLAIN).run()
+        if system["little_endian"] is not True:
+            raise Refused("numbers in another byte order")
+        value = _machine(data, size, known).run()
+        keys = Machine(data, size, {}, PLAIN).run()
+        at = data.tell()
+    places = {}
+    for key in keys:
+        file.seek(at)
+        count = int.from_bytes(file.read(8), "little")
+        if count != known[key].count:
+            raise Refused("a storage of another length")
+        length = count * known[key].dtype.itemsize
+        places[key] = at + 8, length
+        at += 8 + length
+    return _finished(value, file, size, known, places, leave_out, leaf)
+
+
+def _machine(data: Any, size: int, known: dict[str, _Storage]) -> Machine:
+    storage = partial(_storage, known)
+    return Machine(data, size, _TORCH_NAMES, (*PLAIN, _Tensor), persistent=storage)
+
+
+def _finished(
+    value: Any,
+    file: BinaryIO,
+    size: int,
+    known: Mapping[str, _Storage],
+    places: Mapping[str, tuple[int, int]],
+    leave_out: Collection[str],
+    leaf: Leaf,
+) -> Any:
+    """Put arrays in the place of what was claimed, once it is known that the file has them all."""
+    lengths = [length for _, length in places.values()]
+    if sum(lengths) > min(size, MOST_BYTES) or any(a + n > size for a, n in places.values()):
+        raise Refused("more numbers than the file holds")
+    for key, storage in known.items():
+        if places[key][1] != storage.count * storage.dtype.itemsize:
+            raise Refused("a storage of another length")
+    read: dict[str, np.ndarray] = {}
+
+    def numbers(storage: _Storage) -> np.ndarray:
+        if storage.key not in read:
+            content = np.empty(storage.count, storage.dtype)
+            file.seek(places[storage.key][0])
+            if file.readinto(content.view(np.uint8)) != content.nbytes:  # type: ignore[attr-defined]
+                raise Refused("a storage that is cut off")
+            read[storage.key] = content
+        return read[storage.key]
+
+    def finish(value: Any) -> Any:
+        if isinstance(value, _Tensor):
+            return leaf(value.array(numbers(value.storage)))
+        if isinstance(value, dict):
+            return type(value)((key, finish(part)) for key, part in value.items())
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(finish, value))
+        return value
+
+    if isinstance(value, dict):
+        value = {key: part for key, part in value.items() if key not in leave_out}
+    return finish(value)
+
+
+def dequantized(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Turn the state of a network with quantized linear layers into that of the plain network.
+
+    Args:
+        state: from `read_torch_file`: a quantized layer has `<layer>._packed_params._packed_params`
+            with its weights and bias, and numbers about its activations.
+
+    Returns:
+        Arrays by name; for such a layer `<layer>.weight` and, if it has one, `<layer>.bias`.
+
+    Raises:
+        ModelError: it is not such a state.
+    """
+    packed = "._packed_params._packed_params"
+    layers = {key.removesuffix(packed) for key in state if str(key).endswith(packed)}
+    left_out = {f"{layer}.{name}" for layer in layers for name in ("scale", "zero_point")}
+    left_out |= {f"{layer}._packed_params.dtype" for layer in layers}
+    plain: dict[str, Any] = {}
+    for key, value in state.items():
+        layer = str(key).removesuffix(packed)
+        if layer in layers and isinstance(value, tuple) and len(value) == 2:
+            plain[f"{layer}.weight"], plain[f"{layer}.bias"] = value
+        elif key not in left_out:
+            plain[key] = value
+    plain = {key: value for key, value in plain.items() if value is not None}
+    if not all(isinstance(value, np.ndarray) for value in plain.values()):
+        raise ModelError("the model holds something that is not a weight")
+    return plain
