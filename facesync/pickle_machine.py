@@ -89,7 +89,8 @@ class Machine:
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
         self._copies = 2 * size + 4096
-        self._room = min(64 * size, 1 << 30) + (1 << 16)
+        # Of small values a pickle makes twenty times its size, of arrays (and images) little more.
+        self._room = min(32 * size, 1 << 28) + 4 * size + (1 << 16)
         self._most_items = 16 * size + 1024
         self._number_keys = 0
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
+import struct
 import zipfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -31,12 +33,18 @@ MOST_BYTES = 16 << 30
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 
+_TENSOR = 1000
+"""Bytes that a tensor takes besides its numbers."""
+
 # By the name of torch's storage; BFloat16, which NumPy lacks, is the upper half of a float32.
 _STORAGES = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "<u2",
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "<i1",
     "ByteStorage": "<u1", "BoolStorage": "?", "QInt8Storage": "<i1", "QUInt8Storage": "<u1",
 }  # fmt: skip
+
+
+Leaf = Callable[[np.ndarray], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,10 @@ class _Storage:
     def dtype(self) -> np.dtype:
         return np.dtype(_STORAGES[self.kind])
 
+    @property
+    def bytes(self) -> int:
+        return self.count * self.dtype.itemsize
+
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
@@ -61,18 +73,6 @@ class _Tensor:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     quantized: tuple[float, int] | None = None
-
-    def array(self, numbers: np.ndarray) -> np.ndarray:
-        step = numbers.itemsize
-        view = np.lib.stride_tricks.as_strided(
-            numbers[self.offset :], self.shape, [step * stride for stride in self.strides]
-        )
-        if self.storage.kind == "BFloat16Storage":
-            return (view.astype(np.uint32) << 16).view(np.float32)
-        if self.quantized is not None:
-            scale, zero = self.quantized
-            return (view.astype(np.float32) - np.float32(zero)) * np.float32(scale)
-        return view
 
 
 def _wholes(values: Any) -> bool:
@@ -89,6 +89,7 @@ def _tensor(machine: Machine, arguments: tuple[Any, ...]) -> _Tensor:
     inside = 0 in shape or offset + last < storage.count
     if not inside or offset > storage.count or math.prod(shape) > storage.count:
         raise Refused("a tensor that is larger than its content")
+    machine.hold(_TENSOR)
     return _Tensor(storage, offset, shape, strides)
 
 
@@ -140,9 +141,6 @@ def _storage(known: dict[str, _Storage], claim: Any) -> _Storage:
     return storage
 
 
-Leaf = Callable[[np.ndarray], Any]
-
-
 def read_torch_file(
     path: Path, *, leave_out: Collection[str] = (), leaf: Leaf = lambda array: array
 ) -> Any:
@@ -158,15 +156,12 @@ def read_torch_file(
     Raises:
         ModelError: missing, damaged, too large, or something else than data and tensors.
     """
+    if not path.is_file():
+        raise ModelError(f"there is no model {path}; train one with train_model.py")
     try:
         with open(path, "rb") as file:
-            size = path.stat().st_size
-            if zipfile.is_zipfile(file):
-                return _read_zip(file, size, leave_out, leaf)
-            file.seek(0)
-            return _read_row(file, size, leave_out, leaf)
-    except FileNotFoundError as error:
-        raise ModelError(f"there is no file {path}") from error
+            content = _zip(file) if file.read(4) == b"PK\3\4" else _row(file)
+            return content.finish(leave_out, leaf)
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     except Refused as error:
@@ -174,111 +169,141 @@ def read_torch_file(
             f"{path} was not opened: it is not a checkpoint, is damaged, or tries to run code "
             f"({error})"
         ) from error
-    except (*DAMAGE, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
+    except (*DAMAGE, EOFError, NotImplementedError, struct.error, zipfile.BadZipFile) as error:
         raise ModelError(f"{path} is not a checkpoint or is damaged") from error
 
 
-def _read_zip(file: BinaryIO, size: int, leave_out: Collection[str], leaf: Leaf) -> Any:
-    archive = zipfile.ZipFile(file)
-    entries = {info.filename: info for info in archive.infolist()}
+def _zip(file: BinaryIO) -> _Content:
+    """Read what an archive claims: `<name>/data.pkl`, and each storage as `<name>/data/<key>`."""
+    size = os.fstat(file.fileno()).st_size
+    entries = {info.filename: info for info in zipfile.ZipFile(file).infolist()}
     (pickled,) = (name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1)
     folder = pickled.removesuffix("data.pkl")
 
     def place(name: str) -> tuple[int, int]:
-        """Find an entry's bytes: where they begin, and how many they are."""
         info = entries[name]
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise Refused("an entry that is compressed")
         file.seek(info.header_offset)
         header = file.read(30)
-        lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-        start = info.header_offset + len(header) + lengths
-        if header[:4] != b"PK\3\4" or start + info.file_size > size:
+        if header[:4] != b"PK\3\4":
             raise Refused("an entry that is not there")
-        return start, info.file_size
+        of_name, of_extra = struct.unpack("<2H", header[26:])
+        return info.header_offset + 30 + of_name + of_extra, info.file_size
 
-    if folder + "byteorder" in entries:
-        start, length = place(folder + "byteorder")
+    def read(name: str) -> bytes:
+        start, length = place(name)
         file.seek(start)
-        if file.read(min(length, 10)) != b"little":
-            raise Refused("numbers in another byte order")
-    start, length = place(pickled)
-    file.seek(start)
+        return file.read(min(length, size))
+
+    if folder + "byteorder" in entries and read(folder + "byteorder") != b"little":
+        raise Refused("numbers in another byte order")
     known: dict[str, _Storage] = {}
-    value = _machine(file.read(length), length, known).run()
-    places = {key: place(f"{folder}data/{key}") for key in known}
-    return _finished(value, file, size, known, places, leave_out, leaf)
+    data = read(pickled)
+    value = _run(data, len(data), known)
+    return _Content(value, file, known, {key: place(f"{folder}data/{key}") for key in known})
 
 
-def _read_row(file: BinaryIO, size: int, leave_out: Collection[str], leaf: Leaf) -> Any:
+def _row(file: BinaryIO) -> _Content:
+    """Read what a row of pickles claims: magic, protocol, system, the data, keys; then storages."""
+    size = os.fstat(file.fileno()).st_size
     known: dict[str, _Storage] = {}
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if Machine(data, size, {}, (int,)).run() != _MAGIC:
+        if _run(data, size, known) != _MAGIC or _run(data, size, known) != _PROTOCOL:
             raise Refused("another beginning")
-        if Machine(data, size, {}, (int,)).run() != _PROTOCOL:
-            raise Refused("another protocol")
-        system = Machine(data, size, {}, PLAIN).run()
-        if system["little_endian"] is not True:
+        if _run(data, size, known)["little_endian"] is not True:
             raise Refused("numbers in another byte order")
-        value = _machine(data, size, known).run()
-        keys = Machine(data, size, {}, PLAIN).run()
+        value = _run(data, size, known)
+        keys = _run(data, size, known)
         at = data.tell()
     places = {}
     for key in keys:
         file.seek(at)
-        count = int.from_bytes(file.read(8), "little")
+        (count,) = struct.unpack("<q", file.read(8))
         if count != known[key].count:
             raise Refused("a storage of another length")
-        length = count * known[key].dtype.itemsize
-        places[key] = at + 8, length
-        at += 8 + length
-    return _finished(value, file, size, known, places, leave_out, leaf)
+        places[key] = at + 8, known[key].bytes
+        at += 8 + known[key].bytes
+    return _Content(value, file, known, places)
 
 
-def _machine(data: Any, size: int, known: dict[str, _Storage]) -> Machine:
+def _run(data: Any, size: int, known: dict[str, _Storage]) -> Any:
     storage = partial(_storage, known)
-    return Machine(data, size, _TORCH_NAMES, (*PLAIN, _Tensor), persistent=storage)
+    return Machine(data, size, _TORCH_NAMES, (*PLAIN, _Tensor), persistent=storage).run()
 
 
-def _finished(
-    value: Any,
-    file: BinaryIO,
-    size: int,
-    known: Mapping[str, _Storage],
-    places: Mapping[str, tuple[int, int]],
-    leave_out: Collection[str],
-    leaf: Leaf,
-) -> Any:
-    """Put arrays in the place of what was claimed, once it is known that the file has them all."""
-    lengths = [length for _, length in places.values()]
-    if sum(lengths) > min(size, MOST_BYTES) or any(a + n > size for a, n in places.values()):
-        raise Refused("more numbers than the file holds")
-    for key, storage in known.items():
-        if places[key][1] != storage.count * storage.dtype.itemsize:
-            raise Refused("a storage of another length")
-    read: dict[str, np.ndarray] = {}
+class _Content:
+    """What a file holds, as claimed, and where: the places of its storages' bytes, by key.
 
-    def numbers(storage: _Storage) -> np.ndarray:
-        if storage.key not in read:
-            content = np.empty(storage.count, storage.dtype)
-            file.seek(places[storage.key][0])
-            if file.readinto(content.view(np.uint8)) != content.nbytes:  # type: ignore[attr-defined]
-                raise Refused("a storage that is cut off")
-            read[storage.key] = content
-        return read[storage.key]
+    It is made only if the file has them all.
+    """
 
-    def finish(value: Any) -> Any:
-        if isinstance(value, _Tensor):
-            return leaf(value.array(numbers(value.storage)))
+    def __init__(
+        self,
+        value: Any,
+        file: BinaryIO,
+        known: Mapping[str, _Storage],
+        places: Mapping[str, tuple[int, int]],
+    ) -> None:
+        self._value, self._file, self._places = value, file, places
+        size = os.fstat(file.fileno()).st_size
+        self._room = min(size, MOST_BYTES)  # for storages; two may not be at one place
+        self._converted = size  # for arrays that are no views of them
+        self._read: dict[str, np.ndarray] = {}
+        for key, storage in known.items():
+            start, length = places[key]
+            if length != storage.bytes or start + length > size:
+                raise Refused("a storage of another length")
+
+    def finish(self, leave_out: Collection[str], leaf: Leaf) -> Any:
+        """Put arrays in the place of what was claimed; a part in several places stays one."""
+        value, done = self._value, {}
         if isinstance(value, dict):
-            return type(value)((key, finish(part)) for key, part in value.items())
-        if isinstance(value, (list, tuple)):
-            return type(value)(map(finish, value))
-        return value
+            value = {key: part for key, part in value.items() if key not in leave_out}
 
-    if isinstance(value, dict):
-        value = {key: part for key, part in value.items() if key not in leave_out}
-    return finish(value)
+        def finished(value: Any) -> Any:
+            if id(value) not in done:
+                done[id(value)] = finish(value)
+            return done[id(value)]
+
+        def finish(value: Any) -> Any:
+            if isinstance(value, _Tensor):
+                return leaf(self._array(value))
+            if isinstance(value, dict):
+                return type(value)((key, finished(part)) for key, part in value.items())
+            if isinstance(value, (list, tuple)):
+                return type(value)(map(finished, value))
+            return value
+
+        return finish(value)
+
+    def _array(self, tensor: _Tensor) -> np.ndarray:
+        numbers = self._numbers(tensor.storage)
+        step = numbers.itemsize
+        view = np.lib.stride_tricks.as_strided(
+            numbers[tensor.offset :], tensor.shape, [step * stride for stride in tensor.strides]
+        )
+        if tensor.quantized is None and tensor.storage.kind != "BFloat16Storage":
+            return view
+        self._converted -= view.size * step
+        if self._converted < 0:
+            raise Refused("more numbers than the file holds")
+        if tensor.quantized is None:
+            return (view.astype(np.uint32) << 16).view(np.float32)
+        scale, zero = tensor.quantized
+        return (view.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+
+    def _numbers(self, storage: _Storage) -> np.ndarray:
+        if storage.key not in self._read:
+            self._room -= storage.bytes
+            if self._room < 0:
+                raise Refused("more numbers than the file holds")
+            content = np.empty(storage.count, storage.dtype)
+            self._file.seek(self._places[storage.key][0])
+            if self._file.readinto(content.view(np.uint8)) != storage.bytes:  # type: ignore[attr-defined]
+                raise Refused("a storage that is cut off")
+            self._read[storage.key] = content
+        return self._read[storage.key]
 
 
 def dequantized(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
