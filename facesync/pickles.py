@@ -181,6 +181,11 @@ def loads_plain(data: bytes, path: Path | str, *, encoding: str = "ASCII") -> An
         raise FileError(f"{path} is damaged: it is not a complete pickle file") from error
 
 
+def is_same(value: Any, expected: Any) -> bool:
+    """Whether a value of a file is the one expected; `==` with an array would be an array."""
+    return type(value) is type(expected) and bool(value == expected)
+
+
 def dumps_plain(data: Any) -> bytes:
     """Pickle plain data (protocol 4)."""
     return pickle.dumps(data, protocol=4)

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from facesync.errors import ModelError
-from facesync.pickle_machine import DAMAGE, Machine, Named, Refused, told
+from facesync.pickle_machine import DAMAGE, Machine, Named, Refused
 from facesync.pickles import NAMES, PLAIN
 
 MOST_BYTES = 16 << 30

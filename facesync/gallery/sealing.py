@@ -18,7 +18,7 @@ from typing import Any
 
 from facesync.errors import FileError, StoreError
 from facesync.gallery.keys import Key, KeyChain
-from facesync.pickles import dumps_plain, loads_plain
+from facesync.pickles import dumps_plain, is_same, loads_plain
 
 FORMAT = 2
 CIPHER = "AES-256-GCM"
@@ -75,7 +75,7 @@ def _unseal(data: dict[str, Any], keys: KeyChain, what: str, path: Path) -> tupl
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     encryption, nonce, sealed = data["encryption"], data.get("nonce"), data.get("data")
-    if data.get("format") != FORMAT or encryption.get("cipher") != CIPHER:
+    if not (is_same(data.get("format"), FORMAT) and is_same(encryption.get("cipher"), CIPHER)):
         raise StoreError(f"{path} is damaged, or was encrypted by a newer version: update FaceSync")
     if not isinstance(nonce, bytes) or len(nonce) != 12 or not isinstance(sealed, bytes):
         raise StoreError(f"{path} is damaged: its encrypted content cannot be read")

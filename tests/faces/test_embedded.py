@@ -83,7 +83,7 @@ def test_onnx_that_cannot_be_run_is_one_line(empty):
     from facesync.faces.onnx_files import write
 
     write(
-        empty / "embedded.onnx", b"whole, but no net", {"crop": CROP.to_dict(), "fingerprint": ""}
+        empty / "embedded.onnx", b"\x08\x07", {"crop": CROP.to_dict(), "fingerprint": ""}
     )
     with pytest.raises(ModelError, match="cannot be run by ONNX Runtime"):
         weights.load_face_model("embedded")
