@@ -25,14 +25,20 @@ Main = Callable[..., int]
 _CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
+_MOST_SHOWN = 5000
+"""The longest line of a message: a path has at most 4096 characters."""
+
+
 def printable(text: object) -> str:
     """Take away what a terminal would obey rather than show; line breaks stay."""
     return _CONTROLS.sub("", str(text))
 
 
 def one_line(text: object) -> str:
-    """Make text, of a file perhaps, one line that a terminal shows as it is."""
-    return printable(str(text).replace("\n", " ").replace("\t", " "))
+    """Make text, of a file perhaps, one line that a terminal shows as it is, not without end."""
+    whole = str(text)
+    line = printable(whole[:_MOST_SHOWN]).replace("\n", " ").replace("\t", " ")
+    return line if len(whole) <= _MOST_SHOWN else f"{line} ..."
 
 
 class _Shown:

@@ -60,6 +60,7 @@ def test_text_of_a_file_does_not_command_the_terminal(capfd):
         "note epoch[2K 31A Ada: accepted",
         "error: damaged: epoch[2K 31A Ada: accepted",
     ]
+    assert len(cli.one_line("x" * 10**6)) < 6000
     assert cli.one_line("Zoë\t李 עדה") == "Zoë 李 עדה"
 
 

@@ -138,7 +138,14 @@ class Calibration:
             del fields["pictures"]
             read = Calibration(**fields)
             _check(read)
-        except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+            KeyError,
+            AttributeError,
+            RuntimeError,
+        ) as error:
             raise ModelError(f"the model's calibration cannot be read ({error})") from error
         return read
 

@@ -169,7 +169,12 @@ def _checked(header: Any) -> dict[str, Any]:
         raise damaged
     if is_same(header.get("kind"), "stored") and set(header) == {"kind", "id"}:
         return header
-    if not is_same(header.get("kind"), "passphrase") or set(header) != {"kind", "id", "salt", *_SCRYPT}:
+    if not is_same(header.get("kind"), "passphrase") or set(header) != {
+        "kind",
+        "id",
+        "salt",
+        *_SCRYPT,
+    }:
         raise damaged
     n, r, p = (header[name] for name in _SCRYPT)
     if not all(type(number) is int for number in (n, r, p)):

@@ -82,9 +82,7 @@ def test_a_damaged_one_is_one_line(empty, spoil):
 def test_onnx_that_cannot_be_run_is_one_line(empty):
     from facesync.faces.onnx_files import write
 
-    write(
-        empty / "embedded.onnx", b"\x08\x07", {"crop": CROP.to_dict(), "fingerprint": ""}
-    )
+    write(empty / "embedded.onnx", b"\x08\x07", {"crop": CROP.to_dict(), "fingerprint": ""})
     with pytest.raises(ModelError, match="cannot be run by ONNX Runtime"):
         weights.load_face_model("embedded")
 
