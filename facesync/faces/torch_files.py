@@ -117,6 +117,7 @@ def _size(machine: Machine, arguments: tuple[Any, ...]) -> tuple[int, ...]:
 
 _TORCH_NAMES: dict[tuple[str, str], Any] = {
     **NAMES,
+    ("torch._utils", "_rebuild_tensor"): Named(_tensor),  # before torch 0.4
     ("torch._utils", "_rebuild_tensor_v2"): Named(_tensor),
     ("torch._utils", "_rebuild_parameter"): Named(_parameter),
     ("torch._utils", "_rebuild_qtensor"): Named(_quantized),
