@@ -17,7 +17,7 @@ from facesync.training.checkpoint import (
     save_checkpoint,
 )
 from facesync.training.history import History
-from tests.training.stand_ins import TinyNetwork
+from tests.training.stand_ins import TinyNetwork, tiny_learner, tiny_run
 
 LABEL_MAP = {"ada": 0, "bea": 1, "cy": 2}
 HISTORY = History.from_dict(
@@ -331,3 +331,22 @@ def test_what_a_run_has_besides_is_loaded(tmp_path, network, optimizer):
     loaded = load_checkpoint(tmp_path / "m.pth").run
     assert loaded["script"] == "train" and loaded["totals"] == run["totals"]
     assert torch.equal(loaded["random"][0]["torch"], random["torch"])
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("best", float("nan")),
+        ("best", "high"),
+        ("batch", float("inf")),
+        ("step", float("inf")),
+        ("step", torch.ones(2)),
+        ("totals", None),
+    ],
+)
+def test_a_run_with_odd_numbers_is_one_line(name, value):
+    run = tiny_run(tiny_learner())
+    state = run.state_dict()
+    run.load_state_dict(state, "x.pth")
+    with pytest.raises(ModelError, match=r"cannot resume from x\.pth"):
+        run.load_state_dict({**state, name: value}, "x.pth")
