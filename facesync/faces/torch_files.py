@@ -10,22 +10,19 @@ pickles with the tensors' bytes behind them.
 
 from __future__ import annotations
 
-import math
 import mmap
 import os
 import struct
 import zipfile
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from facesync.errors import ModelError
-from facesync.pickle_machine import DAMAGE, Machine, Named, Refused
-from facesync.pickles import NAMES, PLAIN
+from facesync.faces.torch_claims import Storage, Tensor, run
+from facesync.pickle_machine import DAMAGE, Refused
 
 MOST_BYTES = 16 << 30
 """The most bytes of tensors that are read from a file."""
@@ -33,113 +30,7 @@ MOST_BYTES = 16 << 30
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 
-_TENSOR = 1000
-"""Bytes that a tensor takes besides its numbers."""
-
-# By the name of torch's storage; BFloat16, which NumPy lacks, is the upper half of a float32.
-_STORAGES = {
-    "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "<u2",
-    "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "<i1",
-    "ByteStorage": "<u1", "BoolStorage": "?", "QInt8Storage": "<i1", "QUInt8Storage": "<u1",
-}  # fmt: skip
-
-
 Leaf = Callable[[np.ndarray], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Storage:
-    """A row of numbers in the file, as claimed: its key there, the numbers' type, how many."""
-
-    key: str
-    kind: str
-    count: int
-
-    @property
-    def dtype(self) -> np.dtype:
-        return np.dtype(_STORAGES[self.kind])
-
-    @property
-    def bytes(self) -> int:
-        return self.count * self.dtype.itemsize
-
-
-@dataclass(frozen=True, slots=True)
-class _Tensor:
-    """A view of a storage: offset and strides count numbers; `scale` (q - zero) if quantized."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    quantized: tuple[float, int] | None = None
-
-
-def _wholes(values: Any) -> bool:
-    return isinstance(values, tuple) and all(type(n) is int and n >= 0 for n in values)
-
-
-def _tensor(machine: Machine, arguments: tuple[Any, ...]) -> _Tensor:
-    storage, offset, shape, strides = arguments[:4]
-    if not isinstance(storage, _Storage) or not _wholes((offset,)):
-        raise Refused("a tensor without numbers")
-    if not _wholes(shape) or not _wholes(strides) or len(shape) != len(strides) or len(shape) > 32:
-        raise Refused("a tensor without a shape")
-    last = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
-    inside = 0 in shape or offset + last < storage.count
-    if not inside or offset > storage.count or math.prod(shape) > storage.count:
-        raise Refused("a tensor that is larger than its content")
-    machine.hold(_TENSOR)
-    return _Tensor(storage, offset, shape, strides)
-
-
-def _parameter(machine: Machine, arguments: tuple[Any, ...]) -> _Tensor:
-    if not isinstance(arguments[0], _Tensor):
-        raise Refused("a parameter that is not a tensor")
-    return arguments[0]
-
-
-def _quantized(machine: Machine, arguments: tuple[Any, ...]) -> _Tensor:
-    plain = _tensor(machine, arguments)
-    how, *numbers = arguments[4]
-    if how != "per_tensor_affine" or len(numbers) != 2:
-        raise Refused("a tensor quantized by more than one scale")
-    scale, zero = numbers
-    if type(scale) is not float or type(zero) is not int or not 0 < scale < math.inf:
-        raise Refused("a quantized tensor without a scale")
-    return _Tensor(plain.storage, plain.offset, plain.shape, plain.strides, (scale, zero))
-
-
-def _size(machine: Machine, arguments: tuple[Any, ...]) -> tuple[int, ...]:
-    (sizes,) = arguments
-    return tuple(sizes)
-
-
-_TORCH_NAMES: dict[tuple[str, str], Any] = {
-    **NAMES,
-    ("torch._utils", "_rebuild_tensor"): Named(_tensor),  # before torch 0.4
-    ("torch._utils", "_rebuild_tensor_v2"): Named(_tensor),
-    ("torch._utils", "_rebuild_parameter"): Named(_parameter),
-    ("torch._utils", "_rebuild_qtensor"): Named(_quantized),
-    ("torch", "Size"): Named(_size),
-    # Values that stand for themselves.
-    **{("torch", name): name for name in ("per_tensor_affine", "qint8", "quint8", *_STORAGES)},
-}
-
-
-def _storage(known: dict[str, _Storage], claim: Any) -> _Storage:
-    """Make a storage of a persistent id: ('storage', type, key, place, how many numbers)."""
-    if not isinstance(claim, tuple) or len(claim) not in (5, 6) or claim[0] != "storage":
-        raise Refused("a persistent id that is no storage")
-    kind, key, _, count = claim[1:5]
-    if kind not in _STORAGES or not isinstance(key, str) or not _wholes((count,)):
-        raise Refused("a storage of unknown numbers")
-    if claim[5:] not in ((), (None,)):
-        raise Refused("a storage that is a part of another")
-    storage = _Storage(key, kind, count)
-    if known.setdefault(key, storage) != storage:
-        raise Refused("two storages of one name")
-    return storage
 
 
 def read_torch_file(
@@ -199,23 +90,23 @@ def _zip(file: BinaryIO) -> _Content:
 
     if folder + "byteorder" in entries and read(folder + "byteorder") != b"little":
         raise Refused("numbers in another byte order")
-    known: dict[str, _Storage] = {}
+    known: dict[str, Storage] = {}
     data = read(pickled)
-    value = _run(data, len(data), known)
+    value = run(data, len(data), known)
     return _Content(value, file, known, {key: place(f"{folder}data/{key}") for key in known})
 
 
 def _row(file: BinaryIO) -> _Content:
     """Read what a row of pickles claims: magic, protocol, system, the data, keys; then storages."""
     size = os.fstat(file.fileno()).st_size
-    known: dict[str, _Storage] = {}
+    known: dict[str, Storage] = {}
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if _run(data, size, known) != _MAGIC or _run(data, size, known) != _PROTOCOL:
+        if run(data, size, known) != _MAGIC or run(data, size, known) != _PROTOCOL:
             raise Refused("another beginning")
-        if _run(data, size, known)["little_endian"] is not True:
+        if run(data, size, known)["little_endian"] is not True:
             raise Refused("numbers in another byte order")
-        value = _run(data, size, known)
-        keys = _run(data, size, known)
+        value = run(data, size, known)
+        keys = run(data, size, known)
         at = data.tell()
     places = {}
     for key in keys:
@@ -228,11 +119,6 @@ def _row(file: BinaryIO) -> _Content:
     return _Content(value, file, known, places)
 
 
-def _run(data: Any, size: int, known: dict[str, _Storage]) -> Any:
-    storage = partial(_storage, known)
-    return Machine(data, size, _TORCH_NAMES, (*PLAIN, _Tensor), persistent=storage).run()
-
-
 class _Content:
     """What a file holds, as claimed, and where: the places of its storages' bytes, by key.
 
@@ -243,7 +129,7 @@ class _Content:
         self,
         value: Any,
         file: BinaryIO,
-        known: Mapping[str, _Storage],
+        known: Mapping[str, Storage],
         places: Mapping[str, tuple[int, int]],
     ) -> None:
         self._value, self._file, self._places = value, file, places
@@ -268,7 +154,7 @@ class _Content:
             return done[id(value)]
 
         def finish(value: Any) -> Any:
-            if isinstance(value, _Tensor):
+            if isinstance(value, Tensor):
                 return leaf(self._array(value))
             if isinstance(value, dict):
                 return type(value)((key, finished(part)) for key, part in value.items())
@@ -278,7 +164,7 @@ class _Content:
 
         return finish(value)
 
-    def _array(self, tensor: _Tensor) -> np.ndarray:
+    def _array(self, tensor: Tensor) -> np.ndarray:
         numbers = self._numbers(tensor.storage)
         step = numbers.itemsize
         view = np.lib.stride_tricks.as_strided(
@@ -294,7 +180,7 @@ class _Content:
         scale, zero = tensor.quantized
         return (view.astype(np.float32) - np.float32(zero)) * np.float32(scale)
 
-    def _numbers(self, storage: _Storage) -> np.ndarray:
+    def _numbers(self, storage: Storage) -> np.ndarray:
         if storage.key not in self._read:
             self._room -= storage.bytes
             if self._room < 0:
