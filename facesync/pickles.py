@@ -22,8 +22,8 @@ from facesync.errors import FileError
 from facesync.files import replacing
 from facesync.pickle_machine import DAMAGE, Machine, Named, Refused, Unbuilt, told
 
-MOST_BYTES = 1 << 30
-"""The largest pickle that is read."""
+MOST_BYTES = 2 << 30
+"""The largest pickle that is read: a store of some 200,000 people."""
 
 PLAIN = (str, bytes, bytearray, int, float, complex, type(None), np.ndarray, np.generic)
 """What may be in containers."""

@@ -14,6 +14,7 @@ from facesync.gallery.store import Gallery
 from facesync.pickles import save_plain
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="limits memory by ulimit")
 STORES = ["enc_fmt_arr", "format_huge", "pickle_deep_global", "pickle_laugh26_module"]
 
 
@@ -81,3 +82,11 @@ def test_an_image_that_stands_in_a_set_many_times_is_not_copied(tmp_path):
     (tmp_path / "x.bin").write_bytes(pickle.dumps(([np.zeros(3)] * 4, [True] * 2)))
     with pytest.raises(DataError, match="not a verification set"):
         read_bin(tmp_path / "x.bin")
+
+
+def test_a_store_that_is_no_file_or_too_large(tmp_path):
+    with open(tmp_path / "store.pkl", "wb") as file:
+        file.truncate(20 << 30)  # of which the disk holds nothing
+    for path in (tmp_path / "store.pkl", tmp_path):
+        with pytest.raises(FaceSyncError, match=r"not a file|larger than"):
+            Gallery(path, tmp_path / "faces").people()

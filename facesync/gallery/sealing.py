@@ -18,7 +18,7 @@ from typing import Any
 
 from facesync.errors import FileError, StoreError
 from facesync.gallery.keys import Key, KeyChain
-from facesync.pickles import dumps_plain, is_same, loads_plain
+from facesync.pickles import MOST_BYTES, dumps_plain, is_same, loads_plain, read_bytes
 
 FORMAT = 2
 CIPHER = "AES-256-GCM"
@@ -46,10 +46,8 @@ def read(path: Path, keys: KeyChain, what: str) -> tuple[bytes, Key | None]:
             is missing or wrong.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path, MOST_BYTES if what == STORE else 8 * MOST_BYTES)
         data = loads_plain(raw, path)
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except FileError as error:
         raise StoreError(str(error)) from error
     if not isinstance(data, dict) or not isinstance(data.get("encryption"), dict):

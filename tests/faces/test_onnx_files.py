@@ -46,6 +46,10 @@ def weights(tmp_path, monkeypatch):
     return path
 
 
+posix = pytest.mark.skipif(os.name != "posix", reason="owners and modes are of POSIX systems")
+
+
+@posix
 def test_exported_once_to_a_folder_that_is_the_users_alone(weights):
     make = Maker()
     before = os.umask(0)
@@ -86,7 +90,7 @@ def linked(path):
     path.symlink_to(path.with_name("elsewhere"))
 
 
-@pytest.mark.skipif(os.name != "posix", reason="owners and modes are of POSIX systems")
+@posix
 @pytest.mark.parametrize("suffix", [".onnx", ".json"])
 @pytest.mark.parametrize("spoil", [others, linked, lambda path: path.chmod(0o660)])
 def test_an_export_that_somebody_else_may_have_written_is_made_again(
@@ -110,6 +114,7 @@ def test_a_pair_that_fits_planted_beside_the_weights_is_not_looked_at(weights):
     assert (found.read_bytes(), facts["fingerprint"], make.calls) == (NET, "f", 1)
 
 
+@posix
 def test_a_cache_that_was_open_to_all_is_closed_and_one_of_others_is_refused(weights):
     folder = exports_folder()
     folder.chmod(0o777)
