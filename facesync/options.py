@@ -349,12 +349,12 @@ def positive_float(text: str) -> float:
 
 
 def rate(text: str) -> float:
-    """Argparse type: a rate above 0, by as much as a share of it can be told from 0, below 1."""
+    """Argparse type: a rate of at least 1e-12 and below 1."""
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     if value < 1e-12:
-        raise argparse.ArgumentTypeError(f"{text} is smaller than 1e-12")
+        raise argparse.ArgumentTypeError(f"{text} is smaller than 1e-12, which nothing can measure")
     return value
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -85,7 +86,7 @@ class Calibration:
         if not 0 < fmr < 1:
             raise ValueError(f"a false match rate of {fmr} is not between 0 and 1")
         # log1p and expm1 keep the digits that 1 - (1 - fmr) loses.
-        rate = -math.expm1(math.log1p(-fmr) / max(people, 1))
+        rate = max(-math.expm1(math.log1p(-fmr) / max(people, 1)), sys.float_info.min)
         points = self._points()
         if rate >= points[0][0]:
             return points[0][1]
@@ -209,8 +210,12 @@ def user_calibration(fingerprint: str, crop: CropSpec) -> Calibration | None:
     That it decides is logged. A damaged file costs a warning: the calibration that ships with the
     model is used instead.
     """
+    from facesync.faces.onnx_files import is_own_file
+
     path = user_calibration_path(fingerprint)
     try:
+        if path.exists() and not is_own_file(path):
+            raise ModelError("others may have written it; if they have not, chmod 600 it")
         data = json.loads(path.read_text(encoding="utf-8"))["calibration"]
         own = calibration_for(data, str(path), crop, fingerprint)
     except FileNotFoundError:

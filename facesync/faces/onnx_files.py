@@ -131,6 +131,11 @@ def exports_folder() -> Path:
     return folder
 
 
+def is_own_file(path: Path) -> bool:
+    """Whether a file is the user's own, not a link, and nobody else may write it."""
+    return _is_own(path, stat.S_ISREG)
+
+
 def _is_own(path: Path, kind: Callable[[int], bool]) -> bool:
     """Whether it is the user's own folder or file, not a link, which only they may change."""
     found = os.lstat(path)
@@ -174,7 +179,7 @@ def exported(weights: Path, make: Make) -> tuple[Path, dict[str, Any]]:
 def _known(onnx: Path) -> dict[str, Any] | None:
     """Read an export's JSON; None if there is no export or it has to be made again."""
     try:
-        if not all(_is_own(path, stat.S_ISREG) for path in (onnx, onnx.with_suffix(".json"))):
+        if not all(is_own_file(path) for path in (onnx, onnx.with_suffix(".json"))):
             raise ModelError(f"{onnx} is not the user's own")
         return read_description(onnx)
     except FileNotFoundError:

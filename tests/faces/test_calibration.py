@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -49,6 +50,10 @@ MEASURED = Calibration(
 )
 def test_threshold_of_one_comparison(fmr, expected):
     assert MEASURED.threshold(fmr) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_share_of_the_smallest_rate_is_a_threshold_too():
+    assert MEASURED.threshold(5e-324, people=100) == 1.0
 
 
 def test_threshold_rises_with_the_gallery_so_that_the_search_keeps_the_rate():
@@ -137,10 +142,14 @@ def test_a_shipped_model_prefers_the_users_calibration(tmp_path, monkeypatch, ca
     model = weights.load_face_model("embedded")
     own = replace(MEASURED, crop=model.crop, model_fingerprint=model.fingerprint)
     path = user_calibration_path(model.fingerprint)
-    write_json(path, {"calibration": own.to_dict()})
+    write_json(path, {"calibration": own.to_dict()}, private=True)
     assert model.calibration != own
     assert weights.load_face_model("embedded").calibration == own
     assert f"Calibrated by the user, on {own.data} ({path})" in caplog.text
+    if os.name == "posix":
+        path.chmod(0o666)
+        assert weights.load_face_model("embedded").calibration == model.calibration
+        assert "others may have written it" in caplog.text
     write_json(path, {"calibration": replace(own, model_fingerprint="another").to_dict()})
     assert weights.load_face_model("embedded").calibration == model.calibration
     path.write_text("{half")
