@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from facesync.errors import FaceSyncError, UsageError
 from facesync.version import __version__
@@ -19,6 +20,45 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: done, refused or failed, wrong usage (argparse's own), Ctrl-C (the shell's own)."""
 
 Main = Callable[..., int]
+
+# Control characters but tab and line feed, separators of lines, and marks that turn the direction
+# of text: with them, text from a file can write over what the terminal shows.
+_CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+_MOST_SHOWN = 5000
+"""The longest line of a message: a path has at most 4096 characters."""
+
+
+def printable(text: object) -> str:
+    """Take away what a terminal would obey rather than show; line breaks stay."""
+    return _CONTROLS.sub("", str(text))
+
+
+def one_line(text: object) -> str:
+    """Make text, of a file perhaps, one line that a terminal shows as it is, not without end."""
+    whole = str(text)
+    line = printable(whole[:_MOST_SHOWN]).replace("\n", " ").replace("\t", " ")
+    return line if len(whole) <= _MOST_SHOWN else f"{line} ..."
+
+
+class _Shown:
+    """Standard output, to which everything is `printable`."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(printable(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))
 
 
 class _TqdmHandler(logging.Handler):
@@ -35,7 +75,7 @@ def setup_logging() -> None:
     logger = logging.getLogger("facesync")
     if not logger.handlers:
         handler = _TqdmHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_OneLine("%(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
 
@@ -43,7 +83,8 @@ def setup_logging() -> None:
 def guarded(main: Main) -> Main:
     """Wrap a script's `main(argv=None) -> int`: user errors become one line and exit code 1.
 
-    A `FaceSyncError` or `OSError` prints `error: …` on standard error and returns 1 (a
+    What is printed is what a terminal shows, not what it obeys (`printable`): much of it is from
+    files. A `FaceSyncError` or `OSError` prints `error: …` on standard error and returns 1 (a
     `UsageError` 2); Ctrl-C returns 130. Anything else is a bug and keeps its traceback.
     """
 
@@ -62,16 +103,17 @@ def guarded(main: Main) -> Main:
                 sys.stdin.reconfigure(errors="replace")
         setup_logging()
         try:
-            return main(argv)
+            with contextlib.redirect_stdout(_Shown(sys.stdout) if sys.stdout else None):
+                return main(argv)
         except FaceSyncError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {one_line(error)}", file=sys.stderr)
             return USAGE if isinstance(error, UsageError) else FAILED
         except BrokenPipeError:
             # The reader of a pipe (`… | head`) is gone; nothing more can be printed.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
         except OSError as error:
-            print(f"error: {describe_os_error(error)}", file=sys.stderr)
+            print(f"error: {one_line(describe_os_error(error))}", file=sys.stderr)
             return FAILED
         except KeyboardInterrupt:
             print("\nInterrupted.", file=sys.stderr)

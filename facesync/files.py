@@ -108,8 +108,13 @@ def read_text(path: Path) -> str:
         raise FileError(f"cannot read {path}: {reason}") from error
 
 
-def read_regular(path: Path, *, follow: bool = True) -> bytes:
-    """Read a file, unless it is a pipe or a device, which may never end, or a link not to follow.
+def read_regular(path: Path, *, follow: bool = True, most: int | None = None) -> bytes:
+    """Read a file, unless it is a pipe or a device, which may never end.
+
+    Args:
+        path: the file.
+        follow: whether it may be a link.
+        most: its largest size in bytes, if there is one.
 
     Raises:
         OSError: it cannot be read; `strerror` says why.
@@ -122,6 +127,8 @@ def read_regular(path: Path, *, follow: bool = True) -> bytes:
     with os.fdopen(os.open(path, flags), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+        if most is not None and os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"it is larger than {most >> 20} MB", str(path))
         return file.read()
 
 

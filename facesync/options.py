@@ -318,26 +318,26 @@ def _default_in_words(field: dataclasses.Field[Any], kind: Any) -> str:
 
 def whole(text: str) -> int:
     """Argparse type: a whole number of at least 0."""
+    return _from(0, text)
+
+
+def _from(least: int, text: str, below: int = 2**31) -> int:
     value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text} is not {least} or more")
+    if value >= below:
+        raise argparse.ArgumentTypeError(f"it is not below {below}")
     return value
 
 
 def seed(text: str) -> int:
     """Argparse type: a seed that Python, NumPy and torch all take."""
-    value = whole(text)
-    if value >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not below 2**32")
-    return value
+    return _from(0, text, 2**32)
 
 
 def positive_int(text: str) -> int:
     """Argparse type: a whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
+    return _from(1, text)
 
 
 def positive_float(text: str) -> float:
@@ -349,10 +349,12 @@ def positive_float(text: str) -> float:
 
 
 def rate(text: str) -> float:
-    """Argparse type: a rate above 0 and below 1."""
+    """Argparse type: a rate of at least 1e-12 and below 1."""
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    if value < 1e-12:
+        raise argparse.ArgumentTypeError(f"{text} is smaller than 1e-12, which nothing can measure")
     return value
 
 

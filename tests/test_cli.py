@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import textwrap
 import pytest
 
 from facesync import cli, options
-from facesync.errors import ImageError
+from facesync.errors import ImageError, ModelError
 from facesync.version import __version__
 from tests.conftest import ROOT
 
@@ -45,6 +46,27 @@ def test_errors_become_one_line_and_a_code(capsys, raised, code, line):
     assert capsys.readouterr().err == line
 
 
+FORGED = "epoch\x1b[2K\r 3\x9b1A\u202e\x07\nAda: accepted"
+
+
+def test_text_of_a_file_does_not_command_the_terminal(capfd):
+    @cli.guarded
+    def main(argv=None):
+        print(f"model {FORGED}")
+        logging.getLogger("facesync").warning("note %s", FORGED)
+        raise ModelError(f"damaged: {FORGED}")
+
+    assert main([]) == 1
+    shown = capfd.readouterr()
+    assert shown.out == "model epoch[2K 31A\nAda: accepted\n"  # a print may have lines
+    assert shown.err.splitlines() == [
+        "note epoch[2K 31A Ada: accepted",
+        "error: damaged: epoch[2K 31A Ada: accepted",
+    ]
+    assert len(cli.one_line("x" * 10**6)) < 6000
+    assert cli.one_line("Zoë\t李 עדה") == "Zoë 李 עדה"
+
+
 def test_a_bug_keeps_its_traceback():
     @cli.guarded
     def main(argv=None):
@@ -75,12 +97,16 @@ def test_numbers_as_text():
 def test_number_types():
     assert options.positive_int("3") == 3
     assert options.positive_float("0.5") == 0.5
-    for bad in ("0", "-1"):
+    for bad in ("0", "-1", str(2**31), "9" * 1000):
         with pytest.raises(argparse.ArgumentTypeError):
             options.positive_int(bad)
     for bad in ("0", "-1", "nan", "inf"):
         with pytest.raises(argparse.ArgumentTypeError):
             options.positive_float(bad)
+    assert options.rate("1e-6") == 1e-6
+    for bad in ("0", "1", "nan", "5e-324"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            options.rate(bad)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

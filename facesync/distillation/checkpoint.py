@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -72,5 +74,16 @@ class TrainingState:
             self.optimizer.load_state_dict(data["optimizer_state_dict"])
             self.scheduler.load_state_dict(data["scheduler_state_dict"])
             self.history = list(data["history"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if not all(map(math.isfinite, chain(*(row.values() for row in self.history)))):
+                raise ValueError("its history holds no numbers")
+            if not all(bool(value.isfinite().all()) for value in data["model_state_dict"].values()):
+                raise ValueError("its weights are not finite")
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            AttributeError,
+            OverflowError,
+        ) as error:
             raise ModelError(f"{path} is not a checkpoint of this student ({error})") from error

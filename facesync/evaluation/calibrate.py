@@ -63,7 +63,7 @@ def store_calibration(choice: str, calibration: Calibration) -> Path:
     entry = {"calibration": calibration.to_dict()}
     if is_shipped(weights):
         path = user_calibration_path(calibration.model_fingerprint)
-        write_json(path, entry)
+        write_json(path, entry, private=True)
         return path
     if weights.suffix == ".onnx":
         path = weights.with_suffix(".json")

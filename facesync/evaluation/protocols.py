@@ -186,7 +186,7 @@ def read_bin(path: Path) -> PairSet:
     return PairSet(
         path.name,
         [
-            ImageRef(f"pair {n // 2}, image {n % 2 + 1}", lambda data=data: data)  # type: ignore[misc]
+            ImageRef(f"pair {n // 2}, image {n % 2 + 1}", lambda data=data: data.tobytes())  # type: ignore[misc]
             for n, data in enumerate(images)
         ],
         2 * at,
@@ -197,12 +197,12 @@ def read_bin(path: Path) -> PairSet:
     )
 
 
-def _encoded(item: Any) -> bytes:
-    if isinstance(item, np.ndarray) and item.dtype == np.uint8:
-        return item.tobytes()
-    if not isinstance(item, bytes | bytearray):
+def _encoded(item: Any) -> memoryview:
+    """Check an encoded image; it is not copied, since one may stand in many places."""
+    array = isinstance(item, np.ndarray) and item.dtype == np.uint8
+    if not array and not isinstance(item, bytes | bytearray):
         raise TypeError(f"an image is {type(item).__name__}")
-    return bytes(item)
+    return memoryview(item)
 
 
 def draw_pairs(source: Path, impostors: int, seed: int) -> PairSet:

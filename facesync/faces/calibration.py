@@ -149,7 +149,14 @@ class Calibration:
             del fields["pictures"]
             read = Calibration(**fields)
             _check(read)
-        except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+            KeyError,
+            AttributeError,
+            RuntimeError,
+        ) as error:
             raise ModelError(f"the model's calibration cannot be read ({error})") from error
         return read
 
@@ -213,8 +220,12 @@ def user_calibration(fingerprint: str, crop: CropSpec) -> Calibration | None:
     That it decides is logged. A damaged file costs a warning: the calibration that ships with the
     model is used instead.
     """
+    from facesync.faces.onnx_files import is_own_file
+
     path = user_calibration_path(fingerprint)
     try:
+        if path.exists() and not is_own_file(path):
+            raise ModelError("others may have written it; if they have not, chmod 600 it")
         data = json.loads(read_regular(path))["calibration"]
         own = calibration_for(data, str(path), crop, fingerprint)
     except FileNotFoundError:

@@ -98,7 +98,7 @@ class CropSpec:
             sound = all(float(getattr(spec, name)) < 10_000 for name in numbers)
             sizes = spec.crop_size, spec.input_size
             sound = sound and all(type(size) is int and 16 <= size <= 1024 for size in sizes)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"the model's crop cannot be read ({error})") from error
         if not sound or spec.kind not in KINDS or spec.scale <= 0 or spec.std <= 0:
             raise ModelError(f"the model uses a crop that this version does not know: {spec}")

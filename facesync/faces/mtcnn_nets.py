@@ -64,9 +64,7 @@ def onnx_nets() -> Nets:
     if spec is None or not spec.submodule_search_locations:
         raise ModelError("facenet-pytorch is missing; run: pip install -r requirements.txt")
     data = Path(spec.submodule_search_locations[0]) / "data"
-    paths = [
-        exported(data / f"{name}.pt", partial(_export, name), beside=False)[0] for name in _NETS
-    ]
+    paths = [exported(data / f"{name}.pt", partial(_export, name))[0] for name in _NETS]
     return Nets(*map(open_net, paths))
 
 

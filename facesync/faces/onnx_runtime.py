@@ -26,7 +26,8 @@ def open_net(
             not at each call.
 
     Raises:
-        ModelError: the file is missing, damaged, or not a model that ONNX Runtime can run.
+        ModelError: the file is missing, damaged, or not a model that ONNX Runtime can run; or, from
+            the function, its network does not take the input.
     """
     import onnxruntime
 
@@ -45,14 +46,21 @@ def open_net(
         )
         (model_input,) = session.get_inputs()
     except Exception as error:  # ONNX Runtime's exceptions have no other common base
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{path} cannot be run by ONNX Runtime: {reason}") from error
+        raise _cannot_run(path, error) from error
 
     def run(batch: np.ndarray) -> list[np.ndarray]:
-        outputs: list[np.ndarray] = session.run(None, {model_input.name: batch})
+        try:
+            outputs: list[np.ndarray] = session.run(None, {model_input.name: batch})
+        except Exception as error:  # as above: a network for other images, say
+            raise _cannot_run(path, error) from error
         return outputs
 
     return run
+
+
+def _cannot_run(path: Path, error: Exception) -> ModelError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ModelError(f"{path} cannot be run by ONNX Runtime: {reason}")
 
 
 def open_embedder(path: Path, threads: int | None = None, *, unpack: bool = False) -> Embedder:

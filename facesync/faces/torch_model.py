@@ -1,7 +1,7 @@
 """Load an InceptionResnetV1 in torch from a file of weights.
 
-Files are opened with `weights_only=True`, so no code in them runs; keys, shapes and values are
-checked before a model is built.
+No code in a file runs (`facesync.faces.torch_files`); keys, shapes and values are checked before a
+model is built.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import pickle
-import struct
-import warnings
-from collections.abc import Callable
+import reprlib
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +21,7 @@ from facesync.errors import ModelError
 from facesync.faces.crops import ALIGNED_112, BOX, CropSpec
 from facesync.faces.facenet import import_facenet
 from facesync.faces.onnx_export import to_onnx
+from facesync.faces.torch_files import read_torch_file
 from facesync.files import replacing
 
 if TYPE_CHECKING:
@@ -30,9 +29,8 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = "InceptionResnetV1"
 
-# What torch.load raises on damaged files, besides UnpicklingError and OSError.
-_DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError,
-           AssertionError, MemoryError, OverflowError, struct.error)  # fmt: skip
+TRAINING = ("optimizer_state_dict", "scheduler_state_dict", "run")
+"""Entries of a checkpoint that only serve further training, and are two thirds of its size."""
 
 State = dict[str, "torch.Tensor"]
 
@@ -82,12 +80,14 @@ def open_torch_model(path: Path) -> TorchModel:
     Raises:
         ModelError: missing, damaged or of another architecture.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, leave_out=TRAINING)
     crop = checkpoint_crop(checkpoint)
     remark = ""
     if "epoch" in checkpoint:
         accuracy = _number(checkpoint, "accuracy", path)
         of = f", validation accuracy {accuracy:.4f}" if accuracy is not None else ""
+        if type(checkpoint["epoch"]) is not int:
+            raise ModelError(f"{path} is damaged: its epoch is {reprlib.repr(checkpoint['epoch'])}")
         remark = f"epoch {checkpoint['epoch']}{of}"
     network = new_network()
     load_state(network, checkpoint["model_state_dict"], str(path))
@@ -122,7 +122,7 @@ def on_arrays(
 def _number(checkpoint: dict[str, Any], key: str, path: Path) -> float | None:
     value = checkpoint.get(key)
     if value is not None and not (isinstance(value, int | float) and -1 <= value <= 1):
-        raise ModelError(f"{path} is damaged: its {key} is {value!r:.40}")
+        raise ModelError(f"{path} is damaged: its {key} is {reprlib.repr(value)}")
     return value
 
 
@@ -141,8 +141,12 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
         file.write(buffer.getbuffer())
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, *, leave_out: Collection[str] = ()) -> dict[str, Any]:
     """Open a checkpoint of this project, one in the older format, or a bare state dict.
+
+    Args:
+        path: the file.
+        leave_out: entries that are not wanted and not read, such as `TRAINING`.
 
     Returns:
         A dict with at least `model_state_dict`; a bare state dict is wrapped in one.
@@ -152,20 +156,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     import torch
 
-    if not path.is_file():
-        raise ModelError(f"there is no model {path}; train one with train_model.py")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols
-            data = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            f"{path} was not opened: it is not a checkpoint, is damaged, or tries to run code"
-        ) from error
-    except _DAMAGE as error:
-        raise ModelError(f"{path} is not a checkpoint or is damaged") from error
+    data = read_torch_file(path, leave_out=leave_out, leaf=torch.from_numpy)
     if isinstance(data, dict) and _is_state(data):
         data = {"model_state_dict": data}
     if not isinstance(data, dict) or not _is_state(data.get("model_state_dict")):
@@ -225,7 +216,9 @@ def _is_state(data: Any) -> bool:
     return (
         isinstance(data, dict)
         and bool(data)
-        and all(isinstance(value, torch.Tensor) for value in data.values())
+        and all(
+            isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in data.items()
+        )
     )
 
 

@@ -2,8 +2,8 @@
 
 In this order: the requested model (by default the one trained here), facenet-pytorch's VGGFace2
 weights in torch's cache, their download, the small embedded model that ships with the package. On a
-CPU a model runs in ONNX Runtime: the first time, torch exports it to a cache beside its weights,
-and from then on torch is not imported.
+CPU a model runs in ONNX Runtime: the first time, torch exports it to the user's own cache, and from
+then on torch is not imported.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facesync.cli import one_line
 from facesync.errors import DownloadError, FaceSyncError, FileError, ModelError
 from facesync.faces.calibration import calibration_for, user_calibration
 from facesync.faces.crops import CropSpec
@@ -25,6 +26,7 @@ from facesync.faces.embedding import FaceModel
 from facesync.faces.onnx_files import exported, read_description
 from facesync.faces.onnx_runtime import Embedder, open_embedder
 from facesync.faces.torch_model import (
+    TRAINING,
     State,
     TorchModel,
     load_state,
@@ -186,7 +188,7 @@ def _face_model(weights: Weights, facts: dict[str, Any], network: Embedder) -> F
         network=network,
         crop=crop,
         fingerprint=fingerprint,
-        source=f"{weights.name} ({remark})" if remark else weights.name,
+        source=one_line(f"{weights.name} ({remark})" if remark else weights.name),
         threshold=threshold,
         calibration=calibration,
     )
@@ -222,7 +224,7 @@ def _vggface2_file(*, offline: bool) -> Path:
 
 
 def _vggface2_weights(path: Path) -> State:
-    state: State = read_checkpoint(path)["model_state_dict"]
+    state: State = read_checkpoint(path, leave_out=TRAINING)["model_state_dict"]
     load_state(new_network(), state, str(path))
     return state
 

@@ -17,7 +17,7 @@ from facesync.gallery import samples, sealing
 from facesync.gallery.people import FORMAT, Person, decode, encode
 from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
-from facesync.pickles import dumps_plain
+from facesync.pickles import dumps_plain, is_same
 
 
 def backup(gallery: Gallery, file: Path) -> int:
@@ -78,7 +78,7 @@ def _read(
     """Open a backup and check everything in it: creation time, people, and images by name."""
     data, _, _ = sealing.load(file, gallery.keys, sealing.BACKUP)
     inner = data.get("backup") if isinstance(data, dict) else None
-    if not isinstance(inner, dict) or data.get("format") != FORMAT:
+    if not isinstance(inner, dict) or not is_same(data.get("format"), FORMAT):
         raise StoreError(f"{file} is not a backup of a store")
     created, people = decode(inner.get("store"), file)
     images = inner.get("pictures")

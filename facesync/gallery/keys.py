@@ -30,6 +30,7 @@ from typing import Any
 
 from facesync.errors import StoreError
 from facesync.files import expanded, read_regular, replacing
+from facesync.pickles import is_same
 
 log = logging.getLogger(__name__)
 
@@ -165,9 +166,14 @@ def _checked(header: Any) -> dict[str, Any]:
         raise damaged
     if not re.fullmatch("[0-9a-f]{16}", header["id"]):  # it becomes a file's name
         raise damaged
-    if header.get("kind") == "stored" and set(header) == {"kind", "id"}:
+    if is_same(header.get("kind"), "stored") and set(header) == {"kind", "id"}:
         return header
-    if header.get("kind") != "passphrase" or set(header) != {"kind", "id", "salt", *_SCRYPT}:
+    if not is_same(header.get("kind"), "passphrase") or set(header) != {
+        "kind",
+        "id",
+        "salt",
+        *_SCRYPT,
+    }:
         raise damaged
     n, r, p = (header[name] for name in _SCRYPT)
     if not all(type(number) is int for number in (n, r, p)):

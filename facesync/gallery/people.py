@@ -201,8 +201,8 @@ def _decode_time(text: Any, path: Path) -> datetime:
         time = datetime.fromisoformat(text)
     except (TypeError, ValueError) as error:
         raise StoreError(f"{path} is damaged: a time in it cannot be read") from error
-    if time.tzinfo is None:
-        raise StoreError(f"{path} is damaged: a time in it has no time zone")
+    if time.tzinfo is None or not 1970 <= time.year < 9999:  # their ends have no local time
+        raise StoreError(f"{path} is damaged: a time in it has no time zone or is impossible")
     return time
 
 

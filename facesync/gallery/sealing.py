@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from facesync.errors import FileError, StoreError
-from facesync.files import read_regular
 from facesync.gallery.keys import Key, KeyChain
-from facesync.pickles import dumps_plain, loads_plain
+from facesync.pickles import MOST_BYTES, dumps_plain, is_same, loads_plain, read_bytes
 
 FORMAT = 2
 CIPHER = "AES-256-GCM"
@@ -47,10 +46,8 @@ def read(path: Path, keys: KeyChain, what: str) -> tuple[bytes, Key | None]:
             is missing or wrong.
     """
     try:
-        raw = read_regular(path)
+        raw = read_bytes(path, MOST_BYTES if what == STORE else 8 * MOST_BYTES)
         data = loads_plain(raw, path)
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except FileError as error:
         raise StoreError(str(error)) from error
     if not isinstance(data, dict) or not isinstance(data.get("encryption"), dict):
@@ -76,7 +73,7 @@ def _unseal(data: dict[str, Any], keys: KeyChain, what: str, path: Path) -> tupl
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     encryption, nonce, sealed = data["encryption"], data.get("nonce"), data.get("data")
-    if data.get("format") != FORMAT or encryption.get("cipher") != CIPHER:
+    if not (is_same(data.get("format"), FORMAT) and is_same(encryption.get("cipher"), CIPHER)):
         raise StoreError(f"{path} is damaged, or was encrypted by a newer version: update FaceSync")
     if not isinstance(nonce, bytes) or len(nonce) != 12 or not isinstance(sealed, bytes):
         raise StoreError(f"{path} is damaged: its encrypted content cannot be read")

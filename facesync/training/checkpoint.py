@@ -1,9 +1,10 @@
 """Checkpoints: everything needed to use a model and to train it further.
 
-The file is a dict of plain values and tensors that `torch.load(weights_only=True)` opens. Those in
-the folder `checkpoints` belong to a run that is not finished: they also hold `run`, everything that
-`--resume` needs to resume exactly. The older format has only `epoch`, `model_state_dict`,
-`optimizer_state_dict`, `accuracy` and `num_classes`, with or without a `label_map.pkl` beside it.
+The file is a dict of plain values and tensors, which `torch.load(weights_only=True)` opens too.
+Those in the folder `checkpoints` belong to a run that is not finished: they also hold `run`,
+everything that `--resume` needs to resume exactly. The older format has only `epoch`,
+`model_state_dict`, `optimizer_state_dict`, `accuracy` and `num_classes`, with or without a
+`label_map.pkl` beside it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import functools
 import logging
 import platform
 import re
+import reprlib
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -29,7 +31,7 @@ from facesync.faces.torch_model import (
     write_checkpoint,
 )
 from facesync.pickles import load_plain
-from facesync.training.history import History, share
+from facesync.training.history import INVALID, History, share
 from facesync.training.settings import MARGINS
 from facesync.version import __version__
 
@@ -151,7 +153,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             history=History.from_dict(data["history"]) if "history" in data else History(),
             run=_dict(data.get("run")),
         )
-    except (TypeError, ValueError) as error:
+    except INVALID as error:
         raise ModelError(f"{path} holds invalid values: {error}") from error
     if checkpoint.num_classes != len(weight):
         raise ModelError(
@@ -169,7 +171,7 @@ def _with_label_map_beside(checkpoint: Checkpoint) -> Checkpoint:
         return checkpoint
     try:
         label_map = _label_map(load_plain(path))
-    except (TypeError, ValueError) as error:
+    except INVALID as error:
         raise FileError(f"{path} is not a label map: {error}") from error
     return _fitting(replace(checkpoint, label_map=label_map), str(path))
 
@@ -187,20 +189,20 @@ def _fitting(checkpoint: Checkpoint, source: str) -> Checkpoint:
 
 def _whole(data: dict[str, Any], key: str, default: int) -> int:
     value = data.get(key, default)
-    if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{key} is {value!r:.60}")
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{key} is {reprlib.repr(value)}")
     return value
 
 
 def _names(value: Any) -> list[str] | None:
     if value is not None and not (isinstance(value, list) and all(type(n) is str for n in value)):
-        raise TypeError(f"{value!r:.60} is not a list of names")
+        raise TypeError(f"{reprlib.repr(value)} is not a list of names")
     return value
 
 
 def _loss(value: Any) -> str:
     if value not in MARGINS:
-        raise ValueError(f"its loss is {value!r:.60}")
+        raise ValueError(f"its loss is {reprlib.repr(value)}")
     return str(value)
 
 
@@ -216,7 +218,7 @@ def _label_map(value: Any) -> dict[str, int] | None:
 
 def _dict(value: Any) -> Any:
     if value is not None and not isinstance(value, dict):
-        raise TypeError(f"{value!r:.60} is not a mapping")
+        raise TypeError(f"{reprlib.repr(value)} is not a mapping")
     return value
 
 
@@ -247,7 +249,7 @@ def restore_optimizer(
         optimizer.load_state_dict({**fresh, "state": state})
         fits = all(_fits(parameter, values) for parameter, values in optimizer.state.items())
         fits = fits and bool(state)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError):
+    except (*INVALID, KeyError, AttributeError, IndexError):
         fits = False
     if not fits:
         optimizer.load_state_dict(fresh)
@@ -259,7 +261,7 @@ def _fits(parameter: Any, values: Any) -> bool:
     return (
         isinstance(parameter, torch.Tensor)
         and set(values) == {"step", "exp_avg", "exp_avg_sq"}
-        and float(values["step"]) >= 0
+        and 0 <= float(values["step"]) < float("inf")
         and all(
             values[name].shape == parameter.shape and bool(torch.isfinite(values[name]).all())
             for name in ("exp_avg", "exp_avg_sq")

@@ -19,6 +19,9 @@ COLUMNS = (
 
 _SHARES = ("train_acc", "val_acc", "val_tar")
 
+INVALID = (TypeError, ValueError, OverflowError, RuntimeError)
+"""What making plain numbers of a file's values raises; RuntimeError is a tensor's."""
+
 Row = dict[str, int | float | None]
 
 
@@ -73,7 +76,7 @@ class History:
         """Read what `to_dict` returned, or the older format, which has only `MEASURES`.
 
         Raises:
-            ValueError: it is neither.
+            ValueError: it is neither; or another of `INVALID`.
         """
         if not isinstance(data, dict) or not all(
             isinstance(data.get(name), list | tuple) for name in MEASURES
@@ -124,5 +127,5 @@ def load_history(path: Path) -> History:
     data = load_plain(path)
     try:
         return History.from_dict(data)
-    except (ValueError, TypeError) as error:
+    except INVALID as error:
         raise FileError(f"{path} is not a training history: {error}") from error

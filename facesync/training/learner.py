@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from facesync.devices import short_format
 from facesync.errors import ModelError
 from facesync.processes import Ranks
+from facesync.training.history import INVALID
 from facesync.training.model import Classifier
 from facesync.training.recomputing import checkpoint_activations
 from facesync.training.schedule import Schedule, parameter_groups
@@ -166,7 +167,7 @@ class Learner:
                     len(state["random"]),
                     self.ranks.size,
                 )
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except (KeyError, *INVALID, AttributeError) as error:
             raise ModelError(f"cannot resume from {source}: {error!r:.100}") from error
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from facesync.errors import DownloadError, FileError, ModelError
-from facesync.faces.torch_model import State, load_state, new_network, read_checkpoint
+from facesync.faces.torch_model import TRAINING, State, load_state, new_network, read_checkpoint
 from facesync.faces.weights import vggface2_path, vggface2_state
 from facesync.training.heads import Head, new_head
 
@@ -36,7 +36,7 @@ def starting_state(weights: str, *, offline: bool = False) -> tuple[State, str]:
     if weights == "none":
         return {}, "random weights"
     if weights != "vggface2":
-        given: State = read_checkpoint(Path(weights))["model_state_dict"]
+        given: State = read_checkpoint(Path(weights), leave_out=TRAINING)["model_state_dict"]
         load_state(new_network(), given, weights)
         return given, weights
     if offline and not vggface2_path().exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from facesync.errors import ModelError
 from facesync.faces.crops import CropSpec
 from facesync.processes import Ranks
 from facesync.training.batches import EpochOrder, SplitData
-from facesync.training.history import History
+from facesync.training.history import INVALID, History
 from facesync.training.learner import Learner
 from facesync.training.settings import Recipe
 
@@ -106,8 +107,10 @@ class Progress:
         """Read what `to_dict` returned.
 
         Raises:
-            KeyError, TypeError, ValueError: it is something else.
+            KeyError, or one of `INVALID`: it is something else.
         """
+        if plain["best"] is not None and not math.isfinite(plain["best"]):
+            raise ValueError("what was best is no number")
         return Progress(
             first_epoch=int(plain["first_epoch"]),
             epochs_done=int(plain["epochs_done"]),
@@ -192,5 +195,5 @@ class Run:
         self.learner.load_state_dict(state, source)
         try:
             self.progress = Progress.from_dict(state)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, *INVALID) as error:
             raise ModelError(f"cannot resume from {source}: {error!r:.100}") from error

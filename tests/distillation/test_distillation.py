@@ -194,7 +194,16 @@ def test_the_script_trains_stops_and_resumes(aligned, tmp_path, monkeypatch, cap
     assert (tmp_path / "student" / "embedded.onnx").exists()
     assert distill_model.main([*output[:-1], "3", "--resume"]) == 1
     assert "--epochs 2" in capsys.readouterr().err
-    torch.save({"model_state_dict": new_network().state_dict()}, tmp_path / "student/student.pth")
+    student = tmp_path / "student" / "student.pth"
+    whole = torch.load(student, weights_only=True)
+    weights = {key: torch.full_like(v, torch.nan) for key, v in whole["model_state_dict"].items()
+               if v.is_floating_point()}  # fmt: skip
+    spoilt = {**whole, "model_state_dict": {**whole["model_state_dict"], **weights}}
+    for odd in (spoilt, {**whole, "history": ["text"]}, {**whole, "settings": None}):
+        torch.save(odd, student)
+        assert distill_model.main([*output, "--resume"]) == 1
+        assert "not a checkpoint of this student" in capsys.readouterr().err
+    torch.save({"model_state_dict": new_network().state_dict()}, student)
     assert distill_model.main([*output, "--resume"]) == 1
     assert "not a checkpoint of this student" in capsys.readouterr().err
 

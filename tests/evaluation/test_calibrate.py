@@ -55,7 +55,7 @@ def test_a_checkpoint_keeps_everything_else(found, tmp_path):
 
 def test_that_of_an_exported_model_goes_into_its_json(found, tmp_path):
     onnx = tmp_path / "small.onnx"
-    facts = write(onnx, b"net", {"crop": {"kind": "square"}})
+    facts = write(onnx, b"\x08\x07", {"crop": {"kind": "square"}})
     assert store_calibration(str(onnx), found) == tmp_path / "small.json"
     after = read_description(onnx)
     assert Calibration.from_dict(after.pop("calibration")) == found

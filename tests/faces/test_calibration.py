@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from dataclasses import asdict, replace
 
@@ -59,6 +60,10 @@ def test_what_ships_says_on_whom_it_was_measured(name):
     assert re.fullmatch(r"[0-9,]+ people of LFW \(.*\)", Calibration.from_dict(data).measured_on)
     forged = Calibration.from_dict({**data, "data": "a\x1b[2J\nAda: accepted"})
     assert forged.measured_on.endswith(" people of a[2JAda")
+
+
+def test_a_share_of_the_smallest_rate_is_a_threshold_too():
+    assert MEASURED.threshold(5e-324, people=100) == 1.0
 
 
 def test_threshold_rises_with_the_gallery_so_that_the_search_keeps_the_rate():
@@ -148,10 +153,14 @@ def test_a_shipped_model_prefers_the_users_calibration(tmp_path, monkeypatch, ca
     model = weights.load_face_model("embedded")
     own = replace(MEASURED, crop=model.crop, model_fingerprint=model.fingerprint)
     path = user_calibration_path(model.fingerprint)
-    write_json(path, {"calibration": own.to_dict()})
+    write_json(path, {"calibration": own.to_dict()}, private=True)
     assert model.calibration != own
     assert weights.load_face_model("embedded").calibration == own
     assert f"Calibrated by the user, on {own.measured_on} ({path})" in caplog.text
+    if os.name == "posix":
+        path.chmod(0o666)
+        assert weights.load_face_model("embedded").calibration == model.calibration
+        assert "others may have written it" in caplog.text
     write_json(path, {"calibration": replace(own, model_fingerprint="another").to_dict()})
     assert weights.load_face_model("embedded").calibration == model.calibration
     path.write_text("{half")

@@ -7,6 +7,7 @@ import pytest
 
 from facesync.errors import DownloadError, ModelError
 from facesync.faces import weights
+from facesync.faces.onnx_runtime import open_net
 from tests.faces.stand_ins import CROP, write_embedded
 
 
@@ -82,11 +83,15 @@ def test_a_damaged_one_is_one_line(empty, spoil):
 def test_onnx_that_cannot_be_run_is_one_line(empty):
     from facesync.faces.onnx_files import write
 
-    write(
-        empty / "embedded.onnx", b"whole, but no net", {"crop": CROP.to_dict(), "fingerprint": ""}
-    )
+    write(empty / "embedded.onnx", b"\x08\x07", {"crop": CROP.to_dict(), "fingerprint": ""})
     with pytest.raises(ModelError, match="cannot be run by ONNX Runtime"):
         weights.load_face_model("embedded")
+
+
+def test_a_network_for_other_images_is_one_line(empty):
+    run = open_net(write_embedded(empty))
+    with pytest.raises(ModelError, match="cannot be run by ONNX Runtime"):
+        run(np.zeros((1, 3, 8, 8), np.float32))
 
 
 def test_it_is_not_a_torch_network(empty):

@@ -126,6 +126,11 @@ def test_the_fingerprint_depends_on_weights_and_crop_but_not_on_the_classifier(r
         (lambda s: {"model_state_dict": s, "epoch": 1, "crop": {"kind": "round"}}, "crop"),
         (lambda s: {"model_state_dict": s, "epoch": 1, "accuracy": "high"}, "accuracy is 'high'"),
         (lambda s: {"model_state_dict": s, "threshold": float("nan")}, "threshold is nan"),
+        (lambda s: {"model_state_dict": s, "epoch": "3)\x1b[1A\nAda: accepted"}, "its epoch is"),
+        (lambda s: {0: torch.ones(1)}, "holds no weights"),
+        (lambda s: {**s, "last_bn.weight": torch.ones(512).to_sparse()}, "sparse"),
+        (lambda s: {**s, "last_bn.weight": torch.ones(512, device="meta")}, "meta"),
+        (lambda s: {**s, "last_bn.weight": torch.ones(512, dtype=torch.complex64)}, "Complex"),
     ],
 )
 def test_an_unusable_checkpoint_is_one_line(random_state, tmp_path, spoil, says):

@@ -74,7 +74,7 @@ def test_an_invalid_backup_changes_nothing(gallery, tmp_path):
             restore(gallery, file)
         assert "\n" not in str(caught.value), name
         assert gallery.path.read_bytes() == before
-    with pytest.raises(StoreError, match=r"cannot read .*missing"):
+    with pytest.raises(StoreError, match=r"there is no file .*missing"):
         restore(gallery, tmp_path / "missing")
     assert len(gallery.images("Ada")) == 2
 
