@@ -106,6 +106,25 @@ def test_bin_sets(evaluate, folder, tmp_path, capsys):
     assert (tmp_path / "r" / "two" / "report.html").exists()
 
 
+def test_open_set(evaluate, folder, pairs_file, capsys):
+    (folder / "list.txt").write_text("beside the folders")
+    code, alone = evaluate("--images", folder, "--open-set", "--enrol", "3", "--people", "2")
+    assert code == 0
+    # Six people of clear colours, five images each: two enrolled, four strangers.
+    for rate, fpir in zip(alone["open_set"], (1e-2, 1e-3), strict=True):
+        assert (rate["fpir"], rate["fnir"]) == (fpir, 0)
+        assert (rate["enrolled"], rate["people"]) == (3, 2)
+        assert (rate["genuine"], rate["strangers"]) == (2 * 60, 4 * 60)
+    assert "Enrolled people refused (FNIR)" in capsys.readouterr().out
+    code, beside = evaluate(
+        *("--pairs", pairs_file, "--images", folder, "--open-set", "--enrol", "3", "--people", "2")
+    )
+    assert code == 0 and beside["pairs"] == 12 and beside["open_set"] == alone["open_set"]
+    assert evaluate("--images", folder, "--open-set", "--enrol", "5")[0] == 1
+    assert "over 5 images each" in capsys.readouterr().err
+    assert evaluate("--images", folder)[0] == 2
+
+
 def test_by_group(evaluate, folder, tmp_path, capsys):
     groups = tmp_path / "groups.csv"
     lines = ["image,group", "Name_0,first", "Name_1,first", "Name_2/Name_2_0001.jpg,second"]
