@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from facesync.devices import pick_device
 from facesync.errors import DataError, FaceSyncError, FileError
 from facesync.evaluation import summary
 from facesync.evaluation.calibrate import calibrate, store_calibration
+from facesync.evaluation.cfp import cfp_pairs
 from facesync.evaluation.embeddings import Embedded, Embedder, detector_label, mirrored
 from facesync.evaluation.groups import group_rates, read_groups
 from facesync.evaluation.images import ImageRef, dataset_image_refs
@@ -40,8 +42,8 @@ _DEFAULT_FAR = "1e-3"
 def evaluate(settings: EvaluateSettings) -> list[Report]:
     """Evaluate a model, print the figures and write `report.json` and `report.html`.
 
-    For several `.bin` sets, each has its report in a folder of its name, and `report.json` has
-    all of them by that name under `sets`.
+    For several sets of pairs (`--bin`, `--protocol cfp`), each has its report in a folder of its
+    name, and `report.json` has all of them by that name under `sets`.
 
     Returns:
         The report of each set of pairs.
@@ -53,33 +55,35 @@ def evaluate(settings: EvaluateSettings) -> list[Report]:
     for path in settings.bin:
         if not path.is_file():
             raise FileError(f"there is no file {path}")
-    pairs = _read_pairs(settings)
+    (first, read_first), *others = _sets(settings).items()
+    pairs = read_first()
     if settings.by_group:
         read_groups(settings.by_group, pairs.images)
     device = pick_device(settings.device)
     model = load_face_model(settings.model, device, offline=settings.offline)
-    if len(settings.bin) < 2:
-        detector = None if settings.crops or settings.bin else FaceDetector(device)
+    detector = None if settings.crops or settings.bin else FaceDetector(device)
+    if not others:
         return [_evaluate_pairs(settings, model, detector, pairs, settings.report)]
-    reports = {}
-    for number, path in enumerate(settings.bin):
-        if number:
-            pairs = read_bin(path)
-        folder = settings.report / path.stem
-        reports[path.stem] = _evaluate_pairs(settings, model, None, pairs, folder)
+    reports = {first: _evaluate_pairs(settings, model, detector, pairs, settings.report / first)}
+    for name, read in others:
+        reports[name] = _evaluate_pairs(settings, model, detector, read(), settings.report / name)
     sets = {name: report.to_dict() for name, report in reports.items()}
     write_json(settings.report / REPORT_NAME, {"sets": sets})
     return list(reports.values())
 
 
-def _read_pairs(settings: EvaluateSettings) -> PairSet:
+def _sets(settings: EvaluateSettings) -> dict[str, Callable[[], PairSet]]:
+    """Return what reads each set of pairs, by its name: a large one is read when its turn comes."""
     if settings.bin:
-        return read_bin(settings.bin[0])
-    if settings.pairs and settings.images:
-        return read_lfw_pairs(settings.pairs, settings.images)
+        return {path.stem: partial(read_bin, path) for path in settings.bin}
     folder = settings.data or settings.images
     assert folder is not None
-    return draw_pairs(folder, settings.impostors, settings.seed)
+    if settings.pairs:
+        return {"pairs": partial(read_lfw_pairs, settings.pairs, folder)}
+    if settings.protocol:
+        drawn = cfp_pairs(folder, settings.seed)
+        return {name: partial(drawn.__getitem__, name) for name in drawn}
+    return {"pairs": partial(draw_pairs, folder, settings.impostors, settings.seed)}
 
 
 def _evaluate_pairs(

@@ -10,7 +10,7 @@ from facesync.errors import UsageError
 from facesync.options import device_option, option, positive_int, rate, seed
 
 GROUPS = (
-    "images to evaluate on (--pairs, --bin, --data, or --images with --open-set)",
+    "images to evaluate on: --pairs, --bin, --data, or --images with --open-set or --protocol",
     "method",
     "further results",
 )
@@ -33,10 +33,16 @@ class EvaluateSettings:
     )
     images: Path | None = _images(
         None,
-        "folder of identity folders: of the images that --pairs lists, or for --open-set",
+        "folder of identity folders: for --pairs, --open-set or --protocol",
         metavar="DIR",
     )
     bin: tuple[Path, ...] = _images((), "InsightFace's .bin files", metavar="FILE")
+    protocol: str | None = _images(
+        None,
+        "cfp: frontal-frontal and frontal-profile pairs of --images, whose files are called "
+        "frontal-* and profile-*",
+        choices=("cfp",),
+    )
     data: Path | None = _images(
         None, "folder of identity folders, or a pack, to draw pairs from", metavar="DIR|FILE"
     )
@@ -75,14 +81,16 @@ class EvaluateSettings:
     )
 
     def __post_init__(self) -> None:
-        alone = self.open_set and self.images and not self.pairs
+        alone = self.images and not self.pairs and (self.open_set or self.protocol)
         if sum(map(bool, (self.pairs, self.bin, self.data, alone))) != 1:
             raise UsageError(
                 "give exactly one of --pairs (with --images), --bin, --data, and --images with "
-                "--open-set"
+                "--open-set or --protocol"
             )
         if bool(self.pairs) != bool(self.images) and not alone:
             raise UsageError("--pairs and --images go together")
+        if self.protocol and not alone:
+            raise UsageError("--protocol draws its own pairs, from --images alone")
         if self.bin and self.open_set:
             raise UsageError("--open-set needs the identities of the images; a .bin has none")
         for flag, value in (("--by-group", self.by_group), ("--calibrate", self.calibrate)):
