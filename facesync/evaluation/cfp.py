@@ -17,8 +17,8 @@ from facesync.evaluation.protocols import DEFAULT_FOLDS, PairSet
 def cfp_pairs(folder: Path, seed: int) -> dict[str, PairSet]:
     """Draw pairs from a folder of each person with files `frontal-*` and `profile-*`.
 
-    All genuine pairs are taken, and up to as many impostor pairs at random. As in the original protocol,
-    the folds, ten if there are enough people, share nobody.
+    All genuine pairs are taken, and up to as many impostor pairs at random. As in the original
+    protocol, the folds, ten if there are enough people, share nobody.
 
     Returns:
         The pairs by protocol: `frontal-frontal` and `frontal-profile`.
