@@ -4,8 +4,8 @@
     python -m benchmarks.held_out --write lists         # what training must leave out
     python -m benchmarks.held_out --models models/best_face_model.pth --crops
 
-Held out are all images of everybody in the last fold of LFW's shared part, and every fifth
-identity of the CelebA pack. `--write` writes their names to `leave_out.txt` for
+Held out are all images of everybody in the last fold of LFW's shared part, every fifth identity of
+the CelebA pack and every fourth person of CFP. `--write` writes their names to `leave_out.txt` for
 `distill_model.py --leave-out`, the fold's pairs to `pairs.txt` for `evaluate_model.py --pairs`, and
 the pack's images to `train.left_out.csv`, which training obeys beside a copy of the pack. `--crops`
 measures the held-out faces of the pack cropped in each of three ways, whatever the model was
@@ -36,6 +36,7 @@ from facesync.metrics.pairs import all_pairs
 from facesync.metrics.rates import best_threshold
 
 EVERY = 5
+OF_CFP = 4
 
 
 def last_fold(pairs: Path) -> list[str]:
@@ -52,6 +53,9 @@ def write_lists(data: Path, folder: Path) -> None:
     people = {row[0] for row in words} | {row[2] for row in words if len(row) == 4}
     images = sorted((data / "lfw").rglob("*.jpg"))
     names = [p.relative_to(data / "lfw").as_posix() for p in images if p.parent.name in people]
+    people_of_cfp = sorted(path for path in (data / "cfp").iterdir() if path.is_dir())
+    for person in people_of_cfp[OF_CFP - 1 :: OF_CFP]:
+        names += sorted(f"{person.name}/{path.name}" for path in person.glob("*.jpg"))
     packed = [name for name, _ in held_out_celeba(data)]
     names += packed
     folder.mkdir(parents=True, exist_ok=True)

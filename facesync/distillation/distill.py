@@ -18,7 +18,7 @@ from facesync.distillation.checkpoint import CHECKPOINT_NAME, TrainingState
 from facesync.distillation.faces import Faces, all_images, collect
 from facesync.distillation.packing import pack
 from facesync.distillation.settings import DistillSettings
-from facesync.distillation.student import CROP, Student, from_teacher
+from facesync.distillation.student import CROP, Student, from_vggface2
 from facesync.errors import ModelError, UsageError
 from facesync.faces.weights import load_face_model, load_torch_model
 from facesync.processes import Ranks, ranks
@@ -59,8 +59,8 @@ def run(settings: DistillSettings) -> None:
         teacher = load_face_model(settings.teacher, device, offline=settings.offline)
         faces = collect(images, teacher, settings.cache_folder)
         torch.manual_seed(settings.seed)
-        network = load_torch_model(settings.teacher, offline=True).network
-        student = from_teacher(network, settings.blocks)
+        network = load_torch_model("vggface2", offline=settings.offline).network
+        student = from_vggface2(network, settings.blocks)
         train(student, faces, settings, device, group)
         if group.first:
             student.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]

@@ -25,7 +25,7 @@ from facesync.distillation.student import CROP
 from facesync.errors import DataError, ImageError
 from facesync.faces.crops import TEMPLATE_112
 from facesync.faces.detection import Detector, Face, FaceDetector, main_face
-from facesync.faces.embedding import FaceModel
+from facesync.faces.embedding import FaceModel, unit
 from facesync.files import read_text, replacing
 from facesync.images import images_below, read_image_rgb
 
@@ -140,7 +140,7 @@ def collect(images: Sequence[FaceImage], teacher: FaceModel, cache: Path) -> Fac
         DataError: no face was found in any image.
     """
     names = "\n".join(f"{image.name}\t{image.aligned}" for image in images)
-    content = f"{teacher.fingerprint}\n{CROP.crop_size}\n{names}"
+    content = f"{teacher.fingerprint}\n{CROP}\n{names}"
     folder = cache / hashlib.sha256(content.encode()).hexdigest()[:16]
     detector = FaceDetector()
     blocks = []
@@ -182,7 +182,10 @@ def _crops(
 def _write_block(
     files: tuple[Path, Path], crops: Sequence[tuple[np.ndarray, np.ndarray]], teacher: FaceModel
 ) -> None:
-    embeddings = teacher.embed_crops([crop for _, crop in crops]).astype(np.float16)
+    seen = [crop for _, crop in crops]
+    # A face and its mirror image are one person: the mean of both is the better target.
+    mirrored = teacher.embed_crops([np.ascontiguousarray(crop[:, ::-1]) for crop in seen])
+    embeddings = unit(teacher.embed_crops(seen) + mirrored).astype(np.float16)
     own = np.array([crop for crop, _ in crops], dtype=np.uint8)
     own = own.reshape(-1, CROP.crop_size, CROP.crop_size, 3)
     with replacing(files[0]) as file:

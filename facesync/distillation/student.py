@@ -1,12 +1,13 @@
-"""The student: the first part of its teacher, and a short path from there to the embedding.
+"""The student: the first layers of VGGFace2's network, and a short path to the embedding.
 
 A small network that starts from random weights needs millions of faces to learn what edges, eyes
-and noses are; a few thousand are enough for one that already knows. So the student keeps the
-teacher's first layers up to its second reduction: the stem, the five 35 x 35 blocks, Mixed_6a, and
-some of the ten 17 x 17 blocks (names from Szegedy et al., arXiv:1602.07261). The rest, three
-quarters of the weights, is replaced by a global depthwise convolution (MobileFaceNets,
-arXiv:1804.07573) and one linear layer. Its input is aligned faces of 112 x 112 pixels, in which a
-face is about as large as in the teacher's 160 x 160, so the teacher's filters fit.
+and noses are; some thousands are enough for one that already knows. So the student, whoever its
+teacher is, starts as the InceptionResnetV1 with the VGGFace2 weights up to its second reduction:
+the stem, the five 35 x 35 blocks, Mixed_6a, and some or all of the ten 17 x 17 blocks (names from
+Szegedy et al., arXiv:1602.07261). The rest, which holds most of the weights, is replaced by a
+global depthwise convolution (MobileFaceNets, arXiv:1804.07573) and one linear layer. Its input is
+aligned faces of 112 x 112 pixels, in which a face is about as large as in the 160 x 160 of the
+VGGFace2 weights, so the filters fit.
 """
 
 from __future__ import annotations
@@ -20,34 +21,34 @@ from torch.nn import functional
 from facesync.faces.crops import CropSpec
 from facesync.faces.torch_model import new_network
 
-CROP = CropSpec("five_points", crop_size=112, input_size=112)
+CROP = CropSpec("five_points", crop_size=112, input_size=112, border="black")
 
 
 class Student(nn.Module):
     """Embeds aligned faces: float32 (N, 3, 112, 112), normalised, to (N, 512) of unit length.
 
     Args:
-        blocks: how many of the teacher's ten 17 x 17 blocks are kept.
+        blocks: how many of the ten 17 x 17 blocks are kept.
     """
 
     def __init__(self, blocks: int = 2) -> None:
         super().__init__()
-        teacher: Any = new_network()
+        whole: Any = new_network()
         self.blocks = blocks
         self.stem = nn.Sequential(
-            teacher.conv2d_1a,
-            teacher.conv2d_2a,
-            teacher.conv2d_2b,
-            teacher.maxpool_3a,
-            teacher.conv2d_3b,
-            teacher.conv2d_4a,
-            teacher.conv2d_4b,
-            teacher.repeat_1,
+            whole.conv2d_1a,
+            whole.conv2d_2a,
+            whole.conv2d_2b,
+            whole.maxpool_3a,
+            whole.conv2d_3b,
+            whole.conv2d_4a,
+            whole.conv2d_4b,
+            whole.repeat_1,
         )
-        self.mixed_6a = teacher.mixed_6a
-        self.repeat_2 = nn.Sequential(*list(teacher.repeat_2)[:blocks])
+        self.mixed_6a = whole.mixed_6a
+        self.repeat_2 = nn.Sequential(*list(whole.repeat_2)[:blocks])
         self.pool = nn.Conv2d(896, 896, 5, groups=896, bias=False)
-        nn.init.constant_(self.pool.weight, 1 / 25)  # starts as the teacher's average pooling
+        nn.init.constant_(self.pool.weight, 1 / 25)  # starts as average pooling
         self.norm = nn.BatchNorm1d(896)
         self.linear = nn.Linear(896, 512, bias=False)
         self.last_norm = nn.BatchNorm1d(512)
@@ -67,19 +68,19 @@ class Student(nn.Module):
         return self
 
 
-def from_teacher(teacher: Any, blocks: int) -> Student:
-    """Build a student that starts from its teacher's weights in the layers they share."""
+def from_vggface2(network: Any, blocks: int) -> Student:
+    """Build a student that starts from an InceptionResnetV1's weights in the layers they share."""
     student = Student(blocks)
     parts: list[tuple[Any, Any]] = [
-        (student.stem[0], teacher.conv2d_1a),
-        (student.stem[1], teacher.conv2d_2a),
-        (student.stem[2], teacher.conv2d_2b),
-        (student.stem[4], teacher.conv2d_3b),
-        (student.stem[5], teacher.conv2d_4a),
-        (student.stem[6], teacher.conv2d_4b),
-        (student.stem[7], teacher.repeat_1),
-        (student.mixed_6a, teacher.mixed_6a),
-        *zip(student.repeat_2, teacher.repeat_2, strict=False),
+        (student.stem[0], network.conv2d_1a),
+        (student.stem[1], network.conv2d_2a),
+        (student.stem[2], network.conv2d_2b),
+        (student.stem[4], network.conv2d_3b),
+        (student.stem[5], network.conv2d_4a),
+        (student.stem[6], network.conv2d_4b),
+        (student.stem[7], network.repeat_1),
+        (student.mixed_6a, network.mixed_6a),
+        *zip(student.repeat_2, network.repeat_2, strict=False),
     ]
     for own, theirs in parts:
         own.load_state_dict(theirs.state_dict())

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from facesync.cli import count
+from facesync.data.datasets import FaceDataset
 from facesync.devices import pick_device
-from facesync.errors import FaceSyncError, FileError
+from facesync.errors import DataError, FaceSyncError, FileError
 from facesync.evaluation import summary
 from facesync.evaluation.calibrate import calibrate, store_calibration
-from facesync.evaluation.embeddings import Embedder, detector_label, mirrored
+from facesync.evaluation.cfp import cfp_pairs
+from facesync.evaluation.embeddings import Embedded, Embedder, detector_label, mirrored
 from facesync.evaluation.groups import group_rates, read_groups
+from facesync.evaluation.images import ImageRef, dataset_image_refs
 from facesync.evaluation.page import page
 from facesync.evaluation.protocols import PairSet, draw_pairs, read_bin, read_lfw_pairs
 from facesync.evaluation.report import ByGroup, Calibrated, Report, all_pairs_rates, verify
@@ -22,6 +28,7 @@ from facesync.faces.detection import FaceDetector
 from facesync.faces.embedding import FaceModel, unit
 from facesync.faces.weights import load_face_model
 from facesync.files import replacing, write_json
+from facesync.metrics.open_set import OpenSetRate, open_set
 from facesync.metrics.pairs import AllPairs, all_pairs
 from facesync.metrics.rates import identification
 
@@ -35,8 +42,8 @@ _DEFAULT_FAR = "1e-3"
 def evaluate(settings: EvaluateSettings) -> list[Report]:
     """Evaluate a model, print the figures and write `report.json` and `report.html`.
 
-    For several `.bin` sets, each has its report in a folder of its name, and `report.json` has
-    all of them by that name under `sets`.
+    For several sets of pairs (`--bin`, `--protocol cfp`), each has its report in a folder of its
+    name, and `report.json` has all of them by that name under `sets`.
 
     Returns:
         The report of each set of pairs.
@@ -48,32 +55,35 @@ def evaluate(settings: EvaluateSettings) -> list[Report]:
     for path in settings.bin:
         if not path.is_file():
             raise FileError(f"there is no file {path}")
-    pairs = _read_pairs(settings)
+    (first, read_first), *others = _sets(settings).items()
+    pairs = read_first()
     if settings.by_group:
         read_groups(settings.by_group, pairs.images)
     device = pick_device(settings.device)
     model = load_face_model(settings.model, device, offline=settings.offline)
-    if len(settings.bin) < 2:
-        detector = None if settings.crops or settings.bin else FaceDetector(device)
+    detector = None if settings.crops or settings.bin else FaceDetector(device)
+    if not others:
         return [_evaluate_pairs(settings, model, detector, pairs, settings.report)]
-    reports = {}
-    for number, path in enumerate(settings.bin):
-        if number:
-            pairs = read_bin(path)
-        folder = settings.report / path.stem
-        reports[path.stem] = _evaluate_pairs(settings, model, None, pairs, folder)
+    reports = {first: _evaluate_pairs(settings, model, detector, pairs, settings.report / first)}
+    for name, read in others:
+        reports[name] = _evaluate_pairs(settings, model, detector, read(), settings.report / name)
     sets = {name: report.to_dict() for name, report in reports.items()}
     write_json(settings.report / REPORT_NAME, {"sets": sets})
     return list(reports.values())
 
 
-def _read_pairs(settings: EvaluateSettings) -> PairSet:
+def _sets(settings: EvaluateSettings) -> dict[str, Callable[[], PairSet]]:
+    """Return what reads each set of pairs, by its name: a large one is read when its turn comes."""
     if settings.bin:
-        return read_bin(settings.bin[0])
-    if settings.data:
-        return draw_pairs(settings.data, settings.impostors, settings.seed)
-    assert settings.pairs is not None and settings.images is not None
-    return read_lfw_pairs(settings.pairs, settings.images)
+        return {path.stem: partial(read_bin, path) for path in settings.bin}
+    folder = settings.data or settings.images
+    assert folder is not None
+    if settings.pairs:
+        return {"pairs": partial(read_lfw_pairs, settings.pairs, folder)}
+    if settings.protocol:
+        drawn = cfp_pairs(folder, settings.seed)
+        return {name: partial(drawn.__getitem__, name) for name in drawn}
+    return {"pairs": partial(draw_pairs, folder, settings.impostors, settings.seed)}
 
 
 def _evaluate_pairs(
@@ -85,11 +95,9 @@ def _evaluate_pairs(
 ) -> Report:
     started = time.monotonic()
     embedder = _embedder(settings, model, detector)
-    embedded = embedder.embed(pairs.images)
-    vectors, computed = embedded.vectors, embedded.computed
-    if settings.mirror:
-        other = _embedder(settings, model, detector, mirror=True).embed(pairs.images, "Mirrored")
-        vectors, computed = unit(vectors + other.vectors), computed + other.computed
+    mirrors = _embedder(settings, model, detector, mirror=True) if settings.mirror else None
+    embedded = _embed(pairs.images, embedder, mirrors)
+    vectors = embedded.vectors
     scores = pairs.scores(vectors)
     verification, without_failures = verify(scores, pairs, settings.seed)
     every, found, by_group, calibrated = None, None, None, None
@@ -105,6 +113,15 @@ def _evaluate_pairs(
             by_group = ByGroup(threshold, group_rates(groups, vectors, identities, threshold))
         if settings.calibrate:
             calibrated = _calibrate(settings, settings.calibrate, model, pairs, compared)
+    searched: list[OpenSetRate] = []
+    if settings.open_set:
+        if settings.pairs and settings.images:  # the list names only some of the images
+            everybody = dataset_image_refs(
+                FaceDataset(settings.images, min_images=1, max_images=2**31)
+            )
+            vectors = _embed(everybody, embedder, mirrors).vectors
+            identities = [str(image.identity) for image in everybody]
+        searched = _open_set(settings, vectors, identities)
     report = Report(
         model=model,
         source=pairs.source,
@@ -112,11 +129,12 @@ def _evaluate_pairs(
         folds_given=pairs.folds_given,
         images=len(pairs.images),
         failures=[(pairs.images[n].name, why) for n, why in sorted(embedded.failures.items())],
-        embedded_now=computed,
+        embedded_now=embedded.computed,
         verification=verification,
         without_failures=without_failures,
         all_pairs=every,
         identification=found,
+        open_set=searched,
         by_group=by_group,
         calibrated=calibrated,
         notes=_notes(settings, model),
@@ -125,6 +143,39 @@ def _evaluate_pairs(
     )
     _publish(report, pairs, scores, embedder, folder)
     return report
+
+
+def _embed(images: Sequence[ImageRef], embedder: Embedder, mirrors: Embedder | None) -> Embedded:
+    """Embed images, each as the mean with its mirror image if an embedder of those is given."""
+    embedded = embedder.embed(images)
+    if mirrors is not None:
+        other = mirrors.embed(images, "Mirrored")
+        embedded.vectors = unit(embedded.vectors + other.vectors)
+        embedded.computed += other.computed
+    return embedded
+
+
+def _open_set(
+    settings: EvaluateSettings, vectors: np.ndarray, identities: list[str]
+) -> list[OpenSetRate]:
+    """Measure FNIR at each FPIR.
+
+    Raises:
+        DataError: too few people have enough images.
+    """
+    rates = open_set(
+        vectors,
+        identities,
+        enrolled=settings.enrol,
+        people=settings.people,
+        seed=settings.seed,
+    )
+    if not rates:
+        raise DataError(
+            f"--open-set needs at least two people with over "
+            f"{count(settings.enrol, 'image', 'images')} each"
+        )
+    return rates
 
 
 def _embedder(

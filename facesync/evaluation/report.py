@@ -12,6 +12,7 @@ from facesync.evaluation.groups import GroupRates
 from facesync.evaluation.protocols import PairSet
 from facesync.faces.calibration import Calibration
 from facesync.faces.embedding import FaceModel
+from facesync.metrics.open_set import OpenSetRate
 from facesync.metrics.pairs import AllPairs
 from facesync.metrics.rates import (
     FARS,
@@ -140,6 +141,7 @@ class Report:
         without_failures: the same without such pairs.
         all_pairs: figures of all pairs among the images; None if identities are unknown.
         identification: open-set identification; None if nobody can be enrolled.
+        open_set: FNIR at each FPIR, if asked for.
         notes: what else there is to say.
     """
 
@@ -154,6 +156,7 @@ class Report:
     without_failures: Verification
     all_pairs: AllPairsRates | None
     identification: Identification | None
+    open_set: list[OpenSetRate]
     by_group: ByGroup | None
     calibrated: Calibrated | None
     notes: list[str]
@@ -191,6 +194,8 @@ class Report:
             "identification": found and asdict(found),
             "seconds": self.seconds,
         }
+        if self.open_set:
+            content["open_set"] = [asdict(rate) for rate in self.open_set]
         if self.by_group:
             groups = {name: rates.to_dict() for name, rates in self.by_group.groups.items()}
             content["by_group"] = {"threshold": self.by_group.threshold, "groups": groups}

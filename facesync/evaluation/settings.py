@@ -9,7 +9,11 @@ from pathlib import Path
 from facesync.errors import UsageError
 from facesync.options import device_option, option, positive_int, rate, seed
 
-GROUPS = ("images to evaluate on (--pairs, --bin or --data)", "method", "further results")
+GROUPS = (
+    "images to evaluate on: --pairs, --bin, --data, or --images with --open-set or --protocol",
+    "method",
+    "further results",
+)
 
 _images, _how, _more = (partial(option, group=name) for name in GROUPS)
 
@@ -27,8 +31,18 @@ class EvaluateSettings:
     pairs: Path | None = _images(
         None, "list of pairs in LFW's format; needs --images", metavar="FILE"
     )
-    images: Path | None = _images(None, "folder of the images that --pairs lists", metavar="DIR")
+    images: Path | None = _images(
+        None,
+        "folder of identity folders: for --pairs, --open-set or --protocol",
+        metavar="DIR",
+    )
     bin: tuple[Path, ...] = _images((), "InsightFace's .bin files", metavar="FILE")
+    protocol: str | None = _images(
+        None,
+        "cfp: frontal-frontal and frontal-profile pairs of --images, whose files are called "
+        "frontal-* and profile-*",
+        choices=("cfp",),
+    )
     data: Path | None = _images(
         None, "folder of identity folders, or a pack, to draw pairs from", metavar="DIR|FILE"
     )
@@ -43,6 +57,15 @@ class EvaluateSettings:
     seed: int = _how(42, "random seed", parse=seed)
     device: str = device_option(GROUPS[1])
     offline: bool = _how(False, "make no network connection")
+    open_set: bool = _more(
+        False,
+        "enrol random people of --images or --data, search for the others, and report how many "
+        "enrolled people are refused (FNIR) when 1 %% or 0.1 %% of the others get a name (FPIR)",
+    )
+    enrol: int = _more(
+        2, "images of each person that --open-set enrols", parse=positive_int, metavar="N"
+    )
+    people: int = _more(100, "people that --open-set enrols", parse=positive_int, metavar="N")
     by_group: Path | None = _more(
         None,
         "report error rates by group; each line of this CSV file holds an image (as named in the "
@@ -58,10 +81,18 @@ class EvaluateSettings:
     )
 
     def __post_init__(self) -> None:
-        if sum(map(bool, (self.pairs, self.bin, self.data))) != 1:
-            raise UsageError("give exactly one of --pairs (with --images), --bin and --data")
-        if bool(self.pairs) != bool(self.images):
+        alone = self.images and not self.pairs and (self.open_set or self.protocol)
+        if sum(map(bool, (self.pairs, self.bin, self.data, alone))) != 1:
+            raise UsageError(
+                "give exactly one of --pairs (with --images), --bin, --data, and --images with "
+                "--open-set or --protocol"
+            )
+        if bool(self.pairs) != bool(self.images) and not alone:
             raise UsageError("--pairs and --images go together")
+        if self.protocol and not alone:
+            raise UsageError("--protocol draws its own pairs, from --images alone")
+        if self.bin and self.open_set:
+            raise UsageError("--open-set needs the identities of the images; a .bin has none")
         for flag, value in (("--by-group", self.by_group), ("--calibrate", self.calibrate)):
             if self.bin and value:
                 raise UsageError(f"{flag} needs the identities of the images; a .bin has none")

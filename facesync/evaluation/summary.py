@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from facesync.cli import count, decimals
 from facesync.evaluation.report import RULE, ByGroup, Calibrated, Report
+from facesync.metrics.open_set import OpenSetRate
 from facesync.metrics.rates import Identification
 
 Row = tuple[str, ...]
@@ -15,6 +16,8 @@ def tables(report: Report) -> list[Table]:
     found = [("Verification", _verification(report)), ("TAR at FAR", _rates(report))]
     if report.identification:
         found.append(("Open-set identification", _identification(report.identification)))
+    if report.open_set:
+        found.append(("Enrolled people refused (FNIR)", _open_set(report.open_set)))
     if report.by_group:
         title = f"By group, at threshold {decimals(report.by_group.threshold)}"
         found.append((title, _groups(report.by_group)))
@@ -97,6 +100,17 @@ def _identification(found: Identification) -> list[Row]:
         ("rank 1", percent(found.rank1)),
         (f"DIR at FPIR {percent(found.fpir)}", result),
     ]  # fmt: skip
+
+
+def _open_set(rates: list[OpenSetRate]) -> list[Row]:
+    one = rates[0]
+    people = count(one.people, "person", "people")
+    each = count(one.enrolled, "image", "images")
+    rows: list[Row] = [(f"{people} enrolled with {each} each", "FNIR", "threshold")]
+    for rate in rates:
+        strangers = f"strangers given a name (FPIR): {percent(rate.fpir)}"
+        rows.append((strangers, percent(rate.fnir), decimals(rate.threshold, 4)))
+    return rows
 
 
 def _groups(found: ByGroup) -> list[Row]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from facesync.faces.detection import Face
 
 KINDS = ("square", "box", "five_points")
+BORDERS = {"edge": cv2.BORDER_REPLICATE, "black": cv2.BORDER_CONSTANT}
 
 # Where eyes, nose and mouth corners are in InsightFace's 112 x 112 crops (ArcFace,
 # arXiv:1801.07698), to which CASIA-WebFace's pack and most others are aligned.
@@ -47,6 +48,7 @@ class CropSpec:
         input_size: side of the model's input in pixels.
         mean: subtracted from the 0…255 values, which are then divided by `std`.
         std: see `mean`.
+        border: what `five_points` shows outside the image: its `edge` repeated, or `black`.
     """
 
     kind: str
@@ -55,6 +57,7 @@ class CropSpec:
     input_size: int = 160
     mean: float = 127.5
     std: float = 128.0
+    border: str = "edge"
 
     def cut(self, image_rgb: np.ndarray, face: Face) -> np.ndarray:
         """Cut a face from the image it was found in.
@@ -64,15 +67,16 @@ class CropSpec:
             face: where the face is, in the image's pixels.
 
         Returns:
-            crop_rgb, uint8, (crop_size, crop_size, 3). Outside the image its edge pixels are
-            repeated (`box`: the box is clipped).
+            crop_rgb, uint8, (crop_size, crop_size, 3). Outside the image: see `border`; `square`
+            repeats the edge, `box` is clipped.
         """
         if self.kind == "square":
             return cut_square(image_rgb, face.box_xyxy, self.scale, self.crop_size)
         if self.kind == "box":
             return cut_box(image_rgb, face.box_xyxy, self.scale, self.crop_size)
+        template = TEMPLATE_112 * (self.crop_size / 112)
         return cut_aligned(
-            image_rgb, face.landmarks, TEMPLATE_112 * (self.crop_size / 112), self.crop_size
+            image_rgb, face.landmarks, template, self.crop_size, border=BORDERS[self.border]
         )
 
     def array(self, crop_rgb: np.ndarray) -> np.ndarray:
@@ -98,9 +102,10 @@ class CropSpec:
             sound = all(float(getattr(spec, name)) < 10_000 for name in numbers)
             sizes = spec.crop_size, spec.input_size
             sound = sound and all(type(size) is int and 16 <= size <= 1024 for size in sizes)
+            sound = sound and spec.kind in KINDS and spec.border in BORDERS
         except (TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"the model's crop cannot be read ({error})") from error
-        if not sound or spec.kind not in KINDS or spec.scale <= 0 or spec.std <= 0:
+        if not sound or spec.scale <= 0 or spec.std <= 0:
             raise ModelError(f"the model uses a crop that this version does not know: {spec}")
         return spec
 
@@ -178,15 +183,17 @@ def cut_aligned(
     template: np.ndarray,
     size: int,
     interpolation: int = cv2.INTER_LINEAR,
+    border: int = cv2.BORDER_REPLICATE,
 ) -> np.ndarray:
     """Rotate, scale and shift an image so that its landmarks match a template.
 
     Args:
-        image_rgb: uint8, (height, width, 3); outside it, its edge is repeated.
+        image_rgb: uint8, (height, width, 3).
         landmarks: (5, 2), in the image's pixels.
         template: (5, 2), where they should be, in the result's pixels.
         size: side of the result in pixels.
         interpolation: an OpenCV flag.
+        border: an OpenCV flag: what to show outside the image.
     """
     matrix = similarity_transform(landmarks, template)
     zoom = float(np.hypot(matrix[0, 0], matrix[1, 0]))
@@ -195,9 +202,7 @@ def cut_aligned(
         shrink = 2 * zoom
         image_rgb = cv2.resize(image_rgb, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
         matrix[:, :2] /= shrink
-    return cv2.warpAffine(
-        image_rgb, matrix, (size, size), flags=interpolation, borderMode=cv2.BORDER_REPLICATE
-    )
+    return cv2.warpAffine(image_rgb, matrix, (size, size), flags=interpolation, borderMode=border)
 
 
 def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from facesync.faces.boxes import overlap
-from facesync.faces.mtcnn import AreaSampler, Candidates, refine
+from facesync.faces.mtcnn import AreaSampler, Candidates, refine, search
 from facesync.faces.mtcnn_nets import load_mtcnn
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class FaceDetector:
         self.min_face = min_face
         self.max_side = max_side
         self.min_probability = min_probability
-        self._nets, self._search = load_mtcnn(str(device))
+        self._nets = load_mtcnn(str(device))
 
     def detect(self, image_rgb: np.ndarray) -> list[Face]:
         """Find all faces, largest first.
@@ -90,7 +90,7 @@ class FaceDetector:
         if min(image_rgb.shape[:2]) < self.min_face:
             # No face of that size fits in, and MTCNN's pyramid would have no level.
             return []
-        found = self._search(image_rgb, self.min_face)
+        found = search(self._nets, image_rgb, self.min_face)
         faces = [face for face in _faces(found, shrink) if face.probability >= self.min_probability]
         return sorted(faces, key=lambda face: face.area, reverse=True)
 

@@ -1,6 +1,11 @@
 """MTCNN's cascade (Zhang et al., 2016, arXiv:1604.02878) in NumPy and OpenCV around three networks.
 
-The steps and constants are those of facenet-pytorch's `detect_face`, so the same faces are found.
+The steps and constants are those of facenet-pytorch's `detect_face`, so the same faces are found,
+with one deliberate difference: where a candidate's square extends outside the image, R-Net and
+O-Net see black there, as in the authors' code. facenet-pytorch clips the square, stretches what is
+left to the network's input, and yet scales the answer by the whole square, which moves the
+landmarks of faces at the edge of an image by more than a tenth of the face.
+
 The networks are passed in as functions, whether they run in ONNX Runtime or in torch. Their inputs
 are averages over the same windows as in `torch.nn.functional.interpolate(mode="area")`, computed
 from one integral image, whatever their number and size.
@@ -72,7 +77,8 @@ class AreaSampler:
         in torch's adaptive average pooling.
 
         Args:
-            corners: int (N, 4): left, top, right, bottom; right and bottom are exclusive.
+            corners: int (N, 4): left, top, right, bottom; right and bottom are exclusive. Outside
+                the image everything is black.
             size_hw: height and width of the result.
 
         Returns:
@@ -82,6 +88,8 @@ class AreaSampler:
         y0, y1 = _windows(top, bottom, size_hw[0])
         x0, x1 = _windows(left, right, size_hw[1])
         area = ((y1 - y0)[:, :, None] * (x1 - x0)[:, None, :]).astype(np.float32)
+        y0, y1 = (np.clip(y, 0, self.height) for y in (y0, y1))
+        x0, x1 = (np.clip(x, 0, self.width) for x in (x0, x1))
         row0, row1 = (y * (self.width + 1) for y in (y0[:, :, None], y1[:, :, None]))
         x0, x1 = x0[:, None, :], x1[:, None, :]
         sums = self._sums.take(row1 + x1, axis=0)
@@ -162,10 +170,11 @@ def _proposals(pnet: Net, sampler: AreaSampler, min_face: int) -> np.ndarray:
 
 def _pixels(sampler: AreaSampler, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the boxes that overlap the image, and their corners for `sample`."""
-    corners = np.trunc(boxes).astype(np.int64)
-    corners[:, :2] = np.maximum(corners[:, :2], 1) - 1
-    corners[:, 2:] = np.minimum(corners[:, 2:], (sampler.width, sampler.height))
-    inside = (corners[:, 2:] > corners[:, :2]).all(axis=1)
+    corners = np.floor(boxes).astype(np.int64)
+    corners[:, :2] -= 1  # boxes count pixels from 1 and include the last one
+    inside = (corners[:, 2:] > 0) & (corners[:, :2] < (sampler.width, sampler.height))
+    inside &= corners[:, 2:] > corners[:, :2]
+    inside = inside.all(axis=1)
     return boxes[inside], corners[inside]
 
 

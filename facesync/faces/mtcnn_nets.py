@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from facesync.errors import FileError, ModelError
 from facesync.faces.facenet import import_facenet
-from facesync.faces.mtcnn import NOTHING, Candidates, Net, Nets, search
+from facesync.faces.mtcnn import Net, Nets
 from facesync.faces.onnx_files import exported
 from facesync.faces.onnx_runtime import open_net
 
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
-
-Search = Callable[[np.ndarray, int], Candidates]
-"""Finds faces, given an image, uint8 RGB, and the side of the smallest face in pixels."""
 
 # Of each network: the shape of an example input, and the names of its outputs.
 _NETS: dict[str, tuple[tuple[int, int, int, int], tuple[str, ...]]] = {
@@ -33,12 +29,8 @@ _NETS: dict[str, tuple[tuple[int, int, int, int], tuple[str, ...]]] = {
 }
 
 
-def load_mtcnn(device: str) -> tuple[Nets, Search]:
-    """Load the networks and a search for faces that uses them.
-
-    Args:
-        device: `cpu` runs them in ONNX Runtime; on any other torch device facenet-pytorch's own
-            MTCNN does the search.
+def load_mtcnn(device: str) -> Nets:
+    """Load the networks: on `cpu` they run in ONNX Runtime, on any other torch device in torch.
 
     Raises:
         ModelError: facenet-pytorch is missing.
@@ -46,11 +38,10 @@ def load_mtcnn(device: str) -> tuple[Nets, Search]:
     if device != "cpu":
         return torch_nets(device)
     try:
-        nets = onnx_nets()
+        return onnx_nets()
     except FileError as error:
         log.warning("%s: detection runs in torch, which is slower", error)
         return torch_nets(device)
-    return nets, partial(search, nets)
 
 
 def onnx_nets() -> Nets:
@@ -77,13 +68,15 @@ def _export(name: str) -> tuple[bytes, dict[str, Any]]:
     return to_onnx(network, shape, outputs, any_size=name == "pnet"), {"net": f"MTCNN {name}"}
 
 
-def torch_nets(device: str) -> tuple[Nets, Search]:
-    """Load the networks and the search as torch modules on a device; both work on arrays."""
+def torch_nets(device: str) -> Nets:
+    """Load the networks as torch modules on a device; they take and return arrays."""
     import torch
 
-    whole = import_facenet().MTCNN(keep_all=True, device=torch.device(device))
+    mtcnn = import_facenet().models.mtcnn
 
     def net(network: torch.nn.Module) -> Net:
+        network = network.to(device).eval()
+
         def run(batch: np.ndarray) -> list[np.ndarray]:
             with torch.inference_mode():
                 outputs = network(torch.from_numpy(batch).to(device))
@@ -91,15 +84,4 @@ def torch_nets(device: str) -> tuple[Nets, Search]:
 
         return run
 
-    def search_whole(image_rgb: np.ndarray, min_face: int) -> Candidates:
-        whole.min_face_size = min_face
-        boxes, probabilities, landmarks = whole.detect(image_rgb, landmarks=True)
-        if boxes is None:
-            return NOTHING
-        return Candidates(
-            np.asarray(boxes, np.float32),
-            np.asarray(landmarks, np.float32),
-            np.asarray(probabilities, np.float32),
-        )
-
-    return Nets(net(whole.pnet), net(whole.rnet), net(whole.onet)), search_whole
+    return Nets(net(mtcnn.PNet()), net(mtcnn.RNet()), net(mtcnn.ONet()))

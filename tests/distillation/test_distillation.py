@@ -17,7 +17,7 @@ from facesync.distillation import faces as faces_module
 from facesync.distillation.distill import Samples, loss_of, split
 from facesync.distillation.faces import all_images, collect, images_in
 from facesync.distillation.packing import pack
-from facesync.distillation.student import CROP, Student, from_teacher
+from facesync.distillation.student import CROP, Student, from_vggface2
 from facesync.errors import DataError, FileError
 from facesync.faces.crops import ALIGNED_112
 from facesync.faces.embedding import FaceModel
@@ -67,12 +67,12 @@ def test_faces_are_embedded_once_and_cached(aligned, tmp_path, monkeypatch):
     teacher = Teacher()
     images = all_images([], [aligned], None)
     faces = collect(images, teacher.model, tmp_path / "cache")
-    assert (len(faces), teacher.embedded) == (10, 10)
+    assert (len(faces), teacher.embedded) == (10, 20)  # and their mirror images
     assert faces.crop(9).shape == (112, 112, 3)
     (written,) = (tmp_path / "cache").iterdir()
     (written / "0000004.teacher.npy").unlink()  # as after an interruption
     again = collect(images, teacher.model, tmp_path / "cache")
-    assert teacher.embedded == 14
+    assert teacher.embedded == 28
     np.testing.assert_array_equal(again.targets, faces.targets)
     np.testing.assert_array_equal(again.crop(5), faces.crop(5))
     pickled = pickle.dumps(faces)  # for a worker: it maps the files itself
@@ -140,7 +140,7 @@ def test_the_split_depends_on_the_seed():
 
 def test_a_student_starts_from_its_teachers_layers_and_keeps_the_stem_frozen():
     teacher = new_network().eval()
-    student = from_teacher(teacher, blocks=1).train()
+    student = from_vggface2(teacher, blocks=1).train()
     frozen = [p for p in student.parameters() if not p.requires_grad]
     assert sum(p.numel() for p in frozen) == sum(p.numel() for p in student.stem.parameters())
     assert torch.equal(student.mixed_6a.branch0.conv.weight, teacher.mixed_6a.branch0.conv.weight)

@@ -106,6 +106,44 @@ def test_bin_sets(evaluate, folder, tmp_path, capsys):
     assert (tmp_path / "r" / "two" / "report.html").exists()
 
 
+def test_open_set(evaluate, folder, pairs_file, capsys):
+    (folder / "list.txt").write_text("beside the folders")
+    code, alone = evaluate("--images", folder, "--open-set", "--enrol", "3", "--people", "2")
+    assert code == 0
+    # Six people of clear colours, five images each: two enrolled, four strangers.
+    for rate, fpir in zip(alone["open_set"], (1e-2, 1e-3), strict=True):
+        assert (rate["fpir"], rate["fnir"]) == (fpir, 0)
+        assert (rate["enrolled"], rate["people"]) == (3, 2)
+        assert (rate["genuine"], rate["strangers"]) == (2 * 60, 4 * 60)
+    assert "Enrolled people refused (FNIR)" in capsys.readouterr().out
+    code, beside = evaluate(
+        *("--pairs", pairs_file, "--images", folder, "--open-set", "--enrol", "3", "--people", "2")
+    )
+    assert code == 0 and beside["pairs"] == 12 and beside["open_set"] == alone["open_set"]
+    assert evaluate("--images", folder, "--open-set", "--enrol", "5")[0] == 1
+    assert "over 5 images each" in capsys.readouterr().err
+    assert evaluate("--images", folder)[0] == 2
+
+
+def test_cfp(evaluate, folder, tmp_path):
+    for person in range(6):
+        for image in range(5):
+            source = folder / f"Name_{person}" / f"Name_{person}_{image + 1:04d}.jpg"
+            pose = "frontal" if image < 3 else "profile"
+            target = tmp_path / "cfp" / f"{person:03d}" / f"{pose}-{image:02d}.jpg"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+    code, report = evaluate("--images", tmp_path / "cfp", "--protocol", "cfp")
+    assert code == 0
+    frontal, profile = (report["sets"][f"frontal-{pose}"] for pose in ("frontal", "profile"))
+    assert (frontal["genuine_pairs"], frontal["impostor_pairs"]) == (6 * 3, 6 * 3)
+    assert (profile["genuine_pairs"], profile["impostor_pairs"]) == (6 * 6, 6 * 6 // 2)
+    assert frontal["folds"] == profile["folds"] == 3
+    assert frontal["pictures"] == 18 and profile["pictures"] == 30
+    assert evaluate("--images", folder, "--protocol", "cfp")[0] == 1
+    assert evaluate("--data", folder, "--protocol", "cfp")[0] == 2
+
+
 def test_by_group(evaluate, folder, tmp_path, capsys):
     groups = tmp_path / "groups.csv"
     lines = ["image,group", "Name_0,first", "Name_1,first", "Name_2/Name_2_0001.jpg,second"]

@@ -1,0 +1,121 @@
+"""Open-set identification: enrolled people refused, at a given rate of strangers let in.
+
+The terms are those of ISO/IEC 19795-1: the false-positive identification rate (FPIR) is the share
+of searches by people who are not enrolled that return a name, the false-negative identification
+rate (FNIR) the share of searches by enrolled people that do not return theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+DRAWS = 60
+FPIRS = (1e-2, 1e-3)
+
+
+@dataclass(frozen=True)
+class OpenSetRate:
+    """FNIR at one FPIR.
+
+    Attributes:
+        enrolled: number of images enrolled of each person.
+        people: number of people enrolled in each draw.
+        fpir: share of searches by strangers that may return a name.
+        fnir: share of searches by enrolled people that did not return theirs.
+        threshold: the similarity needed: the lowest that keeps to `fpir`.
+        genuine: number of searches by enrolled people, over all draws.
+        strangers: number of searches by strangers, over all draws. Most people are in many draws,
+            so that these carry less information than as many independent searches.
+    """
+
+    enrolled: int
+    people: int
+    fpir: float
+    fnir: float
+    threshold: float
+    genuine: int
+    strangers: int
+
+
+def open_set(
+    embeddings: np.ndarray,
+    identities: Sequence[str],
+    *,
+    enrolled: int = 2,
+    people: int = 100,
+    draws: int = DRAWS,
+    fpirs: Sequence[float] = FPIRS,
+    seed: int = 42,
+) -> list[OpenSetRate]:
+    """Measure FNIR at several FPIRs over random galleries.
+
+    In each draw, people with more than `enrolled` images are drawn and enrolled with random images
+    of theirs; a template is their mean. One other image of each of them and one image of each
+    person who is not enrolled are then searched; a search returns the most similar template. So
+    everybody counts alike, however many images there are.
+
+    Args:
+        embeddings: float (N, 512), rows of unit length, or NaN where no face was found. Such an
+            image is never accepted, and cannot be enrolled.
+        identities: the person in each image.
+        enrolled: images to enrol of each person.
+        people: people to enrol; at most half of those who have enough images.
+        draws: number of random galleries.
+        fpirs: see `OpenSetRate.fpir`.
+        seed: of the draws.
+
+    Returns:
+        One rate for each of `fpirs`; empty if fewer than two people have enough images.
+    """
+    names = np.asarray(identities)
+    of_person = {name: np.flatnonzero(names == name) for name in dict.fromkeys(identities)}
+    usable = np.isfinite(embeddings).all(axis=1)
+    eligible = [
+        name
+        for name, images in of_person.items()
+        if len(images) > enrolled and usable[images].sum() >= enrolled
+    ]
+    people = min(people, len(eligible) // 2)
+    if people < 1:
+        return []
+    rng = np.random.default_rng(seed)
+    vectors = np.where(usable[:, None], embeddings, 0)
+    genuine, right, strangers = [], [], []
+    for _ in range(draws):
+        chosen = [eligible[i] for i in rng.permutation(len(eligible))[:people]]
+        templates, probes = [], []
+        for name in chosen:
+            images = rng.permutation(of_person[name])
+            kept = images[usable[images]][:enrolled]
+            templates.append(vectors[kept].mean(axis=0))
+            probes.append(rng.choice(np.setdiff1d(images, kept)))
+        gallery = np.stack(templates)
+        gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
+        unknown = [rng.choice(of_person[name]) for name in of_person if name not in set(chosen)]
+        found = vectors[probes] @ gallery.T
+        right.append(found.argmax(axis=1) == np.arange(people))
+        genuine.append(np.where(usable[probes], found.max(axis=1), -np.inf))
+        others = (vectors[unknown] @ gallery.T).max(axis=1)
+        strangers.append(np.where(usable[unknown], others, -np.inf))
+    scores, named, unseen = (np.concatenate(parts) for parts in (genuine, right, strangers))
+    unseen = np.sort(unseen)[::-1]
+    rates = []
+    for fpir in fpirs:
+        # The first score that must stay out; the threshold is just above it.
+        threshold = float(np.nextafter(unseen[int(fpir * len(unseen))], np.inf))
+        refused = ~named | (scores < threshold)
+        rates.append(
+            OpenSetRate(
+                enrolled=enrolled,
+                people=people,
+                fpir=fpir,
+                fnir=float(refused.mean()),
+                threshold=threshold,
+                genuine=len(scores),
+                strangers=len(unseen),
+            )
+        )
+    return rates
