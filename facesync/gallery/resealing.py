@@ -8,6 +8,7 @@ from facesync.errors import StoreError
 from facesync.gallery import samples, store_file
 from facesync.gallery.keys import Key
 from facesync.gallery.store import Gallery
+from facesync.gallery.trust import Mark
 
 
 def reseal(gallery: Gallery, new_key: Callable[[], Key] | None) -> int:
@@ -25,14 +26,14 @@ def reseal(gallery: Gallery, new_key: Callable[[], Key] | None) -> int:
             raise StoreError(f"there is no store {gallery.path}")
         if new_key is None and content.key is None:
             raise StoreError(f"{gallery.path} is not encrypted")
-        before = None
-        if gallery.backup.exists():
-            before = store_file.read(gallery.backup, gallery.keys)
+        before = gallery.read(gallery.backup) if gallery.backup.exists() else None
+        if new_key is None or content.key is None:
+            gallery.note(Mark(False, content.saves))  # for now, or for good, it may be plain
         key = new_key() if new_key else None
-        people = [*content.people, *(before.people if before else [])]
-        for name in {person.name for person in people}:
-            samples.reseal(gallery.folder(name), key, gallery.keys)
+        for folder in samples.folders(gallery.faces):
+            samples.reseal(folder, key, gallery.keys)
         if before and before.plain is not None:
             store_file.write_plain(gallery.backup, before.plain, key)
         store_file.write_plain(gallery.path, content.plain, key)
+        gallery.note(Mark(key is not None, content.saves))
     return len(content.people)

@@ -49,7 +49,7 @@ def test_nothing_is_left(either, name):
 
 def test_what_cannot_be_removed_is_reported(either, monkeypatch):
     either.register(enrolled("Ada"), images())
-    monkeypatch.setattr(samples, "remove", lambda folder: 0)
+    monkeypatch.setattr(samples, "settle", lambda folder, save: None)
     with pytest.raises(StoreError, match=r"something of Ada is left in .*sample_1\.jpg"):
         either.delete("Ada")
 
@@ -77,7 +77,7 @@ def test_a_person_who_is_only_in_the_backup(either):
     either.register(enrolled("Bob", 2), [])
     either.register(enrolled("Cid", 3), [])
     with either.locked():
-        either.put(either.content(), [enrolled("Bob", 2)])
+        either.change(either.content(), [enrolled("Bob", 2)], {})
     assert either.find("Ada") is None
     assert either.delete("Ada") == "Ada"
     assert [p.name for p in store_file.read(either.backup, either.keys).people] == ["Bob", "Cid"]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from facesync.gallery import store_file
+from facesync.gallery.keys import config_folder
 from facesync.gallery.resealing import reseal
 from facesync.gallery.store import Gallery
 from tests.gallery.conftest import enrolled, images
@@ -80,17 +81,20 @@ def test_killed_at_every_step(gallery, sealed, what, tmp_path):
         "encrypt": lambda: reseal(sealed, sealed.keys.new),
     }
     saved = tmp_path / "saved"
-    shutil.copytree(gallery.path.parent, saved / "models")
-    shutil.copytree(gallery.faces, saved / "faces")
+    folders = (gallery.path.parent, gallery.faces, config_folder())
+    for folder in folders:
+        if folder.exists():
+            shutil.copytree(folder, saved / folder.name)
     stage = 1
     while killed_at(stage, actions[what]):
         check(sealed, may_be_gone=what == "delete")
         sealed.register(NEW, images(), replace=True)
         assert len(sealed.images("Ada")) == 2
         assert sealed.delete("Ada") == "Ada"
-        for folder in (gallery.path.parent, gallery.faces):
+        for folder in folders:
             shutil.rmtree(folder)
-            shutil.copytree(saved / folder.name, folder)
+            if (saved / folder.name).exists():
+                shutil.copytree(saved / folder.name, folder)
         stage += 1
     assert stage > 10
 
