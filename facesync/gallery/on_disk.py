@@ -112,16 +112,16 @@ class GalleryOnDisk:
 
         Call it under the lock.
         """
-        if content.key or not self._encrypt:
-            return content
-        if content.plain is not None:
-            # Until the save is done, some things are sealed and the store, rightly, is not.
-            self.note(Mark(False, self._saves(content)))
-        content = replace(content, key=self.keys.new())
-        assert content.key is not None
-        for person in content.people:
-            samples.seal_plain(self.folder(person.name), content.key)
-        return content
+        key = content.key
+        if key is None and self._encrypt:
+            if content.plain is not None:
+                # Until the save is done, some things are sealed and the store, rightly, is not.
+                self.note(Mark(False, self._saves(content)))
+            key = self.keys.new()
+        if key:
+            for person in content.people:
+                samples.seal_plain(self.folder(person.name), key)
+        return replace(content, key=key)
 
     def change(
         self,

@@ -17,8 +17,7 @@ from pathlib import Path
 
 from facesync.errors import FaceSyncError, StoreError
 from facesync.files import locked, read_text, write_json
-from facesync.gallery import samples, sealing
-from facesync.gallery.keys import config_folder, key_file
+from facesync.gallery import keys, samples, sealing
 from facesync.gallery.store_file import MOST_SAVES, Content, backup_of
 
 
@@ -75,15 +74,15 @@ def reason_to_be_sealed(store: Path, faces: Path) -> str | None:
     for folder in samples.folders(faces):
         if any(map(samples.is_sealed, samples.in_use(folder))):
             return f"the images in {folder} are"
-    keys = key_file("").parent
-    return f"there are keys in {keys}" if any(keys.glob("*.key")) else None
+    kept = keys.key_file("").parent
+    return f"there are keys in {kept}" if any(kept.glob("*.key")) else None
 
 
 def _files(store: Path) -> Iterable[Path]:
     """Where the mark of a store is: one for its path as given, and one for what it links to."""
     paths = {os.path.normcase(path) for path in (os.path.abspath(store), os.path.realpath(store))}
     digests = [hashlib.sha256(os.fsencode(path)).hexdigest()[:32] for path in sorted(paths)]
-    return [config_folder() / "stores" / f"{digest}.json" for digest in digests]
+    return [keys.config_folder() / "stores" / f"{digest}.json" for digest in digests]
 
 
 def _read(file: Path) -> Mark:
