@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-KINDS = ("EIO", "ENOSPC", "full", "killed before", "killed after", "short write")
+FAULTS, KILLS = ("EIO", "full", "short write", "ENOSPC"), ("killed before", "killed after")
+KINDS = (*FAULTS, *KILLS)
 CALLS = ("open", "fdopen", "replace", "rename", "unlink", "mkdir", "rmdir", "fsync")
 NEEDS_SPACE = {"open", "mkdir", "fsync", "write"}
 

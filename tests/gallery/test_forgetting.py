@@ -14,7 +14,10 @@ import pytest
 from facesync.errors import StoreError
 from facesync.files import temporary_beside
 from facesync.gallery import attempts, leftovers, samples, store_file
+from facesync.gallery.backups import backup, restore
+from facesync.gallery.checking import check
 from facesync.gallery.exports import export
+from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
 from tests.gallery.conftest import enrolled, images
 from tests.gallery.test_store import HARD_NAMES
@@ -107,6 +110,46 @@ def test_everybody(either):
     left = [p.name for p in either.faces.parent.rglob("*") if p.is_file()]
     assert all(name.endswith(".lock") for name in left)
     assert either.delete_all() == []
+
+
+def test_everybody_is_also_who_is_nowhere_but_in_the_images(either, tmp_path):
+    """As after a restore and another save: neither the store nor the version before names Ada."""
+    either.register(enrolled("Bob", 2), images())
+    backup(either, tmp_path / "x")
+    either.register(enrolled("Ada"), images())
+    restore(either, tmp_path / "x")
+    either.register(enrolled("Cid", 3), images())
+    (either.folder("Ada") / "diary.txt").write_text("mine")
+    assert either.delete_all() == ["Bob", "Cid"]
+    assert [p.name for p in either.faces.rglob("*") if p.is_file()] == ["diary.txt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_a_store_that_is_a_link_forgets_too(either, tmp_path):
+    target = tmp_path / "elsewhere" / "people.pkl"
+    target.parent.mkdir()
+    either.path.parent.mkdir()
+    either.path.symlink_to(target)
+    linked = Gallery(either.path, either.faces, encrypt=either._encrypt)
+    gone = enrolled("Ada")
+    for one in (gone, enrolled("Bob", 2)):
+        linked.register(one, images())
+    assert either.path.is_symlink()
+    assert linked.delete("Ada") == "Ada"
+    assert store_file.read(target, linked.keys).plain.find(gone.embedding.tobytes()) == -1
+    assert linked.delete_all() == ["Bob"]
+    assert not target.exists() and not any(p.suffix == ".bak" for p in tmp_path.rglob("*"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_a_version_before_that_is_a_link_is_refused(either, tmp_path):
+    """It would be replaced, and what it points at would keep everybody."""
+    either.register(enrolled("Ada"), images())
+    (tmp_path / "kept").write_bytes(either.path.read_bytes())
+    either.backup.symlink_to(tmp_path / "kept")
+    with pytest.raises(StoreError, match=r"\.bak is a link"):
+        either.delete("Ada")
+    assert any("is a link" in line for line in check(either)[1])
 
 
 @pytest.mark.parametrize("name", HARD_NAMES[::3])
