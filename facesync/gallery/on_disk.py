@@ -69,8 +69,8 @@ class GalleryOnDisk:
         if older and not self._warned:
             self._warned = True
             log.warning("%s", older)
-        elif content.key and not older and mark != Mark(True, content.saves):
-            self.note(Mark(True, content.saves))
+        elif content.key and not older and mark != Mark.of(content):
+            self.note(Mark.of(content))
         return content
 
     def read(self, path: Path) -> Content:
@@ -78,6 +78,8 @@ class GalleryOnDisk:
         content = store_file.read(path, self.keys)
         if content.key is None:
             self.refuse_plain(path)
+        else:
+            trust.refuse_other_key(self.given, path, content.key)
         return content
 
     def refuse_plain(self, path: Path) -> None:
@@ -97,7 +99,7 @@ class GalleryOnDisk:
             FileError: that it is trusted cannot be written down.
         """
         content = store_file.read(self.path, self.keys)
-        trust.record(self.given, Mark(content.key is not None, content.saves))
+        trust.record(self.given, Mark.of(content))
         return content
 
     def note(self, mark: Mark) -> None:
@@ -156,7 +158,7 @@ class GalleryOnDisk:
             store_file.write_plain(self.backup, content.plain, content.key)
         store_file.write(self.path, people, content.created, content.key, save)
         if content.key:
-            self.note(Mark(True, save))
+            self.note(Mark.of(replace(content, saves=save)))
         for folder in images:
             samples.settle(folder, save)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from facesync.errors import StoreError
 from facesync.gallery import samples, store_file
@@ -27,13 +28,13 @@ def reseal(gallery: Gallery, new_key: Callable[[], Key] | None) -> int:
         if new_key is None and content.key is None:
             raise StoreError(f"{gallery.path} is not encrypted")
         before = gallery.read(gallery.backup) if gallery.backup.exists() else None
-        if new_key is None or content.key is None:
-            gallery.note(Mark(False, content.saves))  # for now, or for good, it may be plain
+        # Until it is done, files with the old and the new key, or plain ones, are side by side.
+        gallery.note(Mark(new_key is not None and content.key is not None, content.saves))
         key = new_key() if new_key else None
         for folder in samples.folders(gallery.faces):
             samples.reseal(folder, key, gallery.keys)
         if before and before.plain is not None:
             store_file.write_plain(gallery.backup, before.plain, key)
         store_file.write_plain(gallery.path, content.plain, key)
-        gallery.note(Mark(key is not None, content.saves))
+        gallery.note(Mark.of(replace(content, key=key)))
     return len(content.people)

@@ -1,9 +1,10 @@
 """Whether a store is the one that was saved last: not a plain one in its place, nor an older one.
 
 Whoever may write into the folder of a store can put another file there. A sealed one they cannot
-make; but a plain one, or an older sealed one, would open. So the folder of configuration, which is
-elsewhere, has a mark for each store: whether it is sealed, and how often it was saved. A plain
-store is refused if its mark, the version before, an image or a key says that it should be sealed.
+make; but a plain one, an older one, or another of its owner's stores would open. So the folder of
+configuration, which is elsewhere, has a mark for each store: whether it is sealed, with which key,
+and how often it was saved. A plain store is refused if its mark, the version before, an image or a
+key says that it should be sealed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from facesync.errors import FaceSyncError, StoreError
 from facesync.files import locked, read_text, write_json
 from facesync.gallery import keys, samples, sealing
+from facesync.gallery.keys import Key
 from facesync.gallery.store_file import MOST_SAVES, Content, backup_of
 
 
@@ -28,10 +30,18 @@ class Mark:
     Attributes:
         sealed: it is sealed; a plain one is another. If not, a plain one was accepted.
         saves: how often it was saved; a sealed one of fewer saves is an older one.
+        key: id of the key that seals it; None while that changes.
     """
 
     sealed: bool
     saves: int
+    key: str | None = None
+
+    @staticmethod
+    def of(content: Content) -> Mark:
+        """Return the mark of a store that is as it should be."""
+        key = content.key
+        return Mark(key is not None, content.saves, str(key.header["id"]) if key else None)
 
 
 def read(store: Path) -> Mark | None:
@@ -43,7 +53,8 @@ def read(store: Path) -> Mark | None:
     marks = [_read(file) for file in _files(store) if file.exists()]
     if not marks:
         return None
-    return Mark(any(mark.sealed for mark in marks), max(mark.saves for mark in marks))
+    last = max(marks, key=lambda mark: mark.saves)
+    return Mark(any(mark.sealed for mark in marks), last.saves, last.key)
 
 
 def record(store: Path, mark: Mark) -> None:
@@ -78,6 +89,16 @@ def reason_to_be_sealed(store: Path, faces: Path) -> str | None:
     return f"there are keys in {kept}" if any(kept.glob("*.key")) else None
 
 
+def refuse_other_key(store: Path, path: Path, key: Key) -> None:
+    """Raise a StoreError if a file of a store is sealed with another key than the store was."""
+    mark = read(store)
+    if mark is not None and mark.key not in (None, key.header["id"]):
+        raise StoreError(
+            f"{path} has another key than when it was last saved here: somebody may have replaced "
+            "it; if it is yours, `store adopt` accepts it"
+        )
+
+
 def _files(store: Path) -> Iterable[Path]:
     """Where the mark of a store is: one for its path as given, and one for what it links to."""
     paths = {os.path.normcase(path) for path in (os.path.abspath(store), os.path.realpath(store))}
@@ -96,6 +117,6 @@ def _read(file: Path) -> Mark:
         raise StoreError(str(error)) from error
     if type(mark.sealed) is not bool or type(mark.saves) is not int:
         raise StoreError(damaged)
-    if not 0 <= mark.saves < MOST_SAVES:
+    if not 0 <= mark.saves < MOST_SAVES or not isinstance(mark.key, str | None):
         raise StoreError(damaged)
     return mark

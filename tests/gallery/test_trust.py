@@ -106,6 +106,24 @@ def test_a_plain_version_before_is_not_sealed_as_if_it_were_ours(sealed, plain):
     assert any(f"{sealed.backup} is not encrypted" in line for line in check(again(sealed))[1])
 
 
+def test_another_store_of_the_same_owner_is_refused(sealed, tmp_path):
+    other = Gallery(tmp_path / "other.pkl", tmp_path / "others")
+    for _ in range(3):
+        other.register(EVE, images(), replace=True)
+    sealed.register(ADA, images())
+    sealed.register(BOB, images())
+    for place in (sealed.path, sealed.backup):
+        before = place.read_bytes()
+        shutil.copy(other.path, place)
+        assert any(f"{place} has another key" in line for line in check(again(sealed))[1])
+        if place == sealed.path:
+            with pytest.raises(StoreError, match="has another key than when it was last saved"):
+                again(sealed).people()
+        place.write_bytes(before)
+    reseal(sealed, sealed.keys.new)
+    assert again(sealed).people() and check(again(sealed))[1] == []
+
+
 def test_an_older_store_is_a_warning_and_a_finding(sealed, caplog, tmp_path):
     sealed.register(ADA, images())
     old = sealed.path.read_bytes()
@@ -144,7 +162,16 @@ def test_decrypted_on_purpose_is_not_replaced(sealed):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"sealed": 1, "saves": 1}', '{"sealed": true, "saves": -1}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"sealed": 1, "saves": 1}',
+        '{"sealed": true, "saves": -1}',
+        '{"sealed": true, "saves": 1, "key": 1}',
+    ],
 )
 def test_a_damaged_mark_is_one_line_and_can_be_renewed(sealed, text):
     sealed.register(ADA, images())
