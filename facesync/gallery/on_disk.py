@@ -167,8 +167,9 @@ class GalleryOnDisk:
         """Keep other processes from changing the store, and finish what one left half-done."""
         try:
             with files.locked(self.path):
-                if self.backup.is_symlink():
-                    raise StoreError(f"{self.backup} is a link: move the file that it is to there")
+                for path in (self.path, self.backup):
+                    if path.is_symlink():  # what it points at would be left behind, unnoticed
+                        raise StoreError(f"{path} is a link: put the file itself in its place")
                 self._settle()
                 try:
                     yield

@@ -40,7 +40,8 @@ class Disk:
             if self.kind == "killed after":
                 real(*args, **kwargs)
             raise Killed
-        if self.kind == "full" and name not in NEEDS_SPACE:
+        reads = name == "open" and not args[1] & os.O_CREAT
+        if self.kind == "full" and (name not in NEEDS_SPACE or reads):
             return real(*args, **kwargs)
         if self.kind == "short write" and name == "write":
             real(args[0][: len(args[0]) // 2])

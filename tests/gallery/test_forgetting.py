@@ -141,13 +141,16 @@ def test_a_store_that_is_a_link_forgets_too(either, tmp_path):
     assert not target.exists() and not any(p.suffix == ".bak" for p in tmp_path.rglob("*"))
 
 
+@pytest.mark.parametrize("which", ["path", "backup"])
 @pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
-def test_a_version_before_that_is_a_link_is_refused(either, tmp_path):
+def test_what_became_a_link_is_refused(either, tmp_path, which):
     """It would be replaced, and what it points at would keep everybody."""
     either.register(enrolled("Ada"), images())
-    (tmp_path / "kept").write_bytes(either.path.read_bytes())
-    either.backup.symlink_to(tmp_path / "kept")
-    with pytest.raises(StoreError, match=r"\.bak is a link"):
+    either.register(enrolled("Bob", 2), images())
+    link = getattr(either, which)
+    link.rename(tmp_path / "kept")
+    link.symlink_to(tmp_path / "kept")
+    with pytest.raises(StoreError, match=r"is a link: put the file itself in its place"):
         either.delete("Ada")
     assert any("is a link" in line for line in check(either)[1])
 

@@ -14,7 +14,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from facesync.files import temporary_beside
 from facesync.gallery.store import Gallery
+from facesync.images import encode_jpeg
 from tests.gallery.conftest import enrolled, images
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="fork and SIGKILL are POSIX")
@@ -72,3 +74,28 @@ def test_killed_200_times_at_random(either):
     assert killed == 200
     either.register(NEW, images(), replace=True)
     assert either.delete("Ada") == "Ada"
+
+
+def test_what_a_killed_save_left_is_finished_or_undone(gallery):
+    """Staged images of a save that was written, of one that was not, and of an older version."""
+    for name in ("Ada", "Bob", "Cid"):
+        gallery.register(enrolled(name), images(1))
+    written = gallery.content().saves
+    for name, stage in (
+        ("Ada", f".new-replace-{written}"),
+        ("Ada", ".new-replace-1-copy"),  # not ours
+        ("Bob", f".new-replace-{written + 1}"),
+        ("Cid", ".new"),
+    ):
+        staged = gallery.folder(name) / stage
+        staged.mkdir()
+        (staged / "sample_1.jpg").write_bytes(encode_jpeg(images(1, shade=30)[0]))
+    for temporary in (gallery.path, gallery.backup, gallery.folder("Dan") / "sample_1.jpg"):
+        temporary.parent.mkdir(exist_ok=True)
+        temporary_beside(temporary).write_bytes(b"half")
+    with gallery.locked():
+        pass
+    shades = {p.name: round(float(gallery.images(p.name)[0].mean())) for p in gallery.people()}
+    assert shades == {"Ada": 30, "Bob": 100, "Cid": 100}
+    assert [p.name for p in gallery.faces.parent.rglob(".*")] == [".new-replace-1-copy"]
+    assert not gallery.folder("Dan").exists()
