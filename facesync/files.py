@@ -199,7 +199,19 @@ def user_cache() -> Path:
     home = os.environ.get("XDG_CACHE_HOME")
     if home is None and sys.platform == "win32":
         home = os.environ.get("LOCALAPPDATA")
-    return Path(home or "~/.cache").expanduser() / "facesync"
+    return expanded(home or "~/.cache") / "facesync"
+
+
+def expanded(path: str) -> Path:
+    """Return a path with the user's home folder for `~`.
+
+    Raises:
+        FileError: there is none, as for a user id without an account and without HOME.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FileError("you have no home folder: set HOME to a folder of your own") from error
 
 
 def folder_name(name: str) -> str:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from facesync.errors import StoreError
-from facesync.files import replacing
+from facesync.files import expanded, replacing
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +54,10 @@ class Key:
 def config_folder() -> Path:
     """Folder of the app's configuration, where the system wants it."""
     if sys.platform == "win32":
-        return Path(os.environ.get("APPDATA", "~/AppData/Roaming")).expanduser() / "facesync"
+        return expanded(os.environ.get("APPDATA", "~/AppData/Roaming")) / "facesync"
     if sys.platform == "darwin":
-        return Path("~/Library/Application Support/facesync").expanduser()
-    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(home).expanduser() / "facesync"
+        return expanded("~/Library/Application Support/facesync")
+    return expanded(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "facesync"
 
 
 def key_file(key_id: str) -> Path:

@@ -50,7 +50,7 @@ def read(store: Path) -> Mark | None:
     Raises:
         StoreError: it cannot be read.
     """
-    marks = [_read(file) for file in _files(store) if file.exists()]
+    marks = [_read(file) for file in _files(store) if file.exists()] if _config() else []
     if not marks:
         return None
     last = max(marks, key=lambda mark: mark.saves)
@@ -85,8 +85,8 @@ def reason_to_be_sealed(store: Path, faces: Path) -> str | None:
     for folder in samples.folders(faces):
         if any(map(samples.is_sealed, samples.in_use(folder))):
             return f"the images in {folder} are"
-    kept = keys.key_file("").parent
-    return f"there are keys in {kept}" if any(kept.glob("*.key")) else None
+    kept = keys.key_file("").parent if _config() else None
+    return f"there are keys in {kept}" if kept and any(kept.glob("*.key")) else None
 
 
 def refuse_other_key(store: Path, path: Path, key: Key) -> None:
@@ -97,6 +97,14 @@ def refuse_other_key(store: Path, path: Path, key: Key) -> None:
             f"{path} has another key than when it was last saved here: somebody may have replaced "
             "it; if it is yours, `store adopt` accepts it"
         )
+
+
+def _config() -> Path | None:
+    """Return the folder of configuration; None for a user without a home, who has no marks."""
+    try:
+        return keys.config_folder()
+    except FaceSyncError:
+        return None
 
 
 def _files(store: Path) -> Iterable[Path]:

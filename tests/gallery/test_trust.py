@@ -193,6 +193,24 @@ def test_a_mark_that_cannot_be_written_is_a_warning(sealed, monkeypatch, caplog,
     assert again(sealed).people()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows always has a home")
+@pytest.mark.parametrize("passphrase", ["x", ""])
+def test_a_user_without_a_home_has_no_marks(gallery, sealed, monkeypatch, caplog, passphrase):
+    """In a container, with a number instead of a user."""
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    monkeypatch.setenv("FACESYNC_PASSPHRASE", passphrase)
+    if not passphrase:
+        with pytest.raises(StoreError, match="no home folder: set HOME"):
+            sealed.register(ADA, images())
+        assert not sealed.path.exists()
+    one = sealed if passphrase else gallery
+    one.register(ADA, images())
+    assert again(one, encrypt=bool(passphrase)).people()
+    assert ("would not be noticed" in caplog.text) == bool(passphrase)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 def test_marks_are_for_their_owner_alone(sealed):
     sealed.register(ADA, images())
