@@ -159,6 +159,11 @@ def test_what_became_a_link_is_refused(either, tmp_path, which):
 def test_export(either, name, tmp_path):
     ada, file = enrolled(name), tmp_path / "out" / "x.zip"
     either.register(ada, images(3))
+    # Killed just before the images were put in place.
+    staged = either.folder(name) / f".new-replace-{either.content().saves}"
+    staged.mkdir()
+    for image in samples.in_use(either.folder(name)):
+        image.rename(staged / image.name)
     assert export(either, name, file) == 3
     if os.name == "posix":
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
