@@ -8,9 +8,11 @@ import errno
 import hashlib
 import io
 import json
+import logging
 import os
 import stat
 import sys
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,11 +21,16 @@ from typing import Any, BinaryIO
 
 from facesync.errors import FileError
 
+log = logging.getLogger(__name__)
+
 NAME_ENCODING = ("utf-8", "surrogateescape")
 """To encode file names with, which on Linux need not be valid text."""
 
 LOCK_SECONDS = 60.0
 """How long to wait for another process that is writing."""
+
+BUSY_SECONDS = 5.0 if os.name == "nt" else 0.0
+"""How long to wait for a reader: on Windows, a file that is open cannot be replaced."""
 
 # Names that Windows reserves for devices, with any suffix.
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{p}{n}" for p in ("com", "lpt") for n in range(1, 10)}
@@ -70,8 +77,7 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        move(temporary, path)
     except OSError as error:
         raise FileError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
@@ -189,14 +195,37 @@ def make_private_folder(folder: Path) -> None:
         each.mkdir(mode=0o700, exist_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; Windows has no call for it."""
-    if os.name == "posix":
+def move(old: Path, new: Path) -> None:
+    """Rename a file over another, which may be open in another program for a moment."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            os.replace(old, new)
+            break
+        except PermissionError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.02)
+    sync_folder(new.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed, made or removed in a folder survive a power cut.
+
+    It is done already, so failing is no error. Some drives (network, WSL, Android) cannot do it,
+    and Windows has no call for it.
+    """
+    if os.name != "posix":
+        return
+    try:
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+            log.warning("%s: a power cut could undo the last change: %s", folder, error.strerror)
 
 
 def user_cache() -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from facesync import files
 from facesync.errors import FileError
 from facesync.faces import weights
 from facesync.files import (
@@ -73,6 +74,51 @@ def test_a_full_disk_keeps_the_old_file_and_says_so(tmp_path, monkeypatch):
         f.write(b"new")
     assert path.read_bytes() == b"old"
     assert not temporary_beside(path).exists()
+
+
+@pytest.mark.parametrize(
+    "code, said", [(errno.EIO, True), (errno.EINVAL, False), (errno.ENOTSUP, False)]
+)
+@pytest.mark.skipif(os.name != "posix", reason="folders are flushed on POSIX only")
+def test_a_folder_that_cannot_be_flushed_is_no_failed_save(
+    tmp_path, monkeypatch, caplog, code, said
+):
+    """The file is in its place by then; network drives, WSL and Android cannot flush a folder."""
+    real = os.fsync
+
+    def failing(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(code, os.strerror(code))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with replacing(tmp_path / "x") as file:
+        file.write(b"new")
+    assert (tmp_path / "x").read_bytes() == b"new"
+    assert ("a power cut could undo" in caplog.text) == said
+
+
+@pytest.mark.parametrize("busy", [2, 10**6])
+def test_a_file_that_is_open_elsewhere_is_waited_for(tmp_path, monkeypatch, busy):
+    """On Windows, while a reader or a virus scanner has it."""
+    (tmp_path / "x").write_bytes(b"old")
+    real, tries = os.replace, iter(range(10**7))
+
+    def held(old, new):
+        if next(tries) < busy:
+            raise PermissionError(errno.EACCES, "Access is denied")
+        real(old, new)
+
+    monkeypatch.setattr(os, "replace", held)
+    monkeypatch.setattr(files, "BUSY_SECONDS", 5.0 if busy == 2 else 0.05)
+    if busy == 2:
+        with replacing(tmp_path / "x") as file:
+            file.write(b"new")
+        assert (tmp_path / "x").read_bytes() == b"new"
+    else:
+        with pytest.raises(FileError, match="Access is denied"), replacing(tmp_path / "x"):
+            pass
+        assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):

@@ -193,6 +193,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "store encrypt": (KeyOptions, "encrypt the store, its backup and the images"),
     "store change-key": (KeyOptions, "encrypt everything with a new key"),
     "store decrypt": (NoOptions, "turn everything back into plain files"),
+    "store adopt": (NoOptions, "trust a store that was put in place of the one saved last"),
     "store check": (NoOptions, "open everything that is stored and report any damage"),
     "store backup": (BackupOptions, "save all people and images in one file"),
     "store restore": (BackupOptions, "replace the store with a backup"),

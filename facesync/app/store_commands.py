@@ -88,6 +88,14 @@ def _decrypt(gallery: Gallery, options: NoOptions) -> int:
     return cli.DONE
 
 
+def _adopt(gallery: Gallery, options: NoOptions) -> int:
+    content = gallery.adopt()
+    names = ", ".join(person.name for person in content.people) or "nobody"
+    how = "encrypted" if content.key else "not encrypted; the next change encrypts it"
+    print(f"{gallery.path} is trusted from now on, with {names}: {how}")
+    return cli.DONE
+
+
 def _check(gallery: Gallery, options: NoOptions) -> int:
     facts, faults = checking.check(gallery)
     for line in facts:
@@ -125,6 +133,7 @@ COMMANDS: dict[str, Callable[[Gallery, Any], int]] = {
     "store encrypt": _encrypt,
     "store change-key": _change_key,
     "store decrypt": _decrypt,
+    "store adopt": _adopt,
     "store check": _check,
     "store backup": _backup,
     "store restore": _restore,

@@ -49,26 +49,14 @@ def restore(gallery: Gallery, file: Path) -> int:
     images of people who are not in the backup are left alone.
 
     Raises:
-        StoreError: the file cannot be opened, is damaged or is not a backup; nothing is changed.
+        StoreError: the file cannot be opened, is damaged or is not a backup, or is plain and the
+            store is sealed; nothing is changed.
     """
     created, people, images = _read(gallery, file)
     with gallery.locked():
-        content = gallery.content()
-        content = replace(content, key=gallery.key_for_saving(content))
-        staged = []
-        try:
-            for person in people:
-                folder = gallery.folder(person.name)
-                staged.append(folder)
-                samples.stage_encoded(folder, images.get(person.name, {}), content.key)
-            gallery.put(replace(content, created=created), people)
-        except BaseException:
-            for folder in staged:
-                samples.discard(folder)
-            raise
-        for folder in staged:
-            samples.commit(folder)
-            samples.discard(folder)  # the folder itself, if there are no images
+        content = replace(gallery.to_seal(gallery.content()), created=created)
+        staged = {gallery.folder(person.name): images.get(person.name, {}) for person in people}
+        gallery.change(content, people, staged)
     return len(people)
 
 
@@ -76,7 +64,9 @@ def _read(
     gallery: Gallery, file: Path
 ) -> tuple[datetime, list[Person], dict[str, dict[str, bytes]]]:
     """Open a backup and check everything in it: creation time, people, and images by name."""
-    data, _, _ = sealing.load(file, gallery.keys, sealing.BACKUP)
+    data, _, key = sealing.load(file, gallery.keys, sealing.BACKUP)
+    if key is None:
+        gallery.refuse_plain(file)
     inner = data.get("backup") if isinstance(data, dict) else None
     if not isinstance(inner, dict) or not is_same(data.get("format"), FORMAT):
         raise StoreError(f"{file} is not a backup of a store")

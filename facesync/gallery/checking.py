@@ -8,11 +8,12 @@ from pathlib import Path
 
 from facesync.cli import count
 from facesync.errors import FaceSyncError
-from facesync.gallery import samples, store_file
+from facesync.gallery import samples, trust
 from facesync.gallery.keys import Key, place_in_words
 from facesync.gallery.leftovers import managed_files
-from facesync.gallery.people import Person
+from facesync.gallery.people import Person, now
 from facesync.gallery.store import Gallery
+from facesync.gallery.store_file import Content
 from facesync.images import decode_fault
 
 _READABLE = "other users may read it"
@@ -22,38 +23,63 @@ def check(gallery: Gallery) -> tuple[list[str], list[str]]:
     """Open everything that is stored; return what there is and what is wrong, a line each."""
     facts: list[str] = []
     faults: list[str] = []
-    people: list[Person] = []
     if not gallery.path.exists():
         facts.append(f"{gallery.path}: does not exist; nobody is registered")
-    for path in (gallery.path, gallery.backup):
-        if not path.exists():
-            continue
-        try:
-            content = store_file.read(path, gallery.keys)
-        except FaceSyncError as error:
-            faults.append(str(error))
-            continue
-        held = count(len(content.people), "person", "people")
-        facts.append(f"{path}: intact, {held}, {_sealed(content.key)}")
-        if path == gallery.path:
-            people = content.people
-    good = count(sum(_images(gallery, person, faults) for person in people), "image", "images")
+    read = {path: _read(gallery, path, facts, faults) for path in (gallery.path, gallery.backup)}
+    content = read[gallery.path]
+    people = content.people if content else []
+    good = count(
+        sum(_images(gallery, person, content, faults) for person in people), "image", "images"
+    )
     facts.append(f"{gallery.faces}: {good} intact, {count(len(people), 'person', 'people')}")
+    if all(read.values()):  # else it is not known whose images belong here
+        known = {person.name for each in read.values() if each for person in each.people}
+        faults += _orphans(gallery, known)
     faults += [
         f"{path}: {_READABLE}" for path in managed_files(gallery.path) if _readable_by_others(path)
     ]
     return facts, faults
 
 
+def _read(gallery: Gallery, path: Path, facts: list[str], faults: list[str]) -> Content | None:
+    """Read the store or the version before; None if it cannot be read."""
+    if path.is_symlink():
+        faults.append(f"{path}: is a link; what it points at is not deleted with the store")
+    if not path.exists():
+        return Content([], now())
+    try:
+        mark = trust.read(gallery.given)
+        content = gallery.read(path)
+    except FaceSyncError as error:
+        faults.append(str(error))
+        return None
+    held = count(len(content.people), "person", "people")
+    facts.append(f"{path}: intact, {held}, {_sealed(content.key)}")
+    if path == gallery.path and (older := trust.older(path, content, mark)):
+        faults.append(older)
+    return content
+
+
+def _orphans(gallery: Gallery, names: set[str]) -> list[str]:
+    """Find images of people who are neither in the store nor in the version before."""
+    known = [folder for folder in map(gallery.folder, names) if folder.exists()]
+    return [
+        f"{folder}: images of somebody who is not registered; `delete` removes them"
+        for folder in samples.folders(gallery.faces)
+        if not any(folder == other or folder.samefile(other) for other in known)
+    ]
+
+
 def _sealed(key: Key | None) -> str:
     return "not encrypted" if key is None else f"encrypted with {place_in_words(key.header)}"
 
 
-def _images(gallery: Gallery, person: Person, faults: list[str]) -> int:
+def _images(gallery: Gallery, person: Person, content: Content | None, faults: list[str]) -> int:
     """Check a person's images and return how many are intact."""
     folder = gallery.folder(person.name)
+    paths = samples.in_use(folder)
     good = 0
-    for path in samples.in_use(folder):
+    for path in paths:
         try:
             fault = decode_fault(samples.read_one(path, gallery.keys))
         except FaceSyncError as error:
@@ -63,7 +89,14 @@ def _images(gallery: Gallery, person: Person, faults: list[str]) -> int:
             faults.append(f"{path}: {fault}")
         if _readable_by_others(path):
             faults.append(f"{path}: {_READABLE}")
+        if content and content.key and not samples.is_sealed(path):
+            faults.append(f"{path}: not encrypted, although the store is")
         good += not fault
+    if folder.is_symlink():
+        faults.append(f"{folder}: is a link; sample images are kept in {gallery.faces} only")
+    elif person.registered and len(paths) != person.samples:  # the older form kept no count
+        held = f"{count(person.samples, 'sample', 'samples')} of {person.name}"
+        faults.append(f"{folder}: {count(len(paths), 'image', 'images')} for {held}")
     faults += [f"{path}: left by an interrupted save" for path in samples.leftovers(folder)]
     return good
 

@@ -23,10 +23,11 @@ def export(gallery: Gallery, name: str, file: Path) -> int:
         StoreError: nobody has this name, or something cannot be opened.
         FileError: the file cannot be written.
     """
-    person = gallery.find(name)
-    if person is None:
-        raise StoreError(f"nobody is registered as {clean_name(name)}")
-    images = samples.read_encoded(gallery.folder(person.name), gallery.keys)
+    with gallery.locked():  # the images may have to be put in place first
+        person = gallery.find(name)
+        if person is None:
+            raise StoreError(f"nobody is registered as {clean_name(name)}")
+        images = samples.read_encoded(gallery.folder(person.name), gallery.keys)
     facts = {
         "name": person.name,
         "registered": person.registered and person.registered.isoformat(),

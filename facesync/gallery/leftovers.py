@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from facesync.errors import StoreError
-from facesync.files import temporary_beside
+from facesync.files import locked, temporary_beside
 from facesync.gallery import attempts, samples, sealing
 from facesync.gallery.keys import KeyChain
 from facesync.gallery.people import Person
@@ -57,9 +57,10 @@ def managed_files(store: Path) -> list[Path]:
 
 
 def remove_temporary(store: Path) -> None:
-    """Remove what a killed save left beside a store."""
-    for path in _saved_files(store):
-        temporary_beside(path).unlink(missing_ok=True)
+    """Remove what was left when counting attempts was killed."""
+    file = attempts.file_of(store)
+    with locked(file):  # or another process may be writing it
+        temporary_beside(file).unlink(missing_ok=True)
 
 
 def _saved_files(store: Path) -> list[Path]:

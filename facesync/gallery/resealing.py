@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from facesync.errors import StoreError
 from facesync.gallery import samples, store_file
 from facesync.gallery.keys import Key
 from facesync.gallery.store import Gallery
+from facesync.gallery.trust import Mark
 
 
 def reseal(gallery: Gallery, new_key: Callable[[], Key] | None) -> int:
@@ -25,14 +27,14 @@ def reseal(gallery: Gallery, new_key: Callable[[], Key] | None) -> int:
             raise StoreError(f"there is no store {gallery.path}")
         if new_key is None and content.key is None:
             raise StoreError(f"{gallery.path} is not encrypted")
-        before = None
-        if gallery.backup.exists():
-            before = store_file.read(gallery.backup, gallery.keys)
+        before = gallery.read(gallery.backup) if gallery.backup.exists() else None
+        # Until it is done, files with the old and the new key, or plain ones, are side by side.
+        gallery.note(Mark(new_key is not None and content.key is not None, content.saves))
         key = new_key() if new_key else None
-        people = [*content.people, *(before.people if before else [])]
-        for name in {person.name for person in people}:
-            samples.reseal(gallery.folder(name), key, gallery.keys)
+        for folder in samples.folders(gallery.faces):
+            samples.reseal(folder, key, gallery.keys)
         if before and before.plain is not None:
             store_file.write_plain(gallery.backup, before.plain, key)
         store_file.write_plain(gallery.path, content.plain, key)
+        gallery.note(Mark.of(replace(content, key=key)))
     return len(content.people)

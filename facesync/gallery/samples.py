@@ -3,78 +3,103 @@
 Sealed ones are `sample_N.jpg.enc` (see `facesync.gallery.sealing`). Only files that this module
 wrote are ever removed, and no link is followed: pointing the folder of faces at a home directory
 does no harm.
+
+Images change together with the store. Each save of the store has a number; the images that belong
+to it are staged before it, in a folder named after it, and put in place after it:
+
+    .new-replace-7   instead of those in use, if save 7 of the store was written
+    .new-add-7       beside those in use, likewise
+    .new-moving      being put in place; those that they replace are gone
+
+`settle` finishes or undoes what a process left that ended in between.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from facesync.errors import FileError, ImageError, StoreError
-from facesync.files import make_private_folder, read_regular, replacing
+from facesync.files import make_private_folder, move, read_regular, replacing, sync_folder
 from facesync.gallery import sealing
 from facesync.gallery.keys import Key, KeyChain
 from facesync.images import encode_jpeg, read_image_rgb
 
-_STAGE = ".new"
 _SEALED = ".enc"
 _OURS = re.compile(r"sample_([0-9]{1,9})\.jpg(\.enc)?|\.sample_[0-9]{1,9}\.jpg(\.enc)?\.tmp")
+_STAGE = re.compile(r"\.new(?:-(replace|add)-([0-9]{1,18})|-(moving))?")  # .new: older versions'
+
+
+def encoded(
+    folder: Path, samples_rgb: Sequence[np.ndarray], *, add: bool = False
+) -> dict[str, bytes]:
+    """Encode images (each uint8 RGB) and name them; with `add`, after those in use."""
+    first = 1 + max(map(_number, in_use(folder)), default=0) if add else 1
+    images = enumerate(map(encode_jpeg, samples_rgb), start=first)
+    return {f"sample_{number}.jpg": data for number, data in images}
 
 
 def stage(
-    folder: Path, samples_rgb: Sequence[np.ndarray], key: Key | None, *, add: bool = False
+    folder: Path, images: Mapping[str, bytes], key: Key | None, save: int, *, add: bool = False
 ) -> None:
-    """Write images (each uint8 RGB) beside the ones in use; `commit` puts them in place.
+    """Write encoded images beside the ones in use; `settle` puts them in place after a save.
 
-    A key seals them. With `add`, those in use are kept and the new ones numbered after them.
+    Args:
+        folder: the person's.
+        images: by their unsealed names.
+        key: seals them.
+        save: number of the save of the store that they belong to.
+        add: keep the images in use.
 
     Raises:
-        FileError: they could not all be written; none is left behind.
+        FileError: they cannot be written.
     """
-    first = 1 + max(map(_number, in_use(folder)), default=0) if add else 1
-    encoded = enumerate(map(encode_jpeg, samples_rgb), start=first)
-    stage_encoded(folder, {f"sample_{number}.jpg": data for number, data in encoded}, key)
-
-
-def stage_encoded(folder: Path, images: dict[str, bytes], key: Key | None) -> None:
-    """Write images that are encoded already, by name, as `stage` does."""
-    staged = folder / _STAGE
-    if folder.is_symlink() or staged.is_symlink():
+    if folder.is_symlink():
         raise FileError(f"{folder} is a link; sample images are kept in {folder.parent} only")
-    discard(folder)  # what a killed process may have left
+    staged = folder / f".new-{'add' if add else 'replace'}-{save}"
     try:
         make_private_folder(staged)
         for name, data in images.items():
             _write(staged / name, data, key, folder)
     except OSError as error:
-        discard(folder)
         raise FileError(f"cannot write to {folder}: {error.strerror}") from error
-    except BaseException:
-        discard(folder)
-        raise
+    for changed in (folder, folder.parent):
+        sync_folder(changed)
 
 
-def commit(folder: Path, *, add: bool = False) -> None:
-    """Replace the images in use by the staged ones, or add these."""
-    if not add:
-        for old in _files(folder):
-            old.unlink()
-    for new in _files(folder / _STAGE):
-        new.replace(folder / new.name)
-    (folder / _STAGE).rmdir()
+def settle(folder: Path, save: int) -> None:
+    """Put staged images in place, or remove those of a save later than `save`, the store's.
 
+    Repeating it after it failed half-way finishes the job. Temporary files of a killed save, and
+    the folder if it is then empty, are removed.
 
-def discard(folder: Path) -> None:
-    """Remove the staged images, and the folder if nothing else is in it."""
-    for staged in _files(folder / _STAGE):
-        staged.unlink()
-    for empty in (folder / _STAGE, folder):
-        with suppress(OSError):
-            empty.rmdir()
+    Raises:
+        OSError: something cannot be moved or removed.
+    """
+    for staged in _stages(folder):
+        match = _STAGE.fullmatch(staged.name)
+        kind, number, moving = match.groups() if match else (None, None, None)
+        if not moving and (number is None or int(number) > save):
+            _remove_files(staged)
+        else:
+            if kind == "replace":
+                _remove_files(folder)
+                sync_folder(folder)
+            if not moving:
+                staged = staged.rename(folder / ".new-moving")
+                sync_folder(folder)
+            for new in _files(staged):
+                move(new, folder / new.name)
+        with suppress(OSError):  # somebody else's files in it
+            staged.rmdir()
+    for temporary in _temporary(folder):
+        temporary.unlink()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def read(folder: Path, keys: KeyChain) -> list[np.ndarray]:
@@ -105,6 +130,7 @@ def reseal(folder: Path, key: Key | None, keys: KeyChain) -> None:
     Raises:
         StoreError: one cannot be opened.
         FileError: one cannot be written.
+        OSError: one cannot be removed.
     """
     for path in in_use(folder):
         data = read_one(path, keys)
@@ -137,21 +163,43 @@ def is_name(name: object) -> bool:
     return isinstance(name, str) and re.fullmatch(r"sample_[0-9]{1,9}\.jpg", name) is not None
 
 
+def is_sealed(path: Path) -> bool:
+    """Whether an image is a sealed one, by its name."""
+    return path.suffix == _SEALED
+
+
+def folders(faces: Path) -> list[Path]:
+    """List every folder that holds something of this module, whoever's it is."""
+    if not faces.is_dir():
+        return []
+    return [path for path in sorted(faces.iterdir()) if _files(path) or _stages(path)]
+
+
+def behind_link(folder: Path) -> list[Path]:
+    """List images that a person's folder, made a link by somebody, points at."""
+    return _files(folder.resolve()) if folder.is_symlink() else []
+
+
 def leftovers(folder: Path) -> list[Path]:
     """List what a killed save left: staged images and temporary files."""
-    return [*_files(folder / _STAGE), *(p for p in _files(folder) if p.name.startswith("."))]
+    return [*_stages(folder), *_temporary(folder)]
 
 
 def remove(folder: Path) -> int:
-    """Remove a person's sample images, and the folder if it is then empty; return how many."""
+    """Remove a person's sample images, and the folder if it is then empty; return how many.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
     if folder.is_symlink():
         folder.unlink()
         return 1
-    images = [*_files(folder), *_files(folder / _STAGE)]
-    for image in images:
-        image.unlink()
-    discard(folder)
-    return len(images)
+    removed = 0
+    for each in (*_stages(folder), folder):
+        removed += _remove_files(each)
+        with suppress(OSError):
+            each.rmdir()
+    return removed
 
 
 def _files(folder: Path) -> list[Path]:
@@ -159,6 +207,25 @@ def _files(folder: Path) -> list[Path]:
     if folder.is_symlink() or not folder.is_dir():
         return []
     return [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]
+
+
+def _temporary(folder: Path) -> list[Path]:
+    return [path for path in _files(folder) if path.name.startswith(".")]
+
+
+def _stages(folder: Path) -> list[Path]:
+    """List the folders of staged images, the one that is being put in place first."""
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    found = (path for path in folder.iterdir() if _STAGE.fullmatch(path.name))
+    return sorted(path for path in found if path.is_dir() and not path.is_symlink())
+
+
+def _remove_files(folder: Path) -> int:
+    files = _files(folder)
+    for file in files:
+        file.unlink()
+    return len(files)
 
 
 def _number(path: Path) -> int:
@@ -184,7 +251,7 @@ def read_one(path: Path, keys: KeyChain) -> bytes:
     Raises:
         StoreError: it cannot be read or opened.
     """
-    if path.suffix != _SEALED:
+    if not is_sealed(path):
         try:
             return read_regular(path, follow=False)
         except OSError as error:

@@ -45,14 +45,16 @@ def read(path: Path, keys: KeyChain, what: str) -> tuple[bytes, Key | None]:
         StoreError: it cannot be read, is not a pickle, was changed since it was sealed, or its key
             is missing or wrong.
     """
+    raw, data = _parse(path, what)
+    return _unseal(data, keys, what, path) if _is_sealed(data) else (raw, None)
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a store is sealed, whoever has its key; False if it cannot be read."""
     try:
-        raw = read_bytes(path, MOST_BYTES if what == STORE else 8 * MOST_BYTES)
-        data = loads_plain(raw, path)
-    except FileError as error:
-        raise StoreError(str(error)) from error
-    if not isinstance(data, dict) or not isinstance(data.get("encryption"), dict):
-        return raw, None
-    return _unseal(data, keys, what, path)
+        return _is_sealed(_parse(path, STORE)[1])
+    except StoreError:
+        return False
 
 
 def load(path: Path, keys: KeyChain, what: str) -> tuple[Any, bytes, Key | None]:
@@ -66,6 +68,18 @@ def load(path: Path, keys: KeyChain, what: str) -> tuple[Any, bytes, Key | None]
         return loads_plain(plain, path), plain, key
     except FileError as error:
         raise StoreError(str(error)) from error
+
+
+def _parse(path: Path, what: str) -> tuple[bytes, Any]:
+    try:
+        raw = read_bytes(path, MOST_BYTES if what == STORE else 8 * MOST_BYTES)
+        return raw, loads_plain(raw, path)
+    except FileError as error:
+        raise StoreError(str(error)) from error
+
+
+def _is_sealed(data: Any) -> bool:
+    return isinstance(data, dict) and isinstance(data.get("encryption"), dict)
 
 
 def _unseal(data: dict[str, Any], keys: KeyChain, what: str, path: Path) -> tuple[bytes, Key]:

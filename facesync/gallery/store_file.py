@@ -13,6 +13,8 @@ from facesync.gallery.keys import Key, KeyChain
 from facesync.gallery.people import Person, decode, encode
 from facesync.pickles import dumps_plain
 
+MOST_SAVES = 10**18
+
 
 @dataclass(frozen=True)
 class Content:
@@ -23,12 +25,14 @@ class Content:
         created: when the store was created.
         plain: the pickle that the file is, or that is sealed in it; None without a file.
         key: the key that seals it; None if it is not sealed.
+        saves: how often the store was saved; each save counts one more.
     """
 
     people: list[Person]
     created: datetime
     plain: bytes | None = None
     key: Key | None = None
+    saves: int = 0
 
 
 def backup_of(store: Path) -> Path:
@@ -44,12 +48,16 @@ def read(path: Path, keys: KeyChain) -> Content:
     """
     data, plain, key = sealing.load(path, keys, sealing.STORE)
     created, people = decode(data, path)
-    return Content(people, created, plain, key)
+    saves = data.get("saves")
+    known = type(saves) is int and 0 <= saves < MOST_SAVES  # format 1 and the older form have none
+    return Content(people, created, plain, key, saves if known else 0)
 
 
-def write(path: Path, people: Sequence[Person], created: datetime, key: Key | None) -> None:
+def write(
+    path: Path, people: Sequence[Person], created: datetime, key: Key | None, saves: int
+) -> None:
     """Write people, sealed if there is a key; raises FileError."""
-    write_plain(path, dumps_plain(encode(people, created)), key)
+    write_plain(path, dumps_plain({**encode(people, created), "saves": saves}), key)
 
 
 def write_plain(path: Path, plain: bytes, key: Key | None) -> None:

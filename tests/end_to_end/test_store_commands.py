@@ -86,6 +86,36 @@ def test_a_changed_byte_is_told_and_nothing_is_overwritten(folder, capsys):
     assert path.read_bytes() == content
 
 
+def test_a_plain_store_in_its_place_is_refused_until_it_is_adopted(folder, capsys):
+    assert run("--no-encrypt", "register", "Eve", "--images", "Bob.png", "--embeddings", "x") == 0
+    (folder / "x").replace(folder / "models" / "face_embeddings.pkl")
+    for command in (
+        ["verify", "--name", "Eve", "--image", "Bob.png"],
+        ["register", "Cy", "--images", "Ada.png"],
+        ["list"],
+    ):
+        assert run(*command) == 1
+        assert "`store adopt` or --no-encrypt accepts it" in capsys.readouterr().err
+    assert store("check") == 1
+    assert run("list", "--no-encrypt") == 0
+    assert store("adopt") == 0
+    assert "is trusted from now on, with Eve: not encrypted" in capsys.readouterr().out
+    assert run("verify", "--name", "Eve", "--image", "Bob.png") == 0
+
+
+def test_an_older_store_in_its_place_is_a_warning(folder, capsys):
+    path = folder / "models" / "face_embeddings.pkl"
+    before = path.read_bytes()
+    assert run("delete", "Ada", "--yes") == 0
+    path.write_bytes(before)
+    capsys.readouterr()
+    assert run("verify", "--name", "Ada", "--image", "Ada.png", "--json") == 0
+    printed = capsys.readouterr()
+    assert printed.err.count("is not the one that was saved last") == 1
+    assert json.loads(printed.out)["accepted"]
+    assert store("check") == 1
+
+
 def test_a_backup_comes_back_whole(folder, capsys):
     assert store("backup", "all.facesync") == 0
     assert store("backup", "all.facesync") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import stat
 
 import pytest
@@ -12,6 +13,7 @@ from facesync.errors import StoreError
 from facesync.gallery import store_file
 from facesync.gallery.backups import backup, restore
 from facesync.gallery.checking import check
+from facesync.images import encode_jpeg
 from facesync.pickles import dumps_plain, load_plain
 from tests.gallery.conftest import enrolled, images
 
@@ -81,8 +83,8 @@ def test_an_invalid_backup_changes_nothing(gallery, tmp_path):
 
 def test_checking(either):
     assert check(either)[1] == []
-    either.register(enrolled("Ada"), images())
-    either.register(enrolled("Bob", 2), images())
+    either.register(enrolled("Ada", 1, 2), images())
+    either.register(enrolled("Bob", 2, 2), images())
     facts, faults = check(either)
     assert faults == []
     assert any("4 images intact, 2 people" in line for line in facts)
@@ -97,3 +99,24 @@ def test_checking(either):
     assert f"{either.backup} is damaged" in said
     assert str(first) in said and "interrupted save" in said
     assert os.name != "posix" or f"{second}: other users may read it" in said
+
+
+def test_images_that_do_not_fit_the_people_are_named(either):
+    either.register(enrolled("Ada", 1, 4), images(4))
+    either.register(enrolled("Bob", 2, 2), images())
+    for image in either.folder("Ada").iterdir():
+        image.unlink()
+    shutil.copytree(either.folder("Bob"), either.folder("Eve"))
+    said = "\n".join(check(either)[1])
+    assert f"{either.folder('Ada')}: 0 images for 4 samples of Ada" in said
+    assert f"{either.folder('Eve')}: images of somebody who is not registered" in said
+    assert either.delete("EVE") == "EVE"  # however spelled
+    assert not either.folder("Eve").exists() and len(check(either)[1]) == 1
+
+
+def test_a_plain_image_in_a_sealed_store_is_named(sealed):
+    sealed.register(enrolled("Ada", 1, 2), images())
+    (sealed.folder("Ada") / "sample_3.jpg").write_bytes(encode_jpeg(images(1)[0]))
+    said = "\n".join(check(sealed)[1])
+    assert "sample_3.jpg: not encrypted, although the store is" in said
+    assert "3 images for 2 samples of Ada" in said

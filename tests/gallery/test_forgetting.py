@@ -14,7 +14,10 @@ import pytest
 from facesync.errors import StoreError
 from facesync.files import temporary_beside
 from facesync.gallery import attempts, leftovers, samples, store_file
+from facesync.gallery.backups import backup, restore
+from facesync.gallery.checking import check
 from facesync.gallery.exports import export
+from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
 from tests.gallery.conftest import enrolled, images
 from tests.gallery.test_store import HARD_NAMES
@@ -49,7 +52,7 @@ def test_nothing_is_left(either, name):
 
 def test_what_cannot_be_removed_is_reported(either, monkeypatch):
     either.register(enrolled("Ada"), images())
-    monkeypatch.setattr(samples, "remove", lambda folder: 0)
+    monkeypatch.setattr(samples, "settle", lambda folder, save: None)
     with pytest.raises(StoreError, match=r"something of Ada is left in .*sample_1\.jpg"):
         either.delete("Ada")
 
@@ -77,7 +80,7 @@ def test_a_person_who_is_only_in_the_backup(either):
     either.register(enrolled("Bob", 2), [])
     either.register(enrolled("Cid", 3), [])
     with either.locked():
-        either.put(either.content(), [enrolled("Bob", 2)])
+        either.change(either.content(), [enrolled("Bob", 2)], {})
     assert either.find("Ada") is None
     assert either.delete("Ada") == "Ada"
     assert [p.name for p in store_file.read(either.backup, either.keys).people] == ["Bob", "Cid"]
@@ -109,10 +112,58 @@ def test_everybody(either):
     assert either.delete_all() == []
 
 
+def test_everybody_is_also_who_is_nowhere_but_in_the_images(either, tmp_path):
+    """As after a restore and another save: neither the store nor the version before names Ada."""
+    either.register(enrolled("Bob", 2), images())
+    backup(either, tmp_path / "x")
+    either.register(enrolled("Ada"), images())
+    restore(either, tmp_path / "x")
+    either.register(enrolled("Cid", 3), images())
+    (either.folder("Ada") / "diary.txt").write_text("mine")
+    assert either.delete_all() == ["Bob", "Cid"]
+    assert [p.name for p in either.faces.rglob("*") if p.is_file()] == ["diary.txt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_a_store_that_is_a_link_forgets_too(either, tmp_path):
+    target = tmp_path / "elsewhere" / "people.pkl"
+    target.parent.mkdir()
+    either.path.parent.mkdir()
+    either.path.symlink_to(target)
+    linked = Gallery(either.path, either.faces, encrypt=either._encrypt)
+    gone = enrolled("Ada")
+    for one in (gone, enrolled("Bob", 2)):
+        linked.register(one, images())
+    assert either.path.is_symlink()
+    assert linked.delete("Ada") == "Ada"
+    assert store_file.read(target, linked.keys).plain.find(gone.embedding.tobytes()) == -1
+    assert linked.delete_all() == ["Bob"]
+    assert not target.exists() and not any(p.suffix == ".bak" for p in tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("which", ["path", "backup"])
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_what_became_a_link_is_refused(either, tmp_path, which):
+    """It would be replaced, and what it points at would keep everybody."""
+    either.register(enrolled("Ada"), images())
+    either.register(enrolled("Bob", 2), images())
+    link = getattr(either, which)
+    link.rename(tmp_path / "kept")
+    link.symlink_to(tmp_path / "kept")
+    with pytest.raises(StoreError, match=r"is a link: put the file itself in its place"):
+        either.delete("Ada")
+    assert any("is a link" in line for line in check(either)[1])
+
+
 @pytest.mark.parametrize("name", HARD_NAMES[::3])
 def test_export(either, name, tmp_path):
     ada, file = enrolled(name), tmp_path / "out" / "x.zip"
     either.register(ada, images(3))
+    # Killed just before the images were put in place.
+    staged = either.folder(name) / f".new-replace-{either.content().saves}"
+    staged.mkdir()
+    for image in samples.in_use(either.folder(name)):
+        image.rename(staged / image.name)
     assert export(either, name, file) == 3
     if os.name == "posix":
         assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -87,7 +87,7 @@ def test_the_key_is_in_the_configuration_folder(sealed):
 def test_a_keyring_is_used_where_there_is_one(sealed, ring):
     sealed.register(enrolled("Ada"), images())
     assert ("FaceSync", header(sealed)["id"]) in ring.kept
-    assert not config_folder().exists()
+    assert not key_file("").parent.exists()
     assert again(sealed).people()
     ring.kept.clear()
     with pytest.raises(StoreError, match="is missing: it is neither in the keyring nor in"):
@@ -119,7 +119,7 @@ def test_a_keyring_that_hangs_does_not_hang_the_app(sealed, ring, monkeypatch):
 def test_a_passphrase(sealed, monkeypatch):
     monkeypatch.setenv("FACESYNC_PASSPHRASE", "correct horse")
     sealed.register(enrolled("Ada"), images())
-    assert header(sealed)["kind"] == "passphrase" and not config_folder().exists()
+    assert header(sealed)["kind"] == "passphrase" and not key_file("").parent.exists()
     assert again(sealed).people() and again(sealed).images("Ada")
     before = sealed.path.read_bytes()
     for given, reason in (("wrong", "the passphrase is wrong"), ("", "set FACESYNC_PASSPHRASE")):

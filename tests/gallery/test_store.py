@@ -217,8 +217,9 @@ def test_deleting_keeps_other_files_and_follows_no_link(gallery, tmp_path):
     assert [p.name for p in (gallery.faces / "Ada").iterdir()] == ["diary.txt"]
     with pytest.raises(StoreError, match="is a link"):
         gallery.register(person("Bob", 2), images(), replace=True)
-    assert gallery.delete("Bob") == "Bob"
-    assert not (gallery.faces / "Bob").exists()
+    with pytest.raises(StoreError, match=r"something of Bob is left in .*outside.sample_1\.jpg"):
+        gallery.delete("Bob")
+    assert not (gallery.faces / "Bob").exists() and gallery.find("Bob") is None
     assert (outside / "sample_1.jpg").read_bytes() == b"precious"
 
 
