@@ -25,7 +25,7 @@ from facesync.training.memory import largest_batch
 from facesync.training.model import Classifier, new_classifier, starting_state
 from facesync.training.resume import interrupted_run, plain, restore, same_data, seed_ranks_apart
 from facesync.training.run import Run
-from facesync.training.saving import check_writable, refuse_to_replace
+from facesync.training.saving import check_writable, refuse_to_lose_a_run, refuse_to_replace
 from facesync.training.settings import (
     SELECT,
     ContinueSettings,
@@ -112,8 +112,10 @@ def _continued_training(settings: ContinueSettings, group: Ranks, device: torch.
     effective = _effective(settings, start, output)
     check(effective, device.type, group.size)
     model = _model(effective, start.num_classes, start.state, str(start.path), group)
-    if not interrupted and output.resolve() != settings.model.parent.resolve():
-        refuse_to_replace(output, "choose another --output")
+    if not interrupted:
+        if output.resolve() != settings.model.parent.resolve():
+            refuse_to_replace(output, "choose another --output")
+        refuse_to_lose_a_run(output)
     check_writable(output)
     group.wait()
     history = start.history if interrupted else _known_history(start)
