@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run demo test quick check docs format bench bench-peers clean
+.PHONY: help install run demo test quick lowest check docs format bench bench-peers clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -33,6 +33,13 @@ test: install  ## all tests
 quick: install  ## the fast tests, for the habit of running them
 	@$(PY) -m pytest -n 2 -q -m "not slow and not window" --ignore tests/end_to_end
 
+# What is older warns of what is newer: warnings are no errors here.
+lowest:  ## the fast tests at the lowest versions that requirements.txt allows, in .venv-lowest
+	@test -x .venv-lowest/bin/uv || { $(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/pip install --quiet uv; }
+	@.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -r requirements.txt
+	@.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python -r requirements-dev.txt
+	@.venv-lowest/bin/python -m pytest -n 2 -q -o filterwarnings=default -m "not slow and not window" --ignore tests/end_to_end
+
 check: install  ## lint, format, types, layers of imports, docs/cli.md
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
@@ -54,4 +61,4 @@ bench-peers: install  ## speed beside other projects', as far as they are instal
 	@for name in benchmarks/peers/[a-z]*.py; do $(PY) -m benchmarks.peers.$$(basename $$name .py) || exit 1; done
 
 clean:  ## remove the environment and what the demo wrote
-	rm -rf $(VENV) demo_output benchmark_output
+	rm -rf $(VENV) .venv-lowest demo_output benchmark_output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,22 +12,24 @@ from facesync.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def device_name(name: str) -> str:
-    """Turn `auto`, `cpu` or `cuda` into `cpu` or `cuda`, without importing torch for `cpu`.
+    """Turn `auto` into the name of a device, without importing torch for `cpu`.
 
     Raises:
-        ModelError: `cuda` was asked for and this machine has none.
+        ModelError: the device was asked for and this machine has none.
     """
-    if name == "cpu" or (name == "auto" and not _cuda_driver()):
+    if name == "cpu" or (name == "auto" and not _accelerator()):
         return "cpu"
     return pick_device(name).type
 
 
-def _cuda_driver() -> bool:
-    """Whether this machine has a CUDA driver and device; only then is torch asked."""
+def _accelerator() -> bool:
+    """Whether this machine has Apple silicon, or a CUDA device; only then is torch asked."""
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         count = ctypes.c_int(0)
@@ -37,10 +40,10 @@ def _cuda_driver() -> bool:
 
 
 def pick_device(name: str) -> torch.device:
-    """Turn `auto`, `cpu` or `cuda` into a torch device.
+    """Turn `auto`, `cpu`, `cuda` or `mps` into a torch device.
 
     Raises:
-        ModelError: `cuda` was asked for and this machine has none, or there is no such name.
+        ModelError: the device was asked for and this machine has none, or there is no such name.
     """
     import torch
 
@@ -48,8 +51,12 @@ def pick_device(name: str) -> torch.device:
         raise ModelError(f"there is no device {name!r}; there are {', '.join(DEVICES)}")
     if name == "cuda" and not torch.cuda.is_available():
         raise ModelError("no CUDA device on this machine; use --device cpu")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ModelError("no MPS device (Apple silicon) on this machine; use --device cpu")
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        name = "mps" if torch.backends.mps.is_available() else "cpu"
     return torch.device(name)
 
 
@@ -59,4 +66,6 @@ def short_format(device: torch.device) -> torch.dtype | None:
 
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return None
     return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else None

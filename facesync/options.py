@@ -73,10 +73,10 @@ def override(settings: type, name: str, default: Any, **described: Any) -> Any:
 
 
 def device_option(group: str | None = None) -> Any:
-    """Declare `--device auto|cpu|cuda`."""
+    """Declare `--device auto|cpu|cuda|mps`."""
     return option(
         "auto",
-        "device to compute on; auto uses CUDA if available",
+        "device to compute on; auto uses CUDA or MPS if available",
         choices=DEVICES,
         group=group,
     )
@@ -359,10 +359,10 @@ def rate(text: str) -> float:
 
 
 def add_device_option(target: Any) -> None:
-    """Add `--device auto|cpu|cuda` to a parser or an argument group."""
+    """Add `--device auto|cpu|cuda|mps` to a parser or an argument group."""
     target.add_argument(
         "--device",
         choices=DEVICES,
         default="auto",
-        help="device to compute on; auto uses CUDA if available (default: %(default)s)",
+        help="device to compute on; auto uses CUDA or MPS if available (default: %(default)s)",
     )

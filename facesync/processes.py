@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
+import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -86,7 +89,21 @@ def ranks(device: torch.device) -> Iterator[tuple[Ranks, torch.device]]:
         raise
     finally:
         logger.setLevel(level)
+        _forget(sys.exc_info()[1])
         torch.distributed.destroy_process_group()
+
+
+def _forget(error: BaseException | None) -> None:
+    """Let go of what still uses the group, so that its threads end with it.
+
+    A DistributedDataParallel lies in a circle of references, or in the frames of an error, and
+    keeps the group's threads alive: one that lets go of a tensor while Python shuts down aborts
+    the process ("terminate called without an active exception").
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    gc.collect()
 
 
 def _join(backend: str) -> None:
@@ -96,6 +113,12 @@ def _join(backend: str) -> None:
     that ended (pytorch/pytorch#135712), and new ones would wait for those: each attempt gets its
     own part of the store. Across machines the attempts are not counted alike.
     """
+    # Its functions have the group that exists when it is imported as their default: imported later,
+    # as DistributedDataParallel does, it would keep the group and its threads for ever.
+    import torch.distributed.nn
+
+    if sys.platform == "win32":
+        os.environ.setdefault("USE_LIBUV", "0")  # torch for Windows is built without libuv
     if os.environ.get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]:
         torch.distributed.init_process_group(backend)
         return

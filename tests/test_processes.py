@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from facesync.processes import Ranks, ranks
+from tests.conftest import ROOT
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -52,3 +57,47 @@ def test_under_torchrun_processes_meet_and_part(torchrun):
         assert group == Ranks(0, 1)
         raise ValueError  # an error parts them too
     assert not torch.distributed.is_initialized()
+
+
+THREADS = """
+import os, sys, tempfile
+from pathlib import Path
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from facesync.processes import ranks
+
+os.environ |= {"WORLD_SIZE": "1", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+start = torch.distributed.init_process_group
+meet = "file://" + tempfile.mktemp()
+torch.distributed.init_process_group = lambda backend: start(
+    backend, init_method=meet, rank=0, world_size=1
+)
+
+def train():
+    network = DistributedDataParallel(torch.nn.Linear(2, 2))
+    network.circle = network
+    network(torch.rand(3, 2)).sum().backward()
+    if sys.argv[1] == "error":
+        raise ValueError
+
+try:
+    with ranks(torch.device("cpu")):
+        train()
+except ValueError as error:
+    kept = error
+threads = {path.read_text() for path in Path("/proc/self/task").glob("*/comm")}
+print([name for name in threads if "gloo" in name])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="names threads in /proc")
+@pytest.mark.parametrize("end", ["done", "error"])
+def test_no_thread_of_the_group_outlives_it(end):
+    # One that lets go of a tensor while Python shuts down aborts the process.
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", THREADS, end],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

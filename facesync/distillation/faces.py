@@ -111,15 +111,15 @@ class Faces:
     """
 
     def __init__(self, blocks: Sequence[tuple[Path, Path]]) -> None:
+        self._blocks = list(blocks)
         # Mapped, not read: the crops of a large dataset do not fit in memory.
         self._crops = [np.load(crops, mmap_mode="r", allow_pickle=False) for crops, _ in blocks]
         targets = [np.load(embeddings, allow_pickle=False) for _, embeddings in blocks]
         self.targets = np.concatenate(targets).astype(np.float32)
         self._ends = np.cumsum([len(block) for block in self._crops])
-        self._blocks = blocks
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A map would be pickled with all it shows; a worker maps the files itself.
+        """Let a worker map the files itself: a pickled map holds all that is in them."""
         return Faces, (self._blocks,)
 
     def __len__(self) -> int:

@@ -51,7 +51,9 @@ class Learner:
         self.model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe, self.inputs, self.device, self.ranks = recipe, inputs, device, ranks
         self.optimizer = torch.optim.AdamW(
-            parameter_groups(model.backbone, model.head, recipe), lr=recipe.lr, fused=True
+            parameter_groups(model.backbone, model.head, recipe),
+            lr=recipe.lr,
+            fused=device.type != "mps",  # not in torch 2.4
         )
         self.schedule = Schedule(self.optimizer, recipe)
         self.short = _short_format(recipe.precision, device)

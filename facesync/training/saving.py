@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from facesync.training.checkpoint import (
     FINAL_NAME,
     LABEL_MAP_NAME,
     RUN_FOLDER,
+    load_checkpoint,
     run_checkpoints,
     save_checkpoint,
     versions,
@@ -53,6 +55,26 @@ def refuse_to_replace(folder: Path, instead: str) -> None:
         raise FileError(
             f"{folder / RUN_FOLDER} holds a run that was not finished; resume it with --resume, "
             f"or {instead}"
+        )
+
+
+def refuse_to_lose_a_run(folder: Path) -> None:
+    """Refuse a folder whose run was stopped: a new one would remove the checkpoints to resume it.
+
+    Raises:
+        FileError: it holds one.
+    """
+    found = run_checkpoints(folder)
+    if not found:
+        return
+    newest = load_checkpoint(found[-1])
+    run, settings = newest.run or {}, newest.settings
+    epochs = run.get("epochs_done", 0) - run.get("first_epoch", 0)
+    patience = settings.get("patience") or math.inf
+    if epochs < settings.get("epochs", 0) and run.get("epochs_without", 0) < patience:
+        raise FileError(
+            f"{folder / RUN_FOLDER} holds a run that was not finished; resume it with --resume, "
+            "or choose another --output"
         )
 
 

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from facesync.devices import pick_device
 from facesync.errors import DataError, FileError, ModelError
 from facesync.faces.crops import ALIGNED_112, SQUARE
@@ -23,7 +25,7 @@ from facesync.training.memory import largest_batch
 from facesync.training.model import Classifier, new_classifier, starting_state
 from facesync.training.resume import interrupted_run, plain, restore, same_data, seed_ranks_apart
 from facesync.training.run import Run
-from facesync.training.saving import check_writable, refuse_to_replace
+from facesync.training.saving import check_writable, refuse_to_lose_a_run, refuse_to_replace
 from facesync.training.settings import (
     SELECT,
     ContinueSettings,
@@ -51,39 +53,43 @@ def train(settings: TrainSettings) -> bool:
         FaceSyncError: something is wrong with the settings, the data or the weights.
     """
     with ranks(pick_device(settings.device)) as (group, device):
-        settings, interrupted = interrupted_run(settings, settings.output)
-        effective = asdict(settings)
-        check(effective, device.type, group.size)
-        if not interrupted and not settings.overwrite:
-            refuse_to_replace(
-                settings.output,
-                "continue training with continue_training.py, replace it with --overwrite, or "
-                "choose another --output",
-            )
-        check_writable(settings.output)
-        group.wait()
-        if not settings.data.exists():  # before 107 MB of weights are downloaded for nothing
-            raise DataError(f"{settings.data}: no such folder or pack")
-        # The weights first: reading a large dataset takes long, missing a file does not.
-        if interrupted:
-            state, source = interrupted.state, str(interrupted.path)
-        else:
-            state, source = _starting_weights(settings, group)
-        data = _split(settings.data, effective)
-        if interrupted:
-            data = same_data(interrupted, data)
-        seed_everything(settings.seed, 0)
-        model = _model(effective, len(data.label_map), state, source, group)
-        inputs = ToInput(CROP_SPECS[settings.crop], settings.augment, device)
-        run = _new_run(settings, effective, model, data, inputs, group)
-        if interrupted:
-            restore(run, interrupted)
-        else:
-            run.progress.from_scratch = not state and not settings.freeze_batchnorm
-            if settings.imprint:
-                imprint(run.learner, data, settings.workers)
-        seed_ranks_apart(run, interrupted, settings.seed, 0)
-        return train_epochs(run)
+        return train_epochs(_new_training(settings, group, device))
+
+
+def _new_training(settings: TrainSettings, group: Ranks, device: torch.device) -> Run:
+    settings, interrupted = interrupted_run(settings, settings.output)
+    effective = asdict(settings)
+    check(effective, device.type, group.size)
+    if not interrupted and not settings.overwrite:
+        refuse_to_replace(
+            settings.output,
+            "continue training with continue_training.py, replace it with --overwrite, or "
+            "choose another --output",
+        )
+    check_writable(settings.output)
+    group.wait()
+    if not settings.data.exists():  # before 107 MB of weights are downloaded for nothing
+        raise DataError(f"{settings.data}: no such folder or pack")
+    # The weights first: reading a large dataset takes long, missing a file does not.
+    if interrupted:
+        state, source = interrupted.state, str(interrupted.path)
+    else:
+        state, source = _starting_weights(settings, group)
+    data = _split(settings.data, effective)
+    if interrupted:
+        data = same_data(interrupted, data)
+    seed_everything(settings.seed, 0)
+    model = _model(effective, len(data.label_map), state, source, group)
+    inputs = ToInput(CROP_SPECS[settings.crop], settings.augment, device)
+    run = _new_run(settings, effective, model, data, inputs, group)
+    if interrupted:
+        restore(run, interrupted)
+    else:
+        run.progress.from_scratch = not state and not settings.freeze_batchnorm
+        if settings.imprint:
+            imprint(run.learner, data, settings.workers)
+    seed_ranks_apart(run, interrupted, settings.seed, 0)
+    return run
 
 
 def continue_training(settings: ContinueSettings) -> bool:
@@ -95,40 +101,46 @@ def continue_training(settings: ContinueSettings) -> bool:
     Raises:
         FaceSyncError: something is wrong with the settings, the data or the checkpoint.
     """
-    output = settings.output or settings.model.parent
     with ranks(pick_device(settings.device)) as (group, device):
-        settings, interrupted = interrupted_run(settings, output)
-        start = interrupted or load_checkpoint(settings.model)
-        effective = _effective(settings, start, output)
-        check(effective, device.type, group.size)
-        model = _model(effective, start.num_classes, start.state, str(start.path), group)
-        if not interrupted and output.resolve() != settings.model.parent.resolve():
+        return train_epochs(_continued_training(settings, group, device))
+
+
+def _continued_training(settings: ContinueSettings, group: Ranks, device: torch.device) -> Run:
+    output = settings.output or settings.model.parent
+    settings, interrupted = interrupted_run(settings, output)
+    start = interrupted or load_checkpoint(settings.model)
+    effective = _effective(settings, start, output)
+    check(effective, device.type, group.size)
+    model = _model(effective, start.num_classes, start.state, str(start.path), group)
+    if not interrupted:
+        if output.resolve() != settings.model.parent.resolve():
             refuse_to_replace(output, "choose another --output")
-        check_writable(output)
-        group.wait()
-        history = start.history if interrupted else _known_history(start)
-        column = SELECT[settings.select]
-        best = None if interrupted else _best_so_far(output, history, column)
-        data = same_data(start, _split(settings.data, effective))
-        inputs = ToInput(start.crop, settings.augment, device)
-        run = _new_run(settings, effective, model, data, inputs, group)
-        epochs_done = max(start.epoch, history.last_epoch())
-        seed_everything(effective["seed"], epochs_done)
-        if interrupted:
-            restore(run, interrupted)
-        else:
-            run.history = history
-            run.progress.first_epoch = run.progress.epochs_done = epochs_done
-            _take_optimizer(run, start)
-            reached = {"val_acc": start.accuracy, "val_tar": start.tar}[column]
-            if best is None and reached is not None:
-                # The model to beat; so that there is a best one even if no epoch is better.
-                if group.first:
-                    _copy(start.path, output / BEST_NAME)
-                best = reached
-            run.progress.best = best
-        seed_ranks_apart(run, interrupted, effective["seed"], epochs_done)
-        return train_epochs(run)
+        refuse_to_lose_a_run(output)
+    check_writable(output)
+    group.wait()
+    history = start.history if interrupted else _known_history(start)
+    column = SELECT[settings.select]
+    best = None if interrupted else _best_so_far(output, history, column)
+    data = same_data(start, _split(settings.data, effective))
+    inputs = ToInput(start.crop, settings.augment, device)
+    run = _new_run(settings, effective, model, data, inputs, group)
+    epochs_done = max(start.epoch, history.last_epoch())
+    seed_everything(effective["seed"], epochs_done)
+    if interrupted:
+        restore(run, interrupted)
+    else:
+        run.history = history
+        run.progress.first_epoch = run.progress.epochs_done = epochs_done
+        _take_optimizer(run, start)
+        reached = {"val_acc": start.accuracy, "val_tar": start.tar}[column]
+        if best is None and reached is not None:
+            # The model to beat; so that there is a best one even if no epoch is better.
+            if group.first:
+                _copy(start.path, output / BEST_NAME)
+            best = reached
+        run.progress.best = best
+    seed_ranks_apart(run, interrupted, effective["seed"], epochs_done)
+    return run
 
 
 def _effective(settings: ContinueSettings, start: Checkpoint, output: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from facesync.data.recordio import write_pack
 from facesync.distillation import checkpoint, distill
 from facesync.distillation import faces as faces_module
 from facesync.distillation.distill import Samples, loss_of, split
-from facesync.distillation.faces import all_images, collect, images_in
+from facesync.distillation.faces import Faces, all_images, collect, images_in
 from facesync.distillation.packing import pack
 from facesync.distillation.student import CROP, Student, from_vggface2
 from facesync.errors import DataError, FileError
@@ -217,3 +217,12 @@ def test_wrong_usage(tmp_path, capsys):
         with pytest.raises(SystemExit) as error:
             distill_model.main(["--data", str(tmp_path), option, "-1"])
         assert error.value.code == 2 and option in capsys.readouterr().err
+
+
+def test_faces_go_to_a_worker_by_name_not_by_content(tmp_path):
+    block = tmp_path / "crops.npy", tmp_path / "embeddings.npy"
+    np.save(block[0], np.ones((300, 112, 112, 3), np.uint8))
+    np.save(block[1], np.ones((300, 512), np.float16))
+    sent = pickle.dumps(Faces([block]))
+    assert len(sent) < 10_000
+    np.testing.assert_array_equal(pickle.loads(sent).crop(299), np.ones((112, 112, 3)))

@@ -129,7 +129,7 @@ def test_a_signal_to_all_processes_leaves_a_model_to_continue(images, tmp_path, 
 
 @posix
 @pytest.mark.parametrize("seconds", [0.05, 0.3])
-def test_a_killed_training_leaves_whole_files(images, tmp_path, monkeypatch, seconds):
+def test_a_killed_training_leaves_whole_files(images, tmp_path, monkeypatch, capsys, seconds):
     folder = tmp_path / "m"
     more = ("--epochs", 1000, "--workers", 1)
     with started("train_model", *options(images, folder, *more)) as process:
@@ -142,8 +142,11 @@ def test_a_killed_training_leaves_whole_files(images, tmp_path, monkeypatch, sec
     final = folder / "final_face_model.pth"
     epoch = load_checkpoint(final).epoch
     arguments = ["--model", str(final), "--data", str(images), "--workers", "0"]
-    assert continue_training.main(arguments) == 0
-    assert load_plain(folder / "training_history.pkl")["epoch"] == list(range(1, epoch + 2))
+    assert continue_training.main(arguments) == 1  # it would remove what resumes the run
+    assert "resume it with --resume, or choose" in capsys.readouterr().err
+    assert continue_training.main([*arguments, "--output", str(tmp_path / "other")]) == 0
+    rows = load_plain(tmp_path / "other" / "training_history.pkl")["epoch"]
+    assert rows == list(range(1, epoch + 2))
 
 
 def test_workers_may_be_spawned_as_on_windows_and_macos(images, tmp_path):

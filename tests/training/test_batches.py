@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import pickle
+import signal
+import subprocess
+import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,9 +13,11 @@ import torch
 from facesync.errors import DataError
 from facesync.faces.crops import ALIGNED_112, SQUARE
 from facesync.processes import Ranks
+from facesync.training import batches
 from facesync.training.augment import DRAWS
 from facesync.training.batches import EpochOrder, TrainingImages, collate, load_split, make_loader
 from facesync.training.transforms import sized
+from tests.conftest import ROOT
 from tests.training.stand_ins import draw_identity, forks
 
 
@@ -228,3 +234,46 @@ def test_a_batch_may_be_empty(small_split):
 def test_can_be_pickled_for_spawned_workers(small_split):
     copy = pickle.loads(pickle.dumps(TrainingImages(small_split, ALIGNED_112)))
     assert copy[3, 1][0].shape == (160, 160, 3)
+
+
+ENDING = """
+import os, signal, sys
+from facesync.faces.crops import ALIGNED_112
+from facesync.training import batches
+import torch
+
+data = batches.load_split(sys.argv[1], 1, 1, 100)
+order = batches.EpochOrder(data.train, 1, 2, shuffle=True)
+loader = batches.make_loader(data, ALIGNED_112, order, workers=2, device=torch.device("cpu"))
+each = iter(loader)
+next(each)
+print(*(worker.pid for worker in each._workers), flush=True)
+if sys.argv[2] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+raise TypeError("a bug")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+@pytest.mark.parametrize("end", ["killed", "error"])
+def test_workers_end_with_the_process_however_it_ends(tmp_path, end):
+    for number in range(3):
+        draw_identity(tmp_path / str(number), number, 5)
+    # Workers hold its output open: it ends when all have ended.
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ENDING, tmp_path, end],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert len(done.stdout.split()) == 2, done.stderr
+    assert done.returncode == (-signal.SIGKILL if end == "killed" else 1)
+
+
+def test_a_small_shared_memory_is_said_at_once(tmp_path, monkeypatch):
+    for number in range(3):
+        draw_identity(tmp_path / str(number), number, 5)
+    data = load_split(tmp_path, 1, 1, 100)
+    monkeypatch.setattr(batches.shutil, "disk_usage", lambda path: SimpleNamespace(free=300_000))
+    monkeypatch.setattr(batches.Path, "is_dir", lambda path: True)
+    order = EpochOrder(data.train, 1, 8, shuffle=True)
+    with pytest.raises(DataError, match="--workers 0"):
+        make_loader(data, ALIGNED_112, order, workers=2, device=torch.device("cpu"))

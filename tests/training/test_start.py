@@ -563,8 +563,11 @@ def test_a_stopped_training_is_saved_and_can_be_continued(tmp_path, images, caps
         if not torch.equal(value, best["model_state_dict"][key])
     ]
     assert changed  # what was trained in the second epoch is not lost
-    assert continue_(folder / "final_face_model.pth", images, "--epochs", 3) == 0
-    assert history(folder)["epoch"] == [1, 2, 3, 4]
+    assert continue_(folder / "final_face_model.pth", images, "--epochs", 3) == 1
+    assert "resume it with --resume" in capsys.readouterr().err
+    other = ("--epochs", 3, "--output", tmp_path / "other")
+    assert continue_(folder / "final_face_model.pth", images, *other) == 0
+    assert history(tmp_path / "other")["epoch"] == [1, 2, 3, 4]
 
 
 def test_stopped_before_the_first_epoch_ended(tmp_path, images, monkeypatch):
@@ -575,8 +578,9 @@ def test_stopped_before_the_first_epoch_ended(tmp_path, images, monkeypatch):
         patch.setattr(epoch, "train_epoch", stop)
         assert train(images, tmp_path / "m") == 130
     assert checkpoint(tmp_path / "m" / "final_face_model.pth")["epoch"] == 0
-    assert continue_(tmp_path / "m" / "final_face_model.pth", images) == 0
-    assert history(tmp_path / "m")["epoch"] == [1]
+    other = ("--output", tmp_path / "other")
+    assert continue_(tmp_path / "m" / "final_face_model.pth", images, *other) == 0
+    assert history(tmp_path / "other")["epoch"] == [1]
 
 
 def test_data_that_is_not_there_is_found_before_the_weights_are_asked_for(
