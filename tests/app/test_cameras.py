@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 import cv2
@@ -156,6 +157,13 @@ def test_what_is_no_camera_is_one_line(tmp_path, source, line, capfd):
     with pytest.raises(CameraError, match=line), open_camera(str(tmp_path / source)) as camera:
         camera.read()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such files on Windows")
+def test_a_pipe_is_not_said_to_be_missing(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CameraError, match="pipe is a pipe or a device; --camera takes"):
+        open_camera(str(tmp_path / "pipe"))
 
 
 @pytest.mark.parametrize(
