@@ -273,7 +273,7 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
             raise CameraError(f"{masked(source)} needs a connection, and --offline forbids it")
         return Device(source)
     path = Path(source)
-    if path.is_dir():
+    if source and path.is_dir():  # an empty source is a mistake, not this folder
         paths = images_below(path)
         if not paths:
             raise CameraError(f"the folder {path} holds no images")
