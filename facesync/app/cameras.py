@@ -273,7 +273,9 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
             raise CameraError(f"{masked(source)} needs a connection, and --offline forbids it")
         return Device(source)
     path = Path(source)
-    if source and path.is_dir():  # an empty source is a mistake, not this folder
+    if not source:  # a mistake, not the current folder
+        raise CameraError(f"--camera is empty; it takes {KINDS}")
+    if path.is_dir():
         paths = images_below(path)
         if not paths:
             raise CameraError(f"the folder {path} holds no images")

@@ -171,7 +171,7 @@ def test_a_pipe_is_not_said_to_be_missing(tmp_path):
     [
         ("97", r"camera 97 does not open: .*is it plugged in"),
         ("/dev/v4l/by-id/none", r"/dev/v4l/by-id/none does not open: .*is it plugged in"),
-        ("", "does not exist"),
+        ("", "--camera is empty; it takes"),
         ("99999999999", "there is no camera 99999999999: try --camera 1"),
         ("9" * 5000, f"there is no camera {'9' * 20}: try"),
         ("http://127.0.0.1:9/x", "does not open: check the address"),
