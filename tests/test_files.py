@@ -37,6 +37,16 @@ def test_a_pipe_or_device_is_not_read_and_a_link_only_if_asked(tmp_path):
         read_regular(tmp_path / "link", follow=False)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="there are no such files on Windows")
+def test_a_pipe_or_device_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")  # as /dev/stdout is one
+    for path in (tmp_path / "pipe", tmp_path / "link"):
+        with pytest.raises(FileError, match="a pipe or a device"), replacing(path):
+            pytest.fail("opened")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "link").is_fifo()
+
+
 def test_a_file_is_replaced_only_if_the_block_succeeds(tmp_path):
     path = tmp_path / "new" / "x.bin"
     with replacing(path) as file:
@@ -193,6 +203,15 @@ def test_text_in_the_encodings_of_windows_editors(tmp_path, encoding):
     mark = "\ufeff" if encoding.startswith("utf-16") else ""
     (tmp_path / "a.txt").write_bytes((mark + "José\r\n1 2\n").encode(encoding))
     assert read_text(tmp_path / "a.txt") == "José\n1 2\n"
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="pipes have no path here")
+def test_text_comes_from_a_pipe_too():
+    heard, said = os.pipe()
+    os.write(said, b"a 1 2\n")
+    os.close(said)
+    assert read_text(Path(f"/dev/fd/{heard}")) == "a 1 2\n"
+    os.close(heard)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfea", b"caf\xe9", None], ids=["cut", "latin", "none"])

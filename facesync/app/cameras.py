@@ -273,6 +273,8 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
             raise CameraError(f"{masked(source)} needs a connection, and --offline forbids it")
         return Device(source)
     path = Path(source)
+    if not source:  # a mistake, not the current folder
+        raise CameraError(f"--camera is empty; it takes {KINDS}")
     if path.is_dir():
         paths = images_below(path)
         if not paths:
@@ -281,7 +283,8 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
     if source.startswith("/dev/") and not path.is_file():  # may be plugged in later
         return Device(source)
     if not path.is_file():
-        raise CameraError(f"{masked(source)} does not exist; --camera takes {KINDS}")
+        what = "is a pipe or a device" if path.exists() else "does not exist"
+        raise CameraError(f"{masked(source)} {what}; --camera takes {KINDS}")
     if is_image(path):
         return Images([path], slideshow=slideshow)
     return VideoFile(path)

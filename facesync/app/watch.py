@@ -23,7 +23,7 @@ from facesync.app.settings import WatchOptions
 from facesync.app.watcher import Sighting, Watcher
 from facesync.app.window import Window, run
 from facesync.errors import FileError
-from facesync.files import private
+from facesync.files import private, refuse_device
 
 RECORD_RATE = 25
 """Frames a second of a recording."""
@@ -110,8 +110,9 @@ class Recorder:
     """Writes frames to a video, each for as long as it was shown; the file appears at the end."""
 
     def __init__(self, path: Path) -> None:
-        if not path.name:
+        if not path.name or path.is_dir():
             raise FileError(f"cannot record to {path}: name a file .mp4 or .avi")
+        refuse_device(path)
         self._path = path
         self._part = path.with_name(f".{path.stem}.part{path.suffix or '.mp4'}")
         # OpenCV crashes on a name that is not UTF-8.

@@ -253,6 +253,15 @@ def test_watching_a_video_without_a_window(scene, people, tmp_path, capsys):
     assert "Ada" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(os.name != "posix", reason="there are no such files on Windows")
+def test_a_recording_replaces_no_folder_and_no_pipe(tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "pipe"):
+        with pytest.raises(FileError, match="cannot"):
+            Recorder(tmp_path / name)
+
+
 def test_a_folder_that_is_not_there_is_said_first(scene, people, tmp_path):
     for paths in ((tmp_path / "no" / "r.mp4", None), (None, tmp_path / "no" / "e.jsonl")):
         with pytest.raises(FileError, match="there is no folder"):

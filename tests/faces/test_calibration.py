@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from facesync.errors import ModelError
-from facesync.faces import weights
+from facesync.errors import FileError, ModelError
+from facesync.faces import calibration, weights
 from facesync.faces.calibration import (
     Calibration,
     calibration_for,
@@ -166,3 +166,11 @@ def test_a_shipped_model_prefers_the_users_calibration(tmp_path, monkeypatch, ca
     path.write_text("{half")
     assert weights.load_face_model("embedded").calibration == model.calibration
     assert "is not used" in caplog.text
+
+
+def test_a_user_without_a_home_has_no_calibration(monkeypatch):
+    def no_home():
+        raise FileError("you have no home folder")
+
+    monkeypatch.setattr(calibration, "user_cache", no_home)
+    assert calibration.user_calibration("abc", SQUARE) is None
