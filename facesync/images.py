@@ -59,7 +59,7 @@ def read_file(path: Path | str) -> bytes:
     """Read an image file.
 
     Raises:
-        ImageError: it cannot be read, is no regular file, or is larger than `MAX_BYTES`.
+        ImageError: it cannot be read, is not a regular file, or is larger than `MAX_BYTES`.
     """
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -74,7 +74,7 @@ def _opened(path: Path | str) -> Iterator[BinaryIO]:
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ImageError("cannot be read (it is no regular file)")
+                raise ImageError("cannot be read (it is not a regular file)")
             yield file
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -204,10 +204,10 @@ def images_below(folder: Path, *, subfolders: bool = False) -> list[Path]:
 
 
 def say_passed_over(folder: Path | str, names: Iterable[str]) -> None:
-    """Log how many files of a folder are passed over because they are no images."""
+    """Log how many files of a folder are passed over because they are not images."""
     if names := sorted(names):
         log.warning(
-            "%s: passed over because they are no images: %d (the first: %s)",
+            "%s: passed over as not being images: %d (the first: %s)",
             folder,
             len(names),
             names[0],

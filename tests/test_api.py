@@ -154,7 +154,7 @@ def test_add_and_replace_do_not_go_together(gallery, images):
 
 @pytest.mark.parametrize("path", ["", ".", "/"])
 def test_a_gallery_is_a_file(model, path):
-    with pytest.raises(facesync.UsageError, match="is a file, which"):
+    with pytest.raises(facesync.UsageError, match="which is a file"):
         facesync.open_gallery(path, model)
 
 

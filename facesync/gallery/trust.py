@@ -115,7 +115,7 @@ def _files(store: Path) -> Iterable[Path]:
 
 
 def _read(file: Path) -> Mark:
-    damaged = f"{file} is damaged, which says how the store was last saved; `store adopt` renews it"
+    damaged = f"{file}, which notes how the store was saved, is damaged; `store adopt` renews it"
     try:
         data = json.loads(read_text(file))
         mark = Mark(**data)

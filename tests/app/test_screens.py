@@ -87,8 +87,8 @@ def test_c_says_before_it_is_pressed_what_it_does(register):
         assert (says == "take a sample now") == (register.progress[0] > before)
         said.append(says)
     assert said == [
-        "not now: the same image as one taken before",  # it was taken by itself
-        "not now: the same image as one taken before",
+        "not now: looks the same as an earlier sample",  # it was taken by itself
+        "not now: looks the same as an earlier sample",
         "take a sample now",
         "not now: no face",
         "not now: two faces",
@@ -170,7 +170,7 @@ def test_verify_denies_strangers(verify, capsys):
     assert view.status.startswith("Access denied   0.0")
     assert view.tone == BAD
     assert view.marks[0].label == "access denied"
-    assert capsys.readouterr().out.startswith("access denied: in none of 5 frames")
+    assert capsys.readouterr().out.startswith("access denied: accepted in none of 5 frames")
 
 
 def test_two_frames_of_five_are_not_enough(verify, capsys):
