@@ -301,7 +301,7 @@ def test_a_pause_among_several_images_keeps_what_came_of_the_others(fake, files,
 
 def test_a_store_that_cannot_be_a_file_is_one_line(fake, shot, capsys):
     assert faceid_app.main(["--embeddings", "", "list"]) == 2
-    assert capsys.readouterr().err.startswith("error: the store of registered people is a file")
+    assert capsys.readouterr().err.startswith("error: . cannot be the store of")
 
 
 def test_compare(fake, shot, capsys, monkeypatch, tmp_path):
