@@ -128,7 +128,7 @@ def marker_fault(data: bytes) -> str | None:
     """Say what is wrong with an image by its start and end alone; None if nothing is.
 
     JPEG (ITU T.81) starts with FF D8 and ends with FF D9, which coded data never contains; PNG
-    starts with its signature and ends with IEND. What other programs put behind the end is no
+    starts with its signature and ends with IEND. What other programs put behind the end is not
     part of the image. Of other encodings only the start is checked.
     """
     if not data:

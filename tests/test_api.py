@@ -172,7 +172,7 @@ def test_limits_out_of_range_are_refused(wrong):
 
 
 def test_an_unknown_device_is_named():
-    with pytest.raises(facesync.ModelError, match="no device 'gpu'; there are auto, cpu, cuda"):
+    with pytest.raises(facesync.ModelError, match="device 'gpu'; choose one of auto, cpu, cuda"):
         facesync.load_model("embedded", offline=True, device="gpu")
 
 
