@@ -223,8 +223,8 @@ def move(old: Path, new: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """Make what was renamed, made or removed in a folder survive a power cut.
 
-    It is done already, so failing is no error. Some drives (network, WSL, Android) cannot do it,
-    and Windows has no call for it.
+    It is done already, so failing is not an error. Some drives (network, WSL, Android) cannot do
+    it, and Windows has no call for it.
     """
     if os.name != "posix":
         return

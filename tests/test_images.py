@@ -246,8 +246,8 @@ def test_images_of_a_folder_are_found_by_content(red_left, tmp_path, caplog):
         found = images_below(tmp_path, subfolders=True)
     assert [str(path.relative_to(tmp_path)) for path in found] == sorted(files)
     assert caplog.messages == [
-        f"{tmp_path}: passed over because they are no images: 3 (the first: notes.txt)",
-        f"{tmp_path}: passed over because they are no images: 4 (the first: notes.txt)",
+        f"{tmp_path}: passed over as not being images: 3 (the first: notes.txt)",
+        f"{tmp_path}: passed over as not being images: 4 (the first: notes.txt)",
     ]
     with pytest.raises(ImageError, match="none: cannot be read"):
         images_below(tmp_path / "none")
@@ -257,7 +257,7 @@ def test_images_of_a_folder_are_found_by_content(red_left, tmp_path, caplog):
 def test_pipes_and_devices_are_no_images(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     for path in (tmp_path / "pipe.jpg", "/dev/zero"):
-        with pytest.raises(ImageError, match="no regular file"):
+        with pytest.raises(ImageError, match="not a regular file"):
             read_image_rgb(path)
 
 

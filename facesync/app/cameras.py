@@ -158,7 +158,7 @@ class VideoFile(Camera):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Bytes: OpenCV crashes on a name that is not UTF-8. Absolute: `a:b.mp4` is no protocol.
+        # Bytes: OpenCV crashes on a name that is not UTF-8. Absolute: `a:b.mp4` is not an address.
         self._capture = cv2.VideoCapture(os.fsencode(path.absolute()))  # type: ignore[call-overload]
         self._rate = self._capture.get(cv2.CAP_PROP_FPS) if self._capture.isOpened() else 0.0
         if not 1 <= self._rate <= 1000:  # unknown

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from facesync import cli
@@ -90,7 +90,10 @@ def _verify_images(verification: Verification, options: VerifyOptions) -> int:
             results.append(ImageDecision(path, verification.refused(str(error))))
         if not options.json:
             prefix = f"{path}: " if len(options.image) > 1 else ""
-            print(f"{prefix}{console.in_words(results[-1].decision)}")
+            decision = results[-1].decision
+            # An image that cannot be read is named in the reason already.
+            shown = replace(decision, reason=decision.reason.removeprefix(prefix))
+            print(f"{prefix}{console.in_words(shown)}")
             _show_faces(results[-1])
     if options.json:
         return _print_images(results)
@@ -179,7 +182,7 @@ def _watch(session: Session, options: WatchOptions) -> int:
     watcher = session.watcher()
     reason = "--no-window" if options.no_window else why_no_window()
     if reason:
-        log.info("No window (%s): printing who appears; press Ctrl-C to stop", reason)
+        log.info("No window: %s. Printing who appears; press Ctrl-C to stop", reason)
         watch_camera(watcher, session.open_camera, options, session.settings.camera)
     else:
         watch_window(watcher, session.open_camera, options, session.settings.camera)
@@ -192,7 +195,7 @@ def _has_window(session: Session, no_window: bool) -> bool:
         return False
     reason = why_no_window()
     if reason:
-        log.info("No window (%s): using the camera without one", reason)
+        log.info("No window: %s. Using the camera without one.", reason)
     return reason is None
 
 

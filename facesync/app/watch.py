@@ -217,7 +217,7 @@ def _outputs(options: WatchOptions, source: str) -> Iterator[tuple[Events, Recor
             if path is not None and not path.parent.is_dir():
                 raise FileError(f"there is no folder {path.parent}")
             if path is not None and _same(path, source):
-                raise FileError(f"{path} is what is watched: name another file")
+                raise FileError(f"{path} is being watched: name another file")
         if record is not None and events is not None and record.resolve() == events.resolve():
             raise FileError(f"the recording and the events cannot both be {record}")
         if events is not None:

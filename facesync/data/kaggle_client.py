@@ -185,7 +185,7 @@ def _explained(dataset: str) -> Iterator[None]:
     except (requests.ConnectionError, requests.Timeout) as error:
         if is_untrusted(error):
             raise DownloadError(
-                "Kaggle's certificate is not trusted: a proxy or a virus scanner reads along, or "
+                "Kaggle's certificate is not trusted: a proxy or a virus scanner intercepts it, or "
                 "the clock is wrong; if it is a proxy that you trust, set REQUESTS_CA_BUNDLE to "
                 "the file with its certificate (PEM)"
             ) from error

@@ -269,7 +269,7 @@ def download_weights(url: str, path: Path) -> None:
         reason = getattr(error, "reason", None) or error
         if isinstance(reason, ssl.SSLCertVerificationError):
             help_line = (
-                "a proxy or a virus scanner reads along, or the clock is wrong; if it is a proxy "
+                "a proxy or a virus scanner intercepts it, or the clock is wrong; if it is a proxy "
                 "that you trust, set SSL_CERT_FILE to the file with its certificate (PEM)"
             )
         raise DownloadError(

@@ -34,7 +34,7 @@ class GalleryOnDisk:
     ) -> None:
         self.given = Path(path)
         if not self.given.name:
-            raise UsageError(f"the store of registered people is a file, which {path} is not")
+            raise UsageError(f"{path} cannot be the store of registered people, which is a file")
         linked = self.given.is_symlink()
         self.path = Path(os.path.realpath(self.given)) if linked else self.given
         self.faces = Path(faces)

@@ -146,6 +146,6 @@ def explain(error: Exception, run: Run) -> None:
         ) from error
     if str(error).startswith("DataLoader"):
         raise FaceSyncError(
-            f"the workers that decode images died or hang ({str(error).splitlines()[0]}); "
+            f"the workers that decode images died or hung ({str(error).splitlines()[0]}); "
             "run again with --workers 0, or with more shared memory (docker run --shm-size)"
         ) from error

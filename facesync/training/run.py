@@ -110,7 +110,7 @@ class Progress:
             KeyError, or one of `INVALID`: it is something else.
         """
         if plain["best"] is not None and not math.isfinite(plain["best"]):
-            raise ValueError("what was best is no number")
+            raise ValueError("what was best is not a number")
         return Progress(
             first_epoch=int(plain["first_epoch"]),
             epochs_done=int(plain["epochs_done"]),

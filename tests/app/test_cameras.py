@@ -68,7 +68,7 @@ def test_images_are_known_by_their_content(shared, tmp_path, caplog):
     (made / "notes.txt").write_text("no image")
     with open_camera(str(made)) as camera:
         assert len(list(iter(camera.read, None))) == 3
-    assert "passed over because they are no images: 1 (the first: notes.txt)" in caplog.text
+    assert "passed over as not being images: 1 (the first: notes.txt)" in caplog.text
     with open_camera(str(made / "2")) as camera:
         assert camera.stills
 
@@ -268,8 +268,8 @@ def test_a_camera_is_opened_by_its_number_with_a_named_interface(monkeypatch, pl
 @pytest.mark.parametrize(
     ("made", "access", "words"),
     [
-        ([], True, "no camera is plugged in"),
-        (["video0", "video1"], True, "found: video0, video1"),
+        ([], True, "or any other camera: is it plugged in?"),
+        (["video0", "video1"], True, "video2, only video0, video1:"),
         (["video2"], True, "another program may be using it"),
         (["video2"], False, "sudo usermod -aG video"),
     ],

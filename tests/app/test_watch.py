@@ -231,7 +231,7 @@ def test_what_is_watched_is_not_written_over(scene, people, tmp_path, monkeypatc
         ("images/a.avi", "images"),
     ):
         for options in (WatchOptions(record=Path(path)), WatchOptions(events=Path(path))):
-            with pytest.raises(FileError, match="is what is watched"):
+            with pytest.raises(FileError, match="is being watched"):
                 watch_camera(Watcher(scene, people, 0.05), lambda: FakeCamera([]), options, source)
     with pytest.raises(FileError, match="cannot both be"):
         options = WatchOptions(Path("new.mp4"), tmp_path / "new.mp4")
