@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from facesync.errors import ModelError, UsageError
-from facesync.faces.crops import ALIGNED_112, BOX, CropSpec
+from facesync.faces.crops import BOX, CropSpec
 from facesync.files import config_folder, expanded, read_regular, write_json
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -99,7 +99,7 @@ EMBEDDED = KnownModel(
     origin="FaceSync, distilled from the VGGFace2 weights",
     licence="for research and private purposes: so is what it was trained on",
     size=4_689_987,
-    crop=ALIGNED_112,
+    crop=CropSpec("five_points", 112, input_size=112),
 )
 
 KNOWN = {model.name: model for model in (EDGEFACE, VGGFACE2, EMBEDDED)}
