@@ -51,10 +51,10 @@ def _in_words(facts: dict[str, Any]) -> str:
     ]
     if facts["open_set"]:
         refused = ", ".join(
-            f"{row['fnir']:.1%} where {row['fpir']:.1%} of strangers pass"
+            f"{100 * row['fnir']:.1f} % where {100 * row['fpir']:g} % of strangers pass"
             for row in facts["open_set"]
         )
-        lines.append(f"  refuses of its owners {refused} (measured on {facts['open_set_on']})")
+        lines.append(f"  of the registered it refuses {refused} ({facts['open_set_on']})")
     return "\n".join(lines)
 
 

@@ -18,7 +18,10 @@ def nothing_here(tmp_path, monkeypatch):
 def test_the_models_are_listed_with_what_was_measured(capsys):
     assert faceid_app.main(["models"]) == 0
     text = capsys.readouterr().out
-    assert "non-commercial research" in text and "refuses of its owners" in text
+    assert (
+        "non-commercial research" in text
+        and "it refuses 12.9 % where 1 % of strangers pass, 31.5 % where 0.1 %" in text
+    )
     assert text.count("not here: `models fetch") == 2
     assert faceid_app.main(["models", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
