@@ -48,7 +48,7 @@ def checkpoint(small, tmp_path, monkeypatch):
     """A file that opens as the small network; few images, to keep the tests fast."""
     path = tmp_path / "small.pth"
     path.write_bytes(b"weights")
-    monkeypatch.setattr(export, "open_torch_model", lambda _: small)
+    monkeypatch.setattr(export, "as_torch", lambda _: small)
     monkeypatch.setattr(images, "COPIES", 3)
     monkeypatch.setattr(images, "CALIBRATION_IMAGES", 4)
     return path
