@@ -4,8 +4,8 @@
     python docs/generate_edgeface_graph.py
 
 `facesync.faces.edgeface` puts the weights in, by their names in the authors' file. Only a change of
-the exporter's or of ONNX Runtime's demands makes another run necessary;
-`tests/faces/test_edgeface.py` compares the result with timm's own.
+the exporter's or of ONNX Runtime's demands makes another run necessary, and then another `EXPORT`
+in `facesync.faces.onnx_files`. `tests/faces/test_edgeface.py` compares the result with timm's own.
 """
 
 from __future__ import annotations

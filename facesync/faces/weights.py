@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = Path("models/best_face_model.pth")
-BEST = "the best by measured error that is here or can be downloaded"
+BEST = "the most accurate that is here or can be downloaded"
 
 
 @dataclass(frozen=True)
