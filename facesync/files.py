@@ -247,6 +247,15 @@ def user_cache() -> Path:
     return expanded(home or "~/.cache") / "facesync"
 
 
+def config_folder() -> Path:
+    """Return the folder of the app's configuration, where the system wants it."""
+    if sys.platform == "win32":
+        return expanded(os.environ.get("APPDATA", "~/AppData/Roaming")) / "facesync"
+    if sys.platform == "darwin":
+        return expanded("~/Library/Application Support/facesync")
+    return expanded(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "facesync"
+
+
 def expanded(path: str) -> Path:
     """Return a path with the user's home folder for `~`.
 

@@ -11,8 +11,9 @@ import pytest
 
 from facesync import files
 from facesync.errors import FileError
-from facesync.faces import weights
+from facesync.faces.models import VGGFACE2
 from facesync.files import (
+    config_folder,
     folder_name,
     read_regular,
     read_text,
@@ -21,7 +22,6 @@ from facesync.files import (
     temporary_beside,
     user_cache,
 )
-from facesync.gallery import keys
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no such files on Windows")
@@ -223,7 +223,7 @@ def test_text_that_cannot_be_read_is_one_line(tmp_path, content):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="accounts are of POSIX")
-@pytest.mark.parametrize("place", [user_cache, keys.config_folder, weights.vggface2_path])
+@pytest.mark.parametrize("place", [user_cache, config_folder, lambda: VGGFACE2.path])
 def test_a_missing_home_folder_is_one_line(monkeypatch, place):
     """As in a container with a user id that has no account."""
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from facesync import cli
-from facesync.app import console, doctor, flows, registering, store_commands
+from facesync.app import console, doctor, flows, model_commands, registering, store_commands
 from facesync.app.menu import Menu
 from facesync.app.session import Session
 from facesync.app.settings import (
@@ -37,6 +37,8 @@ def run(settings: AppSettings, command: str | None, options: Any) -> int:
         return Menu(session).run()
     if command in store_commands.COMMANDS:
         return store_commands.COMMANDS[command](session.gallery, options)
+    if command in model_commands.COMMANDS:
+        return model_commands.COMMANDS[command](settings, options)
     return COMMANDS[command](session, options)
 
 

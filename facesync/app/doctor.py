@@ -104,7 +104,8 @@ def in_words(facts: dict[str, Any]) -> str:
     if "problem" in model:
         lines.append(f"model      {model['problem']}")
     else:
-        lines.append(f"model      {model['source']} ({model['fingerprint']})")
+        why = f", {model['why']}" if model["why"] else ""
+        lines.append(f"model      {model['source']} ({model['fingerprint']}){why}")
         lines.append(f"crop       {model['crop']}")
         lines.append(f"threshold  {model['threshold_in_words']}, margin {model['margin']}")
     store = facts["store"]

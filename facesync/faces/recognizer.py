@@ -127,7 +127,7 @@ class Recognizer:
     def model_in_words(self) -> str:
         """Which model is in use, or will be."""
         if self._model is not None:
-            return self._model.source
+            return ", ".join(filter(None, (self._model.source, self._model.why)))
         return f"{expected(self._settings.model)} (loaded when first needed)"
 
     def threshold_in_words(self, people: int) -> str:
@@ -179,6 +179,7 @@ class Recognizer:
         model = self._loaded_model()
         return {
             "source": model.source,
+            "why": model.why,
             "fingerprint": model.fingerprint,
             "crop": f"{model.crop.kind}, {model.crop.crop_size} pixels",
             "threshold": self.threshold_for(people),

@@ -17,6 +17,7 @@ from facesync.faces.calibration import (
     user_calibration_path,
 )
 from facesync.faces.crops import ALIGNED_112, SQUARE
+from facesync.faces.models import KNOWN
 from facesync.files import write_json
 from facesync.metrics.calibration import fit_calibration
 
@@ -54,9 +55,9 @@ def test_threshold_of_one_comparison(fmr, expected):
     assert MEASURED.threshold(fmr) == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", ["vggface2", "embedded"])
+@pytest.mark.parametrize("name", [*KNOWN])
 def test_what_ships_says_on_whom_it_was_measured(name):
-    data = json.loads((weights.ASSETS / f"{name}.json").read_text())["calibration"]
+    data = KNOWN[name].card()["calibration"]
     assert re.fullmatch(r"[0-9,]+ people of LFW \(.*\)", Calibration.from_dict(data).measured_on)
     forged = Calibration.from_dict({**data, "data": "a\x1b[2J\nAda: accepted"})
     assert forged.measured_on.endswith(" people of a[2JAda")
