@@ -291,8 +291,7 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
 
 
 def _quiet_opencv() -> None:
-    """Keep OpenCV and FFmpeg from writing to the terminal: our errors say what is wrong."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+    """Keep OpenCV from writing to the terminal: our errors say what is wrong."""
     # A camera that hangs is left, closed and reopened by the thread that reads it.
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(round(FIRST_FRAME_SECONDS)))
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
