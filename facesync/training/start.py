@@ -35,6 +35,7 @@ from facesync.training.settings import (
     check_batch_size,
 )
 from facesync.training.transforms import ToInput
+from facesync.training.workers import explaining
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def train(settings: TrainSettings) -> bool:
     Raises:
         FaceSyncError: something is wrong with the settings, the data or the weights.
     """
-    with ranks(pick_device(settings.device)) as (group, device):
+    with explaining(), ranks(pick_device(settings.device)) as (group, device):
         return train_epochs(_new_training(settings, group, device))
 
 
@@ -87,7 +88,7 @@ def _new_training(settings: TrainSettings, group: Ranks, device: torch.device) -
     else:
         run.progress.from_scratch = not state and not settings.freeze_batchnorm
         if settings.imprint:
-            imprint(run.learner, data, settings.workers)
+            imprint(run)
     seed_ranks_apart(run, interrupted, settings.seed, 0)
     return run
 
@@ -101,7 +102,7 @@ def continue_training(settings: ContinueSettings) -> bool:
     Raises:
         FaceSyncError: something is wrong with the settings, the data or the checkpoint.
     """
-    with ranks(pick_device(settings.device)) as (group, device):
+    with explaining(), ranks(pick_device(settings.device)) as (group, device):
         return train_epochs(_continued_training(settings, group, device))
 
 
