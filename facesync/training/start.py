@@ -47,6 +47,9 @@ LOSS_SETTINGS = ("loss", "margin", "scale", "pictures_per_identity")
 def train(settings: TrainSettings) -> bool:
     """Fine-tune a face model: `train_model.py`.
 
+    Worker processes are spawned, so a script that calls this needs the usual
+    `if __name__ == "__main__":`.
+
     Returns:
         Whether it was completed; False after Ctrl-C.
 
