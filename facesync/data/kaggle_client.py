@@ -81,6 +81,7 @@ def signed_in(dataset: str) -> Iterator[Kaggle]:
 
     own = find_credentials()
     bundle = _bundle()
+    os.environ.setdefault("KAGGLE_API_ENVIRONMENT", "PROD")  # kaggle 1.7 has no default
     with _explained(dataset), KaggleClient() as client:
         session = client.http_client()._session
         session.verify = bundle or True  # kaggle 1.7 does not ask the environment
