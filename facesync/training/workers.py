@@ -131,7 +131,7 @@ def explaining() -> Iterator[None]:
         if not str(error).startswith("DataLoader"):
             raise
         raise FaceSyncError(
-            f"the workers that load images died or hang ({str(error).splitlines()[0]}); "
+            f"the workers that load images died or hung ({str(error).splitlines()[0]}); "
             "run again with --workers 0, or with more shared memory (docker run --shm-size)"
         ) from error
 
