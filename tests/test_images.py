@@ -158,8 +158,10 @@ def test_a_jpeg_that_has_lost_a_part_is_not_whole(options, capfd, tmp_path):
     assert capfd.readouterr().err == ""
 
 
-def test_a_warning_names_the_file(red_left, tmp_path, caplog, capfd):
+def test_a_warning_names_the_file(red_left, tmp_path, caplog, capfd, monkeypatch):
     """A few bytes that do not belong there: the pixels are all right."""
+    # A script that ran before in this process left its handler.
+    monkeypatch.setattr(logging.getLogger("facesync"), "handlers", [])
     data = _encoded(red_left, "JPEG")
     (tmp_path / "odd.jpg").write_bytes(data[:-2] + b"?" * 20 + data[-2:])
     image = read_image_rgb(tmp_path / "odd.jpg")
