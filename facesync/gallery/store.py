@@ -41,6 +41,7 @@ class Gallery(GalleryOnDisk):
         encrypt: the next save seals what is not sealed yet, and a plain store is refused where it
             should be sealed.
         keys: where keys come from.
+        audit_log: log that says when people were embedded again.
 
     Raises:
         UsageError: the path does not end in a file's name.
