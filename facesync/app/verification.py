@@ -234,7 +234,7 @@ def candidates(gallery: Gallery, recognizer: Recognizer, name: str | None = None
     announce(gallery, recognizer, len(compared))
     if not compared:
         others = ", ".join(person.name for person in people)
-        raise StoreError(f"registered with another model, must register again: {others}")
+        raise StoreError(f"made by another model and cannot be compared: {others}; register again")
     if any(person.fingerprint is None for person in compared):
         log.warning(
             "Some people come from an older store that does not say which model made them; "

@@ -76,7 +76,7 @@ def renewed(gallery: Gallery, recognizer: Recognizer) -> list[Person]:
 
 
 def has_images(gallery: Gallery, person: Person) -> bool:
-    """Whether there are images from which a person can be embedded again."""
+    """Whether a person has images, from which they can be embedded again if they show a face."""
     return bool(samples.in_use(gallery.folder(person.name)))
 
 
@@ -186,7 +186,7 @@ def _say(
         log.warning("%s", remark)
     if renewal.left:
         whom = ", ".join(f"{name} ({why})" for name, why in renewal.left.items())
-        log.warning("Registered with another model and must register again: %s", whom)
+        log.warning("Made by another model and not compared, register them again: %s", whom)
     if renewal.again and gallery.audit_log is not None:
         audit_log.append_event(
             gallery.audit_log,

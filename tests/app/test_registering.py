@@ -266,3 +266,14 @@ def test_a_stranger_who_takes_over_before_the_camera_is_refused(gallery):
     with pytest.raises(TwoPeople):
         registering.register_camera(gallery, recognizer, Registration("Ada"), lambda: camera)
     assert gallery.people() == []
+
+
+def test_people_of_another_model_are_embedded_again_first(register, gallery, recognizer, shot):
+    register("Ada", shot("one"))
+    recognizer.fingerprint = "model-b"
+    with pytest.raises(Doubt, match="already registered as Ada"):
+        register("Eve", shot("same"))
+    recognizer.fingerprint = "model-c"
+    register("Ada", shot("two", variant=200), add=True)
+    (ada,) = gallery.people()
+    assert (ada.samples, ada.fingerprint) == (2, "model-c")
