@@ -4,10 +4,11 @@
      "similarity": 0.81, "threshold": 0.6, "reason": "…"}
 
 `asked` is the name that was claimed, or null. When another model came into use, a line says who was
-embedded again and who could not be (`stored` is false where the store could not be changed):
+embedded again and who could not be; `this_run` are those with an image that could not be opened,
+and `stored` is false where the store could not be changed:
 
     {"time": "2026-11-05T14:02:58+01:00", "event": "embedded again", "names": ["Ada"],
-     "model": "a31314377876ab9f", "stored": true, "register_again": {"Bob": "…"}}
+     "model": "a31314377876ab9f", "stored": true, "this_run": {}, "register_again": {"Bob": "…"}}
 
 Names stay in the log when people are deleted: a log
 that can be changed afterwards is worth nothing. Keeping and removing it is up to its owner.

@@ -134,19 +134,19 @@ class GalleryOnDisk:
             log.warning("a replaced store would not be noticed: %s", error)
 
     def to_seal(self, content: Content) -> Content:
-        """Return the content with the key for its next save.
+        """Return the content with the key for its next save, and seal the images that are plain.
 
-        If that is the first that seals, the images are sealed, too. Later, one that is not sealed
-        is somebody else's and stays so: sealing it would make it trusted. Call it under the lock.
+        Call it under the lock.
         """
-        if content.key or not self._encrypt:
-            return content
-        if content.plain is not None:
-            # Until the save is done, some things are sealed and the store, rightly, is not.
-            self.note(Mark(False, self._saves(content)))
-        key = self.keys.new()
-        for person in content.people:
-            samples.seal_plain(self.folder(person.name), key)
+        key = content.key
+        if key is None and self._encrypt:
+            if content.plain is not None:
+                # Until the save is done, some things are sealed and the store, rightly, is not.
+                self.note(Mark(False, self._saves(content)))
+            key = self.keys.new()
+        if key:
+            for person in content.people:
+                samples.seal_plain(self.folder(person.name), key)
         return replace(content, key=key)
 
     def change(

@@ -34,13 +34,15 @@ class _Renewal:
     """What came of embedding people again.
 
     Attributes:
-        again: those who were, as they are now, by name.
+        again: those who were and can be stored, as they are now, by name.
+        this_run: those who were, but cannot be stored, by name, and why.
         left: those who could not be, by name, and why.
         kept: encoded images by name, of each folder from which some go.
-        remarks: what became of single images, a line for each person concerned.
+        remarks: why they go, a line for each person concerned.
     """
 
     again: dict[str, Person] = field(default_factory=dict)
+    this_run: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
     kept: dict[Path, dict[str, bytes]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
@@ -66,7 +68,9 @@ def renewed(gallery: Gallery, recognizer: Recognizer) -> list[Person]:
             renewal = _embed(gallery, content, recognizer)
             if renewal.again:
                 everyone = [renewal.again.get(person.name, person) for person in content.people]
-                gallery.change(gallery.to_seal(content), everyone, renewal.kept)
+                if not content.key:  # else images that are not sealed would be, and be trusted
+                    content = gallery.to_seal(content)
+                gallery.change(content, everyone, renewal.kept)
     except StoreError as error:
         failure = error
         if renewal is None:
@@ -82,9 +86,12 @@ def has_images(gallery: Gallery, person: Person) -> bool:
 
 def _others(gallery: Gallery, people: Sequence[Person], fingerprint: str) -> list[Person]:
     """Return the people of another model who were not tried yet."""
-    known = comparable(people, fingerprint)
     tried = gallery.embedded_again
-    return [p for p in people if p not in known and _key(p, fingerprint) not in tried]
+    return [
+        person
+        for person in people
+        if not comparable([person], fingerprint) and _key(person, fingerprint) not in tried
+    ]
 
 
 def _current(gallery: Gallery, people: Sequence[Person], fingerprint: str) -> list[Person]:
@@ -104,7 +111,6 @@ def _embed(gallery: Gallery, content: Content, recognizer: Recognizer) -> _Renew
     for person in Progress(others, desc="Embedding", unit=" people", delay=BAR_AFTER_SECONDS):
         try:
             now = _embed_person(gallery, content, recognizer, person, renewal)
-            renewal.again[person.name] = now
         except (ImageError, StoreError) as error:
             now = person
             renewal.left[person.name] = str(error)
@@ -116,15 +122,18 @@ def _embed(gallery: Gallery, content: Content, recognizer: Recognizer) -> _Renew
 def _embed_person(
     gallery: Gallery, content: Content, recognizer: Recognizer, person: Person, renewal: _Renewal
 ) -> Person:
-    """Embed the stored images of a person; `renewal` gets what becomes of the images.
+    """Embed the stored images of a person, and enter them in `renewal`.
 
-    An image without a face goes, unless another cannot be opened: then all stay as they are.
+    An image without a face goes. If one cannot be opened, which may be for a moment only, all stay,
+    and what the others give is not to be stored.
 
     Raises:
         ImageError: no image shows a face, or none is kept.
         StoreError: no image that shows a face can be opened.
     """
     folder = gallery.folder(person.name)
+    if samples.leftovers(folder):  # only without the lock; those in use may be another's by now
+        raise StoreError("another program is changing the images")
     looks, kept = [], {}
     faults: list[ImageError | StoreError] = []
     for path in samples.in_use(folder):
@@ -142,13 +151,16 @@ def _embed_person(
     now = from_samples(person.name, recognizer.fingerprint, embeddings, qualities)
     if not is_template(now.embedding):
         raise ImageError("the images have nothing in common")
+    now = replace(now, registered=person.registered, changed=person.changed)
     if unopened:
-        renewal.remarks.append(f"{person.name}: {unopened[0]}: left out")
-    elif faults:
+        renewal.this_run[person.name] = str(unopened[0])
+        return now
+    renewal.again[person.name] = now
+    if faults:
         renewal.kept[folder] = kept
         gone = count(len(faults), "sample is", "samples are")
         renewal.remarks.append(f"{person.name}: {gone} dropped: {faults[0]}")
-    return replace(now, registered=person.registered, changed=person.changed)
+    return now
 
 
 def _look(
@@ -182,12 +194,14 @@ def _say(
         log.warning("%s, for this run only: %s", done, failure)
     elif renewal.again:
         log.info("%s", done)
+    for name, why in renewal.this_run.items():
+        log.warning("%s was embedded again, for this run only: %s", name, why)
     for remark in renewal.remarks:
         log.warning("%s", remark)
     if renewal.left:
         whom = ", ".join(f"{name} ({why})" for name, why in renewal.left.items())
         log.warning("Made by another model and not compared, register them again: %s", whom)
-    if renewal.again and gallery.audit_log is not None:
+    if (renewal.again or renewal.this_run) and gallery.audit_log is not None:
         audit_log.append_event(
             gallery.audit_log,
             "embedded again",
@@ -195,6 +209,7 @@ def _say(
                 "names": list(renewal.again),
                 "model": recognizer.fingerprint,
                 "stored": failure is None,
+                "this_run": renewal.this_run,
                 "register_again": renewal.left,
             },
         )

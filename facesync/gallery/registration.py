@@ -202,15 +202,10 @@ def store(
         StoreError: the name or the store does not allow it.
     """
     name = check_name(gallery, request)
-    known = gallery.find(name)
-    if known is not None and not comparable([known], recognizer.fingerprint):
-        if request.add:
-            raise StoreError(f"{name} was registered with another model; use --replace instead")
     person = enrolment.person(name, recognizer.fingerprint)
     check_face(gallery, recognizer, request, person)
     if request.add:
-        rows, qualities = person.sample_embeddings, person.sample_qualities
-        return gallery.add(name, rows, qualities, enrolment.images_rgb)
+        return gallery.add(person, enrolment.images_rgb)
     gallery.register(person, enrolment.images_rgb, replace=request.replace)
     return person
 
