@@ -39,6 +39,7 @@ class _Renewal:
         left: those who could not be, by name, and why.
         kept: encoded images by name, of each folder from which some go.
         remarks: why they go, a line for each person concerned.
+        tried: everyone who was tried, by `_key`, as they are now.
     """
 
     again: dict[str, Person] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class _Renewal:
     left: dict[str, str] = field(default_factory=dict)
     kept: dict[Path, dict[str, bytes]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    tried: dict[tuple[str, bytes, str], Person] = field(default_factory=dict)
 
 
 def renewed(gallery: Gallery, recognizer: Recognizer) -> list[Person]:
@@ -75,6 +77,7 @@ def renewed(gallery: Gallery, recognizer: Recognizer) -> list[Person]:
         failure = error
         if renewal is None:
             renewal = _embed(gallery, gallery.content(), recognizer)
+    gallery.embedded_again.update(renewal.tried)
     _say(gallery, recognizer, renewal, failure)
     return _current(gallery, gallery.people(), recognizer.fingerprint)
 
@@ -107,15 +110,13 @@ def _embed(gallery: Gallery, content: Content, recognizer: Recognizer) -> _Renew
     renewal = _Renewal()
     fingerprint = recognizer.fingerprint
     others = _others(gallery, content.people, fingerprint)
-    tried = {}
     for person in Progress(others, desc="Embedding", unit=" people", delay=BAR_AFTER_SECONDS):
         try:
             now = _embed_person(gallery, content, recognizer, person, renewal)
         except (ImageError, StoreError) as error:
             now = person
             renewal.left[person.name] = str(error)
-        tried[_key(person, fingerprint)] = now
-    gallery.embedded_again.update(tried)
+        renewal.tried[_key(person, fingerprint)] = now
     return renewal
 
 
