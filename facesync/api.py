@@ -45,6 +45,7 @@ from facesync.gallery import registration, store
 from facesync.gallery.enrolment import Enrolment
 from facesync.gallery.matching import Matcher, comparable
 from facesync.gallery.people import Person
+from facesync.gallery.reembedding import renewed
 from facesync.images import read_image_rgb
 
 __all__ = [
@@ -212,6 +213,7 @@ class Gallery:
         recognizer = self._model._recognizer
         request = registration.Registration(name, replace, add, same_person, similar_name)
         registration.check_name(self._store, request)
+        renewed(self._store, recognizer)
         enrolment = Enrolment(recognizer.threshold, photographs=True)
         named = ((_name(image), _read(image)) for image in images)
         outcomes = list(registration.enrol_images(recognizer, enrolment, named))
@@ -228,14 +230,15 @@ class Gallery:
         Raises:
             ImageError: the image cannot be read.
             StoreError: the file cannot be read, or everybody in it was registered with another
-                model.
+                model and cannot be embedded again.
         """
         faces = self._model.find(image)
-        people = self._store.people()
-        known = comparable(people, self._model.fingerprint)
+        recognizer = self._model._recognizer
+        people = renewed(self._store, recognizer)
+        known = comparable(people, recognizer.fingerprint)
         if people and not known:
             raise StoreError("everybody was registered with another model; register them again")
-        threshold = self._model._recognizer.threshold_for(max(1, len(faces) * len(known)))
+        threshold = recognizer.threshold_for(max(1, len(faces) * len(known)))
         if not known:
             return [Match(face, None, None, threshold, "nobody is registered") for face in faces]
         embeddings = [face.embedding for face in faces]
@@ -300,7 +303,8 @@ def open_gallery(
 
     Args:
         path: the file; the app's is `models/face_embeddings.pkl`.
-        model: what finds and embeds faces. Templates made by another model do not compare.
+        model: what finds and embeds faces. People registered with another model are embedded
+            again from their stored images, at the first `register` or `identify`.
         faces: folder of the sample images; by default `<stem>_faces` beside the file. The app's
             is `faces`.
         encrypt: encrypt the file and the images; the key lies in the system's keyring, or in a

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 import facesync
+from facesync.faces.recognizer import Recognizer
 from facesync.images import read_image_rgb, save_jpeg
 from facesync.sample_images import COLLINS, HOPPER, photographs, vary
 
@@ -182,9 +184,12 @@ def test_a_threshold_of_ones_own_holds(images):
     assert found.threshold == 0.999 and found.same_person is False
 
 
-def test_templates_of_another_model_are_refused(gallery, images, model, monkeypatch):
+def test_templates_of_another_model_without_images_are_refused(
+    gallery, images, monkeypatch, tmp_path
+):
     gallery.register("Ada", [images / "collins_1.jpg"])
-    monkeypatch.setattr(model, "fingerprint", "another")
+    monkeypatch.setattr(Recognizer, "fingerprint", "another")
+    shutil.rmtree(tmp_path / "people_faces")
     with pytest.raises(facesync.StoreError, match="another model"):
         gallery.identify(images / "collins_1.jpg")
 

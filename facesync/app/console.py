@@ -14,6 +14,7 @@ from facesync import cli
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.matching import Decision, comparable, too_alike
 from facesync.gallery.people import Person
+from facesync.gallery.reembedding import has_images
 from facesync.gallery.store import Gallery
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def in_words(decision: Decision) -> str:
 
 
 def list_people(gallery: Gallery, recognizer: Recognizer) -> None:
-    """Print who is registered, since when, from how many samples, and which need another model.
+    """Print who is registered, since when, from how many samples, and whom another model made.
 
     It loads no model: without one, the newest template says which is in use, and the default
     threshold who is too alike to be told apart.
@@ -72,7 +73,9 @@ def list_people(gallery: Gallery, recognizer: Recognizer) -> None:
             when = person.registered.astimezone().strftime("%Y-%m-%d %H:%M")
             facts = f"{when}  {cli.count(person.samples, 'sample', 'samples')}"
             if person.fingerprint != fingerprint:
-                facts += "  made by another model: register again"
+                again = "embedded again at the next use"
+                advice = again if has_images(gallery, person) else "register again"
+                facts += f"  made by another model: {advice}"
         print(f"  {person.name:<{width}}  {facts}")
     compared = comparable(people, fingerprint)
     for one, other in too_alike(compared, compared, recognizer.threshold_for(len(compared))):

@@ -22,6 +22,7 @@ from facesync.errors import FaceSyncError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.keys import place_in_words
 from facesync.gallery.matching import comparable
+from facesync.gallery.reembedding import has_images
 from facesync.gallery.store import Gallery
 
 PACKAGES = ("torch", "torchvision", "facenet-pytorch", "onnxruntime", "opencv-python",
@@ -42,7 +43,10 @@ def examine(settings: AppSettings, gallery: Gallery, recognizer: Recognizer) -> 
     store = _store(gallery)
     model = _model(settings, recognizer, store.get("people", 1))
     if "people" in store and "problem" not in model:
-        store["of_this_model"] = len(comparable(gallery.people(), recognizer.fingerprint))
+        people = gallery.people()
+        others = [p for p in people if not comparable([p], recognizer.fingerprint)]
+        store["of_this_model"] = len(people) - len(others)
+        store["to_embed_again"] = sum(has_images(gallery, person) for person in others)
     facts = {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
@@ -77,9 +81,10 @@ def _faults(facts: dict[str, Any], chosen: str) -> list[str]:
     store = facts["store"]
     if "problem" in store:
         faults.append("the store cannot be read")
-    elif (others := store["people"] - store.get("of_this_model", store["people"])) > 0:
-        made = cli.count(others, "person was", "people were")
-        faults.append(f"{made} registered with another model: register them again")
+    elif "of_this_model" in store:
+        if lost := store["people"] - store["of_this_model"] - store["to_embed_again"]:
+            made = cli.count(lost, "person was", "people were")
+            faults.append(f"{made} registered with another model: register them again")
     for file, mode in (("path", "mode"), ("faces", "faces_mode")):
         if _OPEN in store[mode]:
             faults.append(f"{_OPEN} {store[file]}")
@@ -113,6 +118,8 @@ def in_words(facts: dict[str, Any]) -> str:
     if store["exists"]:
         people = store.get("problem") or cli.count(store["people"], "person", "people")
         what = f"{people}, {store['mode']}, {store['encryption']}"
+        if again := store.get("to_embed_again"):
+            what += f"; {again} of another model, embedded again at the next use"
     lines.append(f"store      {store['path']}: {what}")
     lines.append(f"faces      {store['faces']}: {store['faces_mode']}")
     faults = "; ".join(facts["faults"])

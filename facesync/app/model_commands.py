@@ -67,7 +67,7 @@ def _fetch(settings: AppSettings, options: FetchOptions) -> int:
 def _use(settings: AppSettings, options: UseOptions) -> int:
     models.choose(options.name)
     print(f"Without --model the app uses: {weights.expected(None)}")
-    print("Who was registered with another model has to register again.")
+    print("Who was registered with another model is embedded again at the next use.")
     return cli.DONE
 
 

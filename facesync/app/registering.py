@@ -19,6 +19,7 @@ from facesync.faces.recognizer import Recognizer
 from facesync.gallery import registration
 from facesync.gallery.enrolment import SAMPLES, Enrolment
 from facesync.gallery.people import clean_name
+from facesync.gallery.reembedding import renewed
 from facesync.gallery.registration import (
     Doubt,
     Registration,
@@ -96,13 +97,17 @@ def register_camera(
 def begin(
     gallery: Gallery, recognizer: Recognizer, request: Registration, ask: Ask | None = None
 ) -> Registration:
-    """Check the name, load the models, and return the request with what the answers allow.
+    """Check the name, load the models, embed people again where another model made them.
+
+    Returns:
+        The request with what the answers allow.
 
     Raises:
         Doubt: the name is doubtful, and there is nobody to ask.
         StoreError: the name or the store does not allow it, or the answer was no.
     """
     _, request = _asking(request, ask, lambda asked: check_name(gallery, asked))
+    renewed(gallery, recognizer)
     announce(gallery, recognizer)
     return request
 

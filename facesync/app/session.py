@@ -20,7 +20,12 @@ class Session:
 
     def __init__(self, settings: AppSettings) -> None:
         self.settings = settings
-        self.gallery = Gallery(settings.embeddings, settings.faces, encrypt=settings.encrypt)
+        self.gallery = Gallery(
+            settings.embeddings,
+            settings.faces,
+            encrypt=settings.encrypt,
+            audit_log=settings.audit_log,
+        )
         self.recognizer = Recognizer(settings)
 
     def open_camera(self) -> Camera:

@@ -24,6 +24,7 @@ from facesync.faces.recognizer import Recognizer, Seen
 from facesync.gallery import attempts, audit_log, matching
 from facesync.gallery.matching import Decision, Matcher, comparable, majority
 from facesync.gallery.people import Person, clean_name, name_key
+from facesync.gallery.reembedding import renewed
 from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
 
@@ -225,25 +226,30 @@ def candidates(gallery: Gallery, recognizer: Recognizer, name: str | None = None
     """List the people a face is compared with: everybody, or one person; loads the models.
 
     Raises:
-        StoreError: nobody is registered, or nobody with this model.
+        StoreError: nobody is registered, or nobody can be compared with this model.
     """
-    people = gallery.people()
-    if not people:
-        raise StoreError(f"nobody is registered in {gallery.path}; register somebody first")
-    if name is not None:
-        people = [person for person in people if name_key(person.name) == name_key(name)]
-        if not people:
-            raise StoreError(f"nobody is registered as {clean_name(name)}")
+    _chosen(gallery, gallery.people(), name)  # before seconds are spent on loading
+    people = _chosen(gallery, renewed(gallery, recognizer), name)
     compared = comparable(people, recognizer.fingerprint)
-    others = ", ".join(person.name for person in people if person not in compared)
     announce(gallery, recognizer, len(compared))
     if not compared:
+        others = ", ".join(person.name for person in people)
         raise StoreError(f"made by another model and cannot be compared: {others}; register again")
-    if others:
-        log.warning("Made by another model and not compared: %s; register them again", others)
     if any(person.fingerprint is None for person in compared):
         log.warning(
             "Some people come from an older store that does not say which model made them; "
             "if they are not recognised, register them again"
         )
     return compared
+
+
+def _chosen(gallery: Gallery, people: list[Person], name: str | None) -> list[Person]:
+    """Return all people, or those of a name; StoreError if there are none."""
+    if not people:
+        raise StoreError(f"nobody is registered in {gallery.path}; register somebody first")
+    if name is None:
+        return people
+    named = [person for person in people if name_key(person.name) == name_key(name)]
+    if not named:
+        raise StoreError(f"nobody is registered as {clean_name(name)}")
+    return named

@@ -3,7 +3,14 @@
     {"time": "2026-11-05T14:03:00+01:00", "accepted": true, "name": "Ada", "asked": null,
      "similarity": 0.81, "threshold": 0.6, "reason": "…"}
 
-`asked` is the name that was claimed, or null. Names stay in the log when people are deleted: a log
+`asked` is the name that was claimed, or null. When another model came into use, a line says who was
+embedded again and who could not be; `this_run` are those with an image that could not be opened,
+and `stored` is false where the store could not be changed:
+
+    {"time": "2026-11-05T14:02:58+01:00", "event": "embedded again", "names": ["Ada"],
+     "model": "a31314377876ab9f", "stored": true, "this_run": {}, "register_again": {"Bob": "…"}}
+
+Names stay in the log when people are deleted: a log
 that can be changed afterwards is worth nothing. Keeping and removing it is up to its owner.
 """
 
@@ -11,7 +18,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from facesync.errors import FileError
 from facesync.files import locked
@@ -28,9 +37,9 @@ def append(path: Path, decision: Decision, asked: str | None = None) -> None:
     Raises:
         FileError: it cannot be written, or another process has it locked for too long.
     """
-    line = json.dumps(
+    _append_line(
+        path,
         {
-            "time": now().isoformat(),
             "accepted": decision.accepted,
             "name": decision.name,
             "asked": asked,
@@ -38,8 +47,16 @@ def append(path: Path, decision: Decision, asked: str | None = None) -> None:
             "threshold": decision.threshold,
             "reason": decision.reason,
         },
-        allow_nan=False,
     )
+
+
+def append_event(path: Path, event: str, facts: Mapping[str, Any]) -> None:
+    """Append what the app did to the store unasked, as `append` does."""
+    _append_line(path, {"event": event, **facts})
+
+
+def _append_line(path: Path, facts: Mapping[str, Any]) -> None:
+    line = json.dumps({"time": now().isoformat(), **facts}, allow_nan=False)
     with locked(path):
         _append(path, line.encode() + b"\n")
 

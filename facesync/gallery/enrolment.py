@@ -16,10 +16,9 @@ from facesync.cli import decimals
 from facesync.errors import ImageError
 from facesync.faces.crops import cut_square, resize
 from facesync.faces.detection import Face
-from facesync.faces.embedding import unit
 from facesync.faces.quality import CAMERA, PHOTOGRAPH, Pose, Quality, appearance, complaint
 from facesync.faces.recognizer import Seen
-from facesync.gallery.people import Person, now
+from facesync.gallery.people import Person, from_samples
 
 SAMPLES = 5
 """Samples that are taken from a camera."""
@@ -169,16 +168,7 @@ class Enrolment:
         """Make the person, whose template is the unit mean of the samples (at least one)."""
         embeddings = np.stack([sample.embedding for sample in self._samples])
         qualities = np.array([sample.quality.overall for sample in self._samples], dtype=np.float32)
-        mean = embeddings.mean(axis=0)
-        return Person(
-            name=name,
-            embedding=unit(mean).astype(np.float32),
-            fingerprint=fingerprint,
-            registered=now(),
-            samples=len(self),
-            sample_embeddings=embeddings.astype(np.float32),
-            sample_qualities=qualities,
-        )
+        return from_samples(name, fingerprint, embeddings, qualities)
 
     def _remark(self, seen: Seen) -> str:
         """Remark on a photograph that is taken all the same."""
@@ -213,8 +203,8 @@ class Enrolment:
 
 
 def _sample(seen: Seen, pose: str) -> _Sample:
-    # Twice the face's box holds the crop of every model, so that the person can be registered
-    # again from these images when the model changes.
+    # Twice the face's box holds the crop of every model, so that the person can be embedded again
+    # from these images when the model changes (`facesync.gallery.reembedding`).
     image_rgb = cut_square(seen.image_rgb, seen.faces[0].box_xyxy, _IMAGE_SCALE)
     if len(image_rgb) > _IMAGE_SIDE:
         image_rgb = resize(image_rgb, _IMAGE_SIDE)

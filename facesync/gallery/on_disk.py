@@ -30,7 +30,13 @@ class GalleryOnDisk:
     """The files of a gallery; its arguments are those of `facesync.gallery.store.Gallery`."""
 
     def __init__(
-        self, path: Path, faces: Path, *, encrypt: bool = True, keys: KeyChain | None = None
+        self,
+        path: Path,
+        faces: Path,
+        *,
+        encrypt: bool = True,
+        keys: KeyChain | None = None,
+        audit_log: Path | None = None,
     ) -> None:
         self.given = Path(path)
         if not self.given.name:
@@ -39,6 +45,8 @@ class GalleryOnDisk:
         self.path = Path(os.path.realpath(self.given)) if linked else self.given
         self.faces = Path(faces)
         self.keys = keys or KeyChain()
+        self.audit_log = audit_log
+        self.embedded_again: dict[tuple[str, bytes, str], Person] = {}
         self._encrypt = encrypt
         self._warned = False
 

@@ -222,6 +222,24 @@ def are_samples(rows: Any, qualities: Any) -> bool:
     return qualities.dtype.kind == "f" and bool(((qualities >= 0) & (qualities <= 1)).all())
 
 
+def from_samples(
+    name: str, fingerprint: str, embeddings: np.ndarray, qualities: np.ndarray
+) -> Person:
+    """Make the person of samples, (n, 512) and (n,), n at least 1, registered now.
+
+    The template is their unit mean, and no embedding (`is_template`) if they have none.
+    """
+    return Person(
+        name=name,
+        embedding=unit(embeddings.mean(axis=0)).astype(np.float32),
+        fingerprint=fingerprint,
+        registered=now(),
+        samples=len(embeddings),
+        sample_embeddings=embeddings.astype(np.float32),
+        sample_qualities=qualities,
+    )
+
+
 def with_samples(person: Person, rows: np.ndarray, qualities: np.ndarray) -> Person:
     """Add samples, (n, 512) and (n,), to a person; the template becomes the mean of all.
 

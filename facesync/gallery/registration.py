@@ -32,6 +32,7 @@ from facesync.gallery.enrolment import (
 from facesync.gallery.lookalikes import look_alike
 from facesync.gallery.matching import Matcher, comparable
 from facesync.gallery.people import Person, clean_name, name_key
+from facesync.gallery.reembedding import renewed
 from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
 
@@ -202,15 +203,10 @@ def store(
         StoreError: the name or the store does not allow it.
     """
     name = check_name(gallery, request)
-    known = gallery.find(name)
-    if known is not None and not comparable([known], recognizer.fingerprint):
-        if request.add:
-            raise StoreError(f"{name} was registered with another model; use --replace instead")
     person = enrolment.person(name, recognizer.fingerprint)
     check_face(gallery, recognizer, request, person)
     if request.add:
-        rows, qualities = person.sample_embeddings, person.sample_qualities
-        return gallery.add(name, rows, qualities, enrolment.images_rgb)
+        return gallery.add(person, enrolment.images_rgb)
     gallery.register(person, enrolment.images_rgb, replace=request.replace)
     return person
 
@@ -226,10 +222,12 @@ def check_face(
     """
     if request.same_person:
         return
-    known = gallery.find(person.name)
-    if known is not None and comparable([known], recognizer.fingerprint):
-        _check_same_face(recognizer, request, person, known)
-    _check_new_face(gallery, recognizer, person)
+    compared = comparable(renewed(gallery, recognizer), recognizer.fingerprint)
+    key = name_key(person.name)
+    for known in compared:
+        if name_key(known.name) == key:
+            _check_same_face(recognizer, request, person, known)
+    _check_new_face(recognizer, person, [p for p in compared if name_key(p.name) != key])
 
 
 def _check_same_face(
@@ -249,13 +247,8 @@ def _check_same_face(
         )
 
 
-def _check_new_face(gallery: Gallery, recognizer: Recognizer, person: Person) -> None:
+def _check_new_face(recognizer: Recognizer, person: Person, others: Sequence[Person]) -> None:
     """Raise a Doubt if the face is stored under another name."""
-    others = [
-        other
-        for other in comparable(gallery.people(), recognizer.fingerprint)
-        if name_key(other.name) != name_key(person.name)
-    ]
     if not others:
         return
     similarities = Matcher(others).similarities(person.embedding)

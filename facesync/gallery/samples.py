@@ -29,7 +29,8 @@ from facesync.gallery import sealing
 from facesync.gallery.keys import Key, KeyChain
 from facesync.images import encode_jpeg, read_image_rgb
 
-_SEALED = ".enc"
+SEALED = ".enc"
+"""What the name of a sealed image ends in."""
 _OURS = re.compile(r"sample_([0-9]{1,9})\.jpg(\.enc)?|\.sample_[0-9]{1,9}\.jpg(\.enc)?\.tmp")
 _STAGE = re.compile(r"\.new(?:-(replace|add)-([0-9]{1,18})|-(moving))?")  # .new: older versions'
 
@@ -121,7 +122,7 @@ def read_encoded(folder: Path, keys: KeyChain) -> dict[str, bytes]:
     Raises:
         StoreError: one cannot be read or opened.
     """
-    return {path.name.removesuffix(_SEALED): read_one(path, keys) for path in in_use(folder)}
+    return {path.name.removesuffix(SEALED): read_one(path, keys) for path in in_use(folder)}
 
 
 def reseal(folder: Path, key: Key | None, keys: KeyChain) -> None:
@@ -134,9 +135,9 @@ def reseal(folder: Path, key: Key | None, keys: KeyChain) -> None:
     """
     for path in in_use(folder):
         data = read_one(path, keys)
-        plain = folder / path.name.removesuffix(_SEALED)
+        plain = folder / path.name.removesuffix(SEALED)
         written = _write(plain, data, key, folder)
-        for other in (plain, plain.with_name(plain.name + _SEALED)):
+        for other in (plain, plain.with_name(plain.name + SEALED)):
             if other != written:
                 other.unlink(missing_ok=True)
 
@@ -165,7 +166,7 @@ def is_name(name: object) -> bool:
 
 def is_sealed(path: Path) -> bool:
     """Whether an image is a sealed one, by its name."""
-    return path.suffix == _SEALED
+    return path.suffix == SEALED
 
 
 def folders(faces: Path) -> list[Path]:
@@ -239,7 +240,7 @@ def _what(folder: Path, name: str) -> str:
 
 def _write(path: Path, data: bytes, key: Key | None, folder: Path) -> Path:
     """Write an image, sealed if there is a key, and return where."""
-    target = path.with_name(path.name + _SEALED) if key else path
+    target = path.with_name(path.name + SEALED) if key else path
     with replacing(target, private=True) as file:
         file.write(sealing.seal(data, key, _what(folder, path.name)))
     return target
@@ -256,7 +257,7 @@ def read_one(path: Path, keys: KeyChain) -> bytes:
             return read_regular(path, follow=False)
         except OSError as error:
             raise StoreError(f"cannot read {path}: {error.strerror}") from error
-    what = _what(path.parent, path.name.removesuffix(_SEALED))
+    what = _what(path.parent, path.name.removesuffix(SEALED))
     data, key = sealing.read(path, keys, what)
     if key is None:
         raise StoreError(f"{path} is damaged: it is not encrypted")

@@ -19,6 +19,7 @@ import numpy as np
 from facesync.errors import StoreError
 from facesync.files import same_name_key
 from facesync.gallery import attempts, leftovers, samples, store_file
+from facesync.gallery.matching import comparable
 from facesync.gallery.on_disk import GalleryOnDisk
 from facesync.gallery.people import (
     Person,
@@ -41,6 +42,7 @@ class Gallery(GalleryOnDisk):
         encrypt: the next save seals what is not sealed yet, and a plain store is refused where it
             should be sealed.
         keys: where keys come from.
+        audit_log: log that says when people were embedded again.
 
     Raises:
         UsageError: the path does not end in a file's name.
@@ -97,36 +99,34 @@ class Gallery(GalleryOnDisk):
                     images[old] = {}
             self.change(self.to_seal(content), [*others, person], images)
 
-    def add(
-        self,
-        name: str,
-        sample_embeddings: np.ndarray,
-        sample_qualities: np.ndarray,
-        samples_rgb: Sequence[np.ndarray],
-    ) -> Person:
-        """Add samples to a person, and return them; the template becomes the mean of all.
+    def add(self, person: Person, samples_rgb: Sequence[np.ndarray]) -> Person:
+        """Add samples to who is stored, and return them; the template becomes the mean of all.
 
         Args:
-            name: of somebody who is registered.
-            sample_embeddings: float32 (n, 512), n at least 1, each row of unit length, of the
-                model that made the template.
-            sample_qualities: float32 (n,), 0…1.
+            person: the samples, at least one, and the model that made them, under the name of
+                somebody who is registered.
             samples_rgb: the images, each uint8 RGB; those already stored are kept.
 
         Raises:
-            StoreError: nobody has this name, the samples are not embeddings, or the store cannot
-                be read, locked or written; the next change finishes or undoes what was begun.
+            StoreError: nobody has this name, or with another model, the samples are not
+                embeddings, or the store cannot be read, locked or written; the next change
+                finishes or undoes what was begun.
         """
-        if not len(sample_embeddings) or not are_samples(sample_embeddings, sample_qualities):
+        rows, qualities = person.sample_embeddings, person.sample_qualities
+        if not len(rows) or not are_samples(rows, qualities):
             raise StoreError(
-                f"the model gave no valid face embedding for {name}; nothing was stored"
+                f"the model gave no valid face embedding for {person.name}; nothing was stored"
             )
         with self.locked():
             content = self.content()
-            same, others = _split(content.people, name)
+            same, others = _split(content.people, person.name)
             if not same:
-                raise StoreError(f"nobody is registered as {clean_name(name)}")
-            person = with_samples(same[0], sample_embeddings, sample_qualities)
+                raise StoreError(f"nobody is registered as {clean_name(person.name)}")
+            if not comparable(same, person.fingerprint):
+                raise StoreError(
+                    f"{same[0].name} was registered with another model; use --replace instead"
+                )
+            person = with_samples(same[0], rows, qualities)
             folder = self.folder(person.name)
             images = {folder: samples.encoded(folder, samples_rgb, add=True)}
             self.change(self.to_seal(content), [*others, person], images, add=True)

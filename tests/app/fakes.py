@@ -24,6 +24,12 @@ def image(faces: int = 1, who: int = 1, variant: int = 0) -> np.ndarray:
     return np.full((120, 160, 3), (faces * STEP, who * STEP, variant), dtype=np.uint8)
 
 
+def _middle(image_rgb: np.ndarray) -> tuple[int, int, int]:
+    height, width = image_rgb.shape[:2]
+    red, green, blue = (int(value) for value in image_rgb[height // 2, width // 2])
+    return red, green, blue
+
+
 def embedding(who: int, variant: int = 0) -> np.ndarray:
     """Nearly the same for all images of one person, nearly orthogonal between people."""
     vector = np.zeros(512)
@@ -74,14 +80,14 @@ class FakeRecognizer:
         self.load()
         if self.failure:
             raise self.failure
-        return [face(index) for index in range(round(int(image_rgb[60, 80, 0]) / STEP))]
+        return [face(index) for index in range(round(_middle(image_rgb)[0] / STEP))]
 
     def follow(self, image_rgb: np.ndarray, faces: list[Face]) -> list[Face]:
         return self.find(image_rgb)[: len(faces)]
 
     def embed(self, image_rgb: np.ndarray, faces: list[Face]) -> np.ndarray:
         """The first face is that of the person whom the image shows, the next of the next."""
-        _, green, blue = (int(value) for value in image_rgb[60, 80])
+        _, green, blue = _middle(image_rgb)
         who = round(green / STEP)
         rows = [embedding(who + place, blue) for place in range(len(faces))]
         return np.array(rows, dtype=np.float32).reshape(-1, 512)
@@ -91,7 +97,7 @@ class FakeRecognizer:
         return faces, self.embed(image_rgb, faces)
 
     def turn_to(self, seen: Seen, face: Face) -> Seen:
-        _, green, blue = (int(value) for value in seen.image_rgb[60, 80])
+        _, green, blue = _middle(seen.image_rgb)
         place = [each is face for each in seen.faces].index(True)
         faces = [face, *(each for each in seen.faces if each is not face)]
         return Seen(seen.image_rgb, faces, embedding(round(green / STEP) + place, blue), quality())
@@ -101,7 +107,7 @@ class FakeRecognizer:
         faces = self.find(image_rgb)
         if not faces:
             return None
-        _, green, blue = (int(value) for value in image_rgb[60, 80])
+        _, green, blue = _middle(image_rgb)
         return Seen(image_rgb, faces, embedding(round(green / STEP), blue), quality(blue))
 
 

@@ -11,7 +11,7 @@ from facesync.app import console
 from facesync.gallery import audit_log
 from facesync.gallery.matching import Decision
 from facesync.gallery.people import Person
-from tests.app.fakes import FakeRecognizer, embedding
+from tests.app.fakes import FakeRecognizer, embedding, image
 from tests.gallery.conftest import person
 
 
@@ -19,15 +19,23 @@ def test_the_list_says_who_since_when_and_by_which_model(gallery, capsys):
     gallery.register(Person("Old", embedding(3), None, None, 0), [])
     gallery.register(person("Ada"), [])
     gallery.register(person("Bob", fingerprint="model-b"), [])
+    gallery.register(person("Cid"), [image()])
     recognizer = FakeRecognizer(fingerprint="model-b")
     recognizer.load()
     console.list_people(gallery, recognizer)
-    head, first, second, third = capsys.readouterr().out.splitlines()
-    assert head.startswith("3 people in ")
+    head, first, second, third, fourth = capsys.readouterr().out.splitlines()
+    assert head.startswith("4 people in ")
     assert "Ada" in first and first.endswith("samples  made by another model: register again")
     assert "Bob" in second and second.endswith("samples")
-    assert "Old" in third and third.endswith("from an older store")
-    assert [p["name"] for p in console.people_data(gallery, recognizer)] == ["Ada", "Bob", "Old"]
+    assert "Cid" in third
+    assert third.endswith("samples  made by another model: embedded again at the next use")
+    assert "Old" in fourth and fourth.endswith("from an older store")
+    assert [p["name"] for p in console.people_data(gallery, recognizer)] == [
+        "Ada",
+        "Bob",
+        "Cid",
+        "Old",
+    ]
 
 
 @pytest.mark.parametrize("loaded", [True, False])

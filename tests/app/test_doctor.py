@@ -14,7 +14,7 @@ from facesync.app.cameras import open_camera
 from facesync.app.settings import AppSettings
 from facesync.errors import CameraError, ModelError
 from facesync.images import save_jpeg
-from tests.app.fakes import FakeRecognizer
+from tests.app.fakes import FakeRecognizer, image
 from tests.gallery.conftest import person
 
 
@@ -68,8 +68,11 @@ def test_a_dark_camera_and_people_of_another_model_are_in_the_verdict(
     save_jpeg(np.zeros((120, 160, 3), np.uint8), Path(settings.camera))
     gallery.register(person("Ada"), [])
     gallery.register(person("Bob", 2), [])
+    gallery.register(person("Cid", 3), [image()])
     recognizer.fingerprint = "another"
-    assert doctor.examine(settings, gallery, recognizer)["faults"] == [
+    facts = doctor.examine(settings, gallery, recognizer)
+    assert "; 1 of another model, embedded again at the next use" in doctor.in_words(facts)
+    assert facts["faults"] == [
         f"camera {settings.camera} sees next to nothing",
         "2 people were registered with another model: register them again",
     ]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import partial
 from itertools import repeat
 
+import filelock
 import numpy as np
 import pytest
 
+from facesync import files
 from facesync.app import registering
 from facesync.errors import CameraError, ImageError, StoreError
 from facesync.gallery.enrolment import TwoPeople
@@ -266,3 +268,28 @@ def test_a_stranger_who_takes_over_before_the_camera_is_refused(gallery):
     with pytest.raises(TwoPeople):
         registering.register_camera(gallery, recognizer, Registration("Ada"), lambda: camera)
     assert gallery.people() == []
+
+
+def test_people_of_another_model_are_embedded_again_first(register, gallery, recognizer, shot):
+    register("Ada", shot("one"))
+    recognizer.fingerprint = "model-b"
+    with pytest.raises(Doubt, match="already registered as Ada"):
+        register("Eve", shot("same"))
+    recognizer.fingerprint = "model-c"
+    register("Ada", shot("two", variant=200), add=True)
+    (ada,) = gallery.people()
+    assert (ada.samples, ada.fingerprint) == (2, "model-c")
+
+
+def test_a_face_is_found_under_another_name_where_the_store_keeps_its_old_template(
+    register, gallery, recognizer, shot, monkeypatch
+):
+    register("Ada", shot("one"))
+    recognizer.fingerprint = "model-b"
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "LOCK_SECONDS", 0)
+        with filelock.FileLock(f"{gallery.path}.lock"), pytest.raises(Doubt, match="as Ada"):
+            register("Eve", shot("same"))
+    assert gallery.find("Ada").fingerprint == "model-a"
+    with pytest.raises(Doubt, match="already registered as Ada"):
+        register("Eve", shot("same"))

@@ -13,7 +13,7 @@ from facesync.app.cameras import open_camera
 from facesync.app.settings import AppSettings
 from facesync.app.verification import Verification
 from facesync.errors import CameraError, FileError, StoreError
-from facesync.gallery import attempts
+from facesync.gallery import attempts, samples
 from facesync.gallery.people import Person
 from facesync.gallery.registration import Registration
 from facesync.gallery.store import Gallery
@@ -70,13 +70,21 @@ def test_verify_with_nobody_registered(gallery, recognizer, shot):
     assert not recognizer.loaded  # refused before seconds are spent on loading
 
 
-def test_templates_of_another_model_are_not_compared(ada, shot, caplog):
+def test_people_of_another_model_are_embedded_again(ada, shot, caplog):
+    caplog.set_level("INFO")
+    assert verify(ada, FakeRecognizer(fingerprint="model-b"), shot("again"), "Ada").accepted
+    assert "1 person was embedded again with fake weights" in caplog.messages
+    assert ada.find("Ada").fingerprint == "model-b"
+
+
+def test_without_images_templates_of_another_model_are_not_compared(ada, shot, caplog):
     other = FakeRecognizer(fingerprint="model-b")
+    samples.remove(ada.folder("Ada"))
     with pytest.raises(StoreError, match=r"made by another model.*: Ada; register again"):
         verify(ada, other, shot("again"))
     register(ada, other, "Bob", shot("bob", who=2))
     assert not verify(ada, other, shot("again")).accepted
-    assert "Made by another model and not compared: Ada; register them again" in caplog.text
+    assert "not compared, register them again: Ada (no images are kept)" in caplog.text
 
 
 def test_templates_of_the_older_form_are_compared_with_a_notice(gallery, recognizer, shot, caplog):

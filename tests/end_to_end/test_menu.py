@@ -48,7 +48,7 @@ def test_list_delete_and_bad_input(menu, gallery):
     gallery.register(person("José"), [])
     gallery.register(person("Bob", 2), [])
     app = menu()
-    app.expect("FaceSync\n  model      .*weights.*loaded when first needed")
+    app.expect("FaceSync\n  model      .*loaded when first needed")
     app.expect("threshold  the model's own, else 0.600")
     app.expect("known      2 people in ")
     for nonsense in ("", "10", "register", "\x1b[A"):

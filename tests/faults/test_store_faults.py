@@ -16,11 +16,14 @@ import numpy as np
 import pytest
 
 from facesync.errors import FaceSyncError
+from facesync.faces.recognizer import Seen
 from facesync.gallery import keys
 from facesync.gallery.backups import backup, restore
 from facesync.gallery.checking import check
+from facesync.gallery.reembedding import renewed
 from facesync.gallery.resealing import reseal
 from facesync.gallery.store import Gallery
+from tests.app.fakes import FakeRecognizer, embedding, face, quality
 from tests.faults.injector import FAULTS, KILLS, KINDS, Disk, Killed, faulty
 from tests.gallery.conftest import enrolled, images
 
@@ -38,8 +41,19 @@ def taken(who: str, number: int = 2) -> list[np.ndarray]:
     return images(number, shade=SHADES[who])
 
 
+class OtherModel(FakeRecognizer):
+    """Sees a face in all images but Ada's second one."""
+
+    def __init__(self) -> None:
+        super().__init__(fingerprint="model-b")
+
+    def look(self, image_rgb: np.ndarray, *, photograph: bool = False) -> Seen | None:
+        shade = round(float(image_rgb.mean()))
+        return None if shade == 101 else Seen(image_rgb, [face()], embedding(shade), quality())
+
+
 def add(gallery: Gallery) -> None:
-    gallery.add("Ada", MORE.sample_embeddings, MORE.sample_qualities, taken("more", 2))
+    gallery.add(MORE, taken("more", 2))
 
 
 OPERATIONS: dict[str, Callable[[Gallery], object]] = {
@@ -59,6 +73,7 @@ OPERATIONS: dict[str, Callable[[Gallery], object]] = {
     "change key": lambda g: reseal(g, g.keys.new),
     "decrypt": lambda g: reseal(g, None),
     "encrypt by registering": lambda g: g.register(CID, taken("cid")),
+    "embed again": lambda g: renewed(g, OtherModel()),
 }
 
 
@@ -96,6 +111,8 @@ def expected(gallery: Gallery, name: str) -> list[int]:
     person = gallery.find(name)
     assert person is not None
     rows = person.sample_embeddings
+    if person.fingerprint == "model-b":
+        return [100] if name == "ada" else [150, 151]
     if len(rows) == 4:
         assert np.array_equal(rows[2:], MORE.sample_embeddings)
         return [100, 101, 60, 61]

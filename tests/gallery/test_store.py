@@ -18,7 +18,7 @@ import pytest
 from facesync import files
 from facesync.errors import StoreError
 from facesync.gallery import attempts
-from facesync.gallery.people import clean_name
+from facesync.gallery.people import Person, clean_name, from_samples
 from facesync.gallery.store import Gallery
 from facesync.pickles import load_plain
 from tests.conftest import ROOT
@@ -85,12 +85,16 @@ def test_a_person_comes_back_as_stored(either):
     assert [p.shape for p in gallery.images("ada lovelace")] == [(40, 40, 3)] * 2
 
 
+def sample(embedding: np.ndarray) -> Person:
+    return from_samples("Ada", "model-a", embedding[None], np.ones(1, np.float32))
+
+
 def test_samples_are_added(either):
     gallery = either
     ada, more = enrolled("Ada", 1, 3), enrolled("Ada", 2, 2)
     gallery.register(ada, images(3))
     kept = {p.name: p.read_bytes() for p in gallery.folder("Ada").iterdir()}
-    gallery.add("ADA", more.sample_embeddings, more.sample_qualities, images(2, shade=50))
+    gallery.add(replace(more, name="ADA"), images(2, shade=50))
     back = gallery.find("Ada")
     rows = np.concatenate([ada.sample_embeddings, more.sample_embeddings])
     np.testing.assert_array_equal(back.sample_embeddings, rows)
@@ -102,16 +106,18 @@ def test_samples_are_added(either):
     for name, content in kept.items():
         assert (gallery.folder("Ada") / name).read_bytes() == content
     with pytest.raises(StoreError, match="nobody is registered as Bob"):
-        gallery.add("Bob", rows, np.ones(5, np.float32), [])
+        gallery.add(replace(more, name="Bob"), [])
     with pytest.raises(StoreError, match="no valid face embedding"):
-        gallery.add("Ada", rows * 2, np.ones(5, np.float32), [])
+        gallery.add(replace(more, sample_embeddings=rows[:2] * 2), [])
+    with pytest.raises(StoreError, match="another model; use --replace"):
+        gallery.add(replace(more, fingerprint="model-b"), [])
 
 
 def test_format_1_is_upgraded(gallery):
     original = write(gallery, form(Ada=entry()))
     (ada,) = gallery.people()
     assert (ada.samples, ada.changed, len(ada.sample_embeddings)) == (5, None, 0)
-    gallery.add("Ada", unit(9)[None], np.ones(1, np.float32), images(1))
+    gallery.add(sample(unit(9)), images(1))
     total = 5 * unit(1) + unit(9)
     (ada,) = gallery.people()
     np.testing.assert_allclose(ada.embedding, total / np.linalg.norm(total), atol=1e-6)
@@ -452,5 +458,5 @@ def test_samples_without_a_mean_are_not_added(gallery):
     gallery.register(replace(ada, samples=1, sample_embeddings=ada.embedding[None],
                              sample_qualities=np.ones(1, np.float32)), [])  # fmt: skip
     with pytest.raises(StoreError, match="nothing in common"):
-        gallery.add("Ada", -ada.embedding[None], np.ones(1, np.float32), [])
+        gallery.add(sample(-ada.embedding), [])
     assert gallery.find("Ada").samples == 1

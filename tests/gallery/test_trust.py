@@ -57,7 +57,7 @@ def test_a_plain_store_in_place_of_a_sealed_one_is_refused(sealed, plain, left, 
     for use in (
         lambda: again(sealed).people(),
         lambda: again(sealed).register(enrolled("Cid", 4, 2), images()),
-        lambda: again(sealed).add("Eve", EVE.sample_embeddings, EVE.sample_qualities, images()),
+        lambda: again(sealed).add(EVE, images()),
         lambda: again(sealed).delete("Eve"),
         lambda: again(sealed).delete_all(),
         lambda: backup(again(sealed), tmp_path / "x"),
