@@ -29,7 +29,8 @@ from facesync import cli, options
 from facesync.evaluation.protocols import PairSet, read_lfw_pairs
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import FaceModel
-from facesync.faces.weights import embedded_path, load_face_model
+from facesync.faces.models import EMBEDDED
+from facesync.faces.weights import load_face_model
 from facesync.gallery.matching import Matcher
 from facesync.gallery.people import Person
 from facesync.images import read_image_rgb
@@ -186,7 +187,7 @@ def main() -> None:
         return
     theirs = {f"theirs, min_face_size {size}": eager(weights, size) for size in (20, 40)}
     models = {"VGGFace2": load_face_model("vggface2", offline=True)}
-    if embedded_path().is_file():
+    if EMBEDDED.path.is_file():
         models["embedded"] = load_face_model("embedded")
     else:
         print("this version ships no embedded model: skipped")

@@ -6,14 +6,15 @@
 
 Held out are all images of everybody in the last fold of LFW's shared part, every fifth identity of
 the CelebA pack and every fourth person of CFP. `--write` writes their names to `leave_out.txt` for
-`distill_model.py --leave-out`, the fold's pairs to `pairs.txt` for `evaluate_model.py --pairs`, and
-the pack's images to `train.left_out.csv`, which training obeys beside a copy of the pack. `--crops`
-measures the held-out faces of the pack cropped in each of three ways, whatever the model was
-trained on.
+`distill_model.py --leave-out`, the fold's pairs to `pairs.txt` for `evaluate_model.py --pairs`, its
+images to `lfw` for `evaluate_model.py --open-set`, and the pack's images to `train.left_out.csv`,
+which training obeys beside a copy of the pack. `--crops` measures the held-out faces of the pack
+cropped in each of three ways, whatever the model was trained on.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,12 +48,16 @@ def last_fold(pairs: Path) -> list[str]:
 
 
 def write_lists(data: Path, folder: Path) -> None:
-    """Write `leave_out.txt` and `pairs.txt`."""
+    """Write the lists, and the images of the last fold."""
     fold = last_fold(data / "lfw" / "pairs.txt")
     words = [line.split("\t") for line in fold]
     people = {row[0] for row in words} | {row[2] for row in words if len(row) == 4}
     images = sorted((data / "lfw").rglob("*.jpg"))
     names = [p.relative_to(data / "lfw").as_posix() for p in images if p.parent.name in people]
+    for name in names:
+        copy = folder / "lfw" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(data / "lfw" / name, copy)
     people_of_cfp = sorted(path for path in (data / "cfp").iterdir() if path.is_dir())
     for person in people_of_cfp[OF_CFP - 1 :: OF_CFP]:
         names += sorted(f"{person.name}/{path.name}" for path in person.glob("*.jpg"))

@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ from facesync import cli
 from facesync.data.conversion import convert_pack
 from facesync.data.recordio import write_pack
 from facesync.faces.crops import ALIGNED_112
-from facesync.training.batches import EpochOrder, load_split, make_loader
+from facesync.training.batches import Batch, EpochOrder, load_split, make_loader
+from facesync.training.workers import Pass
 
 BATCH_SIZE = 64
 DRAWN = 4000
@@ -71,13 +72,14 @@ def plain_loader(folder: Path, workers: int) -> DataLoader[Any]:
     return DataLoader(PlainFolder(folder), BATCH_SIZE, shuffle=True, num_workers=workers)
 
 
-def our_loader(data: Path, workers: int) -> DataLoader[Any]:
+def our_loader(data: Path, workers: int) -> Pass[Batch]:
     """Return the loader that train_model.py uses, over all images."""
     split = load_split(data, 42, 1, 2**31)
     indices = [*split.train, *split.validation]
     order = EpochOrder(indices, 42, BATCH_SIZE, shuffle=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return make_loader(split, ALIGNED_112, order, workers=workers, device=device)
+    loader = make_loader(split, ALIGNED_112, BATCH_SIZE, workers=workers, device=device)
+    return loader.batches(order)
 
 
 def drawn_pack(folder: Path) -> Path:
@@ -85,8 +87,9 @@ def drawn_pack(folder: Path) -> Path:
     return write_pack(folder / "drawn", numbered(draw_images(), DRAWN)).parent
 
 
-def speed(loader: DataLoader[Any]) -> float:
-    """Images a second over some epochs, the start of the workers included."""
+def speed(loader: Iterable[Any]) -> float:
+    """Images a second over some epochs, once the workers have started."""
+    next(iter(loader))
     started = time.perf_counter()
     count = sum(len(batch[1]) for _ in range(EPOCHS) for batch in loader)
     return count / (time.perf_counter() - started)

@@ -69,11 +69,11 @@ def video_frames(path: Path, step: int = 1) -> Iterator[np.ndarray]:
 
 def vggface2_or_none() -> Path | None:
     """Return the VGGFace2 weights in torch's cache, or None after saying that they are missing."""
-    from facesync.faces.weights import vggface2_path
+    from facesync.faces.models import VGGFACE2
 
-    if vggface2_path().is_file():
-        return vggface2_path()
-    print(f"the VGGFace2 weights are not at {vggface2_path()}: left out")
+    if VGGFACE2.path.is_file():
+        return VGGFACE2.path
+    print(f"the VGGFace2 weights are not at {VGGFACE2.path}: left out")
     return None
 
 

@@ -115,9 +115,8 @@ def our_step(
 ) -> Callable[[], int]:
     """Return a step of ours, from the pack."""
     order = EpochOrder(split.train, 42, batch_size, shuffle=True)
-    batches = forever(
-        make_loader(split, ALIGNED_112, order, workers=workers, device=learner.device)
-    )
+    loader = make_loader(split, ALIGNED_112, batch_size, workers=workers, device=learner.device)
+    batches = forever(loader.batches(order))
     return lambda: take_step(learner, [next(batches)]).images
 
 
@@ -126,7 +125,8 @@ def ceiling_step(split: SplitData, learner: Learner, batch_size: int) -> Callabl
     device = learner.device
     learner.inputs = ToInput(ALIGNED_112, "none", device)
     order = EpochOrder(split.train, 42, batch_size, shuffle=True)
-    batch = next(iter(make_loader(split, ALIGNED_112, order, workers=0, device=device)))
+    loader = make_loader(split, ALIGNED_112, batch_size, workers=0, device=device)
+    batch = next(iter(loader.batches(order)))
     there = Batch(batch.images.to(device), batch.labels.to(device), batch.draws.to(device), [])
     return lambda: take_step(learner, [there]).images
 

@@ -48,6 +48,9 @@ if "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != "
     )
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+# FFmpeg inside OpenCV reads it once, at the first video; our errors say what is wrong with one.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+
 # Torch asks for the user's name when it is imported, which a user id without an account lacks.
 try:
     getpass.getuser()

@@ -266,9 +266,9 @@ def load_model(
     """Load a face detector and an embedding model; this takes seconds.
 
     Args:
-        name: `vggface2`, `embedded` (ships with FaceSync) or the path of a model; None takes a
-            model trained here, else the VGGFace2 weights (downloaded once, 107 MB), else the
-            embedded model. `Model.source` says which it is.
+        name: `edgeface-xs`, `vggface2`, `embedded` (ships with FaceSync) or the path of a model;
+            None takes the one chosen with `models use`, else one trained here, else the best of
+            these that is here or can be downloaded. `Model.source` says which it is.
         device: `auto`, `cpu` or `cuda`.
         offline: download nothing.
         threshold: cosine similarity that accepts, in (-1, 1]; None for the model's own.

@@ -44,6 +44,8 @@ _PLUGINS = {".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".gif": "GIF", ".tif"
             ".pnm": "PPM", ".avif": "AVIF", ".heic": "HEIF"}  # fmt: skip
 """Pillow's decoders by suffix. Others are never asked: one of them starts Ghostscript."""
 
+_PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf"}
+
 
 def decode(data: bytes, suffix: str) -> tuple[np.ndarray, str | None]:
     """Decode an image of the encoding that `images.suffix_of` found.
@@ -59,6 +61,8 @@ def decode(data: bytes, suffix: str) -> tuple[np.ndarray, str | None]:
             return _decode_jpeg(data)
         if suffix == ".tif":
             return listen(lambda: _decode_with_pillow(data, suffix))
+        if suffix == ".png":
+            data = _png_of_pixels(data)
         return _decode_with_pillow(data, suffix), None
     except (MemoryError, cv2.error) as error:
         raise ImageError("there is too little memory to decode it") from error
@@ -117,6 +121,17 @@ def _imdecode(data: bytes, flags: int) -> tuple[np.ndarray | None, str | None]:
         return listen(lambda: cv2.imdecode(np.frombuffer(data, np.uint8), flags))
     except cv2.error:
         return None, None
+
+
+def _png_of_pixels(data: bytes) -> bytes:
+    """Leave out of a PNG what decides about no pixel: Pillow refuses odd texts and profiles."""
+    kept, at = [data[:8]], 8
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] in _PNG_PIXELS:
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def _decode_with_pillow(data: bytes, suffix: str) -> np.ndarray:

@@ -48,7 +48,7 @@ def pick_device(name: str) -> torch.device:
     import torch
 
     if name not in DEVICES:
-        raise ModelError(f"there is no device {name!r}; there are {', '.join(DEVICES)}")
+        raise ModelError(f"unknown device {name!r}; choose one of {', '.join(DEVICES)}")
     if name == "cuda" and not torch.cuda.is_available():
         raise ModelError("no CUDA device on this machine; use --device cpu")
     if name == "mps" and not torch.backends.mps.is_available():

@@ -61,6 +61,7 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     temporary = temporary_beside(path)
+    refuse_device(path)
     try:
         if private:
             make_private_folder(path.parent)
@@ -85,6 +86,15 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
+def refuse_device(path: Path) -> None:
+    """Raise a FileError if a path leads to a pipe or a device, which a file would replace.
+
+    Root may do that to `/dev/null`, and nothing on the machine works any more.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileError(f"cannot write {path}: it is a pipe or a device, not a file")
+
+
 def write_json(path: Path, content: Any, *, indent: int | None = 1, private: bool = False) -> None:
     """Write plain data as JSON, whole or not at all; `private` as in `replacing`.
 
@@ -105,10 +115,11 @@ def read_text(path: Path) -> str:
         FileError: it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            # Windows' editors and shell (`>`) write UTF-16.
-            utf_16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        return path.read_text(encoding="utf-16" if utf_16 else "utf-8-sig")
+        data = path.read_bytes()  # once: it may be a pipe, `<(…)` of a shell
+        # Windows' editors and shell (`>`) write UTF-16.
+        utf_16 = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        text = data.decode("utf-16" if utf_16 else "utf-8-sig")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FileError(f"cannot read {path}: {reason}") from error
@@ -212,8 +223,8 @@ def move(old: Path, new: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """Make what was renamed, made or removed in a folder survive a power cut.
 
-    It is done already, so failing is no error. Some drives (network, WSL, Android) cannot do it,
-    and Windows has no call for it.
+    It is done already, so failing is not an error. Some drives (network, WSL, Android) cannot do
+    it, and Windows has no call for it.
     """
     if os.name != "posix":
         return
@@ -234,6 +245,15 @@ def user_cache() -> Path:
     if home is None and sys.platform == "win32":
         home = os.environ.get("LOCALAPPDATA")
     return expanded(home or "~/.cache") / "facesync"
+
+
+def config_folder() -> Path:
+    """Return the folder of the app's configuration, where the system wants it."""
+    if sys.platform == "win32":
+        return expanded(os.environ.get("APPDATA", "~/AppData/Roaming")) / "facesync"
+    if sys.platform == "darwin":
+        return expanded("~/Library/Application Support/facesync")
+    return expanded(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "facesync"
 
 
 def expanded(path: str) -> Path:

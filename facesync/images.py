@@ -59,7 +59,7 @@ def read_file(path: Path | str) -> bytes:
     """Read an image file.
 
     Raises:
-        ImageError: it cannot be read, is no regular file, or is larger than `MAX_BYTES`.
+        ImageError: it cannot be read, is not a regular file, or is larger than `MAX_BYTES`.
     """
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -74,7 +74,7 @@ def _opened(path: Path | str) -> Iterator[BinaryIO]:
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ImageError("cannot be read (it is no regular file)")
+                raise ImageError("cannot be read (it is not a regular file)")
             yield file
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -128,7 +128,7 @@ def marker_fault(data: bytes) -> str | None:
     """Say what is wrong with an image by its start and end alone; None if nothing is.
 
     JPEG (ITU T.81) starts with FF D8 and ends with FF D9, which coded data never contains; PNG
-    starts with its signature and ends with IEND. What other programs put behind the end is no
+    starts with its signature and ends with IEND. What other programs put behind the end is not
     part of the image. Of other encodings only the start is checked.
     """
     if not data:
@@ -204,10 +204,10 @@ def images_below(folder: Path, *, subfolders: bool = False) -> list[Path]:
 
 
 def say_passed_over(folder: Path | str, names: Iterable[str]) -> None:
-    """Log how many files of a folder are passed over because they are no images."""
+    """Log how many files of a folder are passed over because they are not images."""
     if names := sorted(names):
         log.warning(
-            "%s: passed over because they are no images: %d (the first: %s)",
+            "%s: passed over as not being images: %d (the first: %s)",
             folder,
             len(names),
             names[0],

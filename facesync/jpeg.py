@@ -57,7 +57,7 @@ def scans_and_end(data: bytes, start: int) -> tuple[int, int | None]:
     """Walk over a file from `start`; return how many scans there are, and where the image ends.
 
     The end is the position after the end marker, None without one. What is behind it (a phone's
-    trailer, a film, a second image, padding) is no part of the image.
+    trailer, a film, a second image, padding) is not part of the image.
     """
     scans = 0
     for marker, _, stop in _segments(data, start):

@@ -178,7 +178,7 @@ def read_config(path: Path, settings: type) -> dict[str, Any]:
 
     Raises:
         FileError: the file cannot be read.
-        UsageError: it has a name that is no option here, or a value that its option does not take.
+        UsageError: a name in it is not an option here, or a value is not one of its option's.
     """
     content = _read_plain(path)
     of_a_run = path.suffix == ".json"
@@ -194,7 +194,7 @@ def read_config(path: Path, settings: type) -> dict[str, Any]:
             if of_a_run:
                 continue  # another script's setting
             shown = key if key.isprintable() else repr(key)
-            raise UsageError(f"{path}: {shown} is no option here")
+            raise UsageError(f"{path}: {shown} is not an option here")
         if value is None or (of_a_run and not field.metadata["kept"]):
             continue
         if name in values:
@@ -254,7 +254,7 @@ def _checked(path: Path, field: dataclasses.Field[Any], hint: Any, value: Any) -
         raise UsageError(f"{what} cannot be {shown} ({error})") from error
     choices = described.get("choices")
     if choices is not None and any(part not in choices for part in read):
-        raise UsageError(f"{what} is {shown}; there are {', '.join(map(str, choices))}")
+        raise UsageError(f"{what} is {shown}; choose one of {', '.join(map(str, choices))}")
     return tuple(read) if several else read[0]
 
 

@@ -153,7 +153,7 @@ def read_bytes(path: Path, most: int) -> bytes:
     """Read a file of at most so many bytes.
 
     Raises:
-        FileError: it is missing, cannot be read, is no file, or is larger.
+        FileError: it is missing, cannot be read, is not a file, or is too large.
     """
     try:
         return read_regular(Path(path), most=most)

@@ -33,7 +33,8 @@ def own_keys(tmp_path_factory, monkeypatch):
     for name in ("XDG_CONFIG_HOME", "APPDATA"):
         monkeypatch.setenv(name, str(home))
     if sys.platform == "darwin":
-        monkeypatch.setattr("facesync.gallery.keys.config_folder", lambda: home / "facesync")
+        for module in ("gallery.keys", "faces.models"):
+            monkeypatch.setattr(f"facesync.{module}.config_folder", lambda: home / "facesync")
     monkeypatch.delenv("FACESYNC_PASSPHRASE", raising=False)
 
 

@@ -28,14 +28,14 @@ def _encoded(image, format, **options):
     return buffer.getvalue()
 
 
-def _png(width, height):
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
+def _chunk(kind, data, checked=None):
+    checksum = zlib.crc32(kind + data) if checked is None else checked
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
+
+def _png(width, height):
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    data = _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(bytes(99))) + _chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + data
 
 
@@ -208,6 +208,26 @@ def test_only_the_orientation_is_read_from_exif(format, entries):
     image = Image.new("RGB", (60, 40))
     exif = b"Exif\0\0" + _exif(*entries)
     assert read_image_rgb(_encoded(image, format, exif=exif)).shape == (60, 40, 3)
+
+
+_LONG = b"key\0\0" + zlib.compress(bytes(2 << 20))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        _chunk(b"zTXt", _LONG),
+        _chunk(b"iCCP", _LONG),
+        _chunk(b"tEXt", b"key\0damaged", checked=1),
+        _chunk(b"pHYs", b""),
+    ],
+    ids=["long text", "long profile", "damaged text", "empty resolution"],
+)
+def test_only_the_pixels_are_read_from_png(odd):
+    image = Image.effect_noise((40, 30), 60).convert("P")
+    plain = _encoded(image, "PNG", transparency=0)
+    head = 8 + 25  # signature and IHDR
+    assert np.array_equal(read_image_rgb(plain[:head] + odd + plain[head:]), read_image_rgb(plain))
 
 
 def test_tiff_of_odd_metadata_is_read():

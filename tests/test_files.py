@@ -11,8 +11,9 @@ import pytest
 
 from facesync import files
 from facesync.errors import FileError
-from facesync.faces import weights
+from facesync.faces.models import VGGFACE2
 from facesync.files import (
+    config_folder,
     folder_name,
     read_regular,
     read_text,
@@ -21,7 +22,6 @@ from facesync.files import (
     temporary_beside,
     user_cache,
 )
-from facesync.gallery import keys
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no such files on Windows")
@@ -35,6 +35,16 @@ def test_a_pipe_or_device_is_not_read_and_a_link_only_if_asked(tmp_path):
     assert read_regular(tmp_path / "link") == b"content"
     with pytest.raises(OSError, match="it is a link"):
         read_regular(tmp_path / "link", follow=False)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such files on Windows")
+def test_a_pipe_or_device_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")  # as /dev/stdout is one
+    for path in (tmp_path / "pipe", tmp_path / "link"):
+        with pytest.raises(FileError, match="a pipe or a device"), replacing(path):
+            pytest.fail("opened")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "link").is_fifo()
 
 
 def test_a_file_is_replaced_only_if_the_block_succeeds(tmp_path):
@@ -195,6 +205,15 @@ def test_text_in_the_encodings_of_windows_editors(tmp_path, encoding):
     assert read_text(tmp_path / "a.txt") == "José\n1 2\n"
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="pipes have no path here")
+def test_text_comes_from_a_pipe_too():
+    heard, said = os.pipe()
+    os.write(said, b"a 1 2\n")
+    os.close(said)
+    assert read_text(Path(f"/dev/fd/{heard}")) == "a 1 2\n"
+    os.close(heard)
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfea", b"caf\xe9", None], ids=["cut", "latin", "none"])
 def test_text_that_cannot_be_read_is_one_line(tmp_path, content):
     if content is not None:
@@ -204,7 +223,7 @@ def test_text_that_cannot_be_read_is_one_line(tmp_path, content):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="accounts are of POSIX")
-@pytest.mark.parametrize("place", [user_cache, keys.config_folder, weights.vggface2_path])
+@pytest.mark.parametrize("place", [user_cache, config_folder, lambda: VGGFACE2.path])
 def test_a_missing_home_folder_is_one_line(monkeypatch, place):
     """As in a container with a user id that has no account."""
 

@@ -98,7 +98,7 @@ def test_settings_of_a_run_are_a_file_too(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("epoch = 3", "epoch is no option here"),
+        ("epoch = 3", "epoch is not an option here"),
         ("epochs = 0", "epochs cannot be 0"),
         ("epochs = 1.5", "epochs cannot be 1.5"),
         ("epochs = true", "epochs cannot be True"),
@@ -108,9 +108,9 @@ def test_settings_of_a_run_are_a_file_too(tmp_path):
         ("epochs = 0x" + "f" * 5000, "epochs has too many digits"),
         (r'data = "a\u0000b"', "data cannot be 'a\\x00b'"),
         ("batch-size = 1\nbatch_size = 2", "batch_size is given twice"),
-        (r'"a\nb" = 1', r"'a\nb' is no option here"),
+        (r'"a\nb" = 1', r"'a\nb' is not an option here"),
         ("resume = 1", "resume is 1, neither true nor false"),
-        ('kind = "odd"', "kind is 'odd'; there are plain, fancy"),
+        ('kind = "odd"', "kind is 'odd'; choose one of plain, fancy"),
     ],
 )
 def test_a_file_passes_the_same_checks(tmp_path, text, says):

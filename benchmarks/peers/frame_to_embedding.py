@@ -32,7 +32,7 @@ def our_ways(frame_rgb: np.ndarray) -> dict[str, Callable[[], object]]:
     ways: dict[str, Callable[[], object]] = {
         "ours, detection only": lambda: detector.detect(frame_rgb)
     }
-    for name in ("embedded", "vggface2"):
+    for name in ("embedded", "vggface2", "edgeface-xs"):
         try:
             way = ours(detector, load_face_model(name, offline=True))
         except ModelError as error:

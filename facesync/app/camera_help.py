@@ -29,8 +29,8 @@ def _why_not_on_linux(devices: Path, camera: int | str) -> str:
     device = devices / (f"video{camera}" if isinstance(camera, int) else camera)
     if not device.exists():
         found = sorted(path.name for path in devices.glob("video[0-9]*"))
-        have = f"found: {', '.join(found)}" if found else "no camera is plugged in"
-        return f"there is no {device}: is it plugged in? {have}; {OTHERS}"
+        others = f", only {', '.join(found)}" if found else " or any other camera"
+        return f"there is no {device}{others}: is it plugged in? Or {OTHERS}"
     if not os.access(device, os.R_OK | os.W_OK):
         return (
             f"no permission for {device}: sudo usermod -aG video $USER, then log out and in again"

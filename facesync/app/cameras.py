@@ -158,7 +158,7 @@ class VideoFile(Camera):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Bytes: OpenCV crashes on a name that is not UTF-8. Absolute: `a:b.mp4` is no protocol.
+        # Bytes: OpenCV crashes on a name that is not UTF-8. Absolute: `a:b.mp4` is not an address.
         self._capture = cv2.VideoCapture(os.fsencode(path.absolute()))  # type: ignore[call-overload]
         self._rate = self._capture.get(cv2.CAP_PROP_FPS) if self._capture.isOpened() else 0.0
         if not 1 <= self._rate <= 1000:  # unknown
@@ -273,6 +273,8 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
             raise CameraError(f"{masked(source)} needs a connection, and --offline forbids it")
         return Device(source)
     path = Path(source)
+    if not source:  # a mistake, not the current folder
+        raise CameraError(f"--camera is empty; it takes {KINDS}")
     if path.is_dir():
         paths = images_below(path)
         if not paths:
@@ -281,15 +283,15 @@ def open_camera(source: str, *, slideshow: bool = False, offline: bool = False) 
     if source.startswith("/dev/") and not path.is_file():  # may be plugged in later
         return Device(source)
     if not path.is_file():
-        raise CameraError(f"{masked(source)} does not exist; --camera takes {KINDS}")
+        what = "is a pipe or a device" if path.exists() else "does not exist"
+        raise CameraError(f"{masked(source)} {what}; --camera takes {KINDS}")
     if is_image(path):
         return Images([path], slideshow=slideshow)
     return VideoFile(path)
 
 
 def _quiet_opencv() -> None:
-    """Keep OpenCV and FFmpeg from writing to the terminal: our errors say what is wrong."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+    """Keep OpenCV from writing to the terminal: our errors say what is wrong."""
     # A camera that hangs is left, closed and reopened by the thread that reads it.
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(round(FIRST_FRAME_SECONDS)))
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from facesync import cli
-from facesync.app import console, doctor, flows, registering, store_commands
+from facesync.app import console, doctor, flows, model_commands, registering, store_commands
 from facesync.app.menu import Menu
 from facesync.app.session import Session
 from facesync.app.settings import (
@@ -37,6 +37,8 @@ def run(settings: AppSettings, command: str | None, options: Any) -> int:
         return Menu(session).run()
     if command in store_commands.COMMANDS:
         return store_commands.COMMANDS[command](session.gallery, options)
+    if command in model_commands.COMMANDS:
+        return model_commands.COMMANDS[command](settings, options)
     return COMMANDS[command](session, options)
 
 
@@ -90,7 +92,10 @@ def _verify_images(verification: Verification, options: VerifyOptions) -> int:
             results.append(ImageDecision(path, verification.refused(str(error))))
         if not options.json:
             prefix = f"{path}: " if len(options.image) > 1 else ""
-            print(f"{prefix}{console.in_words(results[-1].decision)}")
+            decision = results[-1].decision
+            # An image that cannot be read is named in the reason already.
+            shown = replace(decision, reason=decision.reason.removeprefix(prefix))
+            print(f"{prefix}{console.in_words(shown)}")
             _show_faces(results[-1])
     if options.json:
         return _print_images(results)
@@ -179,7 +184,7 @@ def _watch(session: Session, options: WatchOptions) -> int:
     watcher = session.watcher()
     reason = "--no-window" if options.no_window else why_no_window()
     if reason:
-        log.info("No window (%s): printing who appears; press Ctrl-C to stop", reason)
+        log.info("No window: %s. Printing who appears; press Ctrl-C to stop", reason)
         watch_camera(watcher, session.open_camera, options, session.settings.camera)
     else:
         watch_window(watcher, session.open_camera, options, session.settings.camera)
@@ -192,7 +197,7 @@ def _has_window(session: Session, no_window: bool) -> bool:
         return False
     reason = why_no_window()
     if reason:
-        log.info("No window (%s): using the camera without one", reason)
+        log.info("No window: %s. Using the camera without one.", reason)
     return reason is None
 
 

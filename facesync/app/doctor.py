@@ -62,7 +62,7 @@ def examine(settings: AppSettings, gallery: Gallery, recognizer: Recognizer) -> 
 def _faults(facts: dict[str, Any], chosen: str) -> list[str]:
     """Say what keeps the app from working or the data from being private; nothing if all is well.
 
-    No window is no fault: the app then uses the terminal.
+    A missing window is not a fault: the app then uses the terminal.
     """
     faults = []
     cameras = {camera["camera"]: camera for camera in facts["cameras"]}
@@ -104,10 +104,10 @@ def in_words(facts: dict[str, Any]) -> str:
     if "problem" in model:
         lines.append(f"model      {model['problem']}")
     else:
-        lines.append(f"model      {model['source']} ({model['fingerprint']})")
+        why = f", {model['why']}" if model["why"] else ""
+        lines.append(f"model      {model['source']} ({model['fingerprint']}){why}")
         lines.append(f"crop       {model['crop']}")
         lines.append(f"threshold  {model['threshold_in_words']}, margin {model['margin']}")
-        lines.append(f"calibrated {model['calibration'] or 'no'}")
     store = facts["store"]
     what = "does not exist yet"
     if store["exists"]:

@@ -147,7 +147,7 @@ class Capture:
                     self.ended = True
                     return
                 if not camera.live:  # show a recording at the speed it was made
-                    self._alive = start + frame.seconds  # a pause in it is no stall
+                    self._alive = start + frame.seconds  # a pause in it is not a stall
                     self._stop.wait(self._alive - time.monotonic())
                 if before is not None:
                     frame = replace(

@@ -9,6 +9,7 @@
   python faceid_app.py compare a.jpg b.jpg                # exit code 0: same person, 1: not
   python faceid_app.py watch --record out.mp4 --events who.jsonl
   python faceid_app.py doctor                             # what works on this machine
+  python faceid_app.py models                             # which there are, how good; fetch, use
   python faceid_app.py list
   python faceid_app.py delete "Ada" --yes
 

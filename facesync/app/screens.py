@@ -234,18 +234,17 @@ class VerifyScreen(Screen):
             self._verdict(self._verification.conclude(votes))
 
     def _verdict(self, decision: Decision) -> None:
+        print(in_words(decision))
         if decision.similarity is None:
-            print(in_words(decision))
             self.say(f"Not verified: {decision.reason}", ATTENTION)
             return
-        print(in_words(decision))
         score = f"{decimals(decision.similarity, 2)}"
         if decision.accepted and decision.name:
-            self.say(f"{_short(decision.name)}   {score}", GOOD, _VERDICT_SECONDS, decision.name)
+            self.say(f"{_short(decision.name)}: {score}", GOOD, _VERDICT_SECONDS, decision.name)
             return
-        text = f"Access denied   {score}, needed {decimals(decision.threshold, 2)}"
+        text = f"Access denied: {score}, needed {decimals(decision.threshold, 2)}"
         if decision.similarity >= decision.threshold:
-            text = f"Access denied   {score}: {decision.reason}"
+            text = f"Access denied ({score}): {decision.reason}"
         self.say(text, BAD, _VERDICT_SECONDS, "access denied")
 
 

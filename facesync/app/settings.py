@@ -181,6 +181,22 @@ class BackupOptions:
     file: Path = option(help="backup file", metavar="FILE", positional=True)
 
 
+@dataclass(frozen=True)
+class FetchOptions:
+    """`models fetch`."""
+
+    name: str = option(help="the model", metavar="NAME", positional=True)
+
+
+@dataclass(frozen=True)
+class UseOptions:
+    """`models use`."""
+
+    name: str = option(
+        help="the model, or `auto`: leave the choice to the app", metavar="NAME", positional=True
+    )
+
+
 COMMANDS: dict[str, tuple[type, str]] = {
     "register": (RegisterOptions, "register a person"),
     "verify": (VerifyOptions, "say who is in an image or in front of the camera"),
@@ -189,6 +205,12 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "list": (JsonOptions, "list registered people"),
     "delete": (DeleteOptions, "delete a person's template and images"),
     "doctor": (JsonOptions, "report what works on this machine: cameras, model, store, versions"),
+    "models": (
+        JsonOptions,
+        "list the models that the app knows, and how good they are",
+    ),
+    "models fetch": (FetchOptions, "download a model"),
+    "models use": (UseOptions, "choose the model that is used without --model"),
     "export": (ExportOptions, "write everything stored about a person into a zip file"),
     "store encrypt": (KeyOptions, "encrypt the store, its backup and the images"),
     "store change-key": (KeyOptions, "encrypt everything with a new key"),
@@ -206,17 +228,20 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     _add_common_options(parser, config=True)
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
-    stores: Any = None
+    actions: dict[str, Any] = {}  # of each command that has some
     for command, (kind, what) in COMMANDS.items():
         group, _, name = command.rpartition(" ")
-        if group and stores is None:
+        if group == "store" and group not in actions:
             store = commands.add_parser(group, help="encrypt, check or back up the store")
-            stores = store.add_subparsers(metavar="ACTION", required=True)
+            actions[group] = store.add_subparsers(metavar="ACTION", required=True)
         described = f"{what[0].upper()}{what[1:]}."
-        leaf = (stores if group else commands).add_parser(name, help=what, description=described)
+        place = actions[group] if group else commands
+        leaf = place.add_parser(name, help=what, description=described)
         leaf.set_defaults(command=command)
         options.add_options(leaf, kind, config=False)
         _add_common_options(leaf, config=False)
+        if command == "models":
+            actions[command] = leaf.add_subparsers(metavar="ACTION", title="actions")
 
 
 def _add_common_options(parser: argparse.ArgumentParser, *, config: bool) -> None:

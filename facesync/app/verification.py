@@ -150,8 +150,10 @@ class Verification:
         best = max(decisions, key=lambda decision: (decision.accepted, decision.similarity))
         if len(faces) > 1 and not best.accepted:
             best = replace(best, reason=f"none of {len(faces)} faces: {best.reason}")
-        pairs = tuple(zip(faces, decisions, strict=True))
-        return ImageDecision(path, self.conclude([best]), pairs)
+        decision = self.conclude([best])
+        if decision.similarity is None:  # refused meanwhile: nothing about the faces either
+            return ImageDecision(path, decision)
+        return ImageDecision(path, decision, tuple(zip(faces, decisions, strict=True)))
 
     def camera(self, open_camera: OpenCamera, looks: int = VERIFY_FRAMES) -> Decision:
         """Compare the person in front of a camera, without a window: one attempt, several frames.

@@ -23,7 +23,7 @@ from facesync.app.settings import WatchOptions
 from facesync.app.watcher import Sighting, Watcher
 from facesync.app.window import Window, run
 from facesync.errors import FileError
-from facesync.files import private
+from facesync.files import private, refuse_device
 
 RECORD_RATE = 25
 """Frames a second of a recording."""
@@ -110,8 +110,9 @@ class Recorder:
     """Writes frames to a video, each for as long as it was shown; the file appears at the end."""
 
     def __init__(self, path: Path) -> None:
-        if not path.name:
+        if not path.name or path.is_dir():
             raise FileError(f"cannot record to {path}: name a file .mp4 or .avi")
+        refuse_device(path)
         self._path = path
         self._part = path.with_name(f".{path.stem}.part{path.suffix or '.mp4'}")
         # OpenCV crashes on a name that is not UTF-8.
@@ -216,7 +217,7 @@ def _outputs(options: WatchOptions, source: str) -> Iterator[tuple[Events, Recor
             if path is not None and not path.parent.is_dir():
                 raise FileError(f"there is no folder {path.parent}")
             if path is not None and _same(path, source):
-                raise FileError(f"{path} is what is watched: name another file")
+                raise FileError(f"{path} is being watched: name another file")
         if record is not None and events is not None and record.resolve() == events.resolve():
             raise FileError(f"the recording and the events cannot both be {record}")
         if events is not None:

@@ -59,7 +59,7 @@ def why_no_window() -> str | None:
     if tried.returncode == 0:
         return None
     if "not implemented" in said:
-        return "this OpenCV has no windows; opencv-python in place of its headless version has"
+        return "this OpenCV has no windows: install opencv-python in place of its headless version"
     if re.search("uthorization|No protocol specified|MAGIC-COOKIE", said):
         return f"the display {display} does not let this user in (see xhost and XAUTHORITY)"
     if sys.platform.startswith("linux") and not display:

@@ -136,4 +136,4 @@ def _fitting(text: str) -> str:
 def _font(size: int) -> ImageFont.FreeTypeFont:
     from matplotlib import get_data_path
 
-    return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)

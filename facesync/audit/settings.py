@@ -24,9 +24,9 @@ class AuditSettings:
     model: str | None = option(
         None,
         "model that embeds the images",
-        metavar="vggface2|FILE",
+        metavar="NAME|FILE",
         group=GROUP,
-        shown_default="models/best_face_model.pth if it exists, else vggface2",
+        shown_default="as faceid_app.py",
     )
     offline: bool = option(False, "make no network connection", group=GROUP)
     device: str = device_option(GROUP)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing import parent_process
 from pathlib import Path
@@ -24,6 +23,7 @@ from facesync.data.writing import ImageWriter, temporary_folder
 from facesync.errors import DataError, FileError
 from facesync.files import write_json
 from facesync.images import decode_fault, marker_fault, suffix_of
+from facesync.spawning import starting
 
 logger = logging.getLogger(__name__)
 
@@ -245,8 +245,7 @@ def _in_processes(
     workers: int, starts: Iterable[int], initial: tuple[Pack, Path, Path, bool]
 ) -> Iterator[_Tally]:
     """Convert the parts that begin at `starts`; only a few of them are queued at any time."""
-    with _starting():
-        # Spawned on every system: a fork of a process with threads may hang.
+    with starting("--workers 1", signal.SIGINT):
         context = multiprocessing.get_context("spawn")
         executor = ProcessPoolExecutor(workers, context, _start_process, initial)
     pending: set[Future[_Tally]] = set()
@@ -255,37 +254,12 @@ def _in_processes(
             if len(pending) >= workers * _TASKS_AHEAD:
                 finished, pending = wait(pending, return_when=FIRST_COMPLETED)
                 yield from (task.result() for task in finished)
-            with _starting(), _ctrl_c_held():
+            with starting("--workers 1", signal.SIGINT):
                 task = executor.submit(_convert_in_process, start, start + _RECORDS_PER_TASK)
             pending.add(task)
         yield from (task.result() for task in pending)
     finally:
         executor.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _starting() -> Iterator[None]:
-    """Explain why processes cannot be started: their queues are in shared memory."""
-    try:
-        yield
-    except (OSError, NotImplementedError) as error:
-        raise DataError(
-            f"processes cannot be started ({error}): shared memory, /dev/shm, may be full or "
-            "missing; use --workers 1, or give a container more (docker run --shm-size=1g)"
-        ) from error
-
-
-@contextmanager
-def _ctrl_c_held() -> Iterator[None]:
-    """Hold Ctrl-C back; the processes that are started meanwhile never get it."""
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _explain(pack: Pack, done: _Tally) -> str:

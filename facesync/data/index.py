@@ -27,8 +27,8 @@ class Fault:
 def read_index(path: Path, size: int) -> tuple[np.ndarray, np.ndarray, list[Fault]]:
     """Read an index: `key<TAB>byte offset` on each line.
 
-    Reading ends with a fault where the file is no index: at a long line, at many lines that are no
-    rows, and at more rows than the `.rec` file has room for records.
+    Reading ends with a fault where the file is not an index: at a long line, at many lines that are
+    not rows, and at more rows than the `.rec` file has room for records.
 
     Args:
         path: the `.idx` file.

@@ -65,9 +65,7 @@ class Kaggle:
         """
         request = response.request.copy()
         request.headers["Range"] = f"bytes={start}-"
-        url = request.url or ""
-        settings = self._session.merge_environment_settings(url, {}, True, None, None)
-        rest = self._session.send(request, **settings)
+        rest = self._session.send(request)
         rest.raise_for_status()
         return rest
 
@@ -82,9 +80,11 @@ def signed_in(dataset: str) -> Iterator[Kaggle]:
     from kagglesdk.kaggle_client import KaggleClient
 
     own = find_credentials()
-    _require_bundle()
+    bundle = _bundle()
+    os.environ.setdefault("KAGGLE_API_ENVIRONMENT", "PROD")  # kaggle 1.7 has no default
     with _explained(dataset), KaggleClient() as client:
         session = client.http_client()._session
+        session.verify = bundle or True  # kaggle 1.7 does not ask the environment
         session.stream = True  # otherwise kaggle 1.7 reads the whole zip into memory
         session.send = functools.partial(session.send, timeout=TIMEOUT_S)
         # The client looks in fewer places itself, 1.7 in fewer still.
@@ -185,7 +185,7 @@ def _explained(dataset: str) -> Iterator[None]:
     except (requests.ConnectionError, requests.Timeout) as error:
         if is_untrusted(error):
             raise DownloadError(
-                "Kaggle's certificate is not trusted: a proxy or a virus scanner reads along, or "
+                "Kaggle's certificate is not trusted: a proxy or a virus scanner intercepts it, or "
                 "the clock is wrong; if it is a proxy that you trust, set REQUESTS_CA_BUNDLE to "
                 "the file with its certificate (PEM)"
             ) from error
@@ -204,16 +204,23 @@ def is_untrusted(error: requests.RequestException) -> bool:
     return isinstance(error, requests.exceptions.SSLError) and untrusted
 
 
-def _require_bundle() -> None:
-    """Raise `DownloadError` if a variable names a file of certificates that cannot be used."""
+def _bundle() -> str | None:
+    """Return the file or folder of certificates that a variable names, as requests looks for it.
+
+    Raises:
+        DownloadError: a file that cannot be used.
+    """
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        if (file := os.environ.get(name)) and not os.path.isdir(file):
+        if file := os.environ.get(name):
             try:
-                ssl.create_default_context(cafile=file)
+                if not os.path.isdir(file):
+                    ssl.create_default_context(cafile=file)
             except OSError as error:
                 raise DownloadError(
                     f"{name} names {file}, which holds no certificate (PEM): {error.strerror}"
                 ) from error
+            return file
+    return None
 
 
 def _refusal(response: requests.Response, dataset: str) -> str:

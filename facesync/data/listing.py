@@ -42,7 +42,7 @@ def _is_identity(entry: os.DirEntry[str]) -> bool:
 def files_in_folder(folder: Path, left_out: list[tuple[str, str]]) -> dict[str, list[str]]:
     """Return file names by identity; what cannot be read is added to `left_out`.
 
-    How many entries are no images, or images in no identity's folder, is logged.
+    How many entries are not images, or images in no identity's folder, is logged.
     """
     entries = _entries(folder)
     identities = [entry.path for entry in entries if _is_identity(entry)]

@@ -31,7 +31,7 @@ _MAX_LENGTH = (1 << _LENGTH_BITS) - 1
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 _HEADER = struct.Struct("<IfQQ")
 _RELEASE_EVERY = 4 << 20
-_LARGEST = 64 << 20  # bytes of a record; more are no image, and each process reads them whole
+_LARGEST = 64 << 20  # bytes of a record; more is not an image, and each process reads them whole
 _MOST_PARTS = 1000
 _MOST_LABELS = 10_000
 
@@ -151,7 +151,7 @@ class RecordFile:
             parts.append((start, start + length))
             read += length
             if read > _LARGEST or len(parts) > _MOST_PARTS:
-                limit = f"longer than the {_LARGEST >> 20} MB of a large image"
+                limit = f"longer than any image ({_LARGEST >> 20} MB)"
                 raise self._broken(record, limit)
             if part in (_WHOLE, _LAST):
                 return parts

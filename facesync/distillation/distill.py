@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import BatchSampler, Dataset, DistributedSampler
 from tqdm import tqdm
 
 from facesync.devices import pick_device, short_format
@@ -22,9 +22,10 @@ from facesync.distillation.student import CROP, Student, from_vggface2, start_he
 from facesync.errors import ModelError, UsageError
 from facesync.faces.weights import load_face_model, load_torch_model
 from facesync.processes import Ranks, ranks
-from facesync.training.augment import draws
+from facesync.training.augment import DRAWS, draws
 from facesync.training.schedule import decay_groups
 from facesync.training.transforms import ToInput
+from facesync.training.workers import Loader, Pass, explaining
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def run(settings: DistillSettings) -> None:
         raise ModelError(
             f"{checkpoint} already exists; use --resume to continue it, or another --output"
         )
-    with ranks(pick_device(settings.device)) as (group, device):
+    with explaining(), ranks(pick_device(settings.device)) as (group, device):
         if settings.batch_size < 2 * group.size:  # BatchNorm cannot normalise a single face
             raise UsageError(f"--batch-size {settings.batch_size} is under 2 faces per process")
         images = all_images(settings.data, settings.aligned, settings.leave_out)
@@ -70,11 +71,12 @@ def run(settings: DistillSettings) -> None:
 class Samples(Dataset[Sample]):
     """Faces, uint8 (3, S, S), with the numbers that vary them and the teacher's embedding.
 
-    Set `epoch` before each pass: the numbers come from the seed, the epoch and the face alone.
+    Fill `epoch` before each pass: the numbers come from the seed, the epoch and the face alone.
     """
 
     def __init__(self, faces: Faces, indices: np.ndarray, seed: int) -> None:
-        self.faces, self.indices, self.seed, self.epoch = faces, indices, seed, 0
+        self.faces, self.indices, self.seed = faces, indices, seed
+        self.epoch = torch.zeros((), dtype=torch.int64)  # its memory is shared with the workers
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -82,7 +84,7 @@ class Samples(Dataset[Sample]):
     def __getitem__(self, item: int) -> Sample:
         index = int(self.indices[item])
         crop = torch.from_numpy(self.faces.crop(index)).permute(2, 0, 1)
-        return crop, draws(self.seed, self.epoch, index), self.faces.targets[index]
+        return crop, draws(self.seed, int(self.epoch), index), self.faces.targets[index]
 
 
 def train(
@@ -100,33 +102,35 @@ def train(
         )
     student.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     samples = Samples(faces, training, settings.seed)
-    order: DistributedSampler[Sample] = DistributedSampler(
+    order: DistributedSampler[Any] = DistributedSampler(
         samples, group.size, group.rank, seed=settings.seed
     )
-    loader = DataLoader(
-        samples, settings.batch_size // group.size, sampler=order, drop_last=True,
-        num_workers=settings.workers, pin_memory=device.type == "cuda",
-    )  # fmt: skip
-    held_out = DataLoader(Samples(faces, validation, settings.seed), settings.batch_size)
+    size = settings.batch_size // group.size
+    loader = loader_of(samples, size, settings.workers, device)
+    batches = loader.batches(BatchSampler(order, size, drop_last=True))
+    measured = Samples(faces, validation, settings.seed)
+    in_turn = BatchSampler(range(len(measured)), settings.batch_size, drop_last=False)
+    held_out = loader_of(measured, settings.batch_size, 0, device).batches(in_turn)
     optimizer = torch.optim.AdamW(decay_groups(student, 0.02), lr=settings.lr)
-    steps = settings.epochs * len(loader)
+    steps = settings.epochs * len(batches)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     state = TrainingState(student, optimizer, scheduler)
     if settings.resume:
         state.resume(settings)
     elif group.first:
         log.info("Fitting the last layer ...")
-        start_head(student, features(student, samples, device), faces.targets[training])
+        all_in_turn = loader.batches(BatchSampler(range(len(samples)), size, drop_last=False))
+        start_head(student, features(student, all_in_turn, device), faces.targets[training])
     network: nn.Module = student
     if group.size > 1:
         network = nn.parallel.DistributedDataParallel(student)
     to_input = ToInput(CROP, "strong", device)
     for epoch in range(len(state.history) + 1, settings.epochs + 1):
-        samples.epoch = epoch
+        samples.epoch.fill_(epoch)
         order.set_epoch(epoch)
         started = time.monotonic()
         title = f"epoch {epoch}/{settings.epochs}"
-        with tqdm(loader, title, unit="batch", disable=not group.first, mininterval=1) as bar:
+        with tqdm(batches, title, unit="batch", disable=not group.first, mininterval=1) as bar:
             loss = _epoch(network, bar, to_input, optimizer, scheduler)
         if not group.first:
             continue
@@ -137,6 +141,12 @@ def train(
         row = {"epoch": epoch, "loss": loss, "cosine": cosine, "seconds": round(seconds, 1)}
         state.history.append(row)
         state.save(settings)
+
+
+def loader_of(samples: Samples, size: int, workers: int, device: torch.device) -> Loader[Any]:
+    """Make the loader of samples, `size` of them in a batch."""
+    bytes_of_one = 3 * CROP.crop_size**2 + 4 * (DRAWS + samples.faces.targets.shape[1])
+    return Loader(samples, size * bytes_of_one, workers=workers, device=device, seed=samples.seed)
 
 
 def split(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -195,25 +205,25 @@ def loss_of(embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def features(student: Student, samples: Samples, device: torch.device) -> np.ndarray:
+def features(student: Student, batches: Pass[Any], device: torch.device) -> np.ndarray:
     """Return the features of every face as it is, without augmentation, (faces, FEATURES)."""
     to_input = ToInput(CROP, "none", device)
     student.eval()
     half = short_format(device)
     found = []
-    for crops, numbers, _ in tqdm(DataLoader(samples, 64), "Features", unit="batch", mininterval=1):
+    for crops, numbers, _ in tqdm(batches, "Features", unit="batch", mininterval=1):
         with torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
             found.append(student.features(to_input(crops, numbers)).float().cpu().numpy())
     return np.concatenate(found)
 
 
 @torch.inference_mode()
-def cosine_to_teacher(student: Student, loader: DataLoader[Any], device: torch.device) -> float:
+def cosine_to_teacher(student: Student, batches: Pass[Any], device: torch.device) -> float:
     """Return the mean cosine between the student's and the teacher's embeddings."""
     to_input = ToInput(CROP, "none", device)
     student.eval()
     cosines = [
         (student(to_input(crops, numbers)).cpu() * targets).sum(dim=1)
-        for crops, numbers, targets in loader
+        for crops, numbers, targets in batches
     ]
     return float(torch.cat(cosines).mean())

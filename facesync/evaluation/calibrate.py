@@ -12,7 +12,7 @@ from facesync.faces.calibration import Calibration, user_calibration_path
 from facesync.faces.embedding import FaceModel
 from facesync.faces.onnx_files import read_description
 from facesync.faces.torch_model import read_checkpoint, write_checkpoint
-from facesync.faces.weights import find_weights, is_shipped
+from facesync.faces.weights import find_weights
 from facesync.files import write_json
 from facesync.metrics.calibration import fit_calibration
 from facesync.metrics.pairs import AllPairs
@@ -59,9 +59,10 @@ def store_calibration(choice: str, calibration: Calibration) -> Path:
     Raises:
         FileError: it cannot be written.
     """
-    weights = find_weights(choice).path
+    found = find_weights(choice)
+    weights = found.path
     entry = {"calibration": calibration.to_dict()}
-    if is_shipped(weights):
+    if found.known is not None:
         path = user_calibration_path(calibration.model_fingerprint)
         write_json(path, entry, private=True)
         return path

@@ -198,7 +198,8 @@ def _embedder(
 def _notes(settings: EvaluateSettings, model: FaceModel) -> list[str]:
     notes = []
     if settings.crops or settings.bin:
-        notes.append(f"The images were used as face crops; the model expects {model.crop}.")
+        expected = f"{model.crop.kind} crops of {model.crop.crop_size} pixels"
+        notes.append(f"The images were used as face crops; the model expects {expected}.")
     if settings.mirror:
         notes.append("Each embedding is the mean of an image and its mirror image.")
     return notes

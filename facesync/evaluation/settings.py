@@ -26,7 +26,10 @@ class EvaluateSettings:
         UsageError: some do not go together.
     """
 
-    model: str = option(help="the model to evaluate", metavar="embedded|vggface2|FILE")
+    model: str = option(
+        help="the model to evaluate: one that `faceid_app.py models` lists, or a file",
+        metavar="NAME|FILE",
+    )
     report: Path = option(help="folder for the report", metavar="DIR")
     pairs: Path | None = _images(
         None, "list of pairs in LFW's format; needs --images", metavar="FILE"
@@ -74,8 +77,8 @@ class EvaluateSettings:
     )
     calibrate: float | None = _more(
         None,
-        "work out thresholds and save them with the model (in your cache folder for vggface2 and "
-        "embedded); report the one for this false match rate, such as 1e-3",
+        "work out thresholds and save them with the model (for a listed model in "
+        "your cache folder); report the one for this false match rate, such as 1e-3",
         parse=rate,
         metavar="FMR",
     )

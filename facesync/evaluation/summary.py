@@ -43,7 +43,7 @@ def notes(report: Report) -> list[str]:
     """List what has to be said beside the figures."""
     said = [
         f"{count(report.images, 'image', 'images')}, {len(report.failures):,} failed to "
-        f"enrol; {report.embedded_now:,} embedded in this run, the others were in the cache; "
+        f"enrol; {report.embedded_now:,} embedded in this run, any others were cached; "
         f"{report.seconds:.0f} s.",
         f"Rule: {RULE}.",
     ]

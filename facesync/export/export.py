@@ -14,8 +14,8 @@ from facesync.export.formats import FORMATS, Format
 from facesync.export.images import calibration_crops, trial_of_copies, trial_of_pairs
 from facesync.export.settings import ExportSettings
 from facesync.faces.onnx_files import read_description, write
-from facesync.faces.torch_model import TorchModel, on_arrays, open_torch_model
-from facesync.faces.weights import find_weights
+from facesync.faces.torch_model import TorchModel, on_arrays
+from facesync.faces.weights import as_torch, find_weights
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def export(settings: ExportSettings) -> Path:
     if weights.path.suffix == ".onnx":
         return _copy(weights.path, settings)
     chosen = FORMATS[settings.format]
-    model = open_torch_model(weights.path)
+    model = as_torch(weights)
     with tempfile.TemporaryDirectory(prefix="facesync-") as folder:
         draft = Path(folder) / f"model{chosen.ending}"
         log.info("Exporting %s as %s ...", weights.name, chosen.name)

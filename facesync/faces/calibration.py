@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facesync.cli import count
-from facesync.errors import ModelError
+from facesync.errors import FileError, ModelError
 from facesync.files import read_regular, user_cache
 
 if TYPE_CHECKING:  # NumPy and OpenCV come with it, and the command line needs neither
@@ -222,7 +222,10 @@ def user_calibration(fingerprint: str, crop: CropSpec) -> Calibration | None:
     """
     from facesync.faces.onnx_files import is_own_file
 
-    path = user_calibration_path(fingerprint)
+    try:
+        path = user_calibration_path(fingerprint)
+    except FileError:  # a user without a home, who has none
+        return None
     try:
         if path.exists() and not is_own_file(path):
             raise ModelError("others may have written it; if they have not, chmod 600 it")

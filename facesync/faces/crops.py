@@ -86,8 +86,15 @@ class CropSpec:
         return (chw - self.mean) / self.std
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the specification as plain data for a checkpoint."""
-        return asdict(self)
+        """Return the specification as plain data for a checkpoint.
+
+        Models had fingerprints, which hold this, before there was a `border`: its first kind is
+        left out.
+        """
+        plain = asdict(self)
+        if self.border == "edge":
+            del plain["border"]
+        return plain
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> CropSpec:

@@ -29,6 +29,7 @@ class FaceModel:
         source: where the weights come from, for the user.
         threshold: cosine similarity measured for this model, or None.
         calibration: thresholds by false match rate measured for this model, or None.
+        why: it was taken, in words; empty if it was asked for.
     """
 
     network: Callable[[np.ndarray], np.ndarray]
@@ -37,6 +38,7 @@ class FaceModel:
     source: str
     threshold: float | None = None
     calibration: Calibration | None = None
+    why: str = ""
 
     def embed_crops(self, crops_rgb: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
         """Embed face crops, each uint8 RGB from `crop.cut`.

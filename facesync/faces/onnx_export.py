@@ -21,6 +21,7 @@ def to_onnx(
     outputs: Sequence[str] = ("embedding",),
     *,
     any_size: bool = False,
+    fold: bool = True,
 ) -> bytes:
     """Export a network on the CPU, in evaluation mode; its input is named `input`.
 
@@ -29,6 +30,7 @@ def to_onnx(
         input_shape: of one example, such as (2, 3, 160, 160).
         outputs: names of its outputs.
         any_size: height and width of input and outputs may vary too.
+        fold: work out what depends on weights alone; otherwise each keeps its name.
 
     Raises:
         ModelError: torch could not export it.
@@ -51,6 +53,7 @@ def to_onnx(
                 output_names=list(outputs),
                 dynamic_axes={name: axes for name in ("input", *outputs)},
                 opset_version=17,
+                do_constant_folding=fold,
                 **older,
             )
             return path.read_bytes()

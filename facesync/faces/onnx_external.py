@@ -29,7 +29,7 @@ def names_other_files(path: Path) -> bool:
     """Whether a tensor of an ONNX file says that its numbers are elsewhere.
 
     Raises:
-        ModelError: it cannot be read, or is no ONNX file.
+        ModelError: it cannot be read, or is not an ONNX file.
     """
     try:
         with (
@@ -40,7 +40,7 @@ def names_other_files(path: Path) -> bool:
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     except (IndexError, ValueError) as error:
-        raise ModelError(f"{path} is no ONNX file or is damaged") from error
+        raise ModelError(f"{path} is not an ONNX file, or is damaged") from error
 
 
 def _names_other_files(content: mmap.mmap) -> bool:

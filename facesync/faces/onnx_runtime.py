@@ -15,12 +15,12 @@ Embedder = Callable[[np.ndarray], np.ndarray]
 
 
 def open_net(
-    path: Path, threads: int | None = None, *, unpack: bool = False
+    source: Path | bytes, threads: int | None = None, *, unpack: bool = False
 ) -> Callable[[np.ndarray], list[np.ndarray]]:
     """Open an ONNX file with one input as a function from the input to the list of outputs.
 
     Args:
-        path: the file; it can run nothing but ONNX operators.
+        source: the file, or what is in it; it can run nothing but ONNX operators.
         threads: number of threads for one call; half the cores when None.
         unpack: its weights are stored as integers and computed with in float32: unpack them once,
             not at each call.
@@ -42,28 +42,33 @@ def open_net(
     options.log_severity_level = 4  # errors are raised; the log would only repeat them
     try:
         session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
+            source if isinstance(source, bytes) else str(source),
+            options,
+            providers=["CPUExecutionProvider"],
         )
         (model_input,) = session.get_inputs()
     except Exception as error:  # ONNX Runtime's exceptions have no other common base
-        raise _cannot_run(path, error) from error
+        raise _cannot_run(source, error) from error
 
     def run(batch: np.ndarray) -> list[np.ndarray]:
         try:
             outputs: list[np.ndarray] = session.run(None, {model_input.name: batch})
         except Exception as error:  # as above: a network for other images, say
-            raise _cannot_run(path, error) from error
+            raise _cannot_run(source, error) from error
         return outputs
 
     return run
 
 
-def _cannot_run(path: Path, error: Exception) -> ModelError:
+def _cannot_run(source: Path | bytes, error: Exception) -> ModelError:
+    model = "the model" if isinstance(source, bytes) else source
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return ModelError(f"{path} cannot be run by ONNX Runtime: {reason}")
+    return ModelError(f"{model} cannot be run by ONNX Runtime: {reason}")
 
 
-def open_embedder(path: Path, threads: int | None = None, *, unpack: bool = False) -> Embedder:
+def open_embedder(
+    source: Path | bytes, threads: int | None = None, *, unpack: bool = False
+) -> Embedder:
     """Open an ONNX file that embeds faces; see `open_net`."""
-    run = open_net(path, threads, unpack=unpack)
+    run = open_net(source, threads, unpack=unpack)
     return lambda batch: run(batch)[0]

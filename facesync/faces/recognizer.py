@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from facesync.cli import count, decimals
+from facesync.cli import decimals
 from facesync.devices import device_name
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import DEFAULT_THRESHOLD, FaceModel, checked
@@ -127,7 +127,7 @@ class Recognizer:
     def model_in_words(self) -> str:
         """Which model is in use, or will be."""
         if self._model is not None:
-            return self._model.source
+            return ", ".join(filter(None, (self._model.source, self._model.why)))
         return f"{expected(self._settings.model)} (loaded when first needed)"
 
     def threshold_in_words(self, people: int) -> str:
@@ -138,9 +138,10 @@ class Recognizer:
         if self._model is None:
             return f"the model's own, else {decimals(DEFAULT_THRESHOLD)}"
         if self._model.calibration is not None:
-            on = f"calibrated on {self._model.calibration.measured_on}"
-            among = count(max(people, 1), "person", "people")
-            return f"{needed} ({on}, FMR {self._settings.fmr:g} among {among})"
+            among = f" among {people:,} people" if people > 1 else ""
+            on = self._model.calibration.measured_on
+            rate = f"a false match rate of {self._settings.fmr:g}{among}"
+            return f"{needed} for {rate}, measured on {on}"
         kind = "not calibrated" if self._model.threshold is None else "the model's own"
         return f"{needed} ({kind})"
 
@@ -163,7 +164,7 @@ class Recognizer:
         """Compare two embeddings, each (512,) of unit length.
 
         Raises:
-            ModelError: the model gave something that is no embedding.
+            ModelError: the model gave something that is not an embedding.
         """
         checked(np.stack([one, other]))
         similarity = float(np.clip(one @ other, -1, 1))
@@ -178,6 +179,7 @@ class Recognizer:
         model = self._loaded_model()
         return {
             "source": model.source,
+            "why": model.why,
             "fingerprint": model.fingerprint,
             "crop": f"{model.crop.kind}, {model.crop.crop_size} pixels",
             "threshold": self.threshold_for(people),

@@ -23,9 +23,10 @@ class RecognizerSettings:
 
     model: str | None = option(
         None,
-        "model that embeds faces",
-        metavar="FILE|vggface2|embedded",
-        shown_default="models/best_face_model.pth, else the VGGFace2 weights",
+        "model that embeds faces: one that `faceid_app.py models` lists, or a file",
+        metavar="NAME|FILE",
+        shown_default="the one chosen with `models use`, else models/best_face_model.pth, else the "
+        "best listed one that is here or can be downloaded",
     )
     threshold: float | None = option(
         None,

@@ -111,7 +111,7 @@ _TORCH_NAMES: dict[tuple[str, str], Any] = {
 def _storage(known: dict[str, Storage], claim: Any) -> Storage:
     """Make a storage of a persistent id: ('storage', type, key, place, how many numbers)."""
     if not isinstance(claim, tuple) or len(claim) not in (5, 6) or claim[0] != "storage":
-        raise Refused("a persistent id that is no storage")
+        raise Refused("a persistent id that is not a storage")
     kind, key, _, count = claim[1:5]
     if kind not in _STORAGES or not isinstance(key, str) or not _wholes((count,)):
         raise Refused("a storage of unknown numbers")

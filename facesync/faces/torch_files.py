@@ -135,7 +135,7 @@ class _Content:
         self._value, self._file, self._places = value, file, places
         size = os.fstat(file.fileno()).st_size
         self._room = min(size, MOST_BYTES)  # for storages; two may not be at one place
-        self._converted = size  # for arrays that are no views of them
+        self._converted = size  # for arrays that are not views of them
         self._read: dict[str, np.ndarray] = {}
         for key, storage in known.items():
             start, length = places[key]

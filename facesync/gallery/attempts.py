@@ -1,9 +1,9 @@
-"""Failed attempts in a row: five pause a name, or the menu; each further one doubles the pause.
+"""Failed attempts in a row: five pause a name, or all attempts without one.
 
-The counts are kept beside the store in `<store>.attempts`, JSON, so that they survive a restart.
-Names are in it as salted hashes only. `check` before an attempt saves looking in vain; `record`
-after it checks again and counts in one step: attempts at the same time learn no more than attempts
-one after the other.
+Each further one doubles the pause. The counts are kept beside the store in `<store>.attempts`,
+JSON, so that they survive a restart. Names are in it as salted hashes only. `check` before an
+attempt saves looking in vain; `record` after it checks again and counts in one step: attempts at
+the same time learn no more than attempts one after the other.
 
 Time is the system's clock. Setting it back makes a pause no longer than it was; setting it forward
 ends the pause, as waiting would. A damaged file is renamed to `<store>.attempts.damaged`, with a
@@ -137,6 +137,11 @@ def forget(store: Path, names: Iterable[str]) -> None:
         for name in names:
             state.counts.pop(state.key(name), None)
         _write(store, state)
+
+
+def nothing_counted() -> bytes:
+    """Return what a file of counts has in it anyway."""
+    return json.dumps(asdict(_State("", {"": _Count()}))).encode()
 
 
 def _check(store: Path, state: _State, name: str, now: float) -> None:

@@ -25,6 +25,8 @@ def check(gallery: Gallery) -> tuple[list[str], list[str]]:
     faults: list[str] = []
     if not gallery.path.exists():
         facts.append(f"{gallery.path}: does not exist; nobody is registered")
+    if missing := gallery.missing():
+        faults.append(missing)
     read = {path: _read(gallery, path, facts, faults) for path in (gallery.path, gallery.backup)}
     content = read[gallery.path]
     people = content.people if content else []

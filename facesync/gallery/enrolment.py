@@ -106,7 +106,7 @@ class Enrolment:
         looks = appearance(seen.image_rgb, seen.faces[0])
         if any(looks @ old.appearance > SAME_IMAGE for old in self._samples):
             hint = "" if self._photographs else ": move your head a little"
-            return f"the same image as one taken before{hint}"
+            return f"looks the same as an earlier sample{hint}"
         return None
 
     @property

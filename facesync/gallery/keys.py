@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from facesync.errors import StoreError
-from facesync.files import expanded, read_regular, replacing
+from facesync.files import config_folder, read_regular, replacing
 from facesync.pickles import is_same
 
 log = logging.getLogger(__name__)
@@ -50,15 +50,6 @@ class Key:
 
     header: dict[str, Any]
     secret: bytes = field(repr=False)
-
-
-def config_folder() -> Path:
-    """Folder of the app's configuration, where the system wants it."""
-    if sys.platform == "win32":
-        return expanded(os.environ.get("APPDATA", "~/AppData/Roaming")) / "facesync"
-    if sys.platform == "darwin":
-        return expanded("~/Library/Application Support/facesync")
-    return expanded(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "facesync"
 
 
 def key_file(key_id: str) -> Path:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from facesync.errors import StoreError
 from facesync.files import locked, temporary_beside
-from facesync.gallery import attempts, samples, sealing
+from facesync.gallery import attempts, samples, sealing, store_file
 from facesync.gallery.keys import KeyChain
-from facesync.gallery.people import Person
+from facesync.gallery.people import Person, now
 from facesync.gallery.store_file import backup_of
 
 
@@ -26,11 +26,14 @@ def find(
     keys: KeyChain,
     names: Iterable[str],
     people: Sequence[Person],
+    kept: Sequence[Person],
 ) -> list[Path]:
     """List the files that still hold something of some people.
 
     `folders` are where their sample images would be, `names` theirs as typed and as stored, and
-    `people` what was stored of them, in the store and in the version before.
+    `people` what was stored of them, in the store and in the version before. What a file has
+    anyway is not theirs: its own words, such as `people`, and what those who are `kept` have, who
+    may be registered from the same image.
     """
     wanted = [
         vector.tobytes()
@@ -38,6 +41,9 @@ def find(
         for vector in (person.embedding, *person.sample_embeddings)
     ]
     wanted += [token for name in set(names) for token in _tokens(name)]
+    anyway = [attempts.nothing_counted()]
+    anyway += [store_file.encoded(each, now(), 0) for each in ([], *([one] for one in kept))]
+    wanted = [part for part in wanted if not any(part in content for content in anyway)]
     left = []
     for path in managed_files(store):
         content = _content(path, keys)

@@ -2,7 +2,8 @@
 
 The method is that of Unicode Technical Standard 39, "Unicode Security Mechanisms": two names look
 alike if their skeletons are the same. The table holds what confusables.txt says, in the usual
-fonts, of letters of Cyrillic, Greek and Armenian and of the Latin ones beside a to z.
+fonts, of letters of Cyrillic, Greek, Armenian, Cherokee and Lisu and of the Latin ones beside a to
+z, and of hyphens and apostrophes.
 """
 
 # ruff: noqa: RUF001, RUF002, RUF003 - ambiguous letters are what this is about
@@ -22,12 +23,21 @@ _LATIN = str.maketrans(
     + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹͿ" + "αγικνορσυϲϳ"
     # Armenian
     + "ՕՏԼ" + "օոսհցզ"
+    # Cherokee
+    + "ᎠᎡᎢᎥᎪᎫᎬᎳᎷᎻᎽᏀᏃᏏᏒᏔᏚᏙᏞᏟᏢᏦᏴ"
+    # Lisu
+    + "ꓐꓑꓓꓔꓖꓗꓙꓚꓝꓟꓠꓡꓢꓣꓦꓧꓪꓫꓬꓮꓰꓲꓳꓴꓜ"
     # Latin
-    + "ıɑɡɩȷ",
+    + "ıɑɡɩȷ"
+    # Hyphens and dashes, apostrophes and quotation marks
+    + "‐‑‒–—―−" + "’‘ʼʹ`´",
     "ABCEGHIJKlMOPQSTVWXYb" + "acdehijklopqsvwxyr"
     + "ABEZHIKMNOPTYXCJ" + "ayikvopoucj"
     + "OSL" + "onuhgq"
-    + "iagij",
+    + "DRTiAJEWMHYGZbRWSVLCPKB"
+    + "BPDTGKJCFMNLSRVHWXYAElOUZ"
+    + "iagij"
+    + "-------" + "''''''",
 )  # fmt: skip
 
 

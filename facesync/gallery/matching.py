@@ -110,7 +110,7 @@ class Matcher:
                 threshold are the same person under two names, and not a second.
 
         Raises:
-            ModelError: it is no embedding.
+            ModelError: it is not an embedding.
         """
         if len(self.people) > search.NUMPY_UP_TO:
             near = search.best(embedding, self._templates, SHORTLIST)
@@ -176,7 +176,7 @@ def majority(decisions: Sequence[Decision]) -> Decision:
         return replace(chosen, reason=f"{agreeing} of {count} frames agree: {chosen.reason}")
     denied = _median([d for d in decisions if not d.accepted] or list(decisions))
     if not votes:
-        return replace(denied, reason=f"in none of {count} frames: {denied.reason}")
+        return replace(denied, reason=f"accepted in none of {count} frames: {denied.reason}")
     return replace(
         denied,
         accepted=False,

@@ -34,7 +34,7 @@ class GalleryOnDisk:
     ) -> None:
         self.given = Path(path)
         if not self.given.name:
-            raise UsageError(f"the store of registered people is a file, which {path} is not")
+            raise UsageError(f"{path} cannot be the store of registered people, which is a file")
         linked = self.given.is_symlink()
         self.path = Path(os.path.realpath(self.given)) if linked else self.given
         self.faces = Path(faces)
@@ -58,6 +58,8 @@ class GalleryOnDisk:
             StoreError: it cannot be read, or is plain and should be sealed.
         """
         if not self.path.exists():
+            if missing := self.missing():
+                self._warn(missing)
             return Content([], now())
         mark = trust.read(self.given)  # first: another process may be saving
         try:
@@ -66,12 +68,26 @@ class GalleryOnDisk:
             hint = f"; the version before the last save is {self.backup}"
             raise StoreError(f"{error}{hint if self.backup.exists() else ''}") from error
         older = trust.older(self.path, content, mark)
-        if older and not self._warned:
-            self._warned = True
-            log.warning("%s", older)
-        elif content.key and not older and mark != Mark.of(content):
+        if older:
+            self._warn(older)
+        elif content.key and mark != Mark.of(content):
             self.note(Mark.of(content))
         return content
+
+    def missing(self) -> str | None:
+        """Say that somebody removed the store, but not the version before; None if not so."""
+        if self.path.exists() or not self.backup.exists():
+            return None
+        return (
+            f"{self.path} is gone, but not {self.backup}, the version before its last save: if "
+            "you miss it, rename that to it; `delete --all` removes everybody"
+        )
+
+    def _warn(self, text: str) -> None:
+        """Warn once."""
+        if not self._warned:
+            self._warned = True
+            log.warning("%s", text)
 
     def read(self, path: Path) -> Content:
         """Read the store or the version before; StoreError as `content`."""

@@ -129,7 +129,7 @@ def encode(people: Sequence[Person], created: datetime) -> dict[str, Any]:
 def decode(data: Any, path: Path) -> tuple[datetime, list[Person]]:
     """Check and read the data of a store; StoreError for anything that does not belong there."""
     if not isinstance(data, dict):
-        raise StoreError(f"{path} is not a store of faces")
+        raise StoreError(f"{path} is not a store of registered people")
     if not isinstance(data.get("format"), int):
         return now(), [_decode_older(name, value, path) for name, value in data.items()]
     if data["format"] not in (1, FORMAT):
@@ -180,7 +180,9 @@ def _decode_older(name: Any, value: Any, path: Path) -> Person:
     """Read an entry of the older form: 512 numbers, perhaps as one row, of any length."""
     name = _decode_name(name, path)
     if not isinstance(value, np.ndarray) or value.shape not in ((512,), (1, 512)):
-        raise StoreError(f"{path} is not a store of faces: {name} is not {EMBEDDING_SIZE} numbers")
+        raise StoreError(
+            f"{path} is not a store of registered people: {name} is not {EMBEDDING_SIZE} numbers"
+        )
     if value.dtype.kind != "f" or not np.isfinite(value).all() or not value.any():
         raise StoreError(f"{path} is damaged: the template of {name} is not a face embedding")
     vector = value.reshape(-1).astype(np.float64)

@@ -159,7 +159,8 @@ class Gallery(GalleryOnDisk):
                 left = self._forget(content, others, before, kept, folders)
             attempts.forget(self.path, names)
             leftovers.remove_temporary(self.path)
-            left += leftovers.find(self.path, folders, self.keys, names, gone)
+            kept = [*others, *still]
+            left += leftovers.find(self.path, folders, self.keys, names, gone, kept)
         if left:
             raise StoreError(f"something of {names[-1]} is left in {', '.join(map(str, left))}")
         if gone:
@@ -184,7 +185,7 @@ class Gallery(GalleryOnDisk):
             # The store last: without it, what an interruption leaves would have no owner.
             for file in reversed(leftovers.managed_files(self.path)):
                 file.unlink()
-            left += leftovers.find(self.path, folders, self.keys, names, gone)
+            left += leftovers.find(self.path, folders, self.keys, names, gone, [])
         if left:
             raise StoreError(f"something is left in {', '.join(map(str, left))}")
         return names

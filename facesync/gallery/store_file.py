@@ -57,7 +57,12 @@ def write(
     path: Path, people: Sequence[Person], created: datetime, key: Key | None, saves: int
 ) -> None:
     """Write people, sealed if there is a key; raises FileError."""
-    write_plain(path, dumps_plain({**encode(people, created), "saves": saves}), key)
+    write_plain(path, encoded(people, created, saves), key)
+
+
+def encoded(people: Sequence[Person], created: datetime, saves: int) -> bytes:
+    """Return the pickle of a store."""
+    return dumps_plain({**encode(people, created), "saves": saves})
 
 
 def write_plain(path: Path, plain: bytes, key: Key | None) -> None:

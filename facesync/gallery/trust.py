@@ -1,10 +1,10 @@
 """Whether a store is the one that was saved last: not a plain one in its place, nor an older one.
 
 Whoever may write into the folder of a store can put another file there. A sealed one they cannot
-make; but a plain one, an older one, or another of its owner's stores would open. So the folder of
-configuration, which is elsewhere, has a mark for each store: whether it is sealed, with which key,
-and how often it was saved. A plain store is refused if its mark, the version before, an image or a
-key says that it should be sealed.
+make; but a plain one, an older one, or another of its owner's stores would open. So the
+configuration folder, which is elsewhere, has a mark for each store: whether it is sealed, with
+which key, and how often it was saved. A plain store is refused if its mark, the version before, an
+image or a key says that it should be sealed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Mark:
     """What was last known of a store.
 
     Attributes:
-        sealed: it is sealed; a plain one is another. If not, a plain one was accepted.
+        sealed: it was sealed, so a plain one is another store. If not, a plain one was accepted.
         saves: how often it was saved; a sealed one of fewer saves is an older one.
         key: id of the key that seals it; None while that changes.
     """
@@ -75,7 +75,7 @@ def older(store: Path, content: Content, mark: Mark | None) -> str | None:
 
 
 def reason_to_be_sealed(store: Path, faces: Path) -> str | None:
-    """Say what says that a store should be sealed; None if nothing does."""
+    """Return why a store should be sealed; None if nothing says so."""
     mark = read(store)
     if mark is not None:
         return "it was when it was last saved here" if mark.sealed else None
@@ -100,7 +100,7 @@ def refuse_other_key(store: Path, path: Path, key: Key) -> None:
 
 
 def _config() -> Path | None:
-    """Return the folder of configuration; None for a user without a home, who has no marks."""
+    """Return the configuration folder; None for a user without a home, who has no marks."""
     try:
         return keys.config_folder()
     except FaceSyncError:
@@ -115,7 +115,7 @@ def _files(store: Path) -> Iterable[Path]:
 
 
 def _read(file: Path) -> Mark:
-    damaged = f"{file} is damaged, which says how the store was last saved; `store adopt` renews it"
+    damaged = f"{file}, which notes how the store was saved, is damaged; `store adopt` renews it"
     try:
         data = json.loads(read_text(file))
         mark = Mark(**data)

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import hashlib
-import os
 import random
-import shutil
-import signal
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from facesync.data.datasets import FaceDataset, split_fingerprint, split_indices
 from facesync.errors import DataError, ImageError
@@ -30,17 +21,12 @@ from facesync.processes import Ranks
 from facesync.training.augment import draws
 from facesync.training.settings import VALIDATION_FRACTION
 from facesync.training.transforms import sized
+from facesync.training.workers import Loader
 
 Key = tuple[int, int]
 """An image of an epoch: its index in the dataset, and the epoch."""
 
 Sample = tuple[torch.Tensor, int, np.ndarray] | str
-
-AHEAD = 4
-"""Batches that each worker loads ahead."""
-
-PATIENCE = 300
-"""Seconds to wait for a batch of the workers."""
 
 
 class Batch(NamedTuple):
@@ -160,17 +146,18 @@ class TrainingImages(Dataset[Sample]):
     """
 
     def __init__(self, data: SplitData, crop: CropSpec) -> None:
-        self.data = data
+        # No more of the split than this: each worker gets a copy.
+        self.faces, self.labels, self.seed = data.faces, data.labels, data.seed
         self.crop = crop
 
     def __getitem__(self, key: Key) -> Sample:
         index, epoch = key
         try:
-            image_rgb = self.data.faces.image_rgb(index)
+            image_rgb = self.faces.image_rgb(index)
         except ImageError as error:
             return str(error)
-        numbers = draws(self.data.seed, epoch, index)
-        return sized(image_rgb, self.crop), self.data.labels[index], numbers
+        numbers = draws(self.seed, epoch, index)
+        return sized(image_rgb, self.crop), self.labels[index], numbers
 
 
 def mixed_seed(*entropy: int) -> int:
@@ -270,66 +257,17 @@ def collate(samples: list[Sample]) -> Batch:
 
 
 def make_loader(
-    data: SplitData, crop: CropSpec, order: EpochOrder, *, workers: int, device: torch.device
-) -> DataLoader[Batch]:
-    """Make the loader of the images in the given order.
+    data: SplitData, crop: CropSpec, batch_size: int, *, workers: int, device: torch.device
+) -> Loader[Batch]:
+    """Make the loader of images; `batches` of it takes an `EpochOrder`.
 
     Raises:
-        DataError: shared memory is too small for what the workers load ahead.
+        DataError: the workers cannot be started, or shared memory is too small for them.
     """
-    if workers:
-        _check_shared_memory(workers * AHEAD * order.batch_size * 3 * crop.input_size**2)
-    return DataLoader(
-        TrainingImages(data, crop),  # type: ignore[arg-type]
-        batch_sampler=order,
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=device.type == "cuda",
-        worker_init_fn=functools.partial(start_worker, *_lifeline()) if workers else None,
-        prefetch_factor=AHEAD if workers else None,
-        timeout=PATIENCE if workers else 0,
-        # A generator of its own: the loader must not draw from the one that dropout uses.
-        generator=torch.Generator().manual_seed(data.seed),
-        # Validation is short; its workers would idle during training.
-        persistent_workers=order.shuffle and workers > 0,
-    )
-
-
-def _check_shared_memory(needed: int) -> None:
-    shared = Path("/dev/shm")
-    if shared.is_dir() and (free := shutil.disk_usage(shared).free) < needed:
-        raise DataError(
-            f"shared memory ({shared}) is full: the workers need {needed / 1e6:.1f} MB and "
-            f"{free / 1e6:.1f} MB are free; run again with --workers 0 or a larger shared memory "
-            "(docker run --shm-size)"
-        )
-
-
-@functools.cache
-def _lifeline() -> tuple[Connection, Connection]:
-    """Return a pipe on which nothing is sent: its end tells the workers that this process ends.
-
-    They ignore SIGTERM, by which multiprocessing would end them at exit.
-    """
-    reader, writer = Pipe(duplex=False)
-    atexit.register(writer.close)
-    return reader, writer
-
-
-def start_worker(reader: Connection, writer: Connection, worker: int) -> None:
-    """Prepare a worker process: only the main process handles Ctrl-C; one thread each."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-    writer.close()  # this process's copy, so that the main process has the last one
-    threading.Thread(target=_end_with, args=(reader,), daemon=True).start()
-
-
-def _end_with(reader: Connection) -> None:
-    """End this process when the other end of the pipe is closed, however that came about."""
-    reader.poll(None)
-    os._exit(0)
+    return Loader(
+        TrainingImages(data, crop), batch_size * 3 * crop.input_size**2,
+        workers=workers, device=device, seed=data.seed, collate=collate,
+    )  # fmt: skip
 
 
 def seed_everything(*entropy: int) -> None:

@@ -8,12 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from torch.utils.data import DataLoader
-
 from facesync.cli import count
 from facesync.errors import DataError
 from facesync.training import messages
-from facesync.training.batches import Batch, make_loader
+from facesync.training.batches import Batch
 from facesync.training.board import FOLDER, Board
 from facesync.training.run import Run, Totals
 from facesync.training.saving import save_epoch, save_run, save_stopped
@@ -21,6 +19,7 @@ from facesync.training.settings import SELECT
 from facesync.training.step import LossError, take_step
 from facesync.training.stopping import Stopped, StopRequest
 from facesync.training.validation import validate
+from facesync.training.workers import Pass
 
 
 def train_epochs(run: Run) -> bool:
@@ -33,9 +32,7 @@ def train_epochs(run: Run) -> bool:
         FaceSyncError: the loss is not finite, memory is full, or a file cannot be written.
     """
     messages.announce(run)
-    loader = make_loader(
-        run.data, run.crop, run.order, workers=run.recipe.workers, device=run.device
-    )
+    batches = run.loader.batches(run.order)
     if not run.kept:
         # There is always a checkpoint to resume from; and a full disk shows before the long work.
         save_run(run)
@@ -47,9 +44,9 @@ def train_epochs(run: Run) -> bool:
         try:
             while run.progress.epochs_done < run.last_epoch and not _patience_is_over(run):
                 stop.check()
-                train_epoch(run, loader, stop.check, board)
+                train_epoch(run, batches, stop.check, board)
                 lr = run.learner.lr
-                measured, tar = validate(run, loader, stop.check)
+                measured, tar = validate(run, batches, stop.check)
                 _end_epoch(run, measured, tar, lr)
                 board.epoch(run.history.rows[-1])
         except Stopped:
@@ -64,7 +61,7 @@ def train_epochs(run: Run) -> bool:
 
 
 def train_epoch(
-    run: Run, loader: DataLoader[Batch], check_stop: Callable[[], None], board: Board
+    run: Run, batches: Pass[Batch], check_stop: Callable[[], None], board: Board
 ) -> None:
     """Train on what is left of the current epoch.
 
@@ -74,11 +71,11 @@ def train_epoch(
     """
     learner, progress, totals = run.learner, run.progress, run.progress.totals
     run.order.epoch, run.order.first = progress.epochs_done + 1, progress.batch
-    with messages.bar(f"{run.title}, training", len(loader), quiet=not run.ranks.first) as bar:
-        batches = iter(loader)
+    with messages.bar(f"{run.title}, training", len(batches), quiet=not run.ranks.first) as bar:
+        left = iter(batches)
         while True:
             started = time.perf_counter()
-            group = list(itertools.islice(batches, run.recipe.accumulate))
+            group = list(itertools.islice(left, run.recipe.accumulate))
             ready = time.perf_counter()
             if not group:
                 break

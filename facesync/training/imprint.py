@@ -10,30 +10,31 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import normalize
 
-from facesync.training.batches import EpochOrder, SplitData, make_loader
-from facesync.training.learner import Learner
+from facesync.training.batches import EpochOrder
 from facesync.training.messages import bar
+from facesync.training.run import Run
 from facesync.training.transforms import ToInput
 
 BATCH_SIZE = 32
 
 
 @torch.no_grad()
-def imprint(learner: Learner, data: SplitData, workers: int) -> None:
+def imprint(run: Run) -> None:
     """Set the head's weights to the mean direction of each identity's training images.
 
     The weights keep the mean length that the head gave them; an identity without a usable image
     keeps its weights.
     """
-    model, ranks, crop = learner.model, learner.ranks, learner.inputs.crop
+    learner, data, ranks = run.learner, run.data, run.ranks
+    model = learner.model
     model.eval()
     weight = model.head.weight
     sums = torch.zeros_like(weight)
-    inputs = ToInput(crop, "none", learner.device)
+    inputs = ToInput(run.crop, "none", learner.device)
     order = EpochOrder(data.train, data.seed, BATCH_SIZE * ranks.size, shuffle=False, ranks=ranks)
-    loader = make_loader(data, crop, order, workers=workers, device=learner.device)
-    with bar("mean features", len(loader), quiet=not ranks.first) as progress:
-        for batch in loader:
+    batches = run.loader.batches(order)
+    with bar("mean features", len(batches), quiet=not ranks.first) as progress:
+        for batch in batches:
             if len(batch.labels):
                 with learner.autocast():
                     features = model.backbone(inputs(batch.images, batch.draws))

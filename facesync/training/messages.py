@@ -144,8 +144,3 @@ def explain(error: Exception, run: Run) -> None:
             f"out of memory on {run.device} with --batch-size {size}; run again with {smaller} or "
             "--checkpoint-activations"
         ) from error
-    if str(error).startswith("DataLoader"):
-        raise FaceSyncError(
-            f"the workers that decode images died or hang ({str(error).splitlines()[0]}); "
-            "run again with --workers 0, or with more shared memory (docker run --shm-size)"
-        ) from error

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from facesync.errors import DownloadError, FileError, ModelError
+from facesync.faces.models import VGGFACE2
 from facesync.faces.torch_model import TRAINING, State, load_state, new_network, read_checkpoint
-from facesync.faces.weights import vggface2_path, vggface2_state
+from facesync.faces.weights import vggface2_state
 from facesync.training.heads import Head, new_head
 
 INSTEAD = "or train from scratch with --weights none (much slower, less accurate)"
@@ -39,9 +40,9 @@ def starting_state(weights: str, *, offline: bool = False) -> tuple[State, str]:
         given: State = read_checkpoint(Path(weights), leave_out=TRAINING)["model_state_dict"]
         load_state(new_network(), given, weights)
         return given, weights
-    if offline and not vggface2_path().exists():
+    if offline and not VGGFACE2.path.exists():
         raise ModelError(
-            f"--offline, and the VGGFace2 weights are not at {vggface2_path()}; run once without "
+            f"--offline, and the VGGFace2 weights are not at {VGGFACE2.path}; run once without "
             f"--offline, {INSTEAD}"
         )
     try:

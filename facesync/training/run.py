@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import torch
 from facesync.errors import ModelError
 from facesync.faces.crops import CropSpec
 from facesync.processes import Ranks
-from facesync.training.batches import EpochOrder, SplitData
+from facesync.training.batches import Batch, EpochOrder, SplitData, make_loader
 from facesync.training.history import INVALID, History
 from facesync.training.learner import Learner
 from facesync.training.settings import Recipe
+from facesync.training.workers import Loader
 
 
 @dataclass
@@ -110,7 +112,7 @@ class Progress:
             KeyError, or one of `INVALID`: it is something else.
         """
         if plain["best"] is not None and not math.isfinite(plain["best"]):
-            raise ValueError("what was best is no number")
+            raise ValueError("what was best is not a number")
         return Progress(
             first_epoch=int(plain["first_epoch"]),
             epochs_done=int(plain["epochs_done"]),
@@ -167,6 +169,14 @@ class Run:
     def ranks(self) -> Ranks:
         """The processes that train together."""
         return self.learner.ranks
+
+    @cached_property
+    def loader(self) -> Loader[Batch]:
+        """Loads its images, with the same workers from start to end."""
+        return make_loader(
+            self.data, self.crop, self.order.batch_size,
+            workers=self.recipe.workers, device=self.device,
+        )  # fmt: skip
 
     @property
     def last_epoch(self) -> int:

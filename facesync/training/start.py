@@ -35,6 +35,7 @@ from facesync.training.settings import (
     check_batch_size,
 )
 from facesync.training.transforms import ToInput
+from facesync.training.workers import explaining
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +47,16 @@ LOSS_SETTINGS = ("loss", "margin", "scale", "pictures_per_identity")
 def train(settings: TrainSettings) -> bool:
     """Fine-tune a face model: `train_model.py`.
 
+    Worker processes are spawned, so a script that calls this needs the usual
+    `if __name__ == "__main__":`.
+
     Returns:
         Whether it was completed; False after Ctrl-C.
 
     Raises:
         FaceSyncError: something is wrong with the settings, the data or the weights.
     """
-    with ranks(pick_device(settings.device)) as (group, device):
+    with explaining(), ranks(pick_device(settings.device)) as (group, device):
         return train_epochs(_new_training(settings, group, device))
 
 
@@ -87,7 +91,7 @@ def _new_training(settings: TrainSettings, group: Ranks, device: torch.device) -
     else:
         run.progress.from_scratch = not state and not settings.freeze_batchnorm
         if settings.imprint:
-            imprint(run.learner, data, settings.workers)
+            imprint(run)
     seed_ranks_apart(run, interrupted, settings.seed, 0)
     return run
 
@@ -101,7 +105,7 @@ def continue_training(settings: ContinueSettings) -> bool:
     Raises:
         FaceSyncError: something is wrong with the settings, the data or the checkpoint.
     """
-    with ranks(pick_device(settings.device)) as (group, device):
+    with explaining(), ranks(pick_device(settings.device)) as (group, device):
         return train_epochs(_continued_training(settings, group, device))
 
 

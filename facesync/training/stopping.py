@@ -31,7 +31,6 @@ class StopRequest:
     def __init__(self, ranks: Ranks, device: torch.device) -> None:
         self._ranks, self._device = ranks, device
         self._count = 0
-        self._owner = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -46,8 +45,6 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._owner:
-            return  # a worker process that has just been forked
         self._count += 1
         if self._count == 1:
             line = "Stopping after this batch and saving ..."

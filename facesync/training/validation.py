@@ -11,28 +11,28 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 from torch.optim.swa_utils import update_bn
-from torch.utils.data import DataLoader
 
 from facesync.errors import DataError
 from facesync.metrics.pairs import all_pairs
 from facesync.processes import Ranks
-from facesync.training.batches import Batch, EpochOrder, make_loader, mixed_seed
+from facesync.training.batches import Batch, EpochOrder, mixed_seed
 from facesync.training.learner import Learner
 from facesync.training.messages import bar
 from facesync.training.run import Run, Totals
 from facesync.training.settings import TAR_FAR
 from facesync.training.step import usable_images
 from facesync.training.transforms import ToInput
+from facesync.training.workers import Pass
 
 
 def validate(
-    run: Run, training: DataLoader[Batch], check_stop: Callable[[], None]
+    run: Run, training: Pass[Batch], check_stop: Callable[[], None]
 ) -> tuple[Totals, float | None]:
     """Measure the validation images, and the TAR on unseen identities, if there are any.
 
     Args:
         run: its evaluated model is measured.
-        training: the loader of the training images; renews BatchNorm for a network trained
+        training: the training images; renews BatchNorm for a network trained
             from scratch.
         check_stop: called before each batch; what it raises ends the measuring.
     """
@@ -42,24 +42,23 @@ def validate(
     for buffer in run.learner.evaluated.buffers():
         run.ranks.share(buffer)
 
-    def loader(indices: list[int]) -> DataLoader[Batch]:
-        order = EpochOrder(
-            indices, run.data.seed, run.order.batch_size, shuffle=False, ranks=run.ranks
+    def batches(indices: list[int]) -> Pass[Batch]:
+        return run.loader.batches(
+            EpochOrder(indices, run.data.seed, run.order.batch_size, shuffle=False, ranks=run.ranks)
         )
-        return make_loader(run.data, run.crop, order, workers=run.recipe.workers, device=run.device)
 
     measured = measure(
-        run.learner, loader(run.data.validation), f"{run.title}, validation", check_stop=check_stop
+        run.learner, batches(run.data.validation), f"{run.title}, validation", check_stop=check_stop
     )
     if not run.data.holdout:
         return measured, None
     return measured, tar(
-        run.learner, loader(run.data.holdout), f"{run.title}, unseen identities",
+        run.learner, batches(run.data.holdout), f"{run.title}, unseen identities",
         check_stop=check_stop, undecodable=measured.undecodable,
     )  # fmt: skip
 
 
-def _renew_batchnorm(run: Run, training: DataLoader[Batch], check_stop: Callable[[], None]) -> None:
+def _renew_batchnorm(run: Run, training: Pass[Batch], check_stop: Callable[[], None]) -> None:
     """See `renew_batchnorm`; its draws for dropout are separate from the training's."""
     learner = run.learner
     network = learner.evaluated.backbone
@@ -106,7 +105,7 @@ def renew_batchnorm(
 
 @torch.no_grad()
 def measure(
-    learner: Learner, loader: DataLoader[Batch], title: str, *, check_stop: Callable[[], None]
+    learner: Learner, batches: Pass[Batch], title: str, *, check_stop: Callable[[], None]
 ) -> Totals:
     """Measure the evaluated model: mean loss without margins, and accuracy.
 
@@ -120,7 +119,7 @@ def measure(
     totals = Totals()
     sums = torch.zeros(3, dtype=torch.float64)
     started = time.perf_counter()
-    for batch in _shown(loader, title, learner.ranks, check_stop):
+    for batch in _shown(batches, title, learner.ranks, check_stop):
         totals.undecodable += batch.undecodable
         if not len(batch.labels):
             continue
@@ -142,7 +141,7 @@ def measure(
 @torch.no_grad()
 def tar(
     learner: Learner,
-    loader: DataLoader[Batch],
+    batches: Pass[Batch],
     title: str,
     *,
     check_stop: Callable[[], None],
@@ -159,7 +158,7 @@ def tar(
     inputs = ToInput(learner.inputs.crop, "none", learner.device)
     vectors = [np.empty((0, 1), np.float32)]
     labels: list[int] = []
-    for batch in _shown(loader, title, learner.ranks, check_stop):
+    for batch in _shown(batches, title, learner.ranks, check_stop):
         if undecodable is not None:
             undecodable += batch.undecodable
         if len(batch.labels):
@@ -182,11 +181,11 @@ def tar(
 
 
 def _shown(
-    loader: DataLoader[Batch], title: str, ranks: Ranks, check_stop: Callable[[], None]
+    batches: Pass[Batch], title: str, ranks: Ranks, check_stop: Callable[[], None]
 ) -> Iterator[Batch]:
     """Yield the batches under a progress bar."""
-    with bar(title, len(loader), quiet=not ranks.first) as progress:
-        for batch in loader:
+    with bar(title, len(batches), quiet=not ranks.first) as progress:
+        for batch in batches:
             check_stop()
             progress.update()
             yield batch

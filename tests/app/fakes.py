@@ -62,6 +62,7 @@ class FakeRecognizer:
     def facts(self, people: int) -> dict[str, object]:
         return {
             "source": self.model_in_words,
+            "why": "trained here",
             "fingerprint": self.fingerprint,
             "crop": "none",
             "threshold": self.threshold,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 import cv2
@@ -67,7 +68,7 @@ def test_images_are_known_by_their_content(shared, tmp_path, caplog):
     (made / "notes.txt").write_text("no image")
     with open_camera(str(made)) as camera:
         assert len(list(iter(camera.read, None))) == 3
-    assert "passed over because they are no images: 1 (the first: notes.txt)" in caplog.text
+    assert "passed over as not being images: 1 (the first: notes.txt)" in caplog.text
     with open_camera(str(made / "2")) as camera:
         assert camera.stills
 
@@ -158,11 +159,19 @@ def test_what_is_no_camera_is_one_line(tmp_path, source, line, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="there are no such files on Windows")
+def test_a_pipe_is_not_said_to_be_missing(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CameraError, match="pipe is a pipe or a device; --camera takes"):
+        open_camera(str(tmp_path / "pipe"))
+
+
 @pytest.mark.parametrize(
     ("source", "line"),
     [
         ("97", r"camera 97 does not open: .*is it plugged in"),
         ("/dev/v4l/by-id/none", r"/dev/v4l/by-id/none does not open: .*is it plugged in"),
+        ("", "--camera is empty; it takes"),
         ("99999999999", "there is no camera 99999999999: try --camera 1"),
         ("9" * 5000, f"there is no camera {'9' * 20}: try"),
         ("http://127.0.0.1:9/x", "does not open: check the address"),
@@ -259,8 +268,8 @@ def test_a_camera_is_opened_by_its_number_with_a_named_interface(monkeypatch, pl
 @pytest.mark.parametrize(
     ("made", "access", "words"),
     [
-        ([], True, "no camera is plugged in"),
-        (["video0", "video1"], True, "found: video0, video1"),
+        ([], True, "or any other camera: is it plugged in?"),
+        (["video0", "video1"], True, "video2, only video0, video1:"),
         (["video2"], True, "another program may be using it"),
         (["video2"], False, "sudo usermod -aG video"),
     ],

@@ -35,6 +35,7 @@ def test_what_works_is_said(gallery, recognizer, settings):
     assert facts["model"]["threshold"] == 0.6
     assert "numpy" in facts["packages"]
     assert facts["faults"] == []
+    assert ", trained here\n" in doctor.in_words(facts)
     for text in (json.dumps(facts), doctor.in_words(facts)):
         assert "Secret" not in text
 

@@ -50,7 +50,7 @@ def test_five_copies_of_one_frame_are_one_sample(enrolment):
     taken = [enrolment.offer(seen(number, same_frame=True)).taken for number in range(5)]
     assert taken == [True, False, False, False, False]
     verdict = enrolment.offer(seen(9, same_frame=True))
-    assert verdict.reason == "the same image as one taken before: move your head a little"
+    assert verdict.reason == "looks the same as an earlier sample: move your head a little"
 
 
 def test_another_persons_photo_among_the_samples_is_dropped_and_retaken(enrolment):

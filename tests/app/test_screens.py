@@ -87,8 +87,8 @@ def test_c_says_before_it_is_pressed_what_it_does(register):
         assert (says == "take a sample now") == (register.progress[0] > before)
         said.append(says)
     assert said == [
-        "not now: the same image as one taken before",  # it was taken by itself
-        "not now: the same image as one taken before",
+        "not now: looks the same as an earlier sample",  # it was taken by itself
+        "not now: looks the same as an earlier sample",
         "take a sample now",
         "not now: no face",
         "not now: two faces",
@@ -157,7 +157,7 @@ def test_verify_names_who_is_known(verify, capsys):
     assert verify.view(result(3)).status == "Looking … 4 of 5 frames"
     verify.update(result(4))
     view = verify.view(result(10))
-    assert view.status.startswith("Ada   0.9")
+    assert view.status.startswith("Ada: 0.9")
     assert view.tone == GOOD
     assert view.marks[0].label == "Ada"
     assert capsys.readouterr().out.startswith("Ada: accepted (5 of 5 frames agree")
@@ -167,10 +167,10 @@ def test_verify_names_who_is_known(verify, capsys):
 def test_verify_denies_strangers(verify, capsys):
     verdict(verify, 2, 2, 2, 2, 2)
     view = verify.view(result(6))
-    assert view.status.startswith("Access denied   0.0")
+    assert view.status.startswith("Access denied: 0.0")
     assert view.tone == BAD
     assert view.marks[0].label == "access denied"
-    assert capsys.readouterr().out.startswith("access denied: in none of 5 frames")
+    assert capsys.readouterr().out.startswith("access denied: accepted in none of 5 frames")
 
 
 def test_two_frames_of_five_are_not_enough(verify, capsys):

@@ -224,7 +224,9 @@ def test_a_paused_name_is_not_accepted_without_a_name_either(ada, recognizer, se
         claimed.image(shot("bob", who=2))
     anybody = Verification(ada, recognizer, settings)
     for _ in range(attempts.FREE_ATTEMPTS):
-        decision = anybody.image(shot("again", variant=5)).decision
+        told = anybody.image(shot("again", variant=5))
+        decision = told.decision
+        assert told.faces == ()  # they would tell, too
         assert (decision.accepted, decision.name, decision.similarity) == (False, None, None)
         assert "try again" in decision.reason
     with pytest.raises(StoreError, match="try again"):  # each was a wrong one, or they would tell

@@ -231,7 +231,7 @@ def test_what_is_watched_is_not_written_over(scene, people, tmp_path, monkeypatc
         ("images/a.avi", "images"),
     ):
         for options in (WatchOptions(record=Path(path)), WatchOptions(events=Path(path))):
-            with pytest.raises(FileError, match="is what is watched"):
+            with pytest.raises(FileError, match="is being watched"):
                 watch_camera(Watcher(scene, people, 0.05), lambda: FakeCamera([]), options, source)
     with pytest.raises(FileError, match="cannot both be"):
         options = WatchOptions(Path("new.mp4"), tmp_path / "new.mp4")
@@ -251,6 +251,15 @@ def test_watching_a_video_without_a_window(scene, people, tmp_path, capsys):
         assert [stat.S_IMODE(path.stat().st_mode) for path in (record, events)] == [0o600] * 2
     assert json.loads(events.read_text())["name"] == "Ada"
     assert "Ada" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such files on Windows")
+def test_a_recording_replaces_no_folder_and_no_pipe(tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "pipe"):
+        with pytest.raises(FileError, match="cannot"):
+            Recorder(tmp_path / name)
 
 
 def test_a_folder_that_is_not_there_is_said_first(scene, people, tmp_path):

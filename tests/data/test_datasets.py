@@ -81,7 +81,7 @@ def test_other_files_are_passed_over_and_counted(tmp_path, caplog):
     assert dataset.left_out == []
     assert all(sample.size == (24, 16) for sample, _ in (dataset[i] for i in range(6)))
     assert caplog.messages == [
-        f"{tmp_path}: passed over because they are no images: 3 (the first: a/notes.txt)"
+        f"{tmp_path}: passed over as not being images: 3 (the first: a/notes.txt)"
     ]
 
 
@@ -104,7 +104,7 @@ def test_a_pipe_is_no_image(tmp_path):
     os.mkfifo(tmp_path / "a" / "pipe")
     dataset = FaceDataset(tmp_path, min_images=1)
     assert dataset.names == ["a/1"]
-    assert dataset.left_out == [("a/2", "cannot be read (it is no regular file)")]
+    assert dataset.left_out == [("a/2", "cannot be read (it is not a regular file)")]
 
 
 @pytest.mark.parametrize("name", ["a:b", "line\nbreak", os.fsdecode(b"caf\xe9"), "-x", "a\\b"])

@@ -249,7 +249,7 @@ def test_no_network(run, kaggle, monkeypatch):
 
 @pytest.fixture
 def certificate(tmp_path, kaggle, monkeypatch) -> Path:
-    """Kaggle answers with this certificate, made by nobody, as a proxy that reads along does."""
+    """Kaggle answers with this certificate, made by nobody, as a proxy that intercepts it does."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     certificate = kaggle.encrypt(tmp_path)

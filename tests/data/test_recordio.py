@@ -181,9 +181,9 @@ def test_a_large_file_without_records_fills_no_memory(tmp_path, hole):
 def test_a_record_that_is_larger_than_any_image(tmp_path):
     path = sparse(tmp_path / "a.rec", (0, b""), (100 << 20, b"next"), size=(100 << 20) + 12)
     overwrite(path, 4, struct.pack("<I", 100 << 20))
-    assert reasons(RecordFile(path)) == ["longer than the 64 MB of a large image", None]
+    assert reasons(RecordFile(path)) == ["longer than any image (64 MB)", None]
     write_records(path, [MAGIC * 1001])
-    assert reasons(RecordFile(path)) == ["longer than the 64 MB of a large image"]
+    assert reasons(RecordFile(path)) == ["longer than any image (64 MB)"]
 
 
 def test_every_cut_of_a_file_is_survived(tmp_path):

@@ -120,9 +120,22 @@ def test_augmentation_depends_on_the_seed_the_epoch_and_the_face(aligned, tmp_pa
     np.testing.assert_array_equal(target, faces.targets[3])
     np.testing.assert_array_equal(samples[3][1], numbers)
     others = [samples[2][1], Samples(faces, np.arange(4), seed=2)[3][1]]
-    samples.epoch = 1
+    samples.epoch.fill_(1)
     others.append(samples[3][1])
     assert all((other != numbers).any() for other in others)
+
+
+def test_workers_know_the_epoch(aligned, tmp_path):
+    faces = collect(all_images([], [aligned], None), Teacher().model, tmp_path)
+    samples = Samples(faces, np.arange(4), seed=1)
+    batches = distill.loader_of(samples, 2, 1, torch.device("cpu")).batches([[0, 1], [2, 3]])
+    for epoch in (1, 2):
+        samples.epoch.fill_(epoch)
+        for number, (crops, numbers, targets) in enumerate(batches):
+            for part, wanted in zip(
+                (crops, numbers, targets), samples[2 * number + 1], strict=True
+            ):
+                np.testing.assert_array_equal(part[1], wanted)
 
 
 def test_the_loss_is_zero_where_student_and_teacher_agree():

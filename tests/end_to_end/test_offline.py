@@ -9,7 +9,7 @@ import textwrap
 import pytest
 
 import faceid_app
-from facesync.faces import weights
+from facesync.faces import models
 from facesync.images import save_jpeg
 from tests.conftest import ROOT
 from tests.faces.stand_ins import write_embedded
@@ -49,7 +49,7 @@ def images(tmp_path):
 
 
 def test_no_socket_is_opened(forbidden, images, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(weights, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(models, "ASSETS", tmp_path / "assets")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no_weights"))
     monkeypatch.chdir(tmp_path)
     write_embedded(tmp_path / "assets")

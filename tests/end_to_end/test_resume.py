@@ -13,9 +13,9 @@ import train_model
 from facesync.training import model
 from tests.end_to_end.comparing import assert_same, content, differences, files
 from tests.end_to_end.tiny import Server
-from tests.training.stand_ins import TinyNetwork, draw_identity, forks, posix
+from tests.training.stand_ins import TinyNetwork, draw_identity, posix
 
-pytestmark = [pytest.mark.slow, forks, posix]
+pytestmark = [pytest.mark.slow, posix]
 
 KILLED = -9
 EPOCHS = 3

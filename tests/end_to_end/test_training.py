@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -25,11 +23,9 @@ from facesync.training.augment import DRAWS
 from facesync.training.checkpoint import load_checkpoint
 from facesync.training.transforms import ToInput, sized
 from tests.end_to_end.tiny import SECONDS, started, wait_for
-from tests.training.stand_ins import TinyNetwork, draw_identity, forks, posix
+from tests.training.stand_ins import TinyNetwork, draw_identity, posix
 
-pytestmark = [pytest.mark.slow, forks]
-
-ROOT = Path(train_model.__file__).parent
+pytestmark = [pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -98,17 +94,6 @@ def test_another_architecture_is_one_line_before_the_data_is_looked_at(tmp_path,
     assert "other.pth is not an InceptionResnetV1" in capsys.readouterr().err
 
 
-# The script as it is, except for its network: an epoch takes a moment.
-TINY = """
-import sys
-from facesync.training import model
-from tests.training.stand_ins import TinyNetwork
-model.new_network = TinyNetwork
-import train_model
-sys.exit(train_model.main(sys.argv[1:]))
-"""
-
-
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_a_signal_to_all_processes_leaves_a_model_to_continue(images, tmp_path, number):
@@ -147,18 +132,6 @@ def test_a_killed_training_leaves_whole_files(images, tmp_path, monkeypatch, cap
     assert continue_training.main([*arguments, "--output", str(tmp_path / "other")]) == 0
     rows = load_plain(tmp_path / "other" / "training_history.pkl")["epoch"]
     assert rows == list(range(1, epoch + 2))
-
-
-def test_workers_may_be_spawned_as_on_windows_and_macos(images, tmp_path):
-    code = "import multiprocessing; multiprocessing.set_start_method('spawn')" + TINY
-    done = subprocess.run(
-        [sys.executable, "-c", code, *options(images, tmp_path / "m", "--workers", 1)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert load_checkpoint(tmp_path / "m" / "best_face_model.pth").epoch == 1
 
 
 def test_the_script_itself_trains_and_continues(models, images, tmp_path, run_script):

@@ -19,9 +19,9 @@ from facesync.training import model
 from facesync.training.batches import load_split
 from tests.end_to_end.comparing import content, files, furthest
 from tests.end_to_end.tiny import SECONDS, Server, started, wait_for
-from tests.training.stand_ins import TinyNetwork, draw_identity, forks, posix
+from tests.training.stand_ins import TinyNetwork, draw_identity, posix
 
-pytestmark = [pytest.mark.slow, forks, posix, pytest.mark.timeout(4 * SECONDS)]
+pytestmark = [pytest.mark.slow, posix, pytest.mark.timeout(4 * SECONDS)]
 
 LOSSES = ("train_loss", "val_loss")
 SHARES = ("train_acc", "val_acc", "val_tar", "lr", "skipped")

@@ -145,7 +145,7 @@ def test_without_a_cookie_the_app_goes_on_in_the_terminal(images, tmp_path, monk
     with Display(cookie) as display:
         environment |= {"DISPLAY": display.name, "XAUTHORITY": str(tmp_path / "none")}
         with Terminal("faceid_app.py", *files, *arguments, "watch", env=environment) as terminal:
-            terminal.expect("No window .*does not let this user in.*: printing who appears")
+            terminal.expect("No window: .*does not let this user in.*Printing who appears")
             terminal.expect("unknown")
             assert terminal.exit_code() == 0
         monkeypatch.setenv("DISPLAY", display.name)

@@ -9,8 +9,8 @@ import torch
 from facesync.data.datasets import FaceDataset
 from facesync.evaluation.calibrate import calibrate, data_fingerprint, store_calibration
 from facesync.evaluation.images import dataset_image_refs
-from facesync.faces import weights
 from facesync.faces.calibration import Calibration
+from facesync.faces.models import VGGFACE2
 from facesync.faces.onnx_files import read_description, write
 from facesync.faces.torch_model import checkpoint_crop
 from facesync.metrics.pairs import AllPairs
@@ -70,7 +70,7 @@ def test_the_data_fingerprint_ignores_order_but_not_names(folder):
 
 
 def test_the_vggface2_weights_come_calibrated():
-    data = json.loads((weights.ASSETS / "vggface2.json").read_text(encoding="utf-8"))
-    found = Calibration.from_dict(data["calibration"])
+    data = VGGFACE2.card()["calibration"]
+    found = Calibration.from_dict(data)
     assert found.crop == checkpoint_crop({})
     assert set(found.thresholds) >= {"1e-2", "1e-3", "1e-4"}

@@ -9,7 +9,7 @@ import pytest
 
 import evaluate_model
 from facesync.evaluation import evaluate as module
-from facesync.faces import weights
+from facesync.faces import models
 from facesync.faces.calibration import user_calibration
 from facesync.images import save_jpeg
 
@@ -162,10 +162,10 @@ def test_by_group(evaluate, folder, tmp_path, capsys):
 
 def test_calibrate_a_shipped_model(evaluate, folder, model, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    shipped = {path: path.read_bytes() for path in sorted(weights.ASSETS.iterdir())}
+    shipped = {path: path.read_bytes() for path in sorted(models.ASSETS.iterdir())}
     code, report = evaluate("--model", "embedded", "--data", folder, "--calibrate", "1e-2")
     assert code == 0
-    assert {path: path.read_bytes() for path in sorted(weights.ASSETS.iterdir())} == shipped
+    assert {path: path.read_bytes() for path in sorted(models.ASSETS.iterdir())} == shipped
     found = user_calibration(model.fingerprint, model.crop)
     assert found.images == 30 and found.impostor_pairs == 30 * 29 // 2 - 60
     path = tmp_path / "cache" / "facesync" / "calibrations" / f"{model.fingerprint}.json"

@@ -13,7 +13,7 @@ from facesync.evaluation.protocols import PairSet
 from facesync.export import export, formats, images
 from facesync.export.compare import compare, table
 from facesync.export.settings import FORMAT_NAMES, ExportSettings
-from facesync.faces import weights
+from facesync.faces import models, weights
 from facesync.faces.crops import CropSpec
 from facesync.faces.onnx_files import read_description
 from facesync.faces.torch_model import TorchModel, fingerprint
@@ -48,7 +48,7 @@ def checkpoint(small, tmp_path, monkeypatch):
     """A file that opens as the small network; few images, to keep the tests fast."""
     path = tmp_path / "small.pth"
     path.write_bytes(b"weights")
-    monkeypatch.setattr(export, "open_torch_model", lambda _: small)
+    monkeypatch.setattr(export, "as_torch", lambda _: small)
     monkeypatch.setattr(images, "COPIES", 3)
     monkeypatch.setattr(images, "CALIBRATION_IMAGES", 4)
     return path
@@ -164,7 +164,7 @@ def test_a_format_whose_package_is_missing_says_how_to_install_it(
 
 
 def test_the_embedded_model_is_copied(run, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(weights, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(models, "ASSETS", tmp_path / "assets")
     original = write_embedded(tmp_path / "assets", threshold=0.4)
     assert run(model="embedded") == 0
     copy = tmp_path / "out" / "embedded.onnx"

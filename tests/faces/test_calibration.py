@@ -9,14 +9,15 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from facesync.errors import ModelError
-from facesync.faces import weights
+from facesync.errors import FileError, ModelError
+from facesync.faces import calibration, weights
 from facesync.faces.calibration import (
     Calibration,
     calibration_for,
     user_calibration_path,
 )
 from facesync.faces.crops import ALIGNED_112, SQUARE
+from facesync.faces.models import KNOWN
 from facesync.files import write_json
 from facesync.metrics.calibration import fit_calibration
 
@@ -54,9 +55,9 @@ def test_threshold_of_one_comparison(fmr, expected):
     assert MEASURED.threshold(fmr) == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", ["vggface2", "embedded"])
+@pytest.mark.parametrize("name", [*KNOWN])
 def test_what_ships_says_on_whom_it_was_measured(name):
-    data = json.loads((weights.ASSETS / f"{name}.json").read_text())["calibration"]
+    data = KNOWN[name].card()["calibration"]
     assert re.fullmatch(r"[0-9,]+ people of LFW \(.*\)", Calibration.from_dict(data).measured_on)
     forged = Calibration.from_dict({**data, "data": "a\x1b[2J\nAda: accepted"})
     assert forged.measured_on.endswith(" people of a[2JAda")
@@ -166,3 +167,11 @@ def test_a_shipped_model_prefers_the_users_calibration(tmp_path, monkeypatch, ca
     path.write_text("{half")
     assert weights.load_face_model("embedded").calibration == model.calibration
     assert "is not used" in caplog.text
+
+
+def test_a_user_without_a_home_has_no_calibration(monkeypatch):
+    def no_home():
+        raise FileError("you have no home folder")
+
+    monkeypatch.setattr(calibration, "user_cache", no_home)
+    assert calibration.user_calibration("abc", SQUARE) is None

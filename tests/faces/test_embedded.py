@@ -1,12 +1,14 @@
 """The embedded model is used when it is requested, and when there is no other."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from facesync.errors import DownloadError, ModelError
-from facesync.faces import weights
+from facesync.faces import models, weights
+from facesync.faces.models import KNOWN
 from facesync.faces.onnx_runtime import open_net
 from tests.faces.stand_ins import CROP, write_embedded
 
@@ -15,8 +17,10 @@ from tests.faces.stand_ins import CROP, write_embedded
 def empty(tmp_path, monkeypatch):
     """No trained model, no cache, no assets, and no network."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(weights, "ASSETS", tmp_path / "assets")
-    monkeypatch.setattr(weights, "VGGFACE2_URL", "http://127.0.0.1:9/20180402-114759-vggface2.pt")
+    monkeypatch.setattr(models, "ASSETS", tmp_path / "assets")
+    for name in ("edgeface-xs", "vggface2"):
+        nowhere = replace(KNOWN[name], url=f"http://127.0.0.1:9/{name}.pt")
+        monkeypatch.setitem(KNOWN, name, nowhere)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "assets"
 
@@ -40,17 +44,19 @@ def test_it_is_the_last_resort_and_a_warning_says_so(empty, caplog):
         with pytest.raises(error):
             weights.load_face_model(None, offline=offline)
     write_embedded(empty)
-    assert weights.expected(None) == "VGGFace2 weights, else the embedded model"
+    assert weights.expected(None) == (
+        f"EdgeFace-XS, else VGGFace2 weights, else the embedded model, {weights.BEST}"
+    )
     for offline in (True, False):
         caplog.clear()
         assert weights.load_face_model(None, offline=offline).source == "the embedded model"
-        assert "the embedded model is used instead" in caplog.text
+        assert caplog.text.count("the embedded model is used instead") == 2
     with pytest.raises(ModelError, match="--offline"):
         weights.load_face_model("vggface2", offline=True)
 
 
 def test_a_version_without_it_says_so(empty):
-    with pytest.raises(ModelError, match="ships no embedded model"):
+    with pytest.raises(ModelError, match="does not ship the embedded model"):
         weights.load_face_model("embedded")
     with pytest.raises(ModelError, match=r"no model x\.onnx"):
         weights.load_face_model("x.onnx")
@@ -96,5 +102,5 @@ def test_a_network_for_other_images_is_one_line(empty):
 
 def test_it_is_not_a_torch_network(empty):
     write_embedded(empty)
-    with pytest.raises(ModelError, match="ONNX file"):
+    with pytest.raises(ModelError, match="is not a torch network"):
         weights.load_torch_model("embedded")

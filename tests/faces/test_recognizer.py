@@ -30,9 +30,9 @@ def recognizer(settings=None, **model):
             {},
             {"calibration": MEASURED, "threshold": 0.3},
             0.5,
-            "calibrated on 100 people of images, FMR 0.001",
+            "for a false match rate of 0.001, measured on 100 people of images",
         ),
-        ({"fmr": 1e-4}, {"calibration": MEASURED}, 0.58, "FMR 0.0001"),
+        ({"fmr": 1e-4}, {"calibration": MEASURED}, 0.58, "a false match rate of 0.0001"),
         ({}, {"threshold": 0.3}, 0.3, "the model's own"),
         ({}, {}, 0.6, "not calibrated"),
     ],
@@ -46,8 +46,8 @@ def test_the_threshold_and_who_says_so(settings, model, expected, words):
 def test_more_people_need_a_higher_threshold_if_the_model_is_calibrated():
     calibrated = recognizer(calibration=MEASURED)
     assert calibrated.threshold_for(1000) > calibrated.threshold_for(10) > calibrated.threshold
-    needed = f"{calibrated.threshold_for(10):.3f} (calibrated on 100 people of images, "
-    needed += "FMR 0.001 among 10 people)"
+    needed = f"{calibrated.threshold_for(10):.3f} for a false match rate of 0.001 among 10 people, "
+    needed += "measured on 100 people of images"
     assert calibrated.threshold_in_words(10) == needed
     asked_for = recognizer(AppSettings(threshold=0.7), calibration=MEASURED)
     assert asked_for.threshold_for(1000) == 0.7

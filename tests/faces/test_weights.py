@@ -1,19 +1,16 @@
 """Weights are checked before they are used, and are looked for in a fixed order."""
 
 import contextlib
-import http.server
-import os
-import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from facesync.errors import DownloadError, FileError, ModelError
-from facesync.faces import torch_model, weights
+from facesync.errors import FileError, ModelError
+from facesync.faces import models, torch_model, weights
 from facesync.faces.crops import ALIGNED_112, BOX, SQUARE
-from tests.data.kaggle_server import KaggleServer
+from facesync.faces.models import VGGFACE2
 from tests.faces.stand_ins import tiny_model
 from tests.faces.test_calibration import MEASURED
 
@@ -175,88 +172,25 @@ def test_missing_models_say_what_to_do(torch_home):
         weights.load_face_model("vggface2", offline=True)
 
 
-def test_order_trained_model_then_cache(torch_home, weights_file, random_state, quick_export):
-    cached = weights.vggface2_path()
+def test_order_option_choice_trained_model_then_the_best(
+    torch_home, weights_file, random_state, quick_export
+):
+    cached = VGGFACE2.path
     assert cached.is_relative_to(torch_home)
     cached.parent.mkdir(parents=True)
     cached.write_bytes(weights_file.read_bytes())
-    assert weights.load_face_model(None, offline=True).source.startswith("VGGFace2 weights")
+    model = weights.load_face_model(None, offline=True)
+    assert model.source.startswith("VGGFace2 weights") and model.why == weights.BEST
     weights.DEFAULT_MODEL.parent.mkdir()
     torch.save({"epoch": 1, "model_state_dict": random_state}, weights.DEFAULT_MODEL)
-    assert weights.load_face_model(None, offline=True).source.startswith(str(weights.DEFAULT_MODEL))
-    assert weights.load_face_model("vggface2", offline=True).crop == BOX
-
-
-@pytest.fixture
-def server(weights_file):
-    """A local server of the weights; if `server.cut` is set, it hangs up after so many bytes."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            state = self.server
-            state.ranges.append(self.headers.get("Range"))
-            if state.status:
-                self.send_error(state.status)
-                return
-            data = state.content
-            start = int((self.headers.get("Range") or "bytes=0-")[6:].rstrip("-"))
-            self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(data) - start))
-            self.end_headers()
-            stop = start + state.cut if state.cut else len(data)
-            self.wfile.write(data[start:stop])
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.content, server.cut, server.status = weights_file.read_bytes(), 0, 0
-        server.ranges = []
-        server.url = f"http://127.0.0.1:{server.server_port}/weights.pt"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def test_an_interrupted_download_resumes(server, tmp_path):
-    path = tmp_path / "cache" / "weights.pt"
-    server.cut = len(server.content) // 3
-    with pytest.raises(DownloadError, match="run again to resume"):
-        weights.download_weights(server.url, path)
-    assert not path.exists()
-    server.cut = 0
-    weights.download_weights(server.url, path)
-    assert path.read_bytes() == server.content
-    assert server.ranges == [None, f"bytes={len(server.content) // 3}-"]
-    assert os.listdir(path.parent) == ["weights.pt"]
-
-
-@pytest.mark.parametrize("status", [403, 404, 416, 503])
-def test_a_refused_download_is_one_line(server, tmp_path, status):
-    server.status = status
-    with pytest.raises(DownloadError, match=rf"refused .*\({status} .*save the file as"):
-        weights.download_weights(server.url, tmp_path / "weights.pt")
-
-
-def test_a_certificate_that_is_not_trusted_is_named(tmp_path):
-    with KaggleServer() as server:
-        server.encrypt(tmp_path)
-        with pytest.raises(DownloadError, match=r"proxy .*set SSL_CERT_FILE to the file"):
-            weights.download_weights(server.url, tmp_path / "weights.pt")
-
-
-def test_a_download_that_is_not_the_weights_is_deleted(server, tmp_path):
-    server.content = b"<html>sign in to this network</html>"
-    with pytest.raises(DownloadError, match="not the VGGFace2 weights"):
-        weights.download_weights(server.url, tmp_path / "weights.pt")
-    assert not list(tmp_path.iterdir())
-
-
-def test_no_network_is_one_line(tmp_path):
-    with pytest.raises(DownloadError, match="check the connection"):
-        weights.download_weights("http://127.0.0.1:9/x", tmp_path / "weights.pt")
+    model = weights.load_face_model(None, offline=True)
+    assert model.source.startswith(str(weights.DEFAULT_MODEL)) and model.why == "trained here"
+    models.choose("vggface2")
+    model = weights.load_face_model(None, offline=True)
+    assert model.crop == BOX and model.why == "chosen with `models use`"
+    assert weights.expected(None) == "VGGFace2 weights, chosen with `models use`"
+    model = weights.load_face_model(weights.DEFAULT_MODEL, offline=True)
+    assert model.crop == ALIGNED_112 and model.why == ""
 
 
 def test_real_weights_tell_people_apart(shared, monkeypatch, astronaut, grace_hopper):
@@ -264,6 +198,8 @@ def test_real_weights_tell_people_apart(shared, monkeypatch, astronaut, grace_ho
 
     monkeypatch.setenv("TORCH_HOME", str(shared / "torch_home"))
     model = weights.load_face_model("vggface2", offline=True)
+    # As the first release that had it: people are registered with it.
+    assert model.fingerprint == VGGFACE2.card()["calibration"]["model_fingerprint"]
     detector = FaceDetector()
     darker = (astronaut * 0.6).astype(np.uint8)[:, ::-1].copy()
     images = [astronaut, darker, grace_hopper]

@@ -7,6 +7,7 @@ import os
 import stat
 import unicodedata
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,16 @@ def test_nothing_is_left(either, name):
         assert vector.tobytes() not in left
     assert [p.name for p in either.people()] == ["Bob"]
     assert len(either.images("Bob")) == 2
+
+
+@pytest.mark.parametrize("name", ["Ada", "people", "ndarray", "salt"])
+def test_what_others_and_the_files_have_anyway_is_not_left(either, name):
+    """Bob is registered from the same images; the names are words of the files themselves."""
+    for each in (name, "Bob"):
+        either.register(replace(enrolled("Bob"), name=each), images())
+    attempts.record(either.path, "Bob", None)
+    assert either.delete(name) == name
+    assert [person.name for person in either.people()] == ["Bob"]
 
 
 def test_what_cannot_be_removed_is_reported(either, monkeypatch):

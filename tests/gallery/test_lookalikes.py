@@ -18,6 +18,10 @@ from tests.gallery.conftest import person
         ("Jos\u00e9", "J\u043es\u00e9"),
         ("Zo\u00eb", "Zo\u0451"),
         ("Paul", "Paul".replace("u", "\u057d")),  # Armenian
+        ("Ada", "\u13aada"),  # Cherokee
+        ("Ada", "\ua4eeda"),  # Lisu
+        ("Ana-Lena", "Ana\u2013Lena"),
+        ("O'Neil", "O\u2019Neil"),
     ],
 )
 def test_these_look_alike(registered, typed):

@@ -124,6 +124,18 @@ def test_another_store_of_the_same_owner_is_refused(sealed, tmp_path):
     assert again(sealed).people() and check(again(sealed))[1] == []
 
 
+def test_a_store_that_was_removed_is_a_warning_and_a_finding(sealed, caplog):
+    """Its people are still in the version before, which the next two saves would replace."""
+    sealed.register(BOB, images())
+    sealed.register(ADA, images())
+    sealed.path.unlink()
+    assert again(sealed).people() == []
+    assert "is gone" in caplog.text
+    assert [fault for fault in check(again(sealed))[1] if "is gone" in fault]
+    again(sealed).delete_all()
+    assert check(again(sealed))[1] == []
+
+
 def test_an_older_store_is_a_warning_and_a_finding(sealed, caplog, tmp_path):
     sealed.register(ADA, images())
     old = sealed.path.read_bytes()

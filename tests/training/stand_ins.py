@@ -24,9 +24,6 @@ from facesync.training.run import Progress, Run
 from facesync.training.settings import Recipe
 from facesync.training.transforms import ToInput
 
-# Python 3.12 warns of fork() beside threads; DataLoader forks on Linux, and torch has threads.
-forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 
@@ -74,7 +71,9 @@ def tiny_learner(
     """Make a learner of a `TinyNetwork` that always starts from the same random weights."""
     torch.manual_seed(0)
     model = Classifier(TinyNetwork(), new_head(loss, classes, 16, **(head or {})))
-    settings = Recipe(**{"augment": "none", "schedule": "constant", "lr": 0.01, **recipe})
+    settings = Recipe(
+        **{"augment": "none", "schedule": "constant", "lr": 0.01, "workers": 0, **recipe}
+    )
     inputs = ToInput(ALIGNED_112, settings.augment, torch.device("cpu"))
     return Learner(model, settings, inputs, Ranks())
 

@@ -32,7 +32,11 @@ BOTH = pytest.mark.parametrize("script", [train_model, continue_training], ids=[
 
 @BOTH
 def test_every_setting_is_an_option_and_no_option_is_more(script):
-    actions = {action.dest for action in script.build_parser()._actions} - {"help", "config"}
+    actions = {action.dest for action in script.build_parser()._actions} - {
+        "help",
+        "version",
+        "config",
+    }
     assert actions == {field.name for field in dataclasses.fields(parsed(script))}
 
 

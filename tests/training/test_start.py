@@ -22,9 +22,9 @@ from facesync.training import epoch, model, validation
 from facesync.training.run import Totals
 from facesync.training.stopping import Stopped
 from facesync.training.transforms import ToInput
-from tests.training.stand_ins import TinyNetwork, draw_identity, forks, posix
+from tests.training.stand_ins import TinyNetwork, draw_identity, posix
 
-pytestmark = [pytest.mark.usefixtures("tiny"), forks]
+pytestmark = [pytest.mark.usefixtures("tiny")]
 
 WRITTEN = {
     "best_face_model.pth",
@@ -397,7 +397,7 @@ def test_another_output_with_a_model_is_refused(trained, images, tmp_path, one_l
 
 @pytest.fixture
 def passes(monkeypatch) -> list:
-    """Collect (loader, epoch of its order, augmentation) of each pass."""
+    """Collect (pass, epoch of its order, augmentation) of each pass."""
     seen: list = []
     presets: set[str] = set()
     to_input = ToInput.__call__
@@ -409,11 +409,11 @@ def passes(monkeypatch) -> list:
     def look(module, name):
         original = getattr(module, name)
 
-        def pass_through(of, loader, *values, **others):
+        def pass_through(of, batches, *values, **others):
             presets.clear()
-            result = original(of, loader, *values, **others)
+            result = original(of, batches, *values, **others)
             (preset,) = presets
-            seen.append((loader, loader.batch_sampler.epoch, preset))
+            seen.append((batches, batches.order.epoch, preset))
             return result
 
         monkeypatch.setattr(module, name, pass_through)
@@ -430,10 +430,10 @@ def test_the_classes_stay_the_models_own_whatever_their_order(trained, images, p
     assert continue_(trained / "final_face_model.pth", images) == 0
     assert checkpoint(trained / "final_face_model.pth")["label_map"] == turned
     assert load_plain(trained / "label_map.pkl") == turned
-    for loader, _, _ in passes:
-        batch = next(iter(loader))
-        data = loader.dataset.data
-        wanted = [turned[data.faces.names[i][0]] for i, _ in next(iter(loader.batch_sampler))]
+    for batches, _, _ in passes:
+        batch = next(iter(batches))
+        names = batches.loader.dataset.faces.names
+        wanted = [turned[names[i][0]] for i, _ in next(iter(batches.order))]
         assert batch.labels.tolist() == wanted
 
 
