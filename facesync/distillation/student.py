@@ -4,9 +4,10 @@ A small network that starts from random weights needs millions of faces to learn
 and noses are; some thousands are enough for one that already knows. So the student, whoever its
 teacher is, starts as the InceptionResnetV1 with the VGGFace2 weights (names from Szegedy et al.,
 arXiv:1602.07261). Its blocks add little each to what they are given, so it still works with half
-of the 17 x 17 blocks, and without all 8 x 8 blocks but the last: see `docs/distillation.md`. What
-is left has half the weights. One linear layer leads from its pooled features to the embedding; it
-starts as the best linear map to the teacher's (`start_head`).
+of the 17 x 17 blocks, and without all 8 x 8 blocks but the last
+(`python -m benchmarks.long.student_layers` compares). What is left has half the weights. One linear
+layer leads from its pooled features to the embedding; it starts as the best linear map to the
+teacher's (`linear_map`).
 
 Its input is aligned faces of 112 x 112 pixels, in which a face is about as large as in the
 160 x 160 of the VGGFace2 weights, so the filters fit.
@@ -14,7 +15,7 @@ Its input is aligned faces of 112 x 112 pixels, in which a face is about as larg
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,7 +31,10 @@ FEATURES = 1792
 """Number of pooled features."""
 
 RIDGE = 300.0
-"""Penalty on the head's weights, per face, with features of unit variance."""
+"""Penalty on the weights of a linear map from features of variance 1."""
+
+EPS = 1e-5
+"""Added to the features' variance."""
 
 
 class Student(nn.Module):
@@ -58,7 +62,7 @@ class Student(nn.Module):
         self.repeat_2 = nn.Sequential(*list(whole.repeat_2)[:blocks])
         self.mixed_7a = whole.mixed_7a
         self.block8 = whole.block8
-        self.norm = nn.BatchNorm1d(FEATURES, affine=False)
+        self.norm = nn.BatchNorm1d(FEATURES, eps=EPS, affine=False)
         self.linear = nn.Linear(FEATURES, 512)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
@@ -101,22 +105,39 @@ def from_vggface2(network: Any, blocks: int) -> Student:
     return student
 
 
-def start_head(student: Student, features: np.ndarray, targets: np.ndarray) -> None:
-    """Set the student's last layer to the best linear map from its features (ridge regression).
+class LinearMap(NamedTuple):
+    """Weights (features, 512) of features of mean 0 and variance 1, and what makes them so."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+    weights: np.ndarray
+    bias: np.ndarray
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Map features, (N, features), to embeddings not yet of unit length, (N, 512)."""
+        return (features - self.mean) / np.sqrt(self.variance + EPS) @ self.weights + self.bias
+
+
+def linear_map(features: np.ndarray, targets: np.ndarray) -> LinearMap:
+    """Find the best linear map from features to embeddings (ridge regression).
 
     Args:
-        student: changed in place.
-        features: float32 (faces, FEATURES).
+        features: float32 (faces, features).
         targets: float32 (faces, 512): the teacher's embeddings of the same faces.
     """
     mean, variance = features.mean(axis=0), features.var(axis=0)
-    scaled = (features - mean) / np.sqrt(variance + student.norm.eps)
-    centre = targets.mean(axis=0)
-    gram = scaled.T @ scaled + RIDGE * np.eye(FEATURES, dtype=np.float32)
-    weights = np.linalg.solve(gram, scaled.T @ (targets - centre))
+    scaled = (features - mean) / np.sqrt(variance + EPS)
+    bias = targets.mean(axis=0)
+    gram = scaled.T @ scaled + RIDGE * np.eye(scaled.shape[1], dtype=np.float32)
+    return LinearMap(mean, variance, np.linalg.solve(gram, scaled.T @ (targets - bias)), bias)
+
+
+def start_head(student: Student, features: np.ndarray, targets: np.ndarray) -> None:
+    """Set the student's last layer, in place, to the best linear map from its features."""
+    found = linear_map(features, targets)
     with torch.no_grad():
         statistics = dict(student.norm.named_buffers())
-        statistics["running_mean"].copy_(torch.from_numpy(mean))
-        statistics["running_var"].copy_(torch.from_numpy(variance))
-        student.linear.weight.copy_(torch.from_numpy(weights.T))
-        student.linear.bias.copy_(torch.from_numpy(centre))
+        statistics["running_mean"].copy_(torch.from_numpy(found.mean))
+        statistics["running_var"].copy_(torch.from_numpy(found.variance))
+        student.linear.weight.copy_(torch.from_numpy(found.weights.T))
+        student.linear.bias.copy_(torch.from_numpy(found.bias))
