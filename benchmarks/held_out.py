@@ -47,13 +47,17 @@ def last_fold(pairs: Path) -> list[str]:
     return lines[(folds - 1) * 2 * kind : folds * 2 * kind]
 
 
+def last_fold_images(data: Path) -> list[Path]:
+    """Return all images of everybody in the last fold."""
+    words = [line.split("\t") for line in last_fold(data / "lfw" / "pairs.txt")]
+    people = {row[0] for row in words} | {row[2] for row in words if len(row) == 4}
+    return [path for path in sorted((data / "lfw").rglob("*.jpg")) if path.parent.name in people]
+
+
 def write_lists(data: Path, folder: Path) -> None:
     """Write the lists, and the images of the last fold."""
     fold = last_fold(data / "lfw" / "pairs.txt")
-    words = [line.split("\t") for line in fold]
-    people = {row[0] for row in words} | {row[2] for row in words if len(row) == 4}
-    images = sorted((data / "lfw").rglob("*.jpg"))
-    names = [p.relative_to(data / "lfw").as_posix() for p in images if p.parent.name in people]
+    names = [path.relative_to(data / "lfw").as_posix() for path in last_fold_images(data)]
     for name in names:
         copy = folder / "lfw" / name
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from facesync.distillation.checkpoint import CHECKPOINT_NAME, TrainingState
 from facesync.distillation.faces import Faces, all_images, collect
 from facesync.distillation.packing import pack
 from facesync.distillation.settings import DistillSettings
-from facesync.distillation.student import CROP, Student, from_vggface2
+from facesync.distillation.student import CROP, Student, from_vggface2, start_head
 from facesync.errors import ModelError, UsageError
 from facesync.faces.weights import load_face_model, load_torch_model
 from facesync.processes import Ranks, ranks
@@ -117,6 +117,10 @@ def train(
     state = TrainingState(student, optimizer, scheduler)
     if settings.resume:
         state.resume(settings)
+    elif group.first:
+        log.info("Fitting the last layer ...")
+        all_in_turn = loader.batches(BatchSampler(range(len(samples)), size, drop_last=False))
+        start_head(student, features(student, all_in_turn, device), faces.targets[training])
     network: nn.Module = student
     if group.size > 1:
         network = nn.parallel.DistributedDataParallel(student)
@@ -198,6 +202,19 @@ def loss_of(embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     distance = 1 - (embeddings * targets).sum(dim=1).mean()
     similarities = (embeddings @ embeddings.T - targets @ targets.T).square().mean()
     return distance + SIMILARITIES * similarities
+
+
+@torch.inference_mode()
+def features(student: Student, batches: Pass[Any], device: torch.device) -> np.ndarray:
+    """Return the features of every face as it is, without augmentation, (faces, FEATURES)."""
+    to_input = ToInput(CROP, "none", device)
+    student.eval()
+    half = short_format(device)
+    found = []
+    for crops, numbers, _ in tqdm(batches, "Features", unit="batch", mininterval=1):
+        with torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
+            found.append(student.features(to_input(crops, numbers)).float().cpu().numpy())
+    return np.concatenate(found)
 
 
 @torch.inference_mode()

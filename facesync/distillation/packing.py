@@ -1,9 +1,9 @@
 """Pack a student into the two files that FaceSync runs: `embedded.onnx` and `embedded.json`.
 
-The weights of convolutions and linear layers are stored as int8 with one scale per output channel
-and a DequantizeLinear node; ONNX Runtime unpacks them once, when it opens the file, and computes in
-float32. The file is a quarter of the size, no calibration images are needed, and the embeddings are
-the same on every CPU.
+Large weights are stored as 4-bit integers with a scale for every 32 of them, others as 8-bit
+integers with a scale for each output channel, and DequantizeLinear nodes. ONNX Runtime unpacks them
+once, when it opens the file, and computes in float32. No calibration images are needed, and the
+embeddings are the same on every CPU.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,10 @@ log = logging.getLogger(__name__)
 
 MODEL_NAME = "embedded.onnx"
 _SMALLEST = 1024  # values; smaller tensors are not worth a scale
+_LARGE = 100_000  # values; smaller tensors save little with 4 bits, and lose more
+_BLOCK = 32
+_SHARES = np.linspace(0.6, 1, 9)  # of the largest weight of a block, to be represented exactly
+_OPSET = 21  # the first with 4-bit integers and scales of blocks
 
 
 def pack(student: Student, folder: Path, description: str) -> Path:
@@ -31,7 +36,7 @@ def pack(student: Student, folder: Path, description: str) -> Path:
         FileError: they cannot be written.
     """
     size = CROP.input_size
-    content = with_int8_weights(to_onnx(student, (2, 3, size, size)))
+    content = with_small_weights(to_onnx(student, (2, 3, size, size)))
     path = folder / MODEL_NAME
     facts = {
         "fingerprint": hashlib.sha256(content).hexdigest()[:16],
@@ -44,15 +49,15 @@ def pack(student: Student, folder: Path, description: str) -> Path:
     return path
 
 
-def with_int8_weights(content: bytes) -> bytes:
-    """Convert a model's float32 weights to int8 with a scale per output channel."""
+def with_small_weights(content: bytes) -> bytes:
+    """Convert a model's float32 weights to integers of 4 or 8 bits."""
     import onnx
-    from onnx import helper, numpy_helper
+    from onnx import numpy_helper, version_converter
 
-    model = onnx.load_from_string(content)
+    model = version_converter.convert_version(onnx.load_from_string(content), _OPSET)
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    unpacking = []
+    unpacking: list[Any] = []
     for node in graph.node:
         if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in weights:
             continue
@@ -62,21 +67,80 @@ def with_int8_weights(content: bytes) -> bytes:
             continue
         # Output channels come first in Conv, and in Gemm where it takes its weights transposed.
         transposed = any(a.name == "transB" and a.i for a in node.attribute)
-        axis = 0 if node.op_type == "Conv" or transposed else 1
-        others = tuple(i for i in range(values.ndim) if i != axis)
-        scale = np.maximum(np.abs(values).max(axis=others), 1e-12).astype(np.float32) / 127
-        shape = [-1 if i == axis else 1 for i in range(values.ndim)]
-        whole = np.rint(values / scale.reshape(shape)).astype(np.int8)
+        first = node.op_type == "Conv" or transposed
+        if first and values.size >= _LARGE and values.shape[1] % _BLOCK == 0:
+            tensors, nodes = _four_bits(name, values)
+        else:
+            tensors, nodes = _eight_bits(name, values, axis=0 if first else 1)
         graph.initializer.remove(weights.pop(name))
-        graph.initializer.append(numpy_helper.from_array(whole, f"{name}.whole"))
-        graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
-        unpacking.append(
-            helper.make_node(
-                "DequantizeLinear", [f"{name}.whole", f"{name}.scale"], [name], axis=axis
-            )
-        )
+        graph.initializer.extend(tensors)
+        unpacking += nodes
     for node in reversed(unpacking):
         graph.node.insert(0, node)
     onnx.checker.check_model(model)
     packed: bytes = model.SerializeToString()
     return packed
+
+
+def _eight_bits(name: str, values: np.ndarray, axis: int) -> tuple[list[Any], list[Any]]:
+    """Return tensors and nodes for weights of 8 bits, with a scale for each index of an axis."""
+    from onnx import helper, numpy_helper
+
+    others = tuple(i for i in range(values.ndim) if i != axis)
+    scale = np.maximum(np.abs(values).max(axis=others), 1e-12).astype(np.float32) / 127
+    whole = np.rint(values / np.expand_dims(scale, others)).astype(np.int8)
+    tensors = [
+        numpy_helper.from_array(whole, f"{name}.whole"),
+        numpy_helper.from_array(scale, f"{name}.scale"),
+    ]
+    inputs = [tensor.name for tensor in tensors]
+    return tensors, [helper.make_node("DequantizeLinear", inputs, [name], axis=axis)]
+
+
+def _four_bits(name: str, values: np.ndarray) -> tuple[list[Any], list[Any]]:
+    """Return tensors and nodes for weights of 4 bits, (outputs, inputs, ...).
+
+    Each `_BLOCK` weights from neighbouring inputs share a scale, of those tried the one with the
+    least squared error.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    last = np.moveaxis(values, 1, -1)  # a block is contiguous along the last axis
+    blocks = last.reshape(-1, _BLOCK)
+    # No scale may be less than what is precise in 16 bits.
+    largest = np.maximum(np.abs(blocks).max(axis=1, keepdims=True), 1e-3)
+    best, least = largest, np.full_like(largest, np.inf)
+    for share in _SHARES:
+        scale = (largest * share / 7).astype(np.float16).astype(np.float32)
+        whole = np.clip(np.rint(blocks / scale), -8, 7)
+        error = np.square(whole * scale - blocks).sum(axis=1, keepdims=True)
+        best, least = np.where(error < least, scale, best), np.minimum(error, least)
+    whole = np.clip(np.rint(blocks / best), -8, 7).astype(np.int8)
+    rows = (-1, last.shape[-1])
+    scales = best.astype(np.float16).reshape(len(blocks) * _BLOCK // rows[1], -1)
+    nibbles = whole.reshape(-1, 2).astype(np.uint8) & 15
+    tensors = [
+        helper.make_tensor(
+            f"{name}.whole",
+            TensorProto.INT4,
+            whole.reshape(rows).shape,
+            (nibbles[:, 0] | nibbles[:, 1] << 4).tobytes(),
+            raw=True,
+        ),
+        numpy_helper.from_array(scales, f"{name}.scale"),
+        numpy_helper.from_array(np.array(last.shape, np.int64), f"{name}.shape"),
+    ]
+    back = [0, last.ndim - 1, *range(1, last.ndim - 1)]
+    nodes = [
+        helper.make_node("Cast", [f"{name}.scale"], [f"{name}.float"], to=TensorProto.FLOAT),
+        helper.make_node(
+            "DequantizeLinear",
+            [f"{name}.whole", f"{name}.float"],
+            [f"{name}.rows"],
+            axis=1,
+            block_size=_BLOCK,
+        ),
+        helper.make_node("Reshape", [f"{name}.rows", f"{name}.shape"], [f"{name}.last"]),
+        helper.make_node("Transpose", [f"{name}.last"], [name], perm=back),
+    ]
+    return tensors, nodes

@@ -1,19 +1,23 @@
-"""The student: the first layers of VGGFace2's network, and a short path to the embedding.
+"""The student: VGGFace2's network with most of its repeated blocks left out.
 
 A small network that starts from random weights needs millions of faces to learn what edges, eyes
 and noses are; some thousands are enough for one that already knows. So the student, whoever its
-teacher is, starts as the InceptionResnetV1 with the VGGFace2 weights up to its second reduction:
-the stem, the five 35 x 35 blocks, Mixed_6a, and some or all of the ten 17 x 17 blocks (names from
-Szegedy et al., arXiv:1602.07261). The rest, which holds most of the weights, is replaced by a
-global depthwise convolution (MobileFaceNets, arXiv:1804.07573) and one linear layer. Its input is
-aligned faces of 112 x 112 pixels, in which a face is about as large as in the 160 x 160 of the
-VGGFace2 weights, so the filters fit.
+teacher is, starts as the InceptionResnetV1 with the VGGFace2 weights (names from Szegedy et al.,
+arXiv:1602.07261). Its blocks add little each to what they are given, so it still works with half
+of the 17 x 17 blocks, and without all 8 x 8 blocks but the last
+(`python -m benchmarks.long.student_layers` compares). What is left has half the weights. One linear
+layer leads from its pooled features to the embedding; it starts as the best linear map to the
+teacher's (`linear_map`).
+
+Its input is aligned faces of 112 x 112 pixels, in which a face is about as large as in the
+160 x 160 of the VGGFace2 weights, so the filters fit.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -23,6 +27,15 @@ from facesync.faces.torch_model import new_network
 
 CROP = CropSpec("five_points", crop_size=112, input_size=112, border="black")
 
+FEATURES = 1792
+"""Number of pooled features."""
+
+RIDGE = 300.0
+"""Penalty on the weights of a linear map from features of variance 1."""
+
+EPS = 1e-5
+"""Added to the features' variance."""
+
 
 class Student(nn.Module):
     """Embeds aligned faces: float32 (N, 3, 112, 112), normalised, to (N, 512) of unit length.
@@ -31,7 +44,7 @@ class Student(nn.Module):
         blocks: how many of the ten 17 x 17 blocks are kept.
     """
 
-    def __init__(self, blocks: int = 2) -> None:
+    def __init__(self, blocks: int = 5) -> None:
         super().__init__()
         whole: Any = new_network()
         self.blocks = blocks
@@ -47,19 +60,21 @@ class Student(nn.Module):
         )
         self.mixed_6a = whole.mixed_6a
         self.repeat_2 = nn.Sequential(*list(whole.repeat_2)[:blocks])
-        self.pool = nn.Conv2d(896, 896, 5, groups=896, bias=False)
-        nn.init.constant_(self.pool.weight, 1 / 25)  # starts as average pooling
-        self.norm = nn.BatchNorm1d(896)
-        self.linear = nn.Linear(896, 512, bias=False)
-        self.last_norm = nn.BatchNorm1d(512)
+        self.mixed_7a = whole.mixed_7a
+        self.block8 = whole.block8
+        self.norm = nn.BatchNorm1d(FEATURES, eps=EPS, affine=False)
+        self.linear = nn.Linear(FEATURES, 512)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the pooled features, (N, FEATURES)."""
+        with torch.no_grad():  # the stem is frozen
+            maps = self.stem(images)
+        maps = self.mixed_7a(self.repeat_2(self.mixed_6a(maps)))
+        return self.block8(maps).mean((2, 3))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Embed a batch; see the class."""
-        with torch.no_grad():  # the stem is frozen
-            features = self.stem(images)
-        features = self.repeat_2(self.mixed_6a(features))
-        features = self.linear(self.norm(self.pool(features).flatten(1)))
-        return functional.normalize(self.last_norm(features))
+        return functional.normalize(self.linear(self.norm(self.features(images))))
 
     def train(self, mode: bool = True) -> Student:
         """Switch to training; the stem, which is frozen, stays in evaluation mode."""
@@ -80,9 +95,49 @@ def from_vggface2(network: Any, blocks: int) -> Student:
         (student.stem[6], network.conv2d_4b),
         (student.stem[7], network.repeat_1),
         (student.mixed_6a, network.mixed_6a),
+        (student.mixed_7a, network.mixed_7a),
+        (student.block8, network.block8),
         *zip(student.repeat_2, network.repeat_2, strict=False),
     ]
     for own, theirs in parts:
         own.load_state_dict(theirs.state_dict())
     student.stem.requires_grad_(False)
     return student
+
+
+class LinearMap(NamedTuple):
+    """Weights (features, 512) of features of mean 0 and variance 1, and what makes them so."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+    weights: np.ndarray
+    bias: np.ndarray
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Map features, (N, features), to embeddings not yet of unit length, (N, 512)."""
+        return (features - self.mean) / np.sqrt(self.variance + EPS) @ self.weights + self.bias
+
+
+def linear_map(features: np.ndarray, targets: np.ndarray) -> LinearMap:
+    """Find the best linear map from features to embeddings (ridge regression).
+
+    Args:
+        features: float32 (faces, features).
+        targets: float32 (faces, 512): the teacher's embeddings of the same faces.
+    """
+    mean, variance = features.mean(axis=0), features.var(axis=0)
+    scaled = (features - mean) / np.sqrt(variance + EPS)
+    bias = targets.mean(axis=0)
+    gram = scaled.T @ scaled + RIDGE * np.eye(scaled.shape[1], dtype=np.float32)
+    return LinearMap(mean, variance, np.linalg.solve(gram, scaled.T @ (targets - bias)), bias)
+
+
+def start_head(student: Student, features: np.ndarray, targets: np.ndarray) -> None:
+    """Set the student's last layer, in place, to the best linear map from its features."""
+    found = linear_map(features, targets)
+    with torch.no_grad():
+        statistics = dict(student.norm.named_buffers())
+        statistics["running_mean"].copy_(torch.from_numpy(found.mean))
+        statistics["running_var"].copy_(torch.from_numpy(found.variance))
+        student.linear.weight.copy_(torch.from_numpy(found.weights.T))
+        student.linear.bias.copy_(torch.from_numpy(found.bias))

@@ -96,10 +96,10 @@ VGGFACE2 = KnownModel(
 EMBEDDED = KnownModel(
     name="embedded",
     title="the embedded model",
-    origin="FaceSync, distilled from the VGGFace2 weights",
+    origin="FaceSync, distilled from EdgeFace-XS, starting from the VGGFace2 weights",
     licence="for research and private purposes: so is what it was trained on",
-    size=4_689_987,
-    crop=CropSpec("five_points", 112, input_size=112),
+    size=7_213_803,
+    crop=CropSpec("five_points", 112, input_size=112, border="black"),
 )
 
 KNOWN = {model.name: model for model in (EDGEFACE, VGGFACE2, EMBEDDED)}
