@@ -39,7 +39,7 @@ class DistillSettings:
         shown_default="OUTPUT/cache",
     )
     teacher: str = _models(
-        "vggface2", "model that the student learns from", metavar="vggface2|FILE"
+        "vggface2", "model that the student learns from", metavar="edgeface-xs|vggface2|FILE"
     )
     blocks: int = _models(
         5,
