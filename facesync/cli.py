@@ -142,6 +142,19 @@ def decimals(value: float, places: int = 3) -> str:
     return f"{round(float(value), places) + 0.0:.{places}f}"
 
 
+def certainty(probability: float, *, accepted: bool) -> str:
+    """Say how likely a match is, 0…1: `98 % sure`, or of a refusal `a match is 2 % likely`.
+
+    A measurement is never certain: neither 0 % nor 100 % is said.
+    """
+    if not 0.001 <= probability <= 0.999:
+        share = "under 0.1 %" if probability < 0.001 else "over 99.9 %"
+    else:
+        places = 0 if 0.01 <= probability < 0.99 else 1
+        share = f"{100 * probability:.{places}f} %"
+    return f"{share} sure" if accepted else f"a match is {share} likely"
+
+
 def masked(address: str) -> str:
     """Return a camera's address without what may be a password: user and query are left out."""
     if "://" not in address:

@@ -61,7 +61,10 @@ def _verify(session: Session, options: VerifyOptions) -> int:
     verification = session.verification(options.name)
     try:
         if options.image:
-            return _verify_images(verification, options)
+            code = _verify_images(verification, options)
+            if not options.json:
+                flows.offer_sample(session)
+            return code
         # A program that reads JSON asks on behalf of nobody who looks at a window.
         if _has_window(session, options.no_window or options.json):
             accepted = flows.verify(session, verification, options.frames)
@@ -127,6 +130,8 @@ def _print_images(results: Sequence[ImageDecision]) -> int:
             "box": [round(float(value)) for value in face.box_xyxy],
             "name": decision.name,
             "similarity": decision.similarity,
+            "probability": decision.probability,
+            "nearly": decision.nearly,
             "reason": decision.reason,
         }
         for result in results

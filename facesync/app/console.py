@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ from facesync.gallery.store import Gallery
 
 log = logging.getLogger(__name__)
 
+WHAT_HELPS = "more light, coming closer, one face in view; or another sample: register NAME --add"
+"""After an attempt that was nearly accepted. Nobody's name: an intruder may be reading this."""
+
 
 def print_json(data: Any) -> None:
     """Print one line of JSON for programs; ValueError for NaN and infinity, which it has not."""
@@ -28,6 +32,11 @@ def print_json(data: Any) -> None:
 def confirm(question: str) -> bool:
     """Ask a yes-or-no question; anything but yes means no."""
     return input(f"{question} [y/N] ").strip().casefold() in ("y", "yes")
+
+
+def terminal() -> bool:
+    """Whether somebody sees what is printed and can answer."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def announce(gallery: Gallery, recognizer: Recognizer, people: int | None = None) -> None:
@@ -47,9 +56,11 @@ def announce(gallery: Gallery, recognizer: Recognizer, people: int | None = None
 
 
 def in_words(decision: Decision) -> str:
-    """Say who it is, or that access is denied, and why."""
+    """Say who it is, or that access is denied, and why; after a near miss also what helps."""
     if decision.accepted:
         return f"{decision.name}: accepted ({decision.reason})"
+    if decision.nearly:
+        return f"access denied, but nearly: {decision.reason}\n  what helps: {WHAT_HELPS}"
     return f"access denied: {decision.reason}"
 
 

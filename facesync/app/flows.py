@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from facesync.app import registering
+from facesync.app import console, registering
 from facesync.app.drawing import NEUTRAL, Rgb
 from facesync.app.live import Result
 from facesync.app.registering import Ask
@@ -12,6 +12,7 @@ from facesync.app.screens import RegisterScreen, Screen, VerifyScreen
 from facesync.app.session import Session
 from facesync.app.verification import Verification
 from facesync.app.window import Window, run
+from facesync.cli import count
 from facesync.gallery.enrolment import SAMPLES, Enrolment
 from facesync.gallery.matching import Decision
 from facesync.gallery.people import clean_name
@@ -48,7 +49,7 @@ class VerifyOnce(VerifyScreen):
         if self.done:
             return
         if result.seen is not None:
-            self._seen.append(self._attempt.decide(result.seen.embedding))
+            self._seen.append(self._attempt.decide(result.seen))
         if len(self._seen) == self._looks or time.monotonic() > self._end:
             self._conclude()
 
@@ -109,6 +110,29 @@ def verify(session: Session, verification: Verification, looks: int) -> bool:
     if not show(session, screen):
         print("Cancelled: nobody was verified.")
     return screen.decision is not None and screen.decision.accepted
+
+
+def offer_sample(session: Session) -> None:
+    """Ask whether to add the image of an attempt nearly accepted to who was accepted since.
+
+    Without a terminal, or without such an image, nothing is asked and nothing added.
+
+    Raises:
+        StoreError: the store does not allow it, or the answer to a doubt was no.
+    """
+    offer = session.near_misses.take_offer()
+    if offer is None or not console.terminal():
+        return
+    name, miss = offer
+    ago = round(time.monotonic() - miss.at)
+    if console.confirm(
+        f"A face was nearly accepted as {name} {count(ago, 'second', 'seconds')} ago. Was it "
+        f"{name}, and may the image be added to the samples?"
+    ):
+        enrolment = Enrolment(session.recognizer.threshold)
+        enrolment.offer(miss.seen)
+        request = Registration(name, add=True)
+        registering.store(session.gallery, session.recognizer, request, enrolment, console.confirm)
 
 
 def show(session: Session, screen: Screen) -> bool:

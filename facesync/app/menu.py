@@ -106,7 +106,9 @@ class Menu:
         request = self._ask_who()
         if request is None:
             return
-        line = input("Images of this person; you can drag them here (Enter to go back): ")
+        line = input(
+            "Images of this person, three or more; you can drag them here (Enter to go back): "
+        )
         images = [Path(path) for path in _paths(line)]
         if images:
             common = self._gallery, self._recognizer, request
@@ -138,6 +140,7 @@ class Menu:
             flows.show(self._session, VerifyScreen(verification))
         else:
             print(console.in_words(verification.camera(self._session.open_camera)))
+        flows.offer_sample(self._session)
 
     def _watch(self) -> None:
         watcher = self._session.watcher()

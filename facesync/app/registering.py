@@ -29,8 +29,9 @@ from facesync.gallery.registration import (
 )
 from facesync.gallery.store import Gallery
 
-MIN_VIDEO_SAMPLES = 3
-"""If a camera or video gives fewer samples than this, nobody is registered."""
+MIN_SAMPLES = 3
+"""If a camera or video gives fewer samples than this, nobody is registered; with fewer
+photographs, what that costs is said."""
 
 Ask = Callable[[str], bool]
 """Asks a yes-or-no question."""
@@ -86,10 +87,10 @@ def register_camera(
         for _ in _samples_of_video(recognizer, enrolment, stream, live=camera.live):
             if len(enrolment) == 1:
                 request = first_sample(gallery, recognizer, request, enrolment, ask)
-        if len(enrolment) < MIN_VIDEO_SAMPLES:
+        if len(enrolment) < MIN_SAMPLES:
             raise CameraError(
                 f"only {cli.count(len(enrolment), 'usable sample', 'usable samples')} "
-                f"({MIN_VIDEO_SAMPLES} needed); {clean_name(request.name)} is not registered"
+                f"({MIN_SAMPLES} needed); {clean_name(request.name)} is not registered"
             )
     store(gallery, recognizer, request, enrolment, ask)
 
@@ -133,7 +134,21 @@ def store(
         print(f"{person.name} has {added} ({person.samples} in all)")
     else:
         print(f"{person.name} is registered ({cli.count(person.samples, 'sample', 'samples')})")
+    if person.samples < MIN_SAMPLES:
+        print(_what_few_cost(recognizer, person.samples))
     warn_of_alike(gallery, recognizer, person)
+
+
+def _what_few_cost(recognizer: Recognizer, samples: int) -> str:
+    few = cli.count(samples, "sample", "samples")
+    add = f"to have {MIN_SAMPLES}, register NAME --add"
+    refused, with_more = map(recognizer.refused_share, (samples, MIN_SAMPLES))
+    if refused is None or with_more is None or refused <= with_more:
+        return f"note: with only {few}, people are refused more often; {add}"
+    return (
+        f"note: with only {few}, people are refused in {100 * refused:.1f} % of attempts, with "
+        f"{MIN_SAMPLES} in {100 * with_more:.1f} % (as `models` says); {add}"
+    )
 
 
 def settled(request: Registration, doubt: Doubt, ask: Ask | None) -> Registration:

@@ -10,14 +10,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from facesync.app.console import in_words
+from facesync.app.console import WHAT_HELPS, in_words
 from facesync.app.drawing import ATTENTION, BAD, GOOD, NEUTRAL, Mark, Rgb, View
 from facesync.app.live import Result
 from facesync.app.pose_guide import PoseGuide
-from facesync.app.registering import MIN_VIDEO_SAMPLES
+from facesync.app.registering import MIN_SAMPLES
 from facesync.app.settings import VERIFY_FRAMES
 from facesync.app.verification import Verification
-from facesync.cli import decimals
+from facesync.cli import certainty, decimals
 from facesync.errors import StoreError
 from facesync.faces.quality import CAMERA, complaint
 from facesync.gallery.enrolment import SAMPLES, Enrolment
@@ -168,7 +168,7 @@ class RegisterScreen(Screen):
 
     def ended(self) -> bool:
         """Save the samples of a video that ends early, if there are enough."""
-        if not self.done and len(self._guide.enrolment) >= MIN_VIDEO_SAMPLES:
+        if not self.done and len(self._guide.enrolment) >= MIN_SAMPLES:
             self._finish()
         return self.done
 
@@ -226,7 +226,7 @@ class VerifyScreen(Screen):
             return
         self._last = result.frame.number
         if result.seen is not None:
-            self._votes.append(self._verification.decide(result.seen.embedding))
+            self._votes.append(self._verification.decide(result.seen))
         late = time.monotonic() > self._give_up
         nobody = result.seen is None and not self._votes
         if late or nobody or len(self._votes) == VERIFY_FRAMES:
@@ -238,12 +238,18 @@ class VerifyScreen(Screen):
         if decision.similarity is None:
             self.say(f"Not verified: {decision.reason}", ATTENTION)
             return
-        score = f"{decimals(decision.similarity, 2)}"
+        score, needed = (decimals(f, 2) for f in (decision.similarity, decision.threshold))
+        likely = ""
+        if decision.probability is not None:
+            likely = f", {certainty(decision.probability, accepted=decision.accepted)}"
         if decision.accepted and decision.name:
-            self.say(f"{_short(decision.name)}: {score}", GOOD, _VERDICT_SECONDS, decision.name)
+            text = f"{_short(decision.name)}: {score}{likely}"
+            self.say(text, GOOD, _VERDICT_SECONDS, decision.name)
             return
-        text = f"Access denied: {score}, needed {decimals(decision.threshold, 2)}"
-        if decision.similarity >= decision.threshold:
+        text = f"Access denied: {score}, needed {needed}{likely}"
+        if decision.nearly:
+            text = f"Access denied, but nearly: {score}, needed {needed}{likely}. {WHAT_HELPS}"
+        elif decision.similarity >= decision.threshold:
             text = f"Access denied ({score}): {decision.reason}"
         self.say(text, BAD, _VERDICT_SECONDS, "access denied")
 

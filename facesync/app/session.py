@@ -6,6 +6,7 @@ import logging
 
 from facesync.app.cameras import Camera, open_camera
 from facesync.app.console import announce
+from facesync.app.near_misses import NearMisses
 from facesync.app.settings import AppSettings
 from facesync.app.verification import Verification, candidates
 from facesync.app.watcher import Watcher
@@ -27,6 +28,7 @@ class Session:
             audit_log=settings.audit_log,
         )
         self.recognizer = Recognizer(settings)
+        self.near_misses = NearMisses()
 
     def open_camera(self) -> Camera:
         """Open the camera that the settings name."""
@@ -46,7 +48,8 @@ class Session:
 
     def verification(self, claimed: str | None = None) -> Verification:
         """Prepare to verify; see `Verification`."""
-        return Verification(self.gallery, self.recognizer, self.settings, claimed=claimed)
+        common = self.gallery, self.recognizer, self.settings
+        return Verification(*common, claimed=claimed, near_misses=self.near_misses)
 
     def watcher(self) -> Watcher:
         """Prepare to watch; loads the models."""

@@ -84,7 +84,9 @@ class RegisterOptions:
 
     name: str = option(help="the person's name", metavar="NAME", positional=True)
     images: tuple[Path, ...] = option(
-        (), "images of the person, or folders of them, instead of the camera", metavar="FILE"
+        (),
+        "three or more images of the person, or folders of them, instead of the camera",
+        metavar="FILE",
     )
     replace: bool = option(False, "replace the person who already has this name")
     add: bool = option(False, "add samples to the person who already has this name")

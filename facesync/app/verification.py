@@ -17,9 +17,11 @@ import numpy as np
 
 from facesync.app.console import announce
 from facesync.app.live import OpenCamera, frames
+from facesync.app.near_misses import NearMisses
 from facesync.app.settings import VERIFY_FRAMES, AppSettings
 from facesync.errors import FaceSyncError, StoreError
 from facesync.faces.detection import Face
+from facesync.faces.quality import measure
 from facesync.faces.recognizer import Recognizer, Seen
 from facesync.gallery import attempts, audit_log, matching
 from facesync.gallery.matching import Decision, Matcher, comparable, majority
@@ -66,6 +68,7 @@ class Verification:
         recognizer: finds and embeds faces.
         settings: margin and audit log.
         claimed: the only person to compare with.
+        near_misses: of the session; those of this verification alone by default.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Verification:
         settings: AppSettings,
         *,
         claimed: str | None = None,
+        near_misses: NearMisses | None = None,
     ) -> None:
         self._gallery = gallery
         self._recognizer = recognizer
@@ -82,6 +86,8 @@ class Verification:
         self._audit_log = settings.audit_log
         self._claimed = claimed
         self._counted_as = ANYBODY if claimed is None else claimed
+        self._near_misses = near_misses or NearMisses()
+        self._frames: list[Seen] = []  # of this attempt
 
     @cached_property
     def people(self) -> list[Person]:
@@ -108,13 +114,17 @@ class Verification:
         Raises:
             StoreError: there is nobody to compare with, or too many attempts were wrong.
         """
+        self._frames = []
         with self._failures_logged():
             if self.people:
                 attempts.check(self._gallery.path, self._counted_as)
 
-    def decide(self, embedding: np.ndarray) -> Decision:
-        """Say who a face is; this is a vote, not yet an attempt."""
-        return self._matcher.decide(embedding, self.threshold(), self._margin)
+    def decide(self, seen: Seen) -> Decision:
+        """Say whose the main face of a frame is; this is a vote, not yet an attempt."""
+        self._frames.append(seen)
+        return self._matcher.decide(
+            seen.embedding, self.threshold(), self._margin, self._nearly_from()
+        )
 
     def conclude(self, votes: Sequence[Decision]) -> Decision:
         """End an attempt: let the votes decide, count the attempt and log it.
@@ -131,6 +141,7 @@ class Verification:
             except StoreError as paused:
                 return self.refused(str(paused))  # says nothing about the face
         self._note(decision)
+        self._remember(decision)
         return decision
 
     def image(self, path: Path, *, main_face: bool = False) -> ImageDecision:
@@ -146,8 +157,8 @@ class Verification:
         if not faces:
             nobody = self.refused(f"no face found in {path}")
             return ImageDecision(path, self.conclude([nobody]))
-        threshold = self.threshold(len(faces))
-        decisions = self._matcher.decide_each(embeddings, threshold, self._margin)
+        threshold, nearly_from = self.threshold(len(faces)), self._nearly_from(len(faces))
+        decisions = self._matcher.decide_each(embeddings, threshold, self._margin, nearly_from)
         best = max(decisions, key=lambda decision: (decision.accepted, decision.similarity))
         if len(faces) > 1 and not best.accepted:
             best = replace(best, reason=f"none of {len(faces)} faces: {best.reason}")
@@ -177,7 +188,7 @@ class Verification:
                     next_look = frame.seconds + LOOK_SECONDS
                     seen = self._recognizer.look(frame.image_rgb, photograph=camera.stills)
                     if seen is not None:
-                        votes.append(self.decide(seen.embedding))
+                        votes.append(self.decide(seen))
                     if len(votes) == looks:
                         break
         return self.conclude(votes)
@@ -191,15 +202,40 @@ class Verification:
 
     @cached_property
     def _matcher(self) -> Matcher:
-        return Matcher(self.people)
+        return Matcher(self.people, self._recognizer.probability)
+
+    def _nearly_from(self, faces: int = 1) -> float:
+        return self._recognizer.nearly_from(faces * len(self.people))
 
     def _faces(self, path: Path, main_face: bool) -> tuple[Sequence[Face], np.ndarray]:
-        if not main_face:
-            return self._recognizer.find_and_embed(read_image_rgb(path))
-        seen = look_at_main_face(self._recognizer, path)
-        if seen is None:
-            return [], np.empty((0, 0))
-        return seen.faces[:1], seen.embedding[None]
+        if main_face:
+            seen = look_at_main_face(self._recognizer, path)
+            if seen is None:
+                return [], np.empty((0, 0))
+            self._frames = [seen]
+            return seen.faces[:1], seen.embedding[None]
+        image_rgb = read_image_rgb(path)
+        faces, embeddings = self._recognizer.find_and_embed(image_rgb)
+        if len(faces) == 1:
+            self._frames = [Seen(image_rgb, faces, embeddings[0], measure(image_rgb, faces[0]))]
+        return faces, embeddings
+
+    def _remember(self, decision: Decision) -> None:
+        """Keep an image of an attempt nearly accepted; offer it once the same person is accepted.
+
+        That it is theirs takes more than two resemblances to one template: the image must also be
+        as similar as the threshold to a frame of the attempt that was accepted.
+        """
+        memory, frames = self._near_misses, self._frames
+        memory.offer = None
+        if decision.nearly:
+            memory.keep(frames)
+        elif decision.name is not None and (miss := memory.recent()) is not None:
+            embedding = miss.seen.embedding
+            whose = self._matcher.decide(embedding, self._nearly_from(), self._margin).name
+            alike = max((float(embedding @ frame.embedding) for frame in frames), default=-1.0)
+            if whose == decision.name and alike >= self._recognizer.threshold:
+                memory.offer = decision.name, miss
 
     @contextmanager
     def _failures_logged(self) -> Iterator[None]:

@@ -79,7 +79,8 @@ class Events:
     """Prints who appears and, if there is a file, writes each appearance as a line of JSON.
 
     A line has `time` (ISO 8601), `seconds` (of the video or since the start), `track`, `name`
-    (null if unknown) and `score` (similarity to the most similar person, or null).
+    (null if unknown), `score` (similarity to the most similar person, or null) and `probability`
+    (of that score, or null).
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
@@ -93,7 +94,7 @@ class Events:
             if not sighting.settled or same:
                 continue
             self._reported[sighting.track] = sighting.name
-            score = "" if sighting.score is None else f"  {cli.decimals(sighting.score)}"
+            score = _score(sighting, places=3)
             print(f"{seconds:7.1f} s  {sighting.name or 'unknown'}{score}", flush=True)
             if self._file is not None:
                 line = {
@@ -102,6 +103,7 @@ class Events:
                     "track": sighting.track,
                     "name": sighting.name,
                     "score": sighting.score and round(sighting.score, 4),
+                    "probability": sighting.probability,
                 }
                 print(json.dumps(line, allow_nan=False), file=self._file, flush=True)
 
@@ -237,11 +239,19 @@ def _same(path: Path, source: str) -> bool:
 
 def _mark(sighting: Sighting, seconds: float) -> Mark:
     box_xyxy = tuple(sighting.moving.box_at(seconds).tolist())
-    score = "" if sighting.score is None else f"  {cli.decimals(sighting.score, 2)}"
     if sighting.name is not None:
-        return Mark(box_xyxy, GOOD, f"{sighting.name}{score}")
+        return Mark(box_xyxy, GOOD, f"{sighting.name}{_score(sighting, places=2)}")
     label, tone = ("unknown", ATTENTION) if sighting.settled else ("…", NEUTRAL)
     return Mark(box_xyxy, tone, label)
+
+
+def _score(sighting: Sighting, places: int) -> str:
+    if sighting.score is None:
+        return ""
+    score = f"  {cli.decimals(sighting.score, places)}"
+    if sighting.probability is None:
+        return score
+    return f"{score}, {cli.certainty(sighting.probability, accepted=sighting.name is not None)}"
 
 
 def _summary(sightings: Sequence[Sighting]) -> str:

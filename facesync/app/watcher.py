@@ -42,6 +42,7 @@ class Sighting:
         track: its number; stays the same over a short gap.
         name: who it is; None if that is unknown, or not known yet.
         score: similarity to the most similar person; None before the first look.
+        probability: of that similarity, as in a `Decision`; None without a score or calibration.
         settled: whether it was looked at often enough to say.
         moving: the track, which says where the box is by now.
     """
@@ -49,6 +50,7 @@ class Sighting:
     track: int
     name: str | None
     score: float | None
+    probability: float | None
     settled: bool
     moving: Track
 
@@ -161,8 +163,9 @@ class Watcher:
                 best[identity.name] = identity
 
     def _sighting(self, track: Track) -> Sighting:
-        identity = self._of(track)
-        return Sighting(track.number, identity.name, identity.score, identity.settled, track)
+        known = self._of(track)
+        likely = None if known.score is None else self._recognizer.probability(known.score)
+        return Sighting(track.number, known.name, known.score, likely, known.settled, track)
 
 
 def _worth_it(image_rgb: np.ndarray, face: Face) -> bool:

@@ -63,10 +63,14 @@ class KnownModel:
         path = ASSETS / f"{self.name}.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
-    def fnir(self, fpir: float) -> float | None:
-        """Share of owners refused where this share of strangers passes; None if not measured."""
+    def fnir(self, fpir: float, enrolled: int = 2) -> float | None:
+        """Share of owners refused where this share of strangers passes; None if not measured.
+
+        Each owner is registered with so many images.
+        """
         rows = self.card().get("open_set", [])
-        return next((row["fnir"] for row in rows if row["fpir"] == fpir), None)
+        wanted = (row["fnir"] for row in rows if (row["fpir"], row["enrolled"]) == (fpir, enrolled))
+        return next(wanted, None)
 
 
 EDGEFACE = KnownModel(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from facesync.cli import decimals
+from facesync.cli import certainty, decimals
 from facesync.devices import device_name
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import DEFAULT_THRESHOLD, FaceModel, checked
@@ -19,6 +19,10 @@ from facesync.faces.settings import RecognizerSettings
 from facesync.faces.weights import expected, load_face_model
 
 log = logging.getLogger(__name__)
+
+NEARLY_FMRS, NEARLY = 10, 0.05
+"""A refusal is near if so many times the false match rate asked for would have accepted; with a
+threshold that follows from no rate, if so much more similarity would have."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class Comparison:
         verdict = "the same person" if self.same_person else "different people"
         sure = ""
         if self.probability is not None:
-            sure = f", probability {self.probability:.4f} as measured on {self.calibrated_on}"
+            likely = certainty(self.probability, accepted=self.same_person)
+            sure = f", {likely} as measured on {self.calibrated_on}"
         figures = f"similarity {decimals(self.similarity)}, threshold {decimals(self.threshold)}"
         return f"{verdict} ({figures}{sure})"
 
@@ -122,6 +127,24 @@ class Recognizer:
         if self._model.calibration is not None:
             return self._model.calibration.threshold(self._settings.fmr, comparisons)
         return DEFAULT_THRESHOLD if self._model.threshold is None else self._model.threshold
+
+    def nearly_from(self, comparisons: int) -> float:
+        """Similarity from which a refusal is near, below `threshold_for(comparisons)`."""
+        if self.calibrated_on is None or self._model is None or self._model.calibration is None:
+            return self.threshold_for(comparisons) - NEARLY
+        rate = min(NEARLY_FMRS * self._settings.fmr, 0.99)
+        return self._model.calibration.threshold(rate, comparisons)
+
+    def refused_share(self, enrolled: int) -> float | None:
+        """Share of registered people who are refused with so many images of each, as measured.
+
+        It is that at about the false match rate asked for; None if the threshold follows from no
+        rate, or nobody has measured it.
+        """
+        if self.calibrated_on is None or self._model is None or self._model.known is None:
+            return None
+        fpir = 0.001 if self._settings.fmr < 10**-2.5 else 0.01  # the nearer of those measured
+        return self._model.known.fnir(fpir, enrolled)
 
     @property
     def model_in_words(self) -> str:

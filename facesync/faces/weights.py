@@ -255,6 +255,7 @@ def _face_model(weights: Weights, facts: dict[str, Any], network: Embedder) -> F
         threshold=threshold,
         calibration=calibration,
         why=weights.why,
+        known=known,
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from facesync.cli import decimals
+from facesync.cli import certainty, decimals
 from facesync.faces.embedding import checked
 from facesync.gallery import search
 from facesync.gallery.people import Person
@@ -36,6 +36,9 @@ class Decision:
         reason: a sentence that explains the outcome.
         margin: how far the similarity is above the second person's; None without a second.
         calibrated_on: on whom the threshold was measured, in words; None if on nobody.
+        probability: that a pair of faces of this similarity shows one person, if both answers were
+            equally likely beforehand; None if nothing was compared or the model is not calibrated.
+        nearly: refused, but only just: see `Matcher.decide`.
     """
 
     accepted: bool
@@ -45,6 +48,8 @@ class Decision:
     reason: str
     margin: float | None = None
     calibrated_on: str | None = None
+    probability: float | None = None
+    nearly: bool = False
 
 
 def refused(reason: str, threshold: float) -> Decision:
@@ -78,11 +83,20 @@ class Matcher:
 
     A person's similarity is that of the mean of their samples or of their best sample, whichever is
     higher: a pose or light that only one sample shows is found too. The worse the image of a
-    sample, the less its similarity counts. There must be at least one person.
+    sample, the less its similarity counts.
+
+    Args:
+        people: at least one.
+        probability: of a match, from a similarity; None if the model cannot tell.
     """
 
-    def __init__(self, people: Sequence[Person]) -> None:
+    def __init__(
+        self,
+        people: Sequence[Person],
+        probability: Callable[[float], float | None] = lambda similarity: None,
+    ) -> None:
         self.people = list(people)
+        self._probability = probability
         self._templates = np.stack([person.embedding for person in self.people])
 
     @cached_property
@@ -100,7 +114,13 @@ class Matcher:
         np.maximum.at(scores, owners, weights * (samples @ embedding))
         return np.clip(scores, -1, 1)
 
-    def decide(self, embedding: np.ndarray, threshold: float, margin: float = 0.0) -> Decision:
+    def decide(
+        self,
+        embedding: np.ndarray,
+        threshold: float,
+        margin: float = 0.0,
+        nearly_from: float = 1.0,
+    ) -> Decision:
         """Decide who a face is: the most similar person, if similar enough and ahead of the others.
 
         Args:
@@ -108,39 +128,59 @@ class Matcher:
             threshold: cosine similarity that accepts.
             margin: how far the second must be behind. Templates as similar to the best as the
                 threshold are the same person under two names, and not a second.
+            nearly_from: similarity from which a face that is only not similar enough is refused
+                `nearly`, without a name: who is registered is not told to those who are not.
 
         Raises:
             ModelError: it is not an embedding.
         """
         if len(self.people) > search.NUMPY_UP_TO:
             near = search.best(embedding, self._templates, SHORTLIST)
-            few = Matcher([self.people[number] for number in near])
-            return few.decide(embedding, threshold, margin)
+            few = Matcher([self.people[number] for number in near], self._probability)
+            return few.decide(embedding, threshold, margin, nearly_from)
         scores = self.similarities(checked(embedding[None])[0])
         best = int(scores.argmax())
         similarity = float(scores[best])
         person = self.people[best]
+        similar = similarity >= threshold  # NaN is not, and is refused
+        ahead = self._ahead(scores, best, threshold)
+        clear = ahead is None or ahead >= margin
+        probability = self._probability(similarity)
         figures = f"{decimals(similarity)}, needed {decimals(threshold)}"
-        if not similarity >= threshold:  # so that NaN, too, is refused
+        if probability is not None:
+            figures += f", {certainty(probability, accepted=similar and clear)}"
+        if not similar:
             whom = f"{person.name}'s" if len(self.people) == 1 else "any that is registered"
             reason = f"the face is not similar enough to {whom}: {figures}"
             ahead = self._ahead(scores, best, None)
-            return Decision(False, None, similarity, threshold, reason, ahead)
-        ahead = self._ahead(scores, best, threshold)
-        if ahead is not None and not ahead >= margin:
+        elif not clear:
             reason = (
                 f"the face is too similar to two people to tell them apart: {figures}, only "
-                f"{decimals(ahead)} ahead of the second, {decimals(margin)} needed"
+                f"{decimals(ahead or 0.0)} ahead of the second, {decimals(margin)} needed"
             )
-            return Decision(False, None, similarity, threshold, reason, ahead)
-        reason = f"the face is similar to {person.name}'s: {figures}"
-        return Decision(True, person.name, similarity, threshold, reason, ahead)
+        else:
+            reason = f"the face is similar to {person.name}'s: {figures}"
+        accepted = similar and clear
+        return Decision(
+            accepted=accepted,
+            name=person.name if accepted else None,
+            similarity=similarity,
+            threshold=threshold,
+            reason=reason,
+            margin=ahead,
+            probability=probability,
+            nearly=not similar and clear and similarity >= nearly_from,
+        )
 
     def decide_each(
-        self, embeddings: Iterable[np.ndarray], threshold: float, margin: float = 0.0
+        self,
+        embeddings: Iterable[np.ndarray],
+        threshold: float,
+        margin: float = 0.0,
+        nearly_from: float = 1.0,
     ) -> list[Decision]:
         """Say who each face of one image is; a name goes to the most similar face only."""
-        decisions = [self.decide(embedding, threshold, margin) for embedding in embeddings]
+        decisions = [self.decide(each, threshold, margin, nearly_from) for each in embeddings]
         taken: set[str] = set()
         for place in np.argsort([-(decision.similarity or 0.0) for decision in decisions]):
             name = decisions[place].name
@@ -175,6 +215,8 @@ def majority(decisions: Sequence[Decision]) -> Decision:
         chosen = _median([d for d in decisions if d.name == name])
         return replace(chosen, reason=f"{agreeing} of {count} frames agree: {chosen.reason}")
     denied = _median([d for d in decisions if not d.accepted] or list(decisions))
+    close = sum(decision.accepted or decision.nearly for decision in decisions)
+    denied = replace(denied, nearly=len(votes) < 2 and 2 * close > count)
     if not votes:
         return replace(denied, reason=f"accepted in none of {count} frames: {denied.reason}")
     return replace(

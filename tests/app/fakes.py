@@ -58,6 +58,15 @@ class FakeRecognizer:
     def threshold_for(self, comparisons: int) -> float:
         return self.threshold
 
+    def nearly_from(self, comparisons: int) -> float:
+        return self.threshold_for(comparisons) - 0.05
+
+    def probability(self, similarity: float) -> float | None:
+        return None
+
+    def refused_share(self, enrolled: int) -> float | None:
+        return None
+
     def threshold_in_words(self, people: int) -> str:
         return f"{self.threshold_for(people):.3f} (for {people})"
 

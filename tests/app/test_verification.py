@@ -216,8 +216,8 @@ def test_of_attempts_at_the_same_time_five_are_told_the_outcome(ada, recognizer,
     eight = [Verification(ada, recognizer, settings, claimed="Ada") for _ in range(8)]
     for verification in eight:
         verification.begin()
-    votes = [[verification.decide(embedding(2))] for verification in eight[:7]]
-    votes.append([eight[7].decide(embedding(1))])
+    votes = [[verification.decide(recognizer.look(image(who=2)))] for verification in eight[:7]]
+    votes.append([eight[7].decide(recognizer.look(image()))])
     ended = [each.conclude(vote) for each, vote in zip(eight, votes, strict=True)]
     assert [decision.accepted for decision in ended] == [False] * 8
     told = [decision.similarity is not None for decision in ended]
