@@ -2,6 +2,7 @@
 
     nice python -m benchmarks.open_set
     python -m benchmarks.open_set --people 20 --strangers 50
+    python -m benchmarks.open_set --held-out --model edgeface-xs --people 20 --strangers 100
 
 From the shared LFW images, 100 people are registered with two images each by the app's own
 `register --images`; 300 other images of them (up to three each) and 500 people who are not
@@ -14,7 +15,8 @@ and false rejects (somebody registered is denied), for:
 - the plain rule: the average of the embeddings, the best cosine, 0.6, on the same embeddings;
 - the ingredients, at the app's own threshold: without the margin, mean only, best sample only.
 
-People are drawn with a fixed seed. LFW's images of one person may be years apart, and some carry
+People are drawn with a fixed seed. With --held-out they are of the fold that no model of ours was
+trained on, with one other image each. LFW's images of one person may be years apart, and some carry
 the wrong name: --failures lists what fails.
 """
 
@@ -30,6 +32,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.held_out import last_fold_images
 from benchmarks.material import add_counts, parse_for_app
 from facesync import cli
 from facesync.app import registering
@@ -47,18 +50,20 @@ LENIENT_FMR = 0.01
 Rule = Callable[[np.ndarray], str | None]
 
 
-def draw_people(lfw: Path, people: int, probes: int, strangers: int) -> tuple[
+def draw_people(lfw: list[Path], people: int, most: int, probes: int, strangers: int) -> tuple[
     dict[str, list[Path]], list[tuple[str, Path]], list[Path]
 ]:  # fmt: skip
-    """Choose whom to register, with which two images; the genuine probes; and the strangers."""
+    """Choose whom to register, with which two images; the probes, some of each; the strangers."""
     chance = random.Random(7)
-    images = {f.name: sorted(f.glob("*.jpg")) for f in sorted(lfw.iterdir()) if f.is_dir()}
+    images: dict[str, list[Path]] = {}
+    for path in sorted(lfw):
+        images.setdefault(path.parent.name, []).append(path)
     names = [name for name, paths in images.items() if len(paths) >= 3]
     chance.shuffle(names)
     # Those with the most other images first, so that there are enough probes.
     chosen = sorted(names, key=lambda name: -min(len(images[name]), 5))[:people]
     registered = {name: images[name][:2] for name in chosen}
-    rest = [(name, path) for name in chosen for path in images[name][2:5]]
+    rest = [(name, path) for name in chosen for path in images[name][2 : 2 + most]]
     unknown = [paths[0] for name, paths in images.items() if name not in registered]
     chance.shuffle(rest)
     chance.shuffle(unknown)
@@ -98,10 +103,12 @@ def main() -> None:
     parser = cli.parser(__doc__)
     add_counts(parser, people=100, probes=300, strangers=500)
     parser.add_argument("--failures", action="store_true", help="name the images that fail")
+    parser.add_argument("--held-out", action="store_true", help="only the last fold, see above")
     args, data, settings = parse_for_app(parser)
     recognizer, lenient = Recognizer(settings), Recognizer(replace(settings, fmr=LENIENT_FMR))
+    images = last_fold_images(data) if args.held_out else list((data / "lfw").rglob("*.jpg"))
     registered, probes, strangers = draw_people(
-        data / "lfw", args.people, args.probes, args.strangers
+        images, args.people, 1 if args.held_out else 3, args.probes, args.strangers
     )
     with tempfile.TemporaryDirectory(prefix="facesync-") as folder:
         people = enrol(recognizer, registered, Path(folder))

@@ -94,6 +94,23 @@ def test_numbers_as_text():
     assert [cli.decimals(x) for x in (-0.0001, 0.12345, -1)] == ["0.000", "0.123", "-1.000"]
 
 
+@pytest.mark.parametrize(
+    ("probability", "share"),
+    [
+        (0.0, "under 0.1 %"),
+        (0.004, "0.4 %"),
+        (0.5, "50 %"),
+        (0.9799, "98 %"),
+        (0.9949, "99.5 %"),
+        (0.9996, "over 99.9 %"),
+        (1.0, "over 99.9 %"),
+    ],
+)
+def test_nothing_measured_is_certain(probability, share):
+    assert cli.certainty(probability, accepted=True) == f"{share} sure"
+    assert cli.certainty(probability, accepted=False) == f"a match is {share} likely"
+
+
 def test_number_types():
     assert options.positive_int("3") == 3
     assert options.positive_float("0.5") == 0.5

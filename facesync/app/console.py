@@ -20,7 +20,10 @@ from facesync.gallery.store import Gallery
 
 log = logging.getLogger(__name__)
 
-WHAT_HELPS = "more light, coming closer, one face in view; or another sample: register NAME --add"
+WHAT_HELPS = (
+    "what helps: more light, coming closer, one face in view; or another sample: register NAME "
+    "--add"
+)
 """After an attempt that was nearly accepted. Nobody's name: an intruder may be reading this."""
 
 
@@ -60,7 +63,7 @@ def in_words(decision: Decision) -> str:
     if decision.accepted:
         return f"{decision.name}: accepted ({decision.reason})"
     if decision.nearly:
-        return f"access denied, but nearly: {decision.reason}\n  what helps: {WHAT_HELPS}"
+        return f"access denied, but nearly: {decision.reason}\n  {WHAT_HELPS}"
     return f"access denied: {decision.reason}"
 
 

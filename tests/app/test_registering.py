@@ -202,7 +202,31 @@ def test_a_face_is_not_stored_under_a_second_name(register, gallery, shot, capsy
         "apart reliably"
     )
     register("Bob", shot("bob", who=2))
-    assert capsys.readouterr().out.splitlines()[-1] == "Bob is registered (1 sample)"
+    assert "alike" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("samples", "shares", "said"),
+    [
+        (1, (0.022, 0.001), "note: with only 1 sample, people are refused in 2.2 % of attempts"),
+        (2, (0.004, 0.001), "note: with only 2 samples, people are refused in 0.4 % of attempts"),
+        (2, (0.001, 0.002), "note: with only 2 samples, people are refused more often; "),  # luck
+        (2, (None, None), "note: with only 2 samples, people are refused more often; "),
+        (3, (0.004, 0.001), "Ada is registered (3 samples)"),
+    ],
+)
+def test_fewer_than_three_images_are_taken_with_what_that_costs(
+    register, recognizer, gallery, shot, capsys, monkeypatch, samples, shares, said
+):
+    monkeypatch.setattr(recognizer, "refused_share", dict(zip((samples, 3), shares, strict=True)).get)
+    register("Ada", *(shot(f"{n}", variant=n) for n in range(samples)))
+    assert gallery.find("Ada").samples == samples
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(said)
+    if samples < 3:
+        assert last.endswith("to have 3, register NAME --add")
+        register("Ada", *(shot(f"more{n}", variant=9 + n) for n in range(3 - samples)), add=True)
+        assert "note" not in capsys.readouterr().out  # three in all
 
 
 @pytest.mark.parametrize("answer", [True, False])

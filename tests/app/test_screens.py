@@ -173,6 +173,24 @@ def test_verify_denies_strangers(verify, capsys):
     assert capsys.readouterr().out.startswith("access denied: accepted in none of 5 frames")
 
 
+@pytest.mark.parametrize(
+    ("threshold", "begins", "ends"),
+    [
+        (0.9, "Ada: 0.92, 97 % sure", "97 % sure"),
+        (0.95, "Access denied, but nearly: 0.92, needed 0.95, a match is 97 % likely. ", "--add"),
+        (0.99, "Access denied: 0.92, needed 0.99, a match is 97 % likely", "likely"),
+    ],
+)
+def test_verify_says_how_likely_and_what_helps_when_near(
+    verify, recognizer, monkeypatch, threshold, begins, ends
+):
+    monkeypatch.setattr(recognizer, "threshold", threshold)
+    monkeypatch.setattr(recognizer, "probability", lambda similarity: 0.97)
+    verdict(verify, 1, 1, 1, 1, 1)
+    status = verify.view(result(10)).status
+    assert status.startswith(begins) and status.endswith(ends)
+
+
 def test_two_frames_of_five_are_not_enough(verify, capsys):
     verdict(verify, 1, 2, 1, 2, 2)
     assert "access denied" in capsys.readouterr().out

@@ -38,6 +38,9 @@ class FakeScene:
     def threshold_for(self, people: int) -> float:
         return self.threshold
 
+    def probability(self, similarity: float) -> float | None:
+        return 0.98 if similarity > self.threshold else 0.02
+
     def find(self, image_rgb) -> list[Face]:
         return [
             Face(np.array([x, 50, x + 80, 150], dtype=np.float32), np.zeros((5, 2)), 1.0)
@@ -149,11 +152,13 @@ def test_events_are_written_once_for_each_appearance(watcher, scene, tmp_path, c
             events.note(seen, number / 10)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["name"] for line in lines] == ["Ada", None]
-    assert set(lines[0]) == {"time", "seconds", "track", "name", "score"}
+    assert set(lines[0]) == {"time", "seconds", "track", "name", "score", "probability"}
     assert lines[0]["score"] > 0.9
+    assert [line["probability"] for line in lines] == [0.98, 0.02]
     out = capsys.readouterr().out
     assert "Ada  0.9" in out or "Ada  1.0" in out
-    assert "unknown" in out
+    assert ", 98 % sure\n" in out
+    assert "unknown" in out and out.endswith(", a match is 2 % likely\n")
 
 
 def test_the_screen_shows_names_where_the_boxes_are_by_now(watcher, scene):
@@ -164,7 +169,7 @@ def test_the_screen_shows_names_where_the_boxes_are_by_now(watcher, scene):
     view = screen.view(result, 1.0)
     assert view.status == "1 face in view, 1 known"
     (mark,) = view.marks
-    assert mark.label.startswith("Ada")
+    assert mark.label.startswith("Ada") and mark.label.endswith(", 98 % sure")
     assert mark.box_xyxy[0] == pytest.approx(110, abs=2)  # 100 when seen, moving 100 a second
     late = screen.view(result, 1.0 + watch.STALE_SECONDS)  # the machine is slow: no box, but a face
     assert late.marks == () and late.status == "1 face in view, 1 known"

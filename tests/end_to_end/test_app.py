@@ -20,7 +20,10 @@ from tests.app.fakes import FakeRecognizer, image
 from tests.conftest import ROOT
 from tests.gallery.conftest import person
 
-FIELDS = {"accepted", "name", "similarity", "threshold", "reason", "margin", "calibrated_on"}
+FIELDS = {"accepted", "name", "similarity", "threshold", "reason", "margin", "calibrated_on"} | {
+    "probability",
+    "nearly",
+}
 
 
 @pytest.fixture
@@ -267,7 +270,8 @@ def test_every_face_of_every_image(fake, files, shot, tmp_path, capsys):
     assert (code, decision["name"]) == (0, "Ada")
     assert [face["name"] for face in decision["faces"]] == [None, "Ada"]
     assert decision["faces"][1]["box"] == [60, 40, 99, 80]
-    assert set(decision["faces"][0]) == {"image", "box", "name", "similarity", "reason"}
+    told = {"name", "similarity", "probability", "nearly", "reason"}
+    assert set(decision["faces"][0]) == {"image", "box", *told}
     assert decision["faces"][0]["image"] == group
     code, decision = verify(capsys, *files, "--main-face", "--image", group)
     assert (code, len(decision["faces"])) == (1, 1)

@@ -11,6 +11,7 @@ from facesync.faces.crops import SQUARE
 from facesync.faces.detection import Face
 from facesync.faces.embedding import FaceModel
 from facesync.faces.lighting import equalize
+from facesync.faces.models import EDGEFACE, KnownModel
 from facesync.faces.recognizer import Recognizer
 from tests.faces.test_calibration import MEASURED
 
@@ -53,6 +54,30 @@ def test_more_people_need_a_higher_threshold_if_the_model_is_calibrated():
     assert asked_for.threshold_for(1000) == 0.7
 
 
+@pytest.mark.parametrize(
+    ("settings", "model", "expected"),
+    [
+        ({}, {"calibration": MEASURED}, 0.4),  # what a rate of 1e-2 accepts
+        ({"fmr": 0.5}, {"calibration": MEASURED}, 0.4),
+        ({"threshold": 0.7}, {"calibration": MEASURED}, 0.65),
+        ({}, {}, 0.55),
+    ],
+)
+def test_a_refusal_is_near_if_ten_times_the_rate_would_have_accepted(settings, model, expected):
+    assert recognizer(AppSettings(**settings), **model).nearly_from(1) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("fmr", "fpir"), [(1e-2, 0.01), (1e-3, 0.001), (1e-5, 0.001)])
+def test_what_fewer_images_cost_is_on_the_models_card(monkeypatch, fmr, fpir):
+    rows = [{"enrolled": n, "fpir": f, "fnir": f / n} for n in (1, 2, 3) for f in (0.001, 0.01)]
+    monkeypatch.setattr(KnownModel, "card", lambda model: {"open_set": rows})
+    known = {"calibration": MEASURED, "known": EDGEFACE}
+    made = recognizer(AppSettings(fmr=fmr), **known)
+    assert [made.refused_share(n) for n in (1, 3, 4)] == [fpir, fpir / 3, None]
+    assert recognizer(AppSettings(threshold=0.5), **known).refused_share(1) is None
+    assert recognizer(calibration=MEASURED).refused_share(1) is None  # a model of one's own
+
+
 @pytest.mark.parametrize("broken", [np.nan, np.inf, 0.0, 0.1])
 def test_what_a_model_gives_is_an_embedding_or_an_error(broken):
     model = FaceModel(lambda batch: np.full((len(batch), 512), broken), SQUARE, "f", "weights")
@@ -64,7 +89,7 @@ def test_a_comparison_says_on_whom_its_probability_was_measured():
     one = np.eye(1, 512, dtype=np.float32)[0]
     compared = recognizer(calibration=MEASURED).compare(one, one)
     assert compared.calibrated_on == "100 people of images"
-    assert str(compared).endswith("measured on 100 people of images)")
+    assert str(compared).endswith(", over 99.9 % sure as measured on 100 people of images)")
     assert recognizer().compare(one, one).calibrated_on is None
 
 

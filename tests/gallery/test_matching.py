@@ -95,6 +95,38 @@ def test_one_person_under_two_names_does_not_reduce_the_margin():
     assert decision.margin > 0.5
 
 
+@pytest.mark.parametrize(
+    ("cosine", "margin", "nearly"),
+    [(0.56, 0.05, True), (0.54, 0.05, False), (0.65, 0.05, False), (0.56, 0.7, False)],
+)
+def test_a_refusal_is_near_only_just_below_the_threshold_and_ahead(cosine, margin, nearly):
+    """At 0.65 the face is accepted; of a margin of 0.7 the second person is never behind."""
+    people = [person("Ada", 1), person("Bob", 2)]
+    probe = between(unit(1), unit(3), cosine)
+    decision = decide(probe, people, 0.6, margin=margin, nearly_from=0.55)
+    assert decision.nearly is nearly
+    assert decision.accepted is (cosine > 0.6)
+    if nearly:  # an intruder who is near is not told to whom
+        assert decision.name is None and "Ada" not in decision.reason
+
+
+def test_somebody_under_two_names_can_be_near():
+    alias = Person("Countess", between(unit(1), unit(3), 0.99), None, None, 1)
+    probe = between(unit(1), unit(2), 0.58)
+    assert decide(probe, [person("Ada", 1), alias], 0.6, margin=0.05, nearly_from=0.5).nearly
+
+
+def test_a_decision_says_beside_the_similarity_how_likely_a_match_is():
+    matcher = Matcher([person("Ada", 1)], lambda similarity: 0.98 if similarity > 0.6 else 0.02)
+    for cosine, probability, words in (
+        (0.7, 0.98, "0.700, needed 0.600, 98 % sure"),
+        (0.5, 0.02, "0.500, needed 0.600, a match is 2 % likely"),
+    ):
+        decision = matcher.decide(between(unit(1), unit(2), cosine), 0.6)
+        assert decision.probability == probability and decision.reason.endswith(words)
+    assert decide(unit(1), [person("Ada", 1)], 0.6).probability is None
+
+
 def decisions(*names: str | None) -> list[Decision]:
     return [
         Decision(name is not None, name, 0.8 if name else 0.3, 0.6, f"about {name}", 0.2)
@@ -122,16 +154,37 @@ def test_more_than_half_of_the_frames_must_agree(names, who):
         assert decision.reason.startswith(f"{names.count(who)} of {len(names)} frames agree")
 
 
-def test_the_shortlist_gives_the_same_decision(monkeypatch):
+@pytest.mark.parametrize(
+    ("votes", "nearly"),
+    [
+        ("Ada near near other other", True),
+        ("near near near other other", True),
+        ("near near other other other", False),
+        ("Ada Ada near other other", True),
+        ("Ada Bob near near near", False),
+        ("Ada Ada Ada near near", False),
+    ],
+)
+def test_more_than_half_of_the_frames_must_be_near(votes, nearly):
+    """The third last is not: two names; the last one is accepted."""
+    each = [replace(d, nearly=d.name == "near") for d in decisions(*votes.split())]
+    each = [replace(d, accepted=d.name in ("Ada", "Bob")) for d in each]
+    assert majority(each).nearly is nearly
+
+
+@pytest.mark.parametrize("threshold", [0.6, 0.82])
+def test_the_shortlist_gives_the_same_decision(monkeypatch, threshold):
     people = [person(f"Person {seed}", seed) for seed in range(50)]
     probes = [between(unit(seed), unit(seed + 1), 0.8) for seed in range(0, 50, 7)]
-    before = [decide(probe, people, 0.6, margin=0.05) for probe in probes]
+    how = {"margin": 0.05, "nearly_from": 0.7}
+    before = [decide(probe, people, threshold, **how) for probe in probes]
+    assert {decision.nearly for decision in before} == {threshold > 0.8}
     monkeypatch.setattr("facesync.gallery.search.NUMPY_UP_TO", 10)
     monkeypatch.setattr("facesync.gallery.search._faiss", lambda: None)
     monkeypatch.setattr("facesync.gallery.matching.SHORTLIST", 5)
     for probe, decision in zip(probes, before, strict=True):
-        again = decide(probe, people, 0.6, margin=0.05)
-        assert (again.name, again.accepted) == (decision.name, decision.accepted)
+        again = decide(probe, people, threshold, **how)
+        assert (again.name, again.nearly) == (decision.name, decision.nearly)
         assert again.similarity == pytest.approx(decision.similarity, abs=1e-6)
         assert again.margin == pytest.approx(decision.margin, abs=1e-6)
 
