@@ -143,7 +143,7 @@ def decimals(value: float, places: int = 3) -> str:
 
 
 def certainty(probability: float, *, accepted: bool) -> str:
-    """Say how likely a match is, 0…1: `98 % sure`, or of a refusal `a match is 2 % likely`.
+    """Say how probable a match is, 0…1: `98 % sure`, or where it is refused what that means.
 
     A measurement is never certain: neither 0 % nor 100 % is said.
     """
@@ -152,7 +152,7 @@ def certainty(probability: float, *, accepted: bool) -> str:
     else:
         places = 0 if 0.01 <= probability < 0.99 else 1
         share = f"{100 * probability:.{places}f} %"
-    return f"{share} sure" if accepted else f"a match is {share} likely"
+    return f"{share} sure" if accepted else f"of pairs so similar {share} match"
 
 
 def masked(address: str) -> str:

@@ -108,7 +108,7 @@ def test_numbers_as_text():
 )
 def test_nothing_measured_is_certain(probability, share):
     assert cli.certainty(probability, accepted=True) == f"{share} sure"
-    assert cli.certainty(probability, accepted=False) == f"a match is {share} likely"
+    assert cli.certainty(probability, accepted=False) == f"of pairs so similar {share} match"
 
 
 def test_number_types():

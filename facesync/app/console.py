@@ -33,8 +33,12 @@ def print_json(data: Any) -> None:
 
 
 def confirm(question: str) -> bool:
-    """Ask a yes-or-no question; anything but yes means no."""
-    return input(f"{question} [y/N] ").strip().casefold() in ("y", "yes")
+    """Ask a yes-or-no question; anything but yes means no, as does the end of input."""
+    try:
+        return input(f"{question} [y/N] ").strip().casefold() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
 
 
 def terminal() -> bool:

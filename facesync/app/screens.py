@@ -251,7 +251,7 @@ class VerifyScreen(Screen):
             text = f"Access denied, but nearly: {score}, needed {needed}{likely}. {_sentence(WHAT_HELPS)}"
         elif decision.similarity >= decision.threshold:
             text = f"Access denied ({score}): {decision.reason}"
-        self.say(text, BAD, _VERDICT_SECONDS, "access denied")
+        self.say(text, BAD, _VERDICT_SECONDS * (1 + decision.nearly), "access denied")
 
 
 def _sentence(text: str) -> str:

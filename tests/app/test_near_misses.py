@@ -112,6 +112,8 @@ def app(ada, recognizer, monkeypatch, shot, capsys):
     def run(answer: str, *options: str, terminal: bool = True) -> tuple[list[str], str]:
         def typed(question: str) -> str:
             asked.append(question)
+            if answer == "end of input":
+                raise EOFError
             return answer
 
         monkeypatch.setattr("builtins.input", typed)
@@ -139,7 +141,13 @@ def test_it_is_asked_and_a_yes_adds_it_as_register_would(app, ada):
 
 @pytest.mark.parametrize(
     ("answer", "options", "terminal", "questions"),
-    [("", (), True, 1), ("n", (), True, 1), ("y", (), False, 0), ("y", ("--json",), True, 0)],
+    [
+        ("", (), True, 1),
+        ("n", (), True, 1),
+        ("end of input", (), True, 1),
+        ("y", (), False, 0),
+        ("y", ("--json",), True, 0),
+    ],
 )
 def test_nothing_is_added_unasked(app, ada, answer, options, terminal, questions):
     asked, out = app(answer, *options, terminal=terminal)

@@ -218,7 +218,9 @@ def test_a_face_is_not_stored_under_a_second_name(register, gallery, shot, capsy
 def test_fewer_than_three_images_are_taken_with_what_that_costs(
     register, recognizer, gallery, shot, capsys, monkeypatch, samples, shares, said
 ):
-    monkeypatch.setattr(recognizer, "refused_share", dict(zip((samples, 3), shares, strict=True)).get)
+    monkeypatch.setattr(
+        recognizer, "refused_share", dict(zip((samples, 3), shares, strict=True)).get
+    )
     register("Ada", *(shot(f"{n}", variant=n) for n in range(samples)))
     assert gallery.find("Ada").samples == samples
     last = capsys.readouterr().out.splitlines()[-1]

@@ -177,8 +177,12 @@ def test_verify_denies_strangers(verify, capsys):
     ("threshold", "begins", "ends"),
     [
         (0.9, "Ada: 0.92, 97 % sure", "97 % sure"),
-        (0.95, "Access denied, but nearly: 0.92, needed 0.95, a match is 97 % likely. ", "--add"),
-        (0.99, "Access denied: 0.92, needed 0.99, a match is 97 % likely", "likely"),
+        (
+            0.95,
+            "Access denied, but nearly: 0.92, needed 0.95, of pairs so similar 97 % match. ",
+            "--add",
+        ),
+        (0.99, "Access denied: 0.92, needed 0.99, of pairs so similar 97 % match", "match"),
     ],
 )
 def test_verify_says_how_likely_and_what_helps_when_near(

@@ -158,7 +158,7 @@ def test_events_are_written_once_for_each_appearance(watcher, scene, tmp_path, c
     out = capsys.readouterr().out
     assert "Ada  0.9" in out or "Ada  1.0" in out
     assert ", 98 % sure\n" in out
-    assert "unknown" in out and out.endswith(", a match is 2 % likely\n")
+    assert "unknown" in out and out.endswith(", of pairs so similar 2 % match\n")
 
 
 def test_the_screen_shows_names_where_the_boxes_are_by_now(watcher, scene):

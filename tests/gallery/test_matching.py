@@ -120,7 +120,7 @@ def test_a_decision_says_beside_the_similarity_how_likely_a_match_is():
     matcher = Matcher([person("Ada", 1)], lambda similarity: 0.98 if similarity > 0.6 else 0.02)
     for cosine, probability, words in (
         (0.7, 0.98, "0.700, needed 0.600, 98 % sure"),
-        (0.5, 0.02, "0.500, needed 0.600, a match is 2 % likely"),
+        (0.5, 0.02, "0.500, needed 0.600, of pairs so similar 2 % match"),
     ):
         decision = matcher.decide(between(unit(1), unit(2), cosine), 0.6)
         assert decision.probability == probability and decision.reason.endswith(words)
