@@ -94,6 +94,8 @@ class Match:
         threshold: the similarity at which a face is accepted; it rises with the number of
             people registered and of faces in the image.
         reason: a sentence that explains the outcome.
+        probability: that a pair of faces of this similarity shows one person, if both answers were
+            equally likely beforehand; None without a similarity or a calibration.
     """
 
     face: Face
@@ -101,6 +103,7 @@ class Match:
     similarity: float | None
     threshold: float
     reason: str
+    probability: float | None = None
 
     def __repr__(self) -> str:
         box = [round(float(value)) for value in self.face.box]
@@ -242,10 +245,12 @@ class Gallery:
         if not known:
             return [Match(face, None, None, threshold, "nobody is registered") for face in faces]
         embeddings = [face.embedding for face in faces]
-        decisions = Matcher(known).decide_each(embeddings, threshold, MARGIN)
+        decisions = Matcher(known, recognizer.probability).decide_each(
+            embeddings, threshold, MARGIN
+        )
         return [
-            Match(face, decision.name, decision.similarity, threshold, decision.reason)
-            for face, decision in zip(faces, decisions, strict=True)
+            Match(face, each.name, each.similarity, threshold, each.reason, each.probability)
+            for face, each in zip(faces, decisions, strict=True)
         ]
 
     def delete(self, name: str) -> None:

@@ -46,8 +46,11 @@ def gallery(tmp_path, model):
 def test_the_program_of_the_readme_runs(images, tmp_path, monkeypatch, capsys, model):
     (program,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     for name, source in (
-        ("group.jpg", "group"), ("ada_1.jpg", "collins_1"), ("ada_2.jpg", "collins_2"),
-    ):  # fmt: skip
+        ("group.jpg", "group"),
+        ("ada_1.jpg", "collins_1"),
+        ("ada_2.jpg", "collins_2"),
+        ("ada_3.jpg", "collins_3"),
+    ):
         (tmp_path / name).write_bytes((images / f"{source}.jpg").read_bytes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FACESYNC_PASSPHRASE", "a passphrase of the test")
@@ -98,6 +101,9 @@ def test_people_are_registered_identified_and_deleted(gallery, images, tmp_path)
     matches = gallery.identify(images / "group.jpg")
     assert sorted(match.name or "" for match in matches) == ["", "Ada"]
     assert all(match.threshold == matches[0].threshold for match in matches)
+    by_name = {match.name: match for match in matches}
+    assert by_name[None].probability < by_name["Ada"].probability <= 1
+    assert by_name["Ada"].reason.endswith("% sure") and by_name[None].reason.endswith("% match")
     assert gallery.identify(images / "nobody.jpg") == []
     more = gallery.register("Ada", [images / "collins_3.jpg"], add=True)
     assert more.samples == 3

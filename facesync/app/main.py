@@ -1,9 +1,9 @@
 """Register people and recognise them: a menu with a camera window, or commands.
 
   python faceid_app.py                                    # the menu
-  python faceid_app.py register "Ada" --images a.jpg b.jpg
+  python faceid_app.py register "Ada" --images a.jpg b.jpg c.jpg
   python faceid_app.py register "Ada" --camera clip.mp4
-  python faceid_app.py register "Ada" --add --images c.jpg
+  python faceid_app.py register "Ada" --add --images d.jpg
   python faceid_app.py verify --image x.jpg               # exit code 0: recognised, 1: not
   python faceid_app.py verify --image x.jpg --name Ada --json
   python faceid_app.py compare a.jpg b.jpg                # exit code 0: same person, 1: not

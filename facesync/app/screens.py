@@ -248,7 +248,8 @@ class VerifyScreen(Screen):
             return
         text = f"Access denied: {score}, needed {needed}{likely}"
         if decision.nearly:
-            text = f"Access denied, but nearly: {score}, needed {needed}{likely}. {_sentence(WHAT_HELPS)}"
+            text = f"Access denied, but nearly: {score}, needed {needed}{likely}. "
+            text += _sentence(WHAT_HELPS)
         elif decision.similarity >= decision.threshold:
             text = f"Access denied ({score}): {decision.reason}"
         self.say(text, BAD, _VERDICT_SECONDS * (1 + decision.nearly), "access denied")
