@@ -114,7 +114,7 @@ class Verification:
         Raises:
             StoreError: there is nobody to compare with, or too many attempts were wrong.
         """
-        self._frames = []
+        self._frames, self._near_misses.offer = [], None
         with self._failures_logged():
             if self.people:
                 attempts.check(self._gallery.path, self._counted_as)
@@ -227,7 +227,6 @@ class Verification:
         as similar as the threshold to a frame of the attempt that was accepted.
         """
         memory, frames = self._near_misses, self._frames
-        memory.offer = None
         if decision.nearly:
             memory.keep(frames)
         elif decision.name is not None and (miss := memory.recent()) is not None:

@@ -433,9 +433,11 @@ def test_people_of_lfw_and_a_stranger(shared, real_app, files, capsys):
     for name in people:
         code, decision = verify(capsys, *files, "--image", str(images[name][1]))
         assert (code, decision["name"]) == (0, name)
+        assert decision["probability"] > 0.9 and decision["reason"].endswith("% sure")
     stranger = next(name for name in images if name not in people)
     code, decision = verify(capsys, *files, "--image", str(images[stranger][0]))
     assert (code, decision["name"]) == (1, None)
+    assert decision["probability"] < 0.5 and decision["reason"].endswith("% match")
 
 
 @pytest.mark.slow
