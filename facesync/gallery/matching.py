@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -119,7 +120,7 @@ class Matcher:
         embedding: np.ndarray,
         threshold: float,
         margin: float = 0.0,
-        nearly_from: float = 1.0,
+        nearly_from: float = math.inf,
     ) -> Decision:
         """Decide who a face is: the most similar person, if similar enough and ahead of the others.
 
@@ -177,7 +178,7 @@ class Matcher:
         embeddings: Iterable[np.ndarray],
         threshold: float,
         margin: float = 0.0,
-        nearly_from: float = 1.0,
+        nearly_from: float = math.inf,
     ) -> list[Decision]:
         """Say who each face of one image is; a name goes to the most similar face only."""
         decisions = [self.decide(each, threshold, margin, nearly_from) for each in embeddings]
