@@ -66,11 +66,12 @@ class KnownModel:
     def fnir(self, fpir: float, enrolled: int = 2) -> float | None:
         """Share of owners refused where this share of strangers passes; None if not measured.
 
-        Each owner is registered with so many images.
+        `enrolled` is the number of images that are registered of each person.
         """
+        sought = (fpir, enrolled)
         rows = self.card().get("open_set", [])
-        wanted = (row["fnir"] for row in rows if (row["fpir"], row["enrolled"]) == (fpir, enrolled))
-        return next(wanted, None)
+        found = (row["fnir"] for row in rows if (row["fpir"], row["enrolled"]) == sought)
+        return next(found, None)
 
 
 EDGEFACE = KnownModel(
