@@ -1,7 +1,7 @@
 """The models that the app knows by name: where they come from, and how good they are.
 
 What was measured is in the card of each, a JSON file that ships: its `calibration`, `open_set` as
-`evaluate_model.py --open-set` reports it, and `cpu_ms`.
+`evaluate_model.py --open-set` reports it for several numbers of images enrolled, and `cpu_ms`.
 """
 
 from __future__ import annotations
@@ -63,10 +63,15 @@ class KnownModel:
         path = ASSETS / f"{self.name}.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
-    def fnir(self, fpir: float) -> float | None:
-        """Share of owners refused where this share of strangers passes; None if not measured."""
+    def fnir(self, fpir: float, enrolled: int = 2) -> float | None:
+        """Share of owners refused where this share of strangers passes; None if not measured.
+
+        `enrolled` is the number of images that are registered of each person.
+        """
+        sought = (fpir, enrolled)
         rows = self.card().get("open_set", [])
-        return next((row["fnir"] for row in rows if row["fpir"] == fpir), None)
+        found = (row["fnir"] for row in rows if (row["fpir"], row["enrolled"]) == sought)
+        return next(found, None)
 
 
 EDGEFACE = KnownModel(
