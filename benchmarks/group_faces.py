@@ -1,6 +1,6 @@
 """Faces of many groups of people, and their embeddings: what thresholds by group are measured on.
 
-    python -m benchmarks.group_faces --cache cards/cache > benchmarks/repeated_faces.txt
+    python -m benchmarks.group_faces --cache cards > benchmarks/repeated_faces.txt
 
 They are the crops of `data/distil` and `data/distil_more` whose group is known: SCUT-FBP5500,
 MEBeauty, UTKFace and All-Age-Faces, with box and landmarks in each folder's `faces.csv`, so that
@@ -8,11 +8,11 @@ any model's crop can be cut without a search.
 
 Many of these images show the same people, celebrities above all, and nothing says which:
 `repeated_faces.txt`, which this command printed, lists those that are left out. Two images of a
-group count as one person if both EdgeFace-XS and the VGGFace2 weights find them far more similar than
-nearly all others of the group (`SAME_PERSON`); the later one is left out. The limits were chosen by
-looking at pairs: above them nearly all show one person, just below them few. So some people remain
-twice, which makes thresholds too high; some who only look alike are gone, which makes those of
-small rates (1e-4 and less) too low.
+group count as one person if EdgeFace-XS and the VGGFace2 weights both find them far more similar
+than nearly all others of the group (`SAME_PERSON`); the later one is left out. The limits were
+chosen by looking at pairs: above them nearly all show one person, just below them fewer than half.
+So some people remain twice, which makes thresholds too high, and some who only look alike are gone,
+which makes those of small rates (1e-4 and less) too low.
 """
 
 from __future__ import annotations

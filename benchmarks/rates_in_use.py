@@ -2,10 +2,10 @@
 
     python -m benchmarks.rates_in_use --output cards
 
-The thresholds are those that the app takes from each model's card: of the worst group, for a search
-among so many people. The people are those of the last LFW fold and the frontal images of every
-fourth person of CFP; two images of each are registered. The folder is that of
-`benchmarks.model_cards`, whose embeddings it uses.
+A cell is the threshold that the app takes from the model's card for a search among so many people,
+with a star if it is extrapolated, and FNIR / FPIR in percent for the people of the last LFW fold,
+then for every fourth person of CFP (frontal images). Two images of each are registered. The folder
+is that of `benchmarks.model_cards`, whose embeddings it uses.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ from facesync import cli
 from facesync.data.datasets import FaceDataset
 from facesync.errors import ModelError
 from facesync.evaluation.images import ImageRef, dataset_image_refs
-from facesync.evaluation.summary import percent
 from facesync.faces.calibration import Calibration
-from facesync.faces.embedding import FaceModel
 from facesync.faces.models import KNOWN
 from facesync.faces.weights import load_face_model
 from facesync.metrics.open_set import Searches, searches
 
-FMRS = (0.1, 0.03, 0.01, 0.003, 1e-3, 1e-4)
-PEOPLE = 20
+FMRS = (0.1, 0.05, 0.02, 0.01, 1e-3, 1e-4)
+PEOPLE = (1, 3, 15)
+SEARCHES = 1200
 
 
 def frontal_images(data: Path) -> list[ImageRef]:
@@ -41,23 +40,26 @@ def frontal_images(data: Path) -> list[ImageRef]:
     return [i for i in images if i.identity in people and "frontal" in i.name]
 
 
-def searched(model: FaceModel, images: Sequence[ImageRef], cache: Path) -> Searches:
-    """Register people and search for them and for the others."""
-    vectors = embed_images(model, images, cache)
-    found = searches(vectors, [str(image.identity) for image in images], people=PEOPLE)
+def searched(vectors: np.ndarray, images: Sequence[ImageRef], people: int) -> Searches:
+    """Register so many people and search for them and for the others, 1,200 times for each set."""
+    identities = [str(image.identity) for image in images]
+    found = searches(vectors, identities, people=people, draws=SEARCHES // people)
     assert found is not None  # both sets have enough people
     return found
 
 
-def row(found: Searches, calibration: Calibration, fmr: float) -> str:
-    """Return threshold, FNIR and FPIR as cells; a star where the threshold is extrapolated."""
+def cell(sets: Sequence[Searches], calibration: Calibration, fmr: float) -> str:
+    """Return the threshold, with a star if extrapolated, and FNIR and FPIR on each set."""
+    people = sets[0].people
     try:
-        threshold = calibration.threshold(fmr, found.people)
+        threshold = calibration.threshold(fmr, people)
     except ModelError:
-        return "none | 100 % | 0 %"
-    star = "" if calibration.is_measured(fmr, found.people) else "*"
-    rates = percent(found.fnir(threshold)), percent(found.fpir(threshold))
-    return f"{cli.decimals(threshold)}{star} | {rates[0]} | {rates[1]}"
+        return "no similarity is high enough"
+    star = "" if calibration.is_measured(fmr, people) else "*"
+    rates = [
+        f"{100 * found.fnir(threshold):.1f} / {100 * found.fpir(threshold):.2f}" for found in sets
+    ]
+    return f"{cli.decimals(threshold)}{star}: {', '.join(rates)}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,19 +70,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     data = shared_data_or_exit()
     images, last = lfw_images(data)
-    sets = {
-        "LFW, last fold": [images[n] for n in np.flatnonzero(last)],
-        "CFP, frontal": frontal_images(data),
-    }
-    print("| model, `--fmr` | " + " | ".join(f"{s}: threshold | FNIR | FPIR" for s in sets) + " |")
-    print("|---" * (1 + 3 * len(sets)) + "|")
+    sets = [[images[n] for n in np.flatnonzero(last)], frontal_images(data)]
     for name in args.models:
         model = load_face_model(name, offline=True)
         calibration = Calibration.from_dict(KNOWN[name].card()["calibration"])
-        found = [searched(model, part, args.output) for part in sets.values()]
+        vectors = [embed_images(model, part, args.output) for part in sets]
+        found = {
+            people: [searched(*of, people) for of in zip(vectors, sets, strict=True)]
+            for people in PEOPLE
+        }
+        registered = [cli.count(people, "person", "people") for people in PEOPLE]
+        print(f"\n| {name}, `--fmr` | {' | '.join(registered)} |\n" + "|---" * 4 + "|")
         for fmr in FMRS:
-            cells = " | ".join(row(each, calibration, fmr) for each in found)
-            print(f"| {name}, {fmr:g} | {cells} |", flush=True)
+            cells = [cell(found[people], calibration, fmr) for people in PEOPLE]
+            print(f"| {fmr:g} | {' | '.join(cells)} |", flush=True)
     return cli.DONE
 
 

@@ -121,7 +121,8 @@ class Recognizer:
         if self._model is None:
             return DEFAULT_THRESHOLD
         if self._model.calibration is not None:
-            return self._model.calibration.threshold(self._settings.fmr, comparisons)
+            calibration = self._model.calibration
+            return calibration.threshold(self._settings.fmr or calibration.default_fmr, comparisons)
         return DEFAULT_THRESHOLD if self._model.threshold is None else self._model.threshold
 
     @property
@@ -143,9 +144,10 @@ class Recognizer:
             return f"the model's own, else {decimals(DEFAULT_THRESHOLD)}"
         if self._model.calibration is not None:
             among = f" among {people:,} people" if people > 1 else ""
-            rate = f"a false match rate of {self._settings.fmr:g}{among}"
             calibration = self._model.calibration
-            within = calibration.is_measured(self._settings.fmr, people)
+            fmr = self._settings.fmr or calibration.default_fmr
+            rate = f"a false match rate of {fmr:g}{among}"
+            within = calibration.is_measured(fmr, people)
             how = "measured on" if within else "extrapolated from what was measured on"
             return f"{needed} for {rate}, {how} {calibration.measured_on}"
         kind = "not calibrated" if self._model.threshold is None else "the model's own"
