@@ -23,6 +23,8 @@ def test_the_thresholds_of_a_card_are_those_of_its_worst_group(name):
     counted = [group["threshold"] for group in groups.values() if group["counts"]]
     assert len(counted) > 10 and found.threshold(1e-3) == max(counted)
     assert found.threshold(1e-3) > groups["LFW"]["threshold"]
+    children = {name for name, group in groups.items() if not group["counts"]}
+    assert children == {name for name in groups if name.endswith(("0-3", "4-12"))}
     assert all(group["impostor_pairs"] >= 10_000 for group in groups.values())
 
 
