@@ -115,18 +115,13 @@ def measured(name: str, data: Path, cache: Path) -> dict[str, Any]:
     """Measure all of a model but its speed."""
     model = load_face_model(name, offline=True)
     images, last = lfw_images(data)
+    if name in SEEN:
+        images, last = [images[n] for n in np.flatnonzero(last)], np.ones(last.sum(), bool)
     vectors = embed_images(model, images, cache)
-    kept = np.flatnonzero(last)
-    identities = [str(images[n].identity) for n in kept]
-    rates = owners_refused(vectors[kept], identities)
-    used = kept if name in SEEN else np.arange(len(images))
-    found = calibrated(
-        model,
-        [images[n] for n in used],
-        vectors[used],
-        within_groups(model, data, cache),
-        "LFW (fifth fold)" if name in SEEN else "LFW (five folds)",
-    )
+    identities = [str(images[n].identity) for n in np.flatnonzero(last)]
+    rates = owners_refused(vectors[last], identities)
+    source = "LFW (fifth fold)" if name in SEEN else "LFW (five folds)"
+    found = calibrated(model, images, vectors, within_groups(model, data, cache), source)
     people = sorted({rate.people for rate in rates})
     return {
         "calibration": found.to_dict(),
