@@ -10,9 +10,7 @@ from facesync.data.datasets import FaceDataset
 from facesync.evaluation.calibrate import calibrate, data_fingerprint, store_calibration
 from facesync.evaluation.images import dataset_image_refs
 from facesync.faces.calibration import Calibration
-from facesync.faces.models import VGGFACE2
 from facesync.faces.onnx_files import read_description, write
-from facesync.faces.torch_model import checkpoint_crop
 from facesync.metrics.pairs import AllPairs
 
 
@@ -97,10 +95,3 @@ def test_the_data_fingerprint_ignores_order_but_not_names(folder):
     name = data_fingerprint(images)
     assert name == data_fingerprint(images[::-1])
     assert name != data_fingerprint(images[1:])
-
-
-def test_the_vggface2_weights_come_calibrated():
-    data = VGGFACE2.card()["calibration"]
-    found = Calibration.from_dict(data)
-    assert found.crop == checkpoint_crop({})
-    assert set(found.thresholds) >= {"1e-2", "1e-3", "1e-4"}
