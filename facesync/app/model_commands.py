@@ -63,13 +63,14 @@ def _in_words(facts: dict[str, Any]) -> str:
     if enrolled:
         lines.append(f"    (measured on {facts['open_set_on']})")
     if facts["groups"]:
-        rates = (f"{name} {100 * group['fmr']:.2g} %" for name, group in facts["groups"].items())
+        rates = (f"{name} {100 * group['fmr']:.2g}\xa0%" for name, group in facts["groups"].items())
         lines.append(
             "  false matches within a group, at the threshold for 0.1 % among LFW's people:"
         )
-        lines += textwrap.wrap(
-            "; ".join(rates), 96, initial_indent="    ", subsequent_indent="    "
+        wrapped = textwrap.fill(
+            "; ".join(rates), 96, initial_indent=" " * 4, subsequent_indent=" " * 4
         )
+        lines.append(wrapped.replace("\xa0", " "))
     return "\n".join(lines)
 
 
