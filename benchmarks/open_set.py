@@ -45,7 +45,7 @@ from facesync.gallery.registration import Registration
 from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
 
-LENIENT_FMR = 0.01
+LENIENT_FMR = 0.2
 
 Rule = Callable[[np.ndarray], str | None]
 

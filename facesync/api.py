@@ -37,7 +37,6 @@ from facesync.errors import (
     StoreError,
     UsageError,
 )
-from facesync.faces.calibration import DEFAULT_FMR
 from facesync.faces.quality import Quality, measure
 from facesync.faces.recognizer import Comparison, Recognizer
 from facesync.faces.settings import RecognizerSettings
@@ -269,7 +268,7 @@ def load_model(
     device: str = "auto",
     offline: bool = False,
     threshold: float | None = None,
-    fmr: float = DEFAULT_FMR,
+    fmr: float | None = None,
 ) -> Model:
     """Load a face detector and an embedding model; this takes seconds.
 
@@ -280,7 +279,8 @@ def load_model(
         device: `auto`, `cpu` or `cuda`.
         offline: download nothing.
         threshold: cosine similarity that accepts, in (-1, 1]; None for the model's own.
-        fmr: false match rate from which a calibrated model's threshold follows, in (0, 1).
+        fmr: false match rate from which a calibrated model's threshold follows, in (0, 1); None for
+            `Calibration.default_fmr`.
 
     Raises:
         ModelError: the model is missing or damaged, or there is no such device.
@@ -289,7 +289,7 @@ def load_model(
     """
     if threshold is not None and not -1 < (threshold := float(threshold)) <= 1:
         raise UsageError(f"a threshold of {threshold} is not above -1 and at most 1")
-    if not 0 < fmr < 1:
+    if fmr is not None and not 0 < fmr < 1:
         raise UsageError(f"a false match rate of {fmr} is not between 0 and 1")
     settings = RecognizerSettings(
         model=name, threshold=threshold, fmr=fmr, offline=offline, device=device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,7 @@ def _facts(model: KnownModel) -> dict[str, Any]:
         "open_set": card.get("open_set", []),
         "open_set_on": card.get("open_set_on"),
         "cpu_ms": card.get("cpu_ms"),
+        "groups": card.get("calibration", {}).get("groups", {}),
     }
 
 
@@ -49,12 +51,26 @@ def _in_words(facts: dict[str, Any]) -> str:
         f"  {facts['origin']}, {facts['bytes'] / 1e6:.1f} MB{speed}; {place}",
         f"  {facts['licence']}",
     ]
-    if facts["open_set"]:
+    enrolled = dict.fromkeys(row["enrolled"] for row in facts["open_set"])
+    for number in enrolled:
         refused = ", ".join(
             f"{100 * row['fnir']:.1f} % where {100 * row['fpir']:g} % of strangers pass"
             for row in facts["open_set"]
+            if row["enrolled"] == number
         )
-        lines.append(f"  of the registered it refuses {refused} ({facts['open_set_on']})")
+        each = cli.count(number, "image", "images")
+        lines.append(f"  registered with {each}, people are refused in {refused}")
+    if enrolled:
+        lines.append(f"    (measured on {facts['open_set_on']})")
+    if facts["groups"]:
+        rates = (f"{name} {100 * group['fmr']:.2g}\xa0%" for name, group in facts["groups"].items())
+        lines.append(
+            "  false matches within a group, at the threshold for 0.1 % among LFW's people:"
+        )
+        wrapped = textwrap.fill(
+            "; ".join(rates), 96, initial_indent=" " * 4, subsequent_indent=" " * 4
+        )
+        lines.append(wrapped.replace("\xa0", " "))
     return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,17 +13,18 @@ import numpy as np
 from facesync.cli import count
 from facesync.data.datasets import FaceDataset
 from facesync.devices import pick_device
-from facesync.errors import DataError, FaceSyncError, FileError
+from facesync.errors import DataError, FaceSyncError, FileError, ModelError
 from facesync.evaluation import summary
 from facesync.evaluation.calibrate import calibrate, store_calibration
 from facesync.evaluation.cfp import cfp_pairs
 from facesync.evaluation.embeddings import Embedded, Embedder, detector_label, mirrored
-from facesync.evaluation.groups import group_rates, read_groups
+from facesync.evaluation.groups import group_pairs, group_rates, read_groups
 from facesync.evaluation.images import ImageRef, dataset_image_refs
 from facesync.evaluation.page import page
 from facesync.evaluation.protocols import PairSet, draw_pairs, read_bin, read_lfw_pairs
 from facesync.evaluation.report import ByGroup, Calibrated, Report, all_pairs_rates, verify
 from facesync.evaluation.settings import EvaluateSettings
+from facesync.faces.calibration import Calibration
 from facesync.faces.detection import FaceDetector
 from facesync.faces.embedding import FaceModel, unit
 from facesync.faces.weights import load_face_model
@@ -106,13 +107,15 @@ def _evaluate_pairs(
         compared = all_pairs(vectors, identities, settings.seed)
         every = all_pairs_rates(compared, settings.seed)
         found = identification(vectors, identities, settings.seed)
+        within: dict[str, AllPairs] = {}
         if settings.by_group:
             # At the app's default rate, if the images support it.
             threshold = every.tar_at_far.get(_DEFAULT_FAR, verification.accuracy).threshold
             groups = read_groups(settings.by_group, pairs.images)
-            by_group = ByGroup(threshold, group_rates(groups, vectors, identities, threshold))
+            within = group_pairs(groups, vectors, identities)
+            by_group = ByGroup(threshold, group_rates(groups, within, vectors, threshold))
         if settings.calibrate:
-            calibrated = _calibrate(settings, settings.calibrate, model, pairs, compared)
+            calibrated = _calibrate(settings, settings.calibrate, model, pairs, compared, within)
     searched: list[OpenSetRate] = []
     if settings.open_set:
         if settings.pairs and settings.images:  # the list names only some of the images
@@ -206,17 +209,29 @@ def _notes(settings: EvaluateSettings, model: FaceModel) -> list[str]:
 
 
 def _calibrate(
-    settings: EvaluateSettings, fmr: float, model: FaceModel, pairs: PairSet, compared: AllPairs
+    settings: EvaluateSettings,
+    fmr: float,
+    model: FaceModel,
+    pairs: PairSet,
+    compared: AllPairs,
+    within: Mapping[str, AllPairs],
 ) -> Calibrated:
     data = f"{pairs.source}: all pairs among the images"
-    measured = calibrate(model, compared, pairs.images, data, settings.seed)
+    measured = calibrate(model, compared, pairs.images, data, groups=within, seed=settings.seed)
     path = store_calibration(settings.model, measured)
     log.info("The calibration was written to %s", path)
     by_gallery = [
-        (people, measured.threshold(fmr, people), measured.is_measured(fmr, people))
+        (people, _threshold(measured, fmr, people), measured.is_measured(fmr, people))
         for people in _GALLERIES
     ]
     return Calibrated(measured, fmr, by_gallery, str(path))
+
+
+def _threshold(measured: Calibration, fmr: float, people: int) -> float | None:
+    try:
+        return measured.threshold(fmr, people)
+    except ModelError:  # no similarity is high enough
+        return None
 
 
 def _publish(

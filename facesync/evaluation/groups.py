@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from facesync import cli
 from facesync.errors import DataError, FileError
 from facesync.evaluation.images import ImageRef
 from facesync.files import read_text
-from facesync.metrics.pairs import all_pairs
+from facesync.metrics.pairs import AllPairs, all_pairs
 from facesync.metrics.rates import wilson
 
 
@@ -78,29 +78,42 @@ def read_groups(path: Path, images: Sequence[ImageRef]) -> dict[str, list[int]]:
     return dict(groups)
 
 
-def group_rates(
-    groups: dict[str, list[int]], vectors: np.ndarray, identities: list[str], threshold: float
-) -> dict[str, GroupRates]:
-    """Measure error rates within each group at one threshold.
+def group_pairs(
+    groups: Mapping[str, Sequence[int]], vectors: np.ndarray, identities: Sequence[str]
+) -> dict[str, AllPairs]:
+    """Compare all of each group's images with each other.
 
-    All pairs among a group's images are compared. Two people of one group are harder to tell apart
-    than two of any, so these false match rates are above the overall one.
+    Two people of one group are harder to tell apart than two of any.
     """
     found = {}
     for group, members in sorted(groups.items()):
         index = np.unique(members)
-        pairs = all_pairs(vectors[index], [identities[n] for n in index])
-        false_matches = int((pairs.impostor >= threshold).sum())
-        misses = int((pairs.genuine < threshold).sum())
+        found[group] = all_pairs(vectors[index], [identities[n] for n in index])
+    return found
+
+
+def group_rates(
+    groups: Mapping[str, Sequence[int]],
+    pairs: Mapping[str, AllPairs],
+    vectors: np.ndarray,
+    threshold: float,
+) -> dict[str, GroupRates]:
+    """Measure error rates within each group at one threshold, from the result of `group_pairs`."""
+    found = {}
+    for group, compared in pairs.items():
+        index = np.unique(groups[group])
+        genuine, impostor = compared.genuine, compared.impostor
+        false_matches = int((impostor >= threshold).sum())
+        misses = int((genuine < threshold).sum())
         found[group] = GroupRates(
             images=len(index),
             failed_to_enrol=int(np.isnan(vectors[index, 0]).sum()),
-            identities=pairs.identities,
-            genuine_pairs=len(pairs.genuine),
-            impostor_pairs=len(pairs.impostor),
-            fnmr=misses / len(pairs.genuine) if len(pairs.genuine) else None,
-            fnmr_interval=wilson(misses, len(pairs.genuine)),
-            fmr=false_matches / len(pairs.impostor) if len(pairs.impostor) else None,
-            fmr_interval=wilson(false_matches, len(pairs.impostor)),
+            identities=compared.identities,
+            genuine_pairs=len(genuine),
+            impostor_pairs=len(impostor),
+            fnmr=misses / len(genuine) if len(genuine) else None,
+            fnmr_interval=wilson(misses, len(genuine)),
+            fmr=false_matches / len(impostor) if len(impostor) else None,
+            fmr_interval=wilson(false_matches, len(impostor)),
         )
     return found

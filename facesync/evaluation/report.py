@@ -117,13 +117,13 @@ class ByGroup:
 class Calibrated:
     """A calibration that was measured and stored.
 
-    `by_gallery` has (people in the gallery, threshold at `fmr`, whether it was measured or else
-    extrapolated).
+    `by_gallery` has (people in the gallery, threshold at `fmr` or None if no similarity is high
+    enough, whether it was measured or else extrapolated).
     """
 
     calibration: Calibration
     fmr: float
-    by_gallery: list[tuple[int, float, bool]]
+    by_gallery: list[tuple[int, float | None, bool]]
     written_to: str
 
 

@@ -78,7 +78,8 @@ class EvaluateSettings:
     calibrate: float | None = _more(
         None,
         "work out thresholds and save them with the model (for a listed model in "
-        "your cache folder); report the one for this false match rate, such as 1e-3",
+        "your cache folder); report the one for this false match rate, such as 1e-3; "
+        "with --by-group each threshold is that of the worst group",
         parse=rate,
         metavar="FMR",
     )

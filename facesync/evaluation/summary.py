@@ -135,7 +135,11 @@ def _calibration(found: Calibrated) -> list[Row]:
     rows += [(fmr, decimals(value, 4)) for fmr, value in found.calibration.thresholds.items()]
     for people, value, measured in found.by_gallery:
         kind = "measured" if measured else "extrapolated"
+        needed = "no similarity is high enough" if value is None else decimals(value, 4)
         gallery = count(people, "person", "people")
-        rows.append((f"{found.fmr:g} in a search of {gallery}", f"{decimals(value, 4)} ({kind})"))
+        rows.append((f"{found.fmr:g} in a search of {gallery}", f"{needed} ({kind})"))
+    for name, group in (found.calibration.groups or {}).items():
+        needed = f"{decimals(group['threshold'], 4)} (at everybody's: {percent(group['fmr'])})"
+        rows.append((f"1e-3 within {name}", needed))
     rows.append(("written to", found.written_to))
     return rows

@@ -15,34 +15,33 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facesync.cli import count
 from facesync.errors import FileError, ModelError
 from facesync.files import read_regular, user_cache
+from facesync.metrics.thresholds import Thresholds
 
 if TYPE_CHECKING:  # NumPy and OpenCV come with it, and the command line needs neither
     from facesync.faces.crops import CropSpec
 
 log = logging.getLogger(__name__)
 
-DEFAULT_FMR = 1e-3
+DEFAULT_FMR = 0.05
+"""Of the worst group of people: see docs/evaluation.md for the table that decided it."""
+
+DEFAULT_FMR_OF_ALL = 1e-3
+"""Where groups were not measured: of some group it may be fifty times as high."""
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(Thresholds):
     """Thresholds of one model with one crop, and the data they were measured on.
 
     Attributes:
-        thresholds: false match rate, written `1e-3`, to the lowest cosine similarity that is
-            accepted. Only rates that the data supports, at least one.
-        tail_scale: scale of the generalised Pareto distribution of impostor similarities above the
-            threshold of the smallest rate measured; gives the thresholds of smaller rates.
-        tail_shape: its shape: 0 for an exponential tail, below 0 for a shorter one.
-        tail_fmr: false match rate above whose threshold the tail was fitted.
-        slope: of the logistic mapping from similarity to probability.
+        slope: of the logistic mapping from similarity to probability. It is fitted to all genuine
+            pairs and to the impostor pairs of the worst group, as the thresholds are.
         intercept: of the same.
         crop: how the faces were cropped.
         model_fingerprint: of the model and crop.
@@ -53,12 +52,13 @@ class Calibration:
         genuine_pairs: number of pairs of images of one person.
         impostor_pairs: number of pairs of images of two people. Each image is in many of them, so
             they carry less information than as many independent pairs.
+        groups: each group of people that was measured on its own, by name: `fmr`, its false match
+            rate at the threshold that holds 1e-3 among all people, whatever their group;
+            `threshold`, the one that holds 1e-3 within it; `identities`; `impostor_pairs`; and
+            `counts`, whether the thresholds are at least as high as this group needs. None if there
+            are no groups.
     """
 
-    thresholds: Mapping[str, float]
-    tail_scale: float
-    tail_shape: float
-    tail_fmr: float
     slope: float
     intercept: float
     crop: CropSpec
@@ -69,38 +69,40 @@ class Calibration:
     identities: int
     genuine_pairs: int
     impostor_pairs: int
+    groups: Mapping[str, Mapping[str, Any]] | None = None
 
-    def threshold(self, fmr: float = DEFAULT_FMR, people: int = 1) -> float:
+    @property
+    def default_fmr(self) -> float:
+        """The false match rate of a search if none is asked for."""
+        return DEFAULT_FMR if self._counted else DEFAULT_FMR_OF_ALL
+
+    @property
+    def _counted(self) -> int:
+        """Number of groups that the thresholds are for."""
+        return sum(bool(group["counts"]) for group in (self.groups or {}).values())
+
+    def threshold(self, fmr: float, people: int = 1) -> float:
         """Return the threshold at which a search accepts a stranger at most this often.
 
         A face compared with N people has N chances of a false match, so each comparison may have a
-        rate of only 1 - (1 - fmr)^(1/N), about fmr / N. Between two measured rates the threshold is
-        interpolated over the logarithm of the rate. Below the smallest one it is extrapolated: the
-        excesses over a high threshold follow a generalised Pareto distribution (peaks over
-        threshold; Pickands, 1975), whose shape is at most 0 here since similarities end at 1. Rates
-        above the largest measured one get that one's threshold.
+        rate of only 1 - (1 - fmr)^(1/N), about fmr / N. See `at` for how that rate's threshold is
+        found.
 
         Args:
             fmr: the rate of the whole search, above 0 and below 1.
             people: number of people searched; less than 1 counts as 1.
+
+        Raises:
+            ModelError: no similarity is high enough.
         """
-        if not 0 < fmr < 1:
-            raise ValueError(f"a false match rate of {fmr} is not between 0 and 1")
-        # log1p and expm1 keep the digits that 1 - (1 - fmr) loses.
-        rate = max(-math.expm1(math.log1p(-fmr) / max(people, 1)), sys.float_info.min)
-        points = self._points()
-        if rate >= points[0][0]:
-            return points[0][1]
-        for (high, low_threshold), (low, high_threshold) in pairwise(points):
-            if rate >= low:
-                share = math.log(high / rate) / math.log(high / low)
-                return low_threshold + share * (high_threshold - low_threshold)
-        smallest, largest_threshold = points[-1]
-        beyond = math.log(smallest / rate)
-        if self.tail_shape < 0:
-            # Tends to `beyond` where the shape tends to 0; expm1 keeps the digits on the way.
-            beyond = math.expm1(self.tail_shape * beyond) / self.tail_shape
-        return min(1.0, largest_threshold + self.tail_scale * beyond)
+        needed = self.at(_rate_of_one(fmr, people))
+        if needed >= 1:
+            among = f" among {people:,} people" if people > 1 else ""
+            raise ModelError(
+                f"this model cannot keep a false match rate of {fmr:g}{among}: no similarity is "
+                "high enough; use a higher --fmr or another model"
+            )
+        return needed
 
     @property
     def measured_on(self) -> str:
@@ -109,11 +111,13 @@ class Calibration:
         For example `2,086 people of LFW (5 folds of pairs.txt)`.
         """
         source = "".join(filter(str.isprintable, self.data.partition(":")[0]))
-        return f"{count(self.identities, 'person', 'people')} of {source}"
+        people = f"{count(self.identities, 'person', 'people')} of {source}"
+        groups = count(self._counted, "group", "groups")
+        return f"{people}, the worst of {groups}" if self._counted else people
 
     def is_measured(self, fmr: float, people: int = 1) -> bool:
         """Whether `threshold` is within the measured rates rather than extrapolated."""
-        return fmr / max(people, 1) >= self._points()[-1][0] * (1 - 1e-6)
+        return self.supports(fmr / max(people, 1))
 
     def probability(self, similarity: float) -> float:
         """Probability that two faces of this similarity show one person.
@@ -123,13 +127,11 @@ class Calibration:
         """
         return 1 / (1 + math.exp(-max(-500.0, self.slope * similarity + self.intercept)))
 
-    def _points(self) -> list[tuple[float, float]]:
-        """Measured (rate, threshold) in descending order of rate."""
-        return sorted(((float(k), v) for k, v in self.thresholds.items()), reverse=True)
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for a checkpoint or a JSON file."""
         plain = {**asdict(self), "thresholds": dict(self.thresholds), "crop": self.crop.to_dict()}
+        if self.groups is None:
+            del plain["groups"]
         plain["pictures"] = plain.pop("images")  # what files have called them from the first
         return plain
 
@@ -161,11 +163,19 @@ class Calibration:
         return read
 
 
+def _rate_of_one(fmr: float, people: int) -> float:
+    """Return the rate each of several comparisons may have, so that the whole search keeps one."""
+    if not 0 < fmr < 1:
+        raise ValueError(f"a false match rate of {fmr} is not between 0 and 1")
+    # log1p and expm1 keep the digits that 1 - (1 - fmr) loses.
+    return max(-math.expm1(math.log1p(-fmr) / max(people, 1)), sys.float_info.min)
+
+
 def _check(read: Calibration) -> None:
     numbers = *read.thresholds.values(), read.tail_scale, read.tail_shape, read.tail_fmr
     if bool in map(type, (*numbers, read.slope, read.intercept)):
         raise TypeError("true or false is not a number")
-    points = read._points()
+    points = read.points
     if not points or not all(0 < rate < 1 and -1 <= value <= 1 for rate, value in points):
         raise ValueError("it has no thresholds between -1 and 1")
     values = [value for _, value in points]
@@ -181,6 +191,13 @@ def _check(read: Calibration) -> None:
     for name in ("images", "identities", "genuine_pairs", "impostor_pairs"):
         if type(getattr(read, name)) is not int:
             raise TypeError(f"{name} is not a whole number")
+    for name, group in (read.groups or {}).items():
+        whole = type(group["identities"]) is type(group["impostor_pairs"]) is int
+        rates = type(group["fmr"]) is type(group["threshold"]) is float
+        if not whole or not rates or type(group["counts"]) is not bool or type(name) is not str:
+            raise TypeError("its groups are not as expected")
+        if not 0 <= group["fmr"] <= 1 or not -1 <= group["threshold"] < 1:
+            raise ValueError("its groups have impossible rates")
 
 
 def calibration_for(

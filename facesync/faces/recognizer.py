@@ -11,6 +11,7 @@ import numpy as np
 
 from facesync.cli import certainty, decimals
 from facesync.devices import device_name
+from facesync.errors import ModelError
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import DEFAULT_THRESHOLD, FaceModel, checked
 from facesync.faces.lighting import relit
@@ -125,7 +126,8 @@ class Recognizer:
         if self._model is None:
             return DEFAULT_THRESHOLD
         if self._model.calibration is not None:
-            return self._model.calibration.threshold(self._settings.fmr, comparisons)
+            calibration = self._model.calibration
+            return calibration.threshold(self._settings.fmr or calibration.default_fmr, comparisons)
         return DEFAULT_THRESHOLD if self._model.threshold is None else self._model.threshold
 
     def nearly_from(self, comparisons: int) -> float:
@@ -155,16 +157,22 @@ class Recognizer:
 
     def threshold_in_words(self, people: int) -> str:
         """Return the threshold among this many people, and where it comes from."""
-        needed = f"{decimals(self.threshold_for(people))}"
+        try:
+            needed = decimals(self.threshold_for(people))
+        except ModelError as error:
+            return str(error)
         if self._settings.threshold is not None:
             return f"{needed} (--threshold)"
         if self._model is None:
             return f"the model's own, else {decimals(DEFAULT_THRESHOLD)}"
         if self._model.calibration is not None:
             among = f" among {people:,} people" if people > 1 else ""
-            on = self._model.calibration.measured_on
-            rate = f"a false match rate of {self._settings.fmr:g}{among}"
-            return f"{needed} for {rate}, measured on {on}"
+            calibration = self._model.calibration
+            fmr = self._settings.fmr or calibration.default_fmr
+            rate = f"a false match rate of {fmr:g}{among}"
+            within = calibration.is_measured(fmr, people)
+            how = "measured on" if within else "extrapolated from what was measured on"
+            return f"{needed} for {rate}, {how} {calibration.measured_on}"
         kind = "not calibrated" if self._model.threshold is None else "the model's own"
         return f"{needed} ({kind})"
 

@@ -2,64 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from facesync.errors import DataError
-from facesync.metrics.rates import supports, threshold_at
+from facesync.metrics.rates import MIN_FALSE_MATCHES, supports, threshold_at
+from facesync.metrics.thresholds import Thresholds
 
 FMRS = ("1e-1", "1e-2", "1e-3", "1e-4", "1e-5")
+COMMON_FMR = "1e-3"
+"""The rate at which groups of people are compared, and that each has to support."""
+
 _TAIL_PAIRS = 500  # the tail is fitted to about this many of the largest impostor similarities
 _LOGISTIC_PAIRS = 200_000
 
 
-@dataclass(frozen=True)
-class CalibrationFit:
-    """The fitted part of `facesync.faces.calibration.Calibration`, which explains the fields."""
-
-    thresholds: dict[str, float]
-    tail_scale: float
-    tail_shape: float
-    tail_fmr: float
-    slope: float
-    intercept: float
-
-
-def fit_calibration(genuine: np.ndarray, impostor: np.ndarray, seed: int = 42) -> CalibrationFit:
-    """Fit thresholds, tail and probabilities to the similarities of genuine and impostor pairs.
-
-    The logistic mapping is fitted to a sample of the impostor pairs, drawn by `seed`.
+def fit_thresholds(impostor: np.ndarray) -> Thresholds:
+    """Fit thresholds and tail to the similarities of impostor pairs.
 
     Raises:
-        DataError: there are too few pairs for any rate.
+        DataError: there are too few pairs for any rate, or only a similarity of 1 would hold one.
     """
     impostor_desc = np.sort(impostor)[::-1]
     supported = [fmr for fmr in FMRS if supports(float(fmr), len(impostor))]
-    if not supported or len(genuine) < 2:
+    if not supported:
+        needed = f"{MIN_FALSE_MATCHES / float(FMRS[0]):.0f}"
         raise DataError(
-            f"{len(impostor)} impostor and {len(genuine)} genuine pairs are too few to calibrate on"
+            f"{len(impostor)} impostor pairs are too few to calibrate on: it needs {needed}"
         )
     rates = [float(fmr) for fmr in supported]
     tail_fmr = next((r for r in reversed(rates) if r * len(impostor) >= _TAIL_PAIRS), rates[0])
-    # An image listed under two identities would put a threshold above 1.
-    thresholds = {fmr: min(1.0, threshold_at(impostor_desc, float(fmr))) for fmr in supported}
+    thresholds = {fmr: threshold_at(impostor_desc, float(fmr)) for fmr in supported}
+    for fmr, threshold in thresholds.items():
+        if threshold >= 1:
+            raise DataError(
+                f"no threshold below 1 keeps a false match rate of {fmr}: the same image is there "
+                "under several names (audit_dataset.py finds such), or the model tells nobody apart"
+            )
     start = threshold_at(impostor_desc, tail_fmr)
     tail = impostor_desc[: int(tail_fmr * len(impostor))].astype(np.float64) - start
     scale, shape = fit_tail(tail)
-    sample = impostor_desc
-    if len(impostor) > _LOGISTIC_PAIRS:
-        sample = np.random.default_rng(seed).choice(sample, _LOGISTIC_PAIRS, replace=False)
-    slope, intercept = fit_logistic(genuine, sample)
-    return CalibrationFit(
-        thresholds=thresholds,
-        # Above a higher threshold the distribution has the same shape and a smaller scale.
-        tail_scale=max(1e-6, scale + shape * (thresholds[supported[-1]] - start)),
-        tail_shape=shape,
-        tail_fmr=tail_fmr,
-        slope=slope,
-        intercept=intercept,
-    )
+    # Above a higher threshold the distribution has the same shape and a smaller scale.
+    scale = max(1e-6, scale + shape * (thresholds[supported[-1]] - start))
+    return Thresholds(thresholds, scale, shape, tail_fmr)
+
+
+def worst(found: Sequence[Thresholds]) -> Thresholds:
+    """Return the highest of several thresholds at each rate: those of the worst group.
+
+    Rates end where the worst group's threshold is extrapolated. From there on the tail is that of
+    the group whose threshold is highest three decades further, where a search of a thousand people
+    is.
+    """
+    thresholds: dict[str, float] = {}
+    for fmr in FMRS:
+        highest = max(found, key=lambda group: group.at(float(fmr)))
+        if not highest.supports(float(fmr)):
+            break
+        thresholds[fmr] = highest.at(float(fmr))
+    last = float(list(thresholds)[-1])
+    far = max(found, key=lambda group: group.at(last / 1000))
+    moved = far.tail_shape * (far.at(last) - far.points[-1][1])
+    return Thresholds(thresholds, max(1e-6, far.tail_scale + moved), far.tail_shape, far.tail_fmr)
 
 
 def fit_tail(excesses: np.ndarray) -> tuple[float, float]:
@@ -77,15 +82,23 @@ def fit_tail(excesses: np.ndarray) -> tuple[float, float]:
     return mean * (1 - shape), shape
 
 
-def fit_logistic(genuine: np.ndarray, impostor: np.ndarray) -> tuple[float, float]:
+def fit_logistic(genuine: np.ndarray, impostor: np.ndarray, seed: int = 42) -> tuple[float, float]:
     """Fit P(same person | s) = 1 / (1 + exp(-(slope s + intercept))), both kinds equally weighted.
 
     Newton's method on the likelihood, with Platt's (1999) targets just inside 0 and 1, so that
-    the slope stays finite even if the similarities separate perfectly.
+    the slope stays finite even if the similarities separate perfectly. Of very many impostor pairs
+    a sample is taken, drawn by `seed`.
 
     Returns:
         slope, intercept.
+
+    Raises:
+        DataError: there are fewer than two genuine pairs.
     """
+    if len(genuine) < 2:
+        raise DataError(f"{len(genuine)} genuine pairs are too few to calibrate on")
+    if len(impostor) > _LOGISTIC_PAIRS:
+        impostor = np.random.default_rng(seed).choice(impostor, _LOGISTIC_PAIRS, replace=False)
     x = np.concatenate([genuine, impostor]).astype(np.float64)
     many, others = len(genuine), len(impostor)
     target = np.concatenate(

@@ -40,17 +40,41 @@ class OpenSetRate:
     strangers: int
 
 
-def open_set(
+@dataclass(frozen=True)
+class Searches:
+    """The results of searches by enrolled people and by strangers, over random galleries.
+
+    Attributes:
+        people: number of people enrolled in each draw.
+        genuine: the highest similarity in each search by somebody enrolled.
+        named: whether it is that to their own template.
+        strangers: the highest similarity in each search by somebody who is not enrolled.
+    """
+
+    people: int
+    genuine: np.ndarray
+    named: np.ndarray
+    strangers: np.ndarray
+
+    def fnir(self, threshold: float) -> float:
+        """Share of searches by enrolled people that do not return theirs."""
+        return float((~self.named | (self.genuine < threshold)).mean())
+
+    def fpir(self, threshold: float) -> float:
+        """Share of searches by strangers that return a name."""
+        return float((self.strangers >= threshold).mean())
+
+
+def searches(
     embeddings: np.ndarray,
     identities: Sequence[str],
     *,
     enrolled: int = 2,
     people: int = 100,
     draws: int = DRAWS,
-    fpirs: Sequence[float] = FPIRS,
     seed: int = 42,
-) -> list[OpenSetRate]:
-    """Measure FNIR at several FPIRs over random galleries.
+) -> Searches | None:
+    """Search random galleries.
 
     In each draw, people with more than `enrolled` images are drawn and enrolled with random images
     of theirs; a template is their mean. One other image of each of them and one image of each
@@ -64,11 +88,10 @@ def open_set(
         enrolled: images to enrol of each person.
         people: people to enrol; at most half of those who have enough images.
         draws: number of random galleries.
-        fpirs: see `OpenSetRate.fpir`.
         seed: of the draws.
 
     Returns:
-        One rate for each of `fpirs`; empty if fewer than two people have enough images.
+        The results; None if fewer than two people have enough images.
     """
     names = np.asarray(identities)
     of_person = {name: np.flatnonzero(names == name) for name in dict.fromkeys(identities)}
@@ -80,10 +103,10 @@ def open_set(
     ]
     people = min(people, len(eligible) // 2)
     if people < 1:
-        return []
+        return None
     rng = np.random.default_rng(seed)
     vectors = np.where(usable[:, None], embeddings, 0)
-    genuine, right, strangers = [], [], []
+    genuine, named, strangers = [], [], []
     for _ in range(draws):
         chosen = [eligible[i] for i in rng.permutation(len(eligible))[:people]]
         templates, probes = [], []
@@ -96,25 +119,55 @@ def open_set(
         gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
         unknown = [rng.choice(of_person[name]) for name in of_person if name not in set(chosen)]
         found = vectors[probes] @ gallery.T
-        right.append(found.argmax(axis=1) == np.arange(people))
+        named.append(found.argmax(axis=1) == np.arange(people))
         genuine.append(np.where(usable[probes], found.max(axis=1), -np.inf))
         others = (vectors[unknown] @ gallery.T).max(axis=1)
         strangers.append(np.where(usable[unknown], others, -np.inf))
-    scores, named, unseen = (np.concatenate(parts) for parts in (genuine, right, strangers))
-    unseen = np.sort(unseen)[::-1]
+    return Searches(people, *(np.concatenate(parts) for parts in (genuine, named, strangers)))
+
+
+def open_set(
+    embeddings: np.ndarray,
+    identities: Sequence[str],
+    *,
+    enrolled: int = 2,
+    people: int = 100,
+    draws: int = DRAWS,
+    fpirs: Sequence[float] = FPIRS,
+    seed: int = 42,
+) -> list[OpenSetRate]:
+    """Measure FNIR at several FPIRs over random galleries.
+
+    Args:
+        embeddings: see `searches`, as for all the others.
+        identities: the person in each image.
+        enrolled: images to enrol of each person.
+        people: people to enrol.
+        draws: number of random galleries.
+        fpirs: see `OpenSetRate.fpir`.
+        seed: of the draws.
+
+    Returns:
+        One rate for each of `fpirs`; empty if fewer than two people have enough images.
+    """
+    found = searches(
+        embeddings, identities, enrolled=enrolled, people=people, draws=draws, seed=seed
+    )
+    if found is None:
+        return []
+    unseen = np.sort(found.strangers)[::-1]
     rates = []
     for fpir in fpirs:
         # The first score that must stay out; the threshold is just above it.
         threshold = float(np.nextafter(unseen[int(fpir * len(unseen))], np.inf))
-        refused = ~named | (scores < threshold)
         rates.append(
             OpenSetRate(
                 enrolled=enrolled,
-                people=people,
+                people=found.people,
                 fpir=fpir,
-                fnir=float(refused.mean()),
+                fnir=found.fnir(threshold),
                 threshold=threshold,
-                genuine=len(scores),
+                genuine=len(found.genuine),
                 strangers=len(unseen),
             )
         )

@@ -1,5 +1,6 @@
 """`models`, `models fetch` and `models use`."""
 
+import itertools
 import json
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 import faceid_app
 from facesync.faces import weights
 from facesync.faces.models import EMBEDDED, VGGFACE2
+from facesync.metrics.open_set import FPIRS
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +21,12 @@ def test_the_models_are_listed_with_what_was_measured(capsys):
     assert faceid_app.main(["models"]) == 0
     text = capsys.readouterr().out
     assert "non-commercial research" in text
-    rates = [100 * row["fnir"] for row in EMBEDDED.card()["open_set"]]
-    assert f"it refuses {rates[0]:.1f} % where 1 % of strangers pass, {rates[1]:.1f} %" in text
+    for number, images in enumerate(("1 image", "2 images", "3 images"), 1):
+        rates = [100 * (EMBEDDED.fnir(fpir, number) or 0) for fpir in FPIRS]
+        said = f"refused in {rates[0]:.1f} % where 1 % of strangers pass, {rates[1]:.1f} % where"
+        assert f"registered with {images}, people are {said}" in text
+    for group, rates in EMBEDDED.card()["calibration"]["groups"].items():
+        assert f"{group} {100 * rates['fmr']:.2g} %" in " ".join(text.split())
     assert text.count("not here: `models fetch") == 2
     assert faceid_app.main(["models", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
@@ -28,7 +34,9 @@ def test_the_models_are_listed_with_what_was_measured(capsys):
     for model in shown["models"]:
         assert model["here"] == (model["name"] == "embedded")
         assert model["origin"] and model["licence"] and model["bytes"] > 0 < model["cpu_ms"]
-        assert [row["fpir"] for row in model["open_set"]] == [0.01, 0.001]
+        rows = [(row["enrolled"], row["fpir"]) for row in model["open_set"]]
+        assert rows == list(itertools.product((1, 2, 3), FPIRS))
+        assert model["groups"]["LFW"]["fmr"] == pytest.approx(1e-3, rel=0.01)
     assert weights.BEST in shown["used"]
 
 

@@ -144,7 +144,8 @@ def test_cfp(evaluate, folder, tmp_path):
     assert evaluate("--data", folder, "--protocol", "cfp")[0] == 2
 
 
-def test_by_group(evaluate, folder, tmp_path, capsys):
+def test_by_group(evaluate, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     groups = tmp_path / "groups.csv"
     lines = ["image,group", "Name_0,first", "Name_1,first", "Name_2/Name_2_0001.jpg,second"]
     groups.write_text("\n".join(lines))
@@ -155,6 +156,10 @@ def test_by_group(evaluate, folder, tmp_path, capsys):
     assert found["first"]["fnmr"] == 0 and 0 < found["first"]["fnmr_interval"][1] < 0.2
     assert found["second"]["pictures"] == 1 and found["second"]["fmr"] is None
     assert "By group" in capsys.readouterr().out
+    of_listed = ("--model", "embedded", "--data", folder, "--by-group", groups)
+    code, report = evaluate(*of_listed, "--calibrate", "0.5")
+    assert code == 0 and "first: 25 impostor pairs are too few" in capsys.readouterr().err
+    assert "groups" not in report["calibration"]
     groups.write_text("image,group\nNobody,first\n")
     assert evaluate("--data", folder, "--by-group", groups)[0] == 1
     assert "names none of the images" in capsys.readouterr().err

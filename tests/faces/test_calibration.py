@@ -19,7 +19,7 @@ from facesync.faces.calibration import (
 from facesync.faces.crops import ALIGNED_112, SQUARE
 from facesync.faces.models import KNOWN
 from facesync.files import write_json
-from facesync.metrics.calibration import fit_calibration
+from facesync.metrics.calibration import fit_thresholds
 
 MEASURED = Calibration(
     thresholds={"1e-2": 0.4, "1e-3": 0.5, "1e-4": 0.58},
@@ -37,6 +37,7 @@ MEASURED = Calibration(
     genuine_pairs=4500,
     impostor_pairs=495000,
 )
+GROUP = {"fmr": 0.02, "threshold": 0.5, "identities": 200, "impostor_pairs": 19_900, "counts": True}
 
 
 @pytest.mark.parametrize(
@@ -47,8 +48,6 @@ MEASURED = Calibration(
         (10**-2.5, 0.45),  # half-way in the logarithm
         (0.5, 0.4),  # nothing measured there: never below the largest rate's
         (1e-5, 0.58 + 0.03 * math.log(10)),
-        (1e-300, 1.0),
-        (5e-324, 1.0),
     ],
 )
 def test_threshold_of_one_comparison(fmr, expected):
@@ -58,18 +57,25 @@ def test_threshold_of_one_comparison(fmr, expected):
 @pytest.mark.parametrize("name", [*KNOWN])
 def test_what_ships_says_on_whom_it_was_measured(name):
     data = KNOWN[name].card()["calibration"]
-    assert re.fullmatch(r"[0-9,]+ people of LFW \(.*\)", Calibration.from_dict(data).measured_on)
+    said = r"[0-9,]+ people of LFW \(.* fold.*\), .* and All-Age-Faces, the worst of \d+ groups"
+    assert re.fullmatch(said, Calibration.from_dict(data).measured_on)
     forged = Calibration.from_dict({**data, "data": "a\x1b[2J\nAda: accepted"})
-    assert forged.measured_on.endswith(" people of a[2JAda")
+    assert " people of a[2JAda, the worst of " in forged.measured_on
 
 
-def test_a_share_of_the_smallest_rate_is_a_threshold_too():
-    assert MEASURED.threshold(5e-324, people=100) == 1.0
+@pytest.mark.parametrize(("fmr", "people"), [(1e-300, 1), (5e-324, 100), (1e-8, 10**6)])
+def test_a_threshold_of_one_is_an_error(fmr, people):
+    among = " among 100 people" if people == 100 else ""
+    with pytest.raises(ModelError, match=f"cannot keep a false match rate of .*{among}.*--fmr"):
+        MEASURED.threshold(fmr, people)
+    old = replace(MEASURED, thresholds={"1e-2": 0.4, "1e-3": 1.0})  # as files had it
+    assert Calibration.from_dict(old.to_dict()).threshold(1e-2) == 0.4
+    with pytest.raises(ModelError):
+        old.threshold(1e-3)
 
 
 def test_threshold_rises_with_the_gallery_so_that_the_search_keeps_the_rate():
-    assert MEASURED.threshold(5e-324, 10**6) == 1.0
-    values = [MEASURED.threshold(1e-2, people) for people in (0, 1, 2, 10, 100, 1000, 10**6)]
+    values = [MEASURED.threshold(1e-2, people) for people in (0, 1, 2, 10, 100, 1000, 10**5)]
     assert values[0] == values[1] == 0.4
     assert values == sorted(values)
     assert MEASURED.threshold(1e-2, 10) == pytest.approx(0.5, abs=1e-3)
@@ -90,7 +96,9 @@ def test_probability_rises_from_zero_to_one():
 
 
 def test_json_round_trip():
-    assert Calibration.from_dict(json.loads(json.dumps(MEASURED.to_dict()))) == MEASURED
+    assert "groups" not in MEASURED.to_dict()  # older versions refuse what they do not know
+    for found in (MEASURED, replace(MEASURED, groups={"Ada's": GROUP})):
+        assert Calibration.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
 @pytest.mark.parametrize(
@@ -113,6 +121,19 @@ def test_json_round_trip():
         {"pictures": "many"},
         {"model_fingerprint": 7},
         {"unknown": 1},
+        {"groups": {"a": {}}},
+        {"groups": [1]},
+        *(
+            {"groups": {"a": {**GROUP, **wrong}}}
+            for wrong in (
+                {"fmr": 2.0},
+                {"fmr": "0"},
+                {"threshold": float("nan")},
+                {"identities": 1.5},
+                {"counts": 1},
+                {"impostor_pairs": True},
+            )
+        ),
     ],
     ids=lambda changes: str(*changes.items()),
 )
@@ -136,9 +157,8 @@ def test_it_holds_for_its_own_model_and_crop_only(caplog):
 def test_generalised_pareto_tail_is_near_the_truth():
     """Two decades beyond what was measured, the rate is that asked for within a factor of two."""
     generator = np.random.default_rng(5)
-    genuine = generator.normal(0.7, 0.12, 5000).astype(np.float32)
     impostor = generator.normal(0.05, 0.13, 200_000).astype(np.float32)
-    found = replace(MEASURED, **asdict(fit_calibration(genuine, impostor)))
+    found = replace(MEASURED, **asdict(fit_thresholds(impostor)))
     threshold = found.threshold(1e-3, people=1000)
     assert threshold > found.thresholds["1e-4"]
     unseen = np.random.default_rng(6).normal(0.05, 0.13, 20_000_000)

@@ -4,8 +4,28 @@ import pytest
 
 from facesync.errors import ModelError, UsageError
 from facesync.faces import models
+from facesync.faces.calibration import Calibration
 from facesync.faces.models import EDGEFACE, EMBEDDED, KNOWN, VGGFACE2
 from facesync.metrics.open_set import FPIRS
+
+
+def test_a_row_of_the_card_is_chosen_by_images_enrolled_too(monkeypatch):
+    rows = [{"enrolled": n, "fpir": f, "fnir": n * f} for n in (1, 2, 3) for f in FPIRS]
+    monkeypatch.setattr(models.KnownModel, "card", lambda model: {"open_set": rows})
+    assert EMBEDDED.fnir(1e-3) == 2e-3 and EMBEDDED.fnir(1e-2, enrolled=3) == 0.03
+    assert EMBEDDED.fnir(1e-2, enrolled=4) is None
+
+
+@pytest.mark.parametrize("name", [*KNOWN])
+def test_the_thresholds_of_a_card_are_those_of_its_worst_group(name):
+    found = Calibration.from_dict(KNOWN[name].card()["calibration"])
+    groups = found.groups or {}
+    counted = [group["threshold"] for group in groups.values() if group["counts"]]
+    assert len(counted) > 10 and found.threshold(1e-3) == max(counted)
+    assert found.threshold(1e-3) > groups["LFW"]["threshold"]
+    children = {name for name, group in groups.items() if not group["counts"]}
+    assert children == {name for name in groups if name.endswith(("0-3", "4-12"))}
+    assert all(group["impostor_pairs"] >= 10_000 for group in groups.values())
 
 
 @pytest.mark.parametrize("fpir", FPIRS)

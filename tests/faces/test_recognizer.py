@@ -1,5 +1,7 @@
 """Which threshold wins: the option, the calibration, the checkpoint's, the default."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from facesync.faces.embedding import FaceModel
 from facesync.faces.lighting import equalize
 from facesync.faces.models import EDGEFACE, KnownModel
 from facesync.faces.recognizer import Recognizer
-from tests.faces.test_calibration import MEASURED
+from tests.faces.test_calibration import GROUP, MEASURED
 
 
 def recognizer(settings=None, **model):
@@ -33,7 +35,23 @@ def recognizer(settings=None, **model):
             0.5,
             "for a false match rate of 0.001, measured on 100 people of images",
         ),
-        ({"fmr": 1e-4}, {"calibration": MEASURED}, 0.58, "a false match rate of 0.0001"),
+        ({"fmr": 1e-4}, {"calibration": MEASURED}, 0.58, "a false match rate of 0.0001, measured"),
+        (
+            {"fmr": 1e-5},
+            {"calibration": MEASURED},
+            0.58 + 0.03 * np.log(10),
+            "extrapolated from what",
+        ),
+        (
+            {},
+            {
+                "calibration": replace(
+                    MEASURED, groups={"a": GROUP, "b": {**GROUP, "counts": False}}
+                )
+            },
+            0.4,
+            "rate of 0.05, measured on 100 people of images, the worst of 1 group",
+        ),
         ({}, {"threshold": 0.3}, 0.3, "the model's own"),
         ({}, {}, 0.6, "not calibrated"),
     ],
@@ -76,6 +94,15 @@ def test_what_fewer_images_cost_is_on_the_models_card(monkeypatch, fmr, fpir):
     assert [made.refused_share(n) for n in (1, 3, 4)] == [fpir, fpir / 3, None]
     assert recognizer(AppSettings(threshold=0.5), **known).refused_share(1) is None
     assert recognizer(calibration=MEASURED).refused_share(1) is None  # a model of one's own
+
+
+def test_a_rate_that_no_similarity_keeps_is_said_and_not_used():
+    beyond = recognizer(AppSettings(fmr=1e-12), calibration=MEASURED)
+    assert "cannot keep a false match rate of 1e-12 among 20 people" in beyond.threshold_in_words(
+        20
+    )
+    with pytest.raises(ModelError, match="use a higher --fmr"):
+        beyond.threshold_for(20)
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf, 0.0, 0.1])
