@@ -11,6 +11,7 @@ from facesync.errors import ModelError
 from facesync.faces.calibration import Calibration
 from facesync.faces.crops import CropSpec
 from facesync.faces.detection import Face
+from facesync.faces.trust import UNMEASURED, Trust
 
 EMBEDDING_SIZE = 512
 DEFAULT_THRESHOLD = 0.6
@@ -30,6 +31,7 @@ class FaceModel:
         threshold: cosine similarity measured for this model, or None.
         calibration: thresholds by false match rate measured for this model, or None.
         why: it was taken, in words; empty if it was asked for.
+        trust: whether it was measured on people it was not trained on, and is no worse for it.
     """
 
     network: Callable[[np.ndarray], np.ndarray]
@@ -39,6 +41,7 @@ class FaceModel:
     threshold: float | None = None
     calibration: Calibration | None = None
     why: str = ""
+    trust: Trust = UNMEASURED
 
     def embed_crops(self, crops_rgb: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
         """Embed face crops, each uint8 RGB from `crop.cut`.

@@ -14,6 +14,7 @@ from facesync.devices import device_name
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import DEFAULT_THRESHOLD, FaceModel, checked
 from facesync.faces.lighting import relit
+from facesync.faces.models import AUTO
 from facesync.faces.quality import Quality, measure
 from facesync.faces.settings import RecognizerSettings
 from facesync.faces.weights import expected, load_face_model
@@ -90,6 +91,8 @@ class Recognizer:
         log.info("Loading the models ...")
         device = device_name(self._settings.device)
         model = load_face_model(self._settings.model, device, offline=self._settings.offline)
+        if not model.trust.trusted:
+            log.warning("%s is not trusted: %s", model.source, model.trust.why)
         self._detector = FaceDetector(device)
         self._model = model
 
@@ -127,7 +130,8 @@ class Recognizer:
     def model_in_words(self) -> str:
         """Which model is in use, or will be."""
         if self._model is not None:
-            return ", ".join(filter(None, (self._model.source, self._model.why)))
+            doubt = "" if self._model.trust.trusted else f"not trusted: {self._model.trust.why}"
+            return ", ".join(filter(None, (self._model.source, self._model.why, doubt)))
         return f"{expected(self._settings.model)} (loaded when first needed)"
 
     def threshold_in_words(self, people: int) -> str:
@@ -174,12 +178,28 @@ class Recognizer:
         probability = None if calibration is None else calibration.probability(similarity)
         return Comparison(similarity, self.threshold, probability, same, on)
 
+    def trust(self) -> dict[str, Any]:
+        """Which model decides, and whether it is trusted and why, as plain data; loads nothing.
+
+        No model is trusted before it is loaded.
+        """
+        if self._model is None:
+            asked = str(self._settings.model or AUTO)
+            about = {"name": asked, "trusted": False, "why": "no model was loaded"}
+        else:
+            judged = self._model.trust
+            why = "; ".join(filter(None, (judged.why, self._model.why)))
+            about = {"name": self._model.source, "trusted": judged.trusted, "why": why}
+        return {"trusted": about["trusted"], "model": about}
+
     def facts(self, people: int) -> dict[str, Any]:
         """Model, crop and threshold in force, as plain data."""
         model = self._loaded_model()
         return {
             "source": model.source,
             "why": model.why,
+            "trusted": model.trust.trusted,
+            "trust": model.trust.why,
             "fingerprint": model.fingerprint,
             "crop": f"{model.crop.kind}, {model.crop.crop_size} pixels",
             "threshold": self.threshold_for(people),

@@ -23,10 +23,10 @@ class RecognizerSettings:
 
     model: str | None = option(
         None,
-        "model that embeds faces: one that `faceid_app.py models` lists, or a file",
-        metavar="NAME|FILE",
-        shown_default="the one chosen with `models use`, else models/best_face_model.pth, else the "
-        "best listed one that is here or can be downloaded",
+        "model that embeds faces: one that `faceid_app.py models` lists, a file, or auto",
+        metavar="NAME|FILE|auto",
+        shown_default="auto: the one chosen with `models use`, else models/best_face_model.pth if "
+        "it is trusted, else the best listed one that is here or can be downloaded",
     )
     threshold: float | None = option(
         None,
