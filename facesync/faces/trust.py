@@ -8,6 +8,7 @@ card has its figures, or if it is not worse than a known one that it started fro
 
 from __future__ import annotations
 
+import functools
 import reprlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,10 +52,18 @@ def of_file(path: Path) -> Trust:
     try:
         if path.suffix == ".onnx":
             return judged(read_description(path).get(ENTRY), path)
-        data = read_torch_file(path, wanted=lambda key: key == ENTRY)
-        return judged(data.get(ENTRY) if isinstance(data, dict) else None, path)
+        found = path.stat()
+        return _of_checkpoint(path, found.st_ino, found.st_mtime_ns)
+    except OSError as error:
+        return Trust(False, f"cannot read {path}: {error.strerror}")
     except ModelError as error:
         return Trust(False, str(error))
+
+
+@functools.cache
+def _of_checkpoint(path: Path, _inode: int, _changed: int) -> Trust:
+    data = read_torch_file(path, wanted=lambda key: key == ENTRY)
+    return judged(data.get(ENTRY) if isinstance(data, dict) else None, path)
 
 
 def judged(figures: Any, path: Path) -> Trust:

@@ -67,7 +67,8 @@ class FakeRecognizer:
         return Comparison(similarity, self.threshold, 0.75, similarity >= self.threshold)
 
     def trust(self) -> dict[str, object]:
-        return {"trusted": self.trusted, "model": {"name": self.model_in_words}}
+        model = {"name": self.model_in_words, "trusted": self.trusted, "why": "as the test says"}
+        return {"trusted": self.trusted, "model": model}
 
     def facts(self, people: int) -> dict[str, object]:
         return {

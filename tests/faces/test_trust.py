@@ -101,7 +101,7 @@ def test_of_a_checkpoint_only_the_figures_are_read(tmp_path, monkeypatch, zipped
 
 def test_a_file_that_cannot_be_read_is_not_trusted(tmp_path):
     path = tmp_path / "x.pth"
-    assert "there is no model" in trust.of_file(path).why
+    assert trust.of_file(path) == Trust(False, f"cannot read {path}: No such file or directory")
     path.write_bytes(b"PK\3\4 cut off")
     assert trust.of_file(path) == Trust(False, f"{path} is not a checkpoint or is damaged")
 
