@@ -89,9 +89,9 @@ def judged(figures: Any, path: Path) -> Trust:
     people = count(figures["identities"], "person", "people")
     if figures["identities"] < LEAST_PEOPLE:
         return Trust(False, f"it was measured on only {people} it was not trained on")
-    weights = one_line(figures["weights"])
+    weights = one_line(figures["weights"]).partition(" (")[0]
     measured = (
-        f"TAR {figures['tar']:.3f} at FAR {figures['far']:g} on {people} it was not trained on; "
+        f"TAR at FAR {figures['far']:g} on {people} it was not trained on: {figures['tar']:.3f}, "
         f"{weights}: {figures['start']:.3f}"
     )
     if figures["tar"] < figures["start"] and figures.get("high", -1.0) < 0:

@@ -161,7 +161,10 @@ def _selected(choice: str | Path | None) -> tuple[str | Path | None, str]:
     trained = trust.of_file(DEFAULT_MODEL)
     if trained.trusted:
         return DEFAULT_MODEL, "trained here"
-    return None, f"{BEST}; not {DEFAULT_MODEL}: {trained.why} (--model {DEFAULT_MODEL} insists)"
+    return None, (
+        f"instead of {DEFAULT_MODEL}, which is not trusted (--model {DEFAULT_MODEL} insists): "
+        f"{trained.why}"
+    )
 
 
 def _best(why: str, *, offline: bool) -> Weights:

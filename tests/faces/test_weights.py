@@ -190,7 +190,7 @@ def test_order_option_choice_trained_model_then_the_best(
     for choice in (None, "auto"):
         model = weights.load_face_model(choice, offline=True)
         assert model.source.startswith(str(weights.DEFAULT_MODEL)) and model.why == "trained here"
-        assert model.trust.trusted and "TAR 0.850" in model.trust.why
+        assert model.trust.trusted and ": 0.850, VGG" in model.trust.why
         assert weights.expected(choice) == f"{weights.DEFAULT_MODEL}, trained here"
     models.choose("vggface2")
     model = weights.load_face_model(None, offline=True)
@@ -204,7 +204,7 @@ def test_order_option_choice_trained_model_then_the_best(
     "figures, why",
     [
         (None, "nobody measured it on people it was not trained on"),
-        ({**FIGURES, "tar": 0.08}, "it is worse than what it started from (TAR 0.080"),
+        ({**FIGURES, "tar": 0.08}, "it is worse than what it started from (TAR at"),
         ({**FIGURES, "tar": float("nan")}, "models/best_face_model.pth is damaged: its figures"),
     ],
 )
@@ -217,8 +217,8 @@ def test_a_trained_model_that_is_not_trusted_is_used_only_if_asked_for(
     torch.save({"epoch": 1, "model_state_dict": random_state, "unseen": figures}, path)
     model = weights.load_face_model("auto", offline=True)
     assert model.source.startswith("the embedded model") and model.trust.trusted
-    assert model.why.startswith(f"{weights.BEST}; not {path}: {why}")
-    assert model.why.endswith(f"(--model {path} insists)")
+    insists = f"instead of {path}, which is not trusted (--model {path} insists): "
+    assert model.why.startswith(insists + why)
     assert f"Model: the embedded model, {model.why}" in caplog.messages
     assert model.why in weights.expected(None)
     assert weights.expected(path).startswith(f"{path}, not trusted: {why}")
