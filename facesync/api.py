@@ -123,8 +123,9 @@ class Model:
         recognizer.load()
         self._recognizer = recognizer
         self.source = recognizer.model_in_words
-        self.trusted: bool = recognizer.facts(1)["trusted"]
-        self.why_trusted: str = recognizer.facts(1)["trust"]
+        facts = recognizer.facts(1)
+        self.trusted: bool = facts["trusted"]
+        self.why_trusted: str = facts["trust"]
         self.fingerprint = recognizer.fingerprint
 
     def find(self, image: AnyImage) -> list[Face]:
