@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facesync.errors import ModelError
-from facesync.faces.calibration import Calibration
+from facesync.faces.calibration import DEFAULT_FMR, Calibration
 from facesync.faces.crops import CropSpec
 from facesync.faces.detection import Face
 from facesync.faces.trust import UNMEASURED, Trust
@@ -42,6 +42,16 @@ class FaceModel:
     calibration: Calibration | None = None
     why: str = ""
     trust: Trust = UNMEASURED
+
+    def threshold_for(self, fmr: float = DEFAULT_FMR, comparisons: int = 1) -> float:
+        """Return the similarity at which a face is accepted, given the number of comparisons.
+
+        That of the calibration for a false match rate, which rises with the comparisons, faces
+        times people; else the model's own; else `DEFAULT_THRESHOLD`.
+        """
+        if self.calibration is not None:
+            return self.calibration.threshold(fmr, comparisons)
+        return DEFAULT_THRESHOLD if self.threshold is None else self.threshold
 
     def embed_crops(self, crops_rgb: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
         """Embed face crops, each uint8 RGB from `crop.cut`.

@@ -114,17 +114,14 @@ class Recognizer:
     def threshold_for(self, comparisons: int) -> float:
         """Similarity at which a face is accepted, given the number of comparisons.
 
-        In this order: what was asked for (`--threshold`); the threshold of the loaded model's
-        calibration for the false match rate asked for (`--fmr`), which rises with the number of
-        comparisons, faces times people; the single threshold of the checkpoint; 0.6. Loads nothing.
+        What was asked for (`--threshold`), else the loaded model's for the false match rate asked
+        for (`--fmr`), see `FaceModel.threshold_for`; 0.6 if none is loaded. Loads nothing.
         """
         if self._settings.threshold is not None:
             return self._settings.threshold
         if self._model is None:
             return DEFAULT_THRESHOLD
-        if self._model.calibration is not None:
-            return self._model.calibration.threshold(self._settings.fmr, comparisons)
-        return DEFAULT_THRESHOLD if self._model.threshold is None else self._model.threshold
+        return self._model.threshold_for(self._settings.fmr, comparisons)
 
     @property
     def model_in_words(self) -> str:
