@@ -51,7 +51,7 @@ GLOSSARY = {
     "above the threshold (detection and identification rate); whatever the similarity",
     "95 % interval": "where the figure would be in 95 of 100 repetitions with other pairs of such "
     "people",
-    "baseline": "the same figure of another model, as the note below the tables says",
+    "baseline": "the same figure of another model, as the line above the tables says",
 }
 
 CropOf = Callable[[int], "np.ndarray | None"]
@@ -66,7 +66,7 @@ def page(report: Report, pairs: PairSet, scores: np.ndarray, crop_of: CropOf) ->
     drawings = [
         plots.roc_svg(shown, same),
         plots.det_svg(shown, same),
-        plots.histogram_svg(shown, same, report.verification.accuracy.threshold),
+        plots.histogram_svg(shown, same, report.in_force.threshold),
     ]
     parts = [
         "<!doctype html>",
@@ -76,6 +76,7 @@ def page(report: Report, pairs: PairSet, scores: np.ndarray, crop_of: CropOf) ->
         f"<h1>{title}</h1>",
         f"<p class=verdict>{html.escape(summary.verdict(report))}</p>",
         _glossary(),
+        f"<p>{html.escape(summary.baseline(report))}</p>",
         *(_table(name, rows) for name, rows in summary.tables(report)),
         *(f"<p>{html.escape(note)}</p>" for note in summary.notes(report)),
         f'<h2>Curves</h2><div class="plots">{"".join(drawings)}</div>',

@@ -33,7 +33,7 @@ def tables(report: Report) -> list[Table]:
 
 def as_text(report: Report) -> str:
     """All tables as lines for the terminal."""
-    lines = [report.title, "", verdict(report)]
+    lines = [report.title, "", verdict(report), "", baseline(report)]
     for title, rows in tables(report):
         widths = [max(len(row[n]) for row in rows if len(row) > n) for n in range(len(rows[0]))]
         lines += ["", title]
@@ -69,10 +69,14 @@ def verdict(report: Report) -> str:
     )
 
 
+def baseline(report: Report) -> str:
+    """Say what the figures are shown beside."""
+    return report.baseline.in_words(report.source, report.verification.pairs)
+
+
 def notes(report: Report) -> list[str]:
     """List what has to be said beside the figures."""
     said = [
-        report.baseline.in_words(report.source, report.verification.pairs),
         f"{count(report.images, 'image', 'images')}, {len(report.failures):,} failed to "
         f"enrol; {report.embedded_now:,} embedded in this run, any others were cached; "
         f"{report.seconds:.0f} s.",
