@@ -9,7 +9,6 @@ card has its figures, or if it is not worse than a known one that it started fro
 from __future__ import annotations
 
 import functools
-import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,8 +85,7 @@ def judged(figures: Any, path: Path) -> Trust:
         return UNMEASURED
     if not _sound(figures):
         raise ModelError(
-            f"{path} is damaged: its figures for people it was not trained on are "
-            f"{reprlib.repr(figures)}"
+            f"{path} is damaged: its figures for people it was not trained on make no sense"
         )
     people = count(figures["identities"], "person", "people")
     if figures["identities"] < LEAST_PEOPLE:
@@ -108,7 +106,8 @@ def judged(figures: Any, path: Path) -> Trust:
 def _sound(figures: Any) -> bool:
     if not isinstance(figures, dict) or not isinstance(figures.get("weights"), str):
         return False
-    if any(type(figures.get(name)) is not int for name in ("identities", "images")):
+    counts = [figures.get(name) for name in ("identities", "images")]
+    if not all(type(each) is int and 0 <= each < 1 << 40 for each in counts):
         return False
     shares = [figures.get(name) for name in ("far", "tar", "start")]
     numbers = [*shares, figures.get("high", 0.0)]
