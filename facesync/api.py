@@ -114,6 +114,9 @@ class Model:
 
     Attributes:
         source: which weights are in use.
+        trusted: whether it was measured on people it was not trained on, and is not worse than what
+            it was trained from. If not, its decisions are not to be relied on.
+        why_trusted: or why not, in words.
         fingerprint: identifies the weights and the crop; only embeddings with the same
             fingerprint can be compared.
     """
@@ -122,6 +125,9 @@ class Model:
         recognizer.load()
         self._recognizer = recognizer
         self.source = recognizer.model_in_words
+        facts = recognizer.facts(1)
+        self.trusted: bool = facts["trusted"]
+        self.why_trusted: str = facts["trust"]
         self.fingerprint = recognizer.fingerprint
 
     def find(self, image: AnyImage) -> list[Face]:
@@ -274,8 +280,9 @@ def load_model(
 
     Args:
         name: `edgeface-xs`, `vggface2`, `embedded` (ships with FaceSync) or the path of a model;
-            None takes the one chosen with `models use`, else one trained here, else the best of
-            these that is here or can be downloaded. `Model.source` says which it is.
+            None or `auto` takes the one chosen with `models use`, else one trained here if it is
+            trusted, else the best of these that is here or can be downloaded. `Model.source` says
+            which it is.
         device: `auto`, `cpu` or `cuda`.
         offline: download nothing.
         threshold: cosine similarity that accepts, in (-1, 1]; None for the model's own.

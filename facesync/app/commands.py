@@ -25,6 +25,7 @@ from facesync.app.verification import ImageDecision, Verification, look_at_main_
 from facesync.app.watch import watch_camera, watch_window
 from facesync.app.window import why_no_window
 from facesync.errors import FaceSyncError, ImageError, UsageError
+from facesync.faces.recognizer import Recognizer
 from facesync.gallery.registration import Registration
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def _verify(session: Session, options: VerifyOptions) -> int:
     verification = session.verification(options.name)
     try:
         if options.image:
-            code = _verify_images(verification, options)
+            code = _verify_images(session, verification, options)
             if not options.json:
                 flows.offer_sample(session)
             return code
@@ -75,15 +76,16 @@ def _verify(session: Session, options: VerifyOptions) -> int:
             raise
         decision = verification.refused(str(error))
         if options.image:
-            return _print_images([ImageDecision(path, decision) for path in options.image])
+            results = [ImageDecision(path, decision) for path in options.image]
+            return _print_images(results, session.recognizer)
     if options.json:
-        console.print_json(asdict(decision))
+        console.print_json({**asdict(decision), **session.recognizer.trust()})
     else:
         print(console.in_words(decision))
     return cli.DONE if decision.accepted else cli.FAILED
 
 
-def _verify_images(verification: Verification, options: VerifyOptions) -> int:
+def _verify_images(session: Session, verification: Verification, options: VerifyOptions) -> int:
     results = []
     for path in options.image:
         try:
@@ -101,7 +103,7 @@ def _verify_images(verification: Verification, options: VerifyOptions) -> int:
             print(f"{prefix}{console.in_words(shown)}")
             _show_faces(results[-1])
     if options.json:
-        return _print_images(results)
+        return _print_images(results, session.recognizer)
     return cli.DONE if all(result.decision.accepted for result in results) else cli.FAILED
 
 
@@ -114,7 +116,7 @@ def _show_faces(result: ImageDecision) -> None:
             print(f"  {who} at ({left}, {top})-({right}, {bottom}): {decision.reason}")
 
 
-def _print_images(results: Sequence[ImageDecision]) -> int:
+def _print_images(results: Sequence[ImageDecision], recognizer: Recognizer) -> int:
     """Print the decisions of one or several images as one line of JSON.
 
     At the top is the decision of the image that decides: one that is not accepted, if there is
@@ -137,7 +139,7 @@ def _print_images(results: Sequence[ImageDecision]) -> int:
         for result in results
         for face, decision in result.faces
     ]
-    data = {**asdict(decisive), "faces": faces}
+    data = {**asdict(decisive), **recognizer.trust(), "faces": faces}
     if len(results) > 1:
         data["images"] = [{"image": str(r.path), **asdict(r.decision)} for r in results]
     console.print_json(data)
@@ -163,7 +165,7 @@ def _compare(session: Session, options: CompareOptions) -> int:
     if options.json:
         nothing = {"similarity": None, "threshold": recognizer.threshold, "probability": None}
         found = asdict(compared) if compared else {**nothing, "same_person": False}
-        console.print_json({**found, "reason": reason})
+        console.print_json({**found, "reason": reason, **recognizer.trust()})
     else:
         print(reason)
     return cli.DONE if compared and compared.same_person else cli.FAILED

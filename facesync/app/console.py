@@ -55,7 +55,7 @@ def announce(gallery: Gallery, recognizer: Recognizer, people: int | None = None
     registered = len(gallery.people())
     log.info(
         "Model: %s; threshold %s; %s in %s",
-        recognizer.model_in_words,
+        recognizer.trust()["model"]["name"],
         recognizer.threshold_in_words(registered if people is None else people),
         cli.count(registered, "person", "people"),
         gallery.path,

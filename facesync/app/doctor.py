@@ -111,6 +111,7 @@ def in_words(facts: dict[str, Any]) -> str:
     else:
         why = f", {model['why']}" if model["why"] else ""
         lines.append(f"model      {model['source']} ({model['fingerprint']}){why}")
+        lines.append(f"trusted    {'yes' if model['trusted'] else 'no'}: {model['trust']}")
         lines.append(f"crop       {model['crop']}")
         lines.append(f"threshold  {model['threshold_in_words']}, margin {model['margin']}")
     store = facts["store"]
@@ -122,8 +123,12 @@ def in_words(facts: dict[str, Any]) -> str:
             what += f"; {again} of another model, embedded again at the next use"
     lines.append(f"store      {store['path']}: {what}")
     lines.append(f"faces      {store['faces']}: {store['faces_mode']}")
-    faults = "; ".join(facts["faults"])
-    lines.append(f"verdict    {f'not everything works: {faults}' if faults else 'all is well'}")
+    verdict = "all is well"
+    if facts["faults"]:
+        verdict = f"not everything works: {'; '.join(facts['faults'])}"
+    elif not model["trusted"]:
+        verdict = "everything works, but the model is not trusted"
+    lines.append(f"verdict    {verdict}")
     return "\n".join(lines)
 
 
@@ -172,9 +177,12 @@ def _light(brightness: float) -> str:
 
 def _model(settings: AppSettings, recognizer: Recognizer, people: int) -> dict[str, Any]:
     try:
-        return {**recognizer.facts(people), "margin": settings.margin}
+        facts = {**recognizer.facts(people), "margin": settings.margin}
     except FaceSyncError as error:
         return {"problem": _without_home(str(error))}
+    return {
+        key: _without_home(each) if isinstance(each, str) else each for key, each in facts.items()
+    }
 
 
 def _store(gallery: Gallery) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,14 +16,22 @@ from facesync.data.datasets import FaceDataset
 from facesync.devices import pick_device
 from facesync.errors import DataError, FaceSyncError, FileError, ModelError
 from facesync.evaluation import summary
-from facesync.evaluation.calibrate import calibrate, store_calibration
+from facesync.evaluation.baseline import read_baseline
+from facesync.evaluation.calibrate import calibrate, data_fingerprint, store_calibration
 from facesync.evaluation.cfp import cfp_pairs
 from facesync.evaluation.embeddings import Embedded, Embedder, detector_label, mirrored
 from facesync.evaluation.groups import group_pairs, group_rates, read_groups
 from facesync.evaluation.images import ImageRef, dataset_image_refs
 from facesync.evaluation.page import page
 from facesync.evaluation.protocols import PairSet, draw_pairs, read_bin, read_lfw_pairs
-from facesync.evaluation.report import ByGroup, Calibrated, Report, all_pairs_rates, verify
+from facesync.evaluation.report import (
+    ByGroup,
+    Calibrated,
+    Report,
+    all_pairs_rates,
+    in_force,
+    verify,
+)
 from facesync.evaluation.settings import EvaluateSettings
 from facesync.faces.calibration import Calibration
 from facesync.faces.detection import FaceDetector
@@ -60,6 +69,7 @@ def evaluate(settings: EvaluateSettings) -> list[Report]:
     pairs = read_first()
     if settings.by_group:
         read_groups(settings.by_group, pairs.images)
+    read_baseline(settings.baseline, pairs.source)
     device = pick_device(settings.device)
     model = load_face_model(settings.model, device, offline=settings.offline)
     detector = None if settings.crops or settings.bin else FaceDetector(device)
@@ -101,7 +111,7 @@ def _evaluate_pairs(
     vectors = embedded.vectors
     scores = pairs.scores(vectors)
     verification, without_failures = verify(scores, pairs, settings.seed)
-    every, found, by_group, calibrated = None, None, None, None
+    every, found, by_group, calibrated, compared = None, None, None, None, None
     identities = [image.identity for image in pairs.images if image.identity is not None]
     if len(identities) == len(pairs.images):
         compared = all_pairs(vectors, identities, settings.seed)
@@ -116,6 +126,7 @@ def _evaluate_pairs(
             by_group = ByGroup(threshold, group_rates(groups, within, vectors, threshold))
         if settings.calibrate:
             calibrated = _calibrate(settings, settings.calibrate, model, pairs, compared, within)
+            model = replace(model, calibration=calibrated.calibration)
     searched: list[OpenSetRate] = []
     if settings.open_set:
         if settings.pairs and settings.images:  # the list names only some of the images
@@ -133,6 +144,8 @@ def _evaluate_pairs(
         images=len(pairs.images),
         failures=[(pairs.images[n].name, why) for n, why in sorted(embedded.failures.items())],
         embedded_now=embedded.computed,
+        baseline=read_baseline(settings.baseline, pairs.source),
+        in_force=in_force(model, pairs, scores, compared, data_fingerprint(pairs.images)),
         verification=verification,
         without_failures=without_failures,
         all_pairs=every,

@@ -49,7 +49,7 @@ def det_svg(scores: np.ndarray, same: np.ndarray) -> str:
 
 
 def histogram_svg(scores: np.ndarray, same: np.ndarray, threshold: float) -> str:
-    """Plot the similarities of genuine and impostor pairs, and the threshold."""
+    """Plot the similarities of genuine and impostor pairs, and the threshold in force."""
     figure, axes = _figure()
     finite = scores[np.isfinite(scores)]
     bins = np.linspace(min(-0.4, float(finite.min())), 1, 71)
@@ -57,7 +57,9 @@ def histogram_svg(scores: np.ndarray, same: np.ndarray, threshold: float) -> str
         values = scores[np.isfinite(scores) & (same == kind)]
         label = f"{name} pairs ({len(values):,})"
         axes.hist(values, bins, density=True, alpha=0.6, color=colour, label=label)
-    axes.axvline(threshold, color="black", linewidth=1, label=f"threshold {decimals(threshold)}")
+    axes.axvline(
+        threshold, color="black", linewidth=1, label=f"threshold in force {decimals(threshold)}"
+    )
     axes.set(xlabel="cosine similarity", ylabel="density")
     axes.set_title("Similarities")
     axes.legend()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from facesync.errors import DataError
+from facesync.evaluation.baseline import Baseline
 from facesync.evaluation.groups import GroupRates
 from facesync.evaluation.protocols import PairSet
 from facesync.faces.calibration import Calibration
@@ -24,6 +25,7 @@ from facesync.metrics.rates import (
     roc,
     supports,
     tar_at_far,
+    wilson,
 )
 from facesync.version import __version__
 
@@ -128,6 +130,37 @@ class Calibrated:
 
 
 @dataclass(frozen=True)
+class InForce:
+    """What the threshold that the app has for the model does to the pairs.
+
+    Attributes:
+        threshold: for one comparison, at the default false match rate.
+        chosen_here: whether it was chosen on these very images.
+        genuine: number of pairs of images of one person.
+        refused: how many of them are not accepted, as no face was found or for their similarity.
+        impostor: number of pairs of images of two people.
+        let_in: how many of them are accepted.
+    """
+
+    threshold: float
+    chosen_here: bool
+    genuine: int
+    refused: int
+    impostor: int
+    let_in: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return their part of `report.json`."""
+        return {
+            **asdict(self),
+            "fnmr": self.refused / self.genuine,
+            "fnmr_interval": wilson(self.refused, self.genuine),
+            "fmr": self.let_in / self.impostor,
+            "fmr_interval": wilson(self.let_in, self.impostor),
+        }
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of one evaluation.
 
@@ -137,6 +170,8 @@ class Report:
         images: number of images.
         failures: (image, reason) of each image without an embedding.
         embedded_now: number of images embedded in this run; the others came from the cache.
+        baseline: what the figures are shown beside.
+        in_force: what the app's threshold does.
         verification: figures of the pairs; one with a failure counts as rejected.
         without_failures: the same without such pairs.
         all_pairs: figures of all pairs among the images; None if identities are unknown.
@@ -152,6 +187,8 @@ class Report:
     images: int
     failures: list[tuple[str, str]]
     embedded_now: int
+    baseline: Baseline
+    in_force: InForce
     verification: Verification
     without_failures: Verification
     all_pairs: AllPairsRates | None
@@ -186,6 +223,7 @@ class Report:
                 "fingerprint": self.model.fingerprint,
                 "crop": self.model.crop.to_dict(),
             },
+            "in_force": self.in_force.to_dict(),
             "seed": self.seed,
             "rule": RULE,
             "notes": self.notes,
@@ -234,6 +272,36 @@ def _verification(
     curve = roc(scores, same)
     rates = Rates(len(genuine), len(impostor), _tar_at_far(genuine, impostor, seed))
     return Verification(fold_accuracy(scores, same, fold), curve.auc, curve.eer, rates)
+
+
+def in_force(
+    model: FaceModel,
+    pairs: PairSet,
+    scores: np.ndarray,
+    compared: AllPairs | None,
+    measured_on: str,
+) -> InForce:
+    """Count what the app's threshold does to pairs.
+
+    Args:
+        model: with the calibration that the app will use.
+        pairs: the pairs.
+        scores: their similarities, NaN after failures.
+        compared: all pairs among the images, for more impostors; None if identities are unknown.
+        measured_on: fingerprint of the images.
+    """
+    threshold = model.threshold_for()
+    accepted = scores >= threshold  # NaN is not
+    impostor = scores[~pairs.same] if compared is None else compared.impostor
+    return InForce(
+        threshold=threshold,
+        chosen_here=model.calibration is not None
+        and model.calibration.data_fingerprint == measured_on,
+        genuine=int(pairs.same.sum()),
+        refused=int((~accepted & pairs.same).sum()),
+        impostor=len(impostor),
+        let_in=int((impostor >= threshold).sum()),
+    )
 
 
 def all_pairs_rates(pairs: AllPairs, seed: int) -> AllPairsRates:

@@ -69,6 +69,12 @@ class EvaluateSettings:
         2, "images of each person that --open-set enrols", parse=positive_int, metavar="N"
     )
     people: int = _more(100, "people that --open-set enrols", parse=positive_int, metavar="N")
+    baseline: Path | None = _more(
+        None,
+        "report.json of another evaluation, whose figures are shown beside these",
+        metavar="FILE",
+        shown_default="EdgeFace-XS on LFW's fifth fold",
+    )
     by_group: Path | None = _more(
         None,
         "report error rates by group; each line of this CSV file holds an image (as named in the "

@@ -13,6 +13,7 @@ from facesync.export.compare import compare, table
 from facesync.export.formats import FORMATS, Format
 from facesync.export.images import calibration_crops, trial_of_copies, trial_of_pairs
 from facesync.export.settings import ExportSettings
+from facesync.faces import trust
 from facesync.faces.onnx_files import read_description, write
 from facesync.faces.torch_model import TorchModel, on_arrays
 from facesync.faces.weights import as_torch, find_weights
@@ -93,13 +94,14 @@ def _inexact_facts(chosen: Format, model: TorchModel, content: bytes) -> dict[st
     """Return what differs for a model whose embeddings are not the original's.
 
     Its templates must not be mixed with the original's, and the original's thresholds were not
-    measured on it: it gets its own fingerprint, and neither threshold nor calibration.
+    measured on it: it gets its own fingerprint, and neither threshold nor calibration nor trust.
     """
     name = model.fingerprint.encode() + chosen.name.encode() + content
     return {
         "fingerprint": hashlib.sha256(name).hexdigest()[:16],
         "threshold": None,
         "calibration": None,
+        trust.ENTRY: None,
         "remark": f"{model.remark}, {chosen.name}".removeprefix(", "),
     }
 

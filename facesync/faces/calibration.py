@@ -28,8 +28,9 @@ if TYPE_CHECKING:  # NumPy and OpenCV come with it, and the command line needs n
 
 log = logging.getLogger(__name__)
 
-DEFAULT_FMR = 0.05
-"""Of the worst group of people: see docs/evaluation.md for the table that decided it."""
+DEFAULT_FMR, HIGHEST_DEFAULT_FMR = 0.02, 0.05
+"""Of the worst group of people, for each person searched and at most for a whole search: see
+docs/evaluation.md for the table that decided it."""
 
 DEFAULT_FMR_OF_ALL = 1e-3
 """Where groups were not measured: of some group it may be fifty times as high."""
@@ -71,17 +72,18 @@ class Calibration(Thresholds):
     impostor_pairs: int
     groups: Mapping[str, Mapping[str, Any]] | None = None
 
-    @property
-    def default_fmr(self) -> float:
-        """The false match rate of a search if none is asked for."""
-        return DEFAULT_FMR if self._counted else DEFAULT_FMR_OF_ALL
+    def default_fmr(self, people: int = 1) -> float:
+        """Return the false match rate of a search of so many people if none is asked for."""
+        if not self._counted:
+            return DEFAULT_FMR_OF_ALL
+        return min(HIGHEST_DEFAULT_FMR, DEFAULT_FMR * max(people, 1))
 
     @property
     def _counted(self) -> int:
         """Number of groups that the thresholds are for."""
         return sum(bool(group["counts"]) for group in (self.groups or {}).values())
 
-    def threshold(self, fmr: float, people: int = 1) -> float:
+    def threshold(self, fmr: float | None = None, people: int = 1) -> float:
         """Return the threshold at which a search accepts a stranger at most this often.
 
         A face compared with N people has N chances of a false match, so each comparison may have a
@@ -89,12 +91,13 @@ class Calibration(Thresholds):
         found.
 
         Args:
-            fmr: the rate of the whole search, above 0 and below 1.
+            fmr: the rate of the whole search, above 0 and below 1; None for `default_fmr`.
             people: number of people searched; less than 1 counts as 1.
 
         Raises:
             ModelError: no similarity is high enough.
         """
+        fmr = self.default_fmr(people) if fmr is None else fmr
         needed = self.at(_rate_of_one(fmr, people))
         if needed >= 1:
             among = f" among {people:,} people" if people > 1 else ""

@@ -12,6 +12,7 @@ from facesync.faces.calibration import Calibration
 from facesync.faces.crops import CropSpec
 from facesync.faces.detection import Face
 from facesync.faces.models import KnownModel
+from facesync.faces.trust import UNMEASURED, Trust
 
 EMBEDDING_SIZE = 512
 DEFAULT_THRESHOLD = 0.6
@@ -32,6 +33,7 @@ class FaceModel:
         calibration: thresholds by false match rate measured for this model, or None.
         why: it was taken, in words; empty if it was asked for.
         known: what the app knows of it; None for other files.
+        trust: whether it was measured on people it was not trained on, and is no worse for it.
     """
 
     network: Callable[[np.ndarray], np.ndarray]
@@ -42,6 +44,17 @@ class FaceModel:
     calibration: Calibration | None = None
     why: str = ""
     known: KnownModel | None = None
+    trust: Trust = UNMEASURED
+
+    def threshold_for(self, fmr: float | None = None, comparisons: int = 1) -> float:
+        """Return the similarity at which a face is accepted, given the number of comparisons.
+
+        That of the calibration for a false match rate (by default its own), which rises with the
+        comparisons, faces times people; else the model's own; else `DEFAULT_THRESHOLD`.
+        """
+        if self.calibration is not None:
+            return self.calibration.threshold(fmr, comparisons)
+        return DEFAULT_THRESHOLD if self.threshold is None else self.threshold
 
     def embed_crops(self, crops_rgb: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
         """Embed face crops, each uint8 RGB from `crop.cut`.

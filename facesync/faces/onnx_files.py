@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 """Version of the JSON and of the export: a new number makes every export again."""
 
-EXPORT = 3
+EXPORT = 4
 """Version of what a cached export says besides its weights, such as the crop of VGGFace2's: a new
 number makes the caches again, and leaves models from `export_model.py` valid."""
 

@@ -15,6 +15,7 @@ from facesync.errors import ModelError
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import DEFAULT_THRESHOLD, FaceModel, checked
 from facesync.faces.lighting import relit
+from facesync.faces.models import AUTO
 from facesync.faces.quality import Quality, measure
 from facesync.faces.settings import RecognizerSettings
 from facesync.faces.weights import expected, load_face_model
@@ -96,6 +97,8 @@ class Recognizer:
         log.info("Loading the models ...")
         device = device_name(self._settings.device)
         model = load_face_model(self._settings.model, device, offline=self._settings.offline)
+        if not model.trust.trusted:
+            log.warning("%s is not trusted: %s", model.source, model.trust.why)
         self._detector = FaceDetector(device)
         self._model = model
 
@@ -117,42 +120,41 @@ class Recognizer:
     def threshold_for(self, comparisons: int) -> float:
         """Similarity at which a face is accepted, given the number of comparisons.
 
-        In this order: what was asked for (`--threshold`); the threshold of the loaded model's
-        calibration for the false match rate asked for (`--fmr`), which rises with the number of
-        comparisons, faces times people; the single threshold of the checkpoint; 0.6. Loads nothing.
+        What was asked for (`--threshold`), else the loaded model's for the false match rate asked
+        for (`--fmr`), see `FaceModel.threshold_for`; 0.6 if none is loaded. Loads nothing.
         """
         if self._settings.threshold is not None:
             return self._settings.threshold
         if self._model is None:
             return DEFAULT_THRESHOLD
-        if self._model.calibration is not None:
-            calibration = self._model.calibration
-            return calibration.threshold(self._settings.fmr or calibration.default_fmr, comparisons)
-        return DEFAULT_THRESHOLD if self._model.threshold is None else self._model.threshold
+        return self._model.threshold_for(self._settings.fmr, comparisons)
 
     def nearly_from(self, comparisons: int) -> float:
         """Similarity from which a refusal is near, below `threshold_for(comparisons)`."""
         if self.calibrated_on is None or self._model is None or self._model.calibration is None:
             return self.threshold_for(comparisons) - NEARLY
-        rate = min(NEARLY_FMRS * self._settings.fmr, 0.99)
-        return self._model.calibration.threshold(rate, comparisons)
+        calibration = self._model.calibration
+        fmr = self._settings.fmr or calibration.default_fmr(comparisons)
+        return calibration.threshold(min(NEARLY_FMRS * fmr, 0.99), comparisons)
 
     def refused_share(self, enrolled: int) -> float | None:
         """Share of registered people who are refused with so many images of each, as measured.
 
-        It is that at about the false match rate asked for; None if the threshold follows from no
-        rate, or nobody has measured it.
+        It is that at about the false match rate asked for (the default, of the worst group, is far
+        lower among all); None if the threshold follows from no rate, or nobody has measured it.
         """
         if self.calibrated_on is None or self._model is None or self._model.known is None:
             return None
-        fpir = 0.001 if self._settings.fmr < 10**-2.5 else 0.01  # the nearer of those measured
+        fmr = self._settings.fmr or 0.001
+        fpir = 0.001 if fmr < 10**-2.5 else 0.01  # the nearer of those measured
         return self._model.known.fnir(fpir, enrolled)
 
     @property
     def model_in_words(self) -> str:
         """Which model is in use, or will be."""
         if self._model is not None:
-            return ", ".join(filter(None, (self._model.source, self._model.why)))
+            doubt = "" if self._model.trust.trusted else f"not trusted: {self._model.trust.why}"
+            return ", ".join(filter(None, (self._model.source, self._model.why, doubt)))
         return f"{expected(self._settings.model)} (loaded when first needed)"
 
     def threshold_in_words(self, people: int) -> str:
@@ -168,7 +170,7 @@ class Recognizer:
         if self._model.calibration is not None:
             among = f" among {people:,} people" if people > 1 else ""
             calibration = self._model.calibration
-            fmr = self._settings.fmr or calibration.default_fmr
+            fmr = self._settings.fmr or calibration.default_fmr(people)
             rate = f"a false match rate of {fmr:g}{among}"
             within = calibration.is_measured(fmr, people)
             how = "measured on" if within else "extrapolated from what was measured on"
@@ -205,12 +207,28 @@ class Recognizer:
         probability = None if calibration is None else calibration.probability(similarity)
         return Comparison(similarity, self.threshold, probability, same, on)
 
+    def trust(self) -> dict[str, Any]:
+        """Which model decides, and whether it is trusted and why, as plain data; loads nothing.
+
+        No model is trusted before it is loaded.
+        """
+        if self._model is None:
+            asked = str(self._settings.model or AUTO)
+            about = {"name": asked, "trusted": False, "why": "no model was loaded"}
+        else:
+            judged = self._model.trust
+            why = "; ".join(filter(None, (judged.why, self._model.why)))
+            about = {"name": self._model.source, "trusted": judged.trusted, "why": why}
+        return {"trusted": about["trusted"], "model": about}
+
     def facts(self, people: int) -> dict[str, Any]:
         """Model, crop and threshold in force, as plain data."""
         model = self._loaded_model()
         return {
             "source": model.source,
             "why": model.why,
+            "trusted": model.trust.trusted,
+            "trust": model.trust.why,
             "fingerprint": model.fingerprint,
             "crop": f"{model.crop.kind}, {model.crop.crop_size} pixels",
             "threshold": self.threshold_for(people),

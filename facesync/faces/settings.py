@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from facesync.faces.calibration import DEFAULT_FMR, DEFAULT_FMR_OF_ALL
+from facesync.faces.calibration import (
+    DEFAULT_FMR,
+    DEFAULT_FMR_OF_ALL,
+    HIGHEST_DEFAULT_FMR,
+)
 from facesync.options import device_option, option, rate
 
 
@@ -23,10 +27,10 @@ class RecognizerSettings:
 
     model: str | None = option(
         None,
-        "model that embeds faces: one that `faceid_app.py models` lists, or a file",
-        metavar="NAME|FILE",
-        shown_default="the one chosen with `models use`, else models/best_face_model.pth, else the "
-        "best listed one that is here or can be downloaded",
+        "model that embeds faces: one that `faceid_app.py models` lists, a file, or auto",
+        metavar="NAME|FILE|auto",
+        shown_default="auto: the one chosen with `models use`, else models/best_face_model.pth if "
+        "it is trusted, else the best listed one that is here or can be downloaded",
     )
     threshold: float | None = option(
         None,
@@ -40,10 +44,12 @@ class RecognizerSettings:
         "false match rate: how often a stranger may be mistaken for a registered person; it gives "
         "the threshold of a calibrated model. The default serves a laptop's owner: registered with "
         "two images, EdgeFace-XS refuses them about once in sixty times; of the group of people "
-        "from 13 years whom it confuses most one stranger in twenty passes, of most far fewer",
+        "from 13 years whom it confuses most one stranger in fifty passes (in twenty, where three "
+        "or more people are registered), of most groups far fewer",
         parse=rate,
         metavar="F",
-        shown_default=f"{DEFAULT_FMR:g} within the worst group, or {DEFAULT_FMR_OF_ALL:g} among "
+        shown_default=f"{DEFAULT_FMR:g} within the worst group for each person registered, at most "
+        f"{HIGHEST_DEFAULT_FMR:g}; or {DEFAULT_FMR_OF_ALL:g} among "
         "all people for a model that was not calibrated by group",
     )
     offline: bool = option(False, "make no network connection")

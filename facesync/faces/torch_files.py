@@ -14,7 +14,7 @@ import mmap
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,14 +34,16 @@ Leaf = Callable[[np.ndarray], Any]
 
 
 def read_torch_file(
-    path: Path, *, leave_out: Collection[str] = (), leaf: Leaf = lambda array: array
+    path: Path,
+    *,
+    wanted: Callable[[Any], bool] = lambda key: True,
+    leaf: Leaf = lambda array: array,
 ) -> Any:
     """Read what `torch.save` wrote: plain data and tensors.
 
     Args:
         path: the file.
-        leave_out: entries of the dictionary that the file is, which are not wanted: their tensors
-            are not read.
+        wanted: which entries of the dictionary that the file is are read, by their keys.
         leaf: what becomes of each tensor, which it gets as an array that may be written to; those
             of one storage share its memory. Quantized tensors are float32 again, as is bfloat16.
 
@@ -53,7 +55,7 @@ def read_torch_file(
     try:
         with open(path, "rb") as file:
             content = _zip(file) if file.read(4) == b"PK\3\4" else _row(file)
-            return content.finish(leave_out, leaf)
+            return content.finish(wanted, leaf)
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     except Refused as error:
@@ -142,11 +144,11 @@ class _Content:
             if length != storage.bytes or start + length > size:
                 raise Refused("a storage of another length")
 
-    def finish(self, leave_out: Collection[str], leaf: Leaf) -> Any:
+    def finish(self, wanted: Callable[[Any], bool], leaf: Leaf) -> Any:
         """Put arrays in the place of what was claimed; a part in several places stays one."""
         value, done = self._value, {}
         if isinstance(value, dict):
-            value = {key: part for key, part in value.items() if key not in leave_out}
+            value = {key: part for key, part in value.items() if wanted(key)}
 
         def finished(value: Any) -> Any:
             if id(value) not in done:

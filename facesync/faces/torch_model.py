@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facesync.errors import ModelError
+from facesync.faces import trust
 from facesync.faces.crops import ALIGNED_112, BOX, CropSpec
 from facesync.faces.facenet import import_facenet
 from facesync.faces.onnx_export import to_onnx
@@ -46,6 +47,7 @@ class TorchModel:
         remark: what its file says about it, for the user; may be empty.
         threshold: cosine similarity measured for it, or None.
         calibration: as plain data (`Calibration.to_dict`), or None.
+        unseen: its figures on people it was not trained on, checked (`trust.judged`), or None.
     """
 
     network: torch.nn.Module
@@ -54,6 +56,7 @@ class TorchModel:
     remark: str = ""
     threshold: float | None = None
     calibration: Any = None
+    unseen: Any = None
 
     def to_onnx(self) -> bytes:
         """Export the network, which takes batches of any size.
@@ -71,6 +74,7 @@ class TorchModel:
             "remark": self.remark,
             "threshold": self.threshold,
             "calibration": self.calibration,
+            trust.ENTRY: self.unseen,
         }
 
 
@@ -89,6 +93,8 @@ def open_torch_model(path: Path) -> TorchModel:
         if type(checkpoint["epoch"]) is not int:
             raise ModelError(f"{path} is damaged: its epoch is {reprlib.repr(checkpoint['epoch'])}")
         remark = f"epoch {checkpoint['epoch']}{of}"
+    unseen = checkpoint.get(trust.ENTRY)
+    trust.judged(unseen, path)
     network = new_network()
     load_state(network, checkpoint["model_state_dict"], str(path))
     return TorchModel(
@@ -98,6 +104,7 @@ def open_torch_model(path: Path) -> TorchModel:
         remark=remark,
         threshold=_number(checkpoint, "threshold", path),
         calibration=checkpoint.get("calibration"),
+        unseen=unseen,
     )
 
 
@@ -156,7 +163,7 @@ def read_checkpoint(path: Path, *, leave_out: Collection[str] = ()) -> dict[str,
     """
     import torch
 
-    data = read_torch_file(path, leave_out=leave_out, leaf=torch.from_numpy)
+    data = read_torch_file(path, wanted=lambda key: key not in leave_out, leaf=torch.from_numpy)
     if isinstance(data, dict) and _is_state(data):
         data = {"model_state_dict": data}
     if not isinstance(data, dict) or not _is_state(data.get("model_state_dict")):

@@ -1,8 +1,9 @@
 """Find the weights of a model, downloading them if needed, and load them.
 
-Without a choice, the model trained here is taken, else the best known one (`models`) that is here
-or can be downloaded; the last of these ships with the package. On a CPU a model runs in ONNX
-Runtime: the first time, it is exported to the user's own cache; later, torch is not imported.
+Without a choice, the model trained here is taken if it is trusted (`trust`), else the best known
+one (`models`) that is here or can be downloaded; the last of these ships with the package. On a CPU
+a model runs in ONNX Runtime: the first time, it is exported to the user's own cache; later, torch
+is not imported.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from facesync.cli import one_line
 from facesync.errors import DownloadError, FileError, ModelError
-from facesync.faces import edgeface, models
+from facesync.faces import edgeface, models, trust
 from facesync.faces.calibration import calibration_for, user_calibration
 from facesync.faces.crops import CropSpec
 from facesync.faces.downloads import download
 from facesync.faces.embedding import FaceModel
-from facesync.faces.models import EDGEFACE, KNOWN, VGGFACE2, KnownModel
+from facesync.faces.models import AUTO, EDGEFACE, KNOWN, VGGFACE2, KnownModel
 from facesync.faces.onnx_files import exported, read_description, sha256
 from facesync.faces.onnx_runtime import Embedder, open_embedder
 from facesync.faces.torch_model import (
@@ -65,8 +66,9 @@ def load_face_model(
     """Load the model that embeds faces.
 
     Args:
-        choice: the name of a known model, a file, or None for what `models use` chose, else
-            `DEFAULT_MODEL` if it exists, else the best known one that is here or can be downloaded.
+        choice: the name of a known model, a file, or None or `AUTO` for what `models use` chose,
+            else `DEFAULT_MODEL` if it is there and trusted, else the best known one that is here or
+            can be downloaded.
         device: where it will run: `cpu` in ONNX Runtime, any other in torch; EdgeFace-XS and ONNX
             files always on the CPU.
         offline: open no socket.
@@ -125,7 +127,7 @@ def find_weights(choice: str | Path | None, *, offline: bool = False) -> Weights
     """
     choice, why = _selected(choice)
     if choice is None:
-        return _best(offline=offline)
+        return _best(why, offline=offline)
     if isinstance(choice, str) and choice in KNOWN:
         return _found(KNOWN[choice], why, offline=offline)
     path = Path(choice)
@@ -140,27 +142,37 @@ def expected(choice: str | Path | None) -> str:
     if choice is None:
         titles = [model.title for model in KNOWN.values()]
         here = next((i for i, model in enumerate(KNOWN.values()) if model.path.is_file()), None)
-        choice, why = ", else ".join(titles[: None if here is None else here + 1]), BEST
+        choice = ", else ".join(titles[: None if here is None else here + 1])
     elif choice in KNOWN:
         choice = KNOWN[str(choice)].title
+    elif not why and not (judged := trust.of_file(Path(choice))).trusted:
+        why = f"not trusted: {judged.why}"
     return f"{choice}, {why}" if why else str(choice)
 
 
 def _selected(choice: str | Path | None) -> tuple[str | Path | None, str]:
     """Return the choice, and why it was made if not by `--model`; None where it is open."""
-    if choice is not None:
+    if choice not in (None, AUTO):
         return choice, ""
     if (chosen := models.chosen()) is not None:
         return chosen.name, "chosen with `models use`"
-    return (DEFAULT_MODEL, "trained here") if DEFAULT_MODEL.exists() else (None, "")
+    if not DEFAULT_MODEL.exists():
+        return None, BEST
+    trained = trust.of_file(DEFAULT_MODEL)
+    if trained.trusted:
+        return DEFAULT_MODEL, "trained here"
+    return None, (
+        f"instead of {DEFAULT_MODEL}, which is not trusted (--model {DEFAULT_MODEL} insists): "
+        f"{trained.why}"
+    )
 
 
-def _best(*, offline: bool) -> Weights:
+def _best(why: str, *, offline: bool) -> Weights:
     """Find the best known model that is here or can be downloaded."""
     failed: list[DownloadError | ModelError] = []
     for model in KNOWN.values():
         try:
-            found = _found(model, BEST, offline=offline)
+            found = _found(model, why, offline=offline)
         except (DownloadError, ModelError) as error:
             failed.append(error)
             continue
@@ -240,6 +252,10 @@ def _face_model(weights: Weights, facts: dict[str, Any], network: Embedder) -> F
     if not isinstance(fingerprint, str) or not sound:
         raise ModelError(f"{weights.path} is damaged: its description cannot be used")
     known = weights.known
+    if known is None:
+        judged = trust.judged(facts.get(trust.ENTRY), weights.path)
+    else:
+        judged = trust.of_known(known)
     data = facts.get("calibration") if known is None else known.card().get("calibration")
     # The same VGGFace2 weights exist in files of other precision.
     of = None if known is VGGFACE2 else fingerprint
@@ -256,6 +272,7 @@ def _face_model(weights: Weights, facts: dict[str, Any], network: Embedder) -> F
         calibration=calibration,
         why=weights.why,
         known=known,
+        trust=judged,
     )
 
 

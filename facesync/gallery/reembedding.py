@@ -189,7 +189,7 @@ def _say(
     gallery: Gallery, recognizer: Recognizer, renewal: _Renewal, failure: StoreError | None
 ) -> None:
     """Say what was done, and note it in the log of the gallery."""
-    model = recognizer.model_in_words.partition(" (")[0]
+    model = recognizer.trust()["model"]["name"].partition(" (")[0]
     done = f"{count(len(renewal.again), 'person was', 'people were')} embedded again with {model}"
     if renewal.again and failure:
         log.warning("%s, for this run only: %s", done, failure)

@@ -48,6 +48,7 @@ class FakeRecognizer:
         self.fingerprint = fingerprint
         self.model_in_words = "fake weights"
         self.calibrated_on = None
+        self.trusted = True
         self.loaded = False
         self.looks = 0
         self.failure: Exception | None = None
@@ -74,10 +75,16 @@ class FakeRecognizer:
         similarity = float(one @ other)
         return Comparison(similarity, self.threshold, 0.75, similarity >= self.threshold)
 
+    def trust(self) -> dict[str, object]:
+        model = {"name": self.model_in_words, "trusted": self.trusted, "why": "as the test says"}
+        return {"trusted": self.trusted, "model": model}
+
     def facts(self, people: int) -> dict[str, object]:
         return {
             "source": self.model_in_words,
             "why": "trained here",
+            "trusted": self.trusted,
+            "trust": "as the test says",
             "fingerprint": self.fingerprint,
             "crop": "none",
             "threshold": self.threshold,

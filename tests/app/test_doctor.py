@@ -35,7 +35,11 @@ def test_what_works_is_said(gallery, recognizer, settings):
     assert facts["model"]["threshold"] == 0.6
     assert "numpy" in facts["packages"]
     assert facts["faults"] == []
-    assert ", trained here\n" in doctor.in_words(facts)
+    assert ", trained here\ntrusted    yes: as the test says\n" in doctor.in_words(facts)
+    recognizer.trusted = False
+    said = doctor.in_words(doctor.examine(settings, gallery, recognizer))
+    assert "trusted    no: as the test says\n" in said
+    assert said.endswith("verdict    everything works, but the model is not trusted")
     for text in (json.dumps(facts), doctor.in_words(facts)):
         assert "Secret" not in text
 
@@ -57,6 +61,7 @@ def test_what_does_not_work_is_said(gallery, recognizer, tmp_path):
 
 def test_the_home_folder_and_passwords_are_left_out(gallery, recognizer, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
+    recognizer.model_in_words = f"weights ({tmp_path}/x.pt)"
     settings = AppSettings(camera="rtsp://user:secret@127.0.0.1:9/x", offline=True)
     text = json.dumps(doctor.examine(settings, gallery, recognizer))
     assert str(tmp_path) not in text and "secret" not in text and "user" not in text

@@ -20,10 +20,8 @@ from tests.app.fakes import FakeRecognizer, image
 from tests.conftest import ROOT
 from tests.gallery.conftest import person
 
-FIELDS = {"accepted", "name", "similarity", "threshold", "reason", "margin", "calibrated_on"} | {
-    "probability",
-    "nearly",
-}
+FIELDS = {"accepted", "name", "similarity", "threshold", "reason", "margin", "calibrated_on"}
+FIELDS |= {"probability", "nearly", "trusted", "model"}
 
 
 @pytest.fixture
@@ -58,6 +56,7 @@ def last_object(printed: str) -> dict[str, object]:
     decision = json.loads(printed.splitlines()[-1])
     assert set(decision) - {"faces", "images"} == FIELDS
     assert decision["accepted"] is (decision["name"] is not None)
+    assert decision["trusted"] is decision["model"]["trusted"]
     assert isinstance(decision["reason"], str) and "\n" not in decision["reason"]
     return decision
 
@@ -318,6 +317,7 @@ def test_compare(fake, shot, capsys, monkeypatch, tmp_path):
         assert answer["same_person"] is (code == 0)
         assert (answer["threshold"], answer["probability"]) == (0.6, 0.75)
         assert (answer["similarity"] > 0.9) is (code == 0)
+        assert answer["trusted"] is answer["model"]["trusted"] is True
     assert faceid_app.main(["compare", one, again]) == 0
     assert capsys.readouterr().out.startswith("the same person (similarity 0.9")
     assert faceid_app.main(["compare", one, nobody]) == 1

@@ -9,8 +9,10 @@ import pytest
 
 import evaluate_model
 from facesync.evaluation import evaluate as module
+from facesync.evaluation.baseline import read_baseline
 from facesync.faces import models
 from facesync.faces.calibration import user_calibration
+from facesync.faces.models import EDGEFACE
 from facesync.images import save_jpeg
 
 
@@ -61,6 +63,104 @@ def test_the_page_is_self_contained(evaluate, pairs_file, folder, tmp_path):
     assert loaded == []
     assert page.count("<svg") == 3
     assert page.count("data:image/jpeg;base64,") == 2 * (6 + 6)
+
+
+def test_it_opens_with_a_verdict_in_two_sentences(evaluate, pairs_file, folder, tmp_path, capsys):
+    save_jpeg(np.zeros((64, 64, 3), np.uint8), folder / "Name_0" / "Name_0_0001.jpg")
+    _, report = evaluate("--pairs", pairs_file, "--images", folder)
+    found = report["in_force"]
+    # 0.6, as the stand-in has no threshold; of the genuine pairs one has no face.
+    assert (found["threshold"], found["genuine"], found["refused"]) == (0.6, 6, 1)
+    assert found["fnmr"] == 1 / 6 and found["fnmr_interval"] == pytest.approx(
+        [0.0301, 0.5635], abs=1e-4
+    )
+    assert (found["impostor"], found["fmr"]) == (report["all_pairs"]["impostor_pairs"], 0)
+    assert not found["chosen_here"]
+    text = capsys.readouterr().out
+    assert (
+        "At the threshold in force, 0.600 (the default, as the model is not calibrated), " in text
+    )
+    assert "refuse 16.67 % of the images" in text and "let in 0.00 % of those of strangers" in text
+    assert f"on 6 pairs of images of one person and {found['impostor']} of two people (" in text
+    assert "shares are within 3.01 % to 56.35 % and 0.00 % to " in text
+    page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    (said,) = re.findall(r"</h1>\s*<p class=verdict>(.*?)</p>", page)
+    assert len(re.findall(r"[a-z)]\.(?= [A-Z]|$)", said)) == 2
+
+
+def test_the_page_explains_its_abbreviations(evaluate, folder, tmp_path):
+    groups = tmp_path / "groups.csv"
+    groups.write_text("Name_0,first\nName_1,first\n")
+    evaluate("--data", folder, "--by-group", groups, "--open-set", "--people", "2")
+    page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    glossary, rest = page.split("</dl>")
+    shown = re.sub(r"<svg.*?</svg>|<[^>]*>|data:[^\"]*", " ", rest, flags=re.DOTALL)
+    used = set(re.findall(r"\b[A-Z]{3,4}\b", shown)) - {"LFW"}
+    assert {"TAR", "EER", "AUC", "FNIR", "FPIR", "FMR", "FNMR"} <= used
+    assert used <= set(re.findall(r"\b[A-Z]{3,4}\b", glossary))
+
+
+def test_beside_each_figure_is_the_baseline(evaluate, folder, tmp_path, capsys):
+    groups = tmp_path / "groups.csv"
+    groups.write_text("Name_0,first\nName_1,first\n")
+    args = "--data", folder, "--open-set", "--people", "2", "--by-group", groups
+    assert evaluate(*args)[0] == 0
+    shown = capsys.readouterr().out
+    assert "Baseline: EdgeFace-XS on LFW's fifth fold: other images than these" in shown
+    accuracy, fnir = EDGEFACE.card()["open_set"][0], read_baseline(None, "")
+    assert f"{fnir.number('accuracy_mean'):.4f}" in row(shown, "accuracy")
+    assert f"{100 * accuracy['fnir']:.2f} %" in row(shown, "strangers given a name")
+    older = json.loads((tmp_path / "r" / "report.json").read_text())
+    older["accuracy_mean"], older["eer"] = 0.1234, 0.4321
+    older["tar_at_far"]["1e-1"], older["all_pairs"]["tar_at_far"]["1e-1"] = 0.2345, 0.3456
+    older["identification"]["rank1"] = 0.4567
+    older["by_group"]["groups"]["first"]["fnmr"] = 0.5678
+    older["open_set"][0]["fnir"] = 0.6789
+    for content in (older, {"sets": {"other": {"set": "x"}, "this": older}}):
+        (tmp_path / "older.json").write_text(json.dumps(content))
+        assert evaluate(*args, "--baseline", tmp_path / "older.json")[0] == 0
+        shown = capsys.readouterr().out
+        assert f"Baseline: block colours on {older['set']}: the same pairs." in shown
+        for start, figure in {
+            "accuracy": "0.1234", "EER": "43.21 %", "1e-1  protocol's": "0.2345",
+            "1e-1  all": "0.3456", "rank 1": "45.67 %", "first": "56.78 %",
+            "strangers given a name (FPIR): 1.00 %": "67.89 %",
+        }.items():  # fmt: skip
+            assert figure in row(shown, start)
+
+
+def row(text, start):
+    """Return the line of a printed table that starts so."""
+    (line,) = [line for line in text.splitlines() if line.startswith(f"  {start}")][:1]
+    return line
+
+
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        ("x", "is not JSON"), ("[" * 100_000, "is not JSON"), ("[]", "is not a report"),
+        ('{"pairs": "1"}', "is not a report"), ('{"pairs": NaN}', "is not a report"),
+        ('{"sets": {"a": 1, "b": {"set": "x", "pairs": 3}}}', "is not a report"),
+    ],
+)  # fmt: skip
+def test_a_baseline_that_is_none_is_one_line(evaluate, folder, tmp_path, capsys, content, says):
+    (tmp_path / "x.json").write_text(content)
+    code, report = evaluate("--data", folder, "--baseline", tmp_path / "x.json")
+    assert code == 1 and report is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "x.json" in line and says in line
+
+
+def test_whatever_else_a_baseline_holds_is_no_figure(evaluate, folder, tmp_path, capsys):
+    odd = {"pairs": 1, "set": "\x1b[1A\n<b>", "model": "m", "accuracy_mean": "high", "eer": True}
+    odd |= {"tar_at_far": [1], "auc": float("nan"), "all_pairs": 3, "open_set": [1, {"fpir": 0.01}]}
+    (tmp_path / "x.json").write_text(json.dumps(odd))
+    args = "--data", folder, "--open-set", "--people", "2", "--baseline", tmp_path / "x.json"
+    assert evaluate(*args)[0] == 0
+    shown = capsys.readouterr().out
+    assert "Baseline: None on [1A <b>: other images" in shown
+    for start in ("accuracy", "AUC", "EER", "1e-1", "rank 1", "strangers given a name"):
+        assert re.search(r"  -( |$)", row(shown, start))
 
 
 def test_names_of_files_are_escaped_on_the_page(evaluate, tmp_path):
@@ -178,7 +278,10 @@ def test_calibrate_a_shipped_model(evaluate, folder, model, monkeypatch, tmp_pat
     assert report["calibration"]["by_gallery"][0][1:] == [found.threshold(1e-2), False]
     assert report["calibration"]["thresholds"] == found.thresholds
     assert report["calibration"]["pictures"] == 30
-    assert "extrapolated" in capsys.readouterr().out
+    in_force = report["in_force"]
+    assert in_force["chosen_here"] and in_force["threshold"] == found.threshold()
+    shown = capsys.readouterr().out
+    assert "extrapolated" in shown and "on which the threshold was chosen too, so" in shown
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from facesync.errors import FileError, ModelError
-from facesync.faces import models, torch_model, weights
+from facesync.faces import models, onnx_files, torch_model, weights
 from facesync.faces.crops import ALIGNED_112, BOX, SQUARE
 from facesync.faces.models import VGGFACE2
+from facesync.faces.recognizer import Recognizer
+from facesync.faces.settings import RecognizerSettings
 from tests.faces.stand_ins import tiny_model
 from tests.faces.test_calibration import MEASURED
+from tests.faces.test_trust import FIGURES
 
 
 @pytest.fixture(scope="session")
@@ -182,15 +185,69 @@ def test_order_option_choice_trained_model_then_the_best(
     model = weights.load_face_model(None, offline=True)
     assert model.source.startswith("VGGFace2 weights") and model.why == weights.BEST
     weights.DEFAULT_MODEL.parent.mkdir()
-    torch.save({"epoch": 1, "model_state_dict": random_state}, weights.DEFAULT_MODEL)
-    model = weights.load_face_model(None, offline=True)
-    assert model.source.startswith(str(weights.DEFAULT_MODEL)) and model.why == "trained here"
+    trained = {"epoch": 1, "model_state_dict": random_state}
+    torch.save({**trained, "unseen": FIGURES}, weights.DEFAULT_MODEL)
+    for choice in (None, "auto"):
+        model = weights.load_face_model(choice, offline=True)
+        assert model.source.startswith(str(weights.DEFAULT_MODEL)) and model.why == "trained here"
+        assert model.trust.trusted and ": 0.850, VGG" in model.trust.why
+        assert weights.expected(choice) == f"{weights.DEFAULT_MODEL}, trained here"
     models.choose("vggface2")
     model = weights.load_face_model(None, offline=True)
     assert model.crop == BOX and model.why == "chosen with `models use`"
     assert weights.expected(None) == "VGGFace2 weights, chosen with `models use`"
     model = weights.load_face_model(weights.DEFAULT_MODEL, offline=True)
     assert model.crop == ALIGNED_112 and model.why == ""
+
+
+@pytest.mark.parametrize(
+    "figures, why",
+    [
+        (None, "nobody measured it on people it was not trained on"),
+        ({**FIGURES, "tar": 0.08}, "it is worse than what it started from (TAR at"),
+        ({**FIGURES, "tar": float("nan")}, "models/best_face_model.pth is damaged: its figures"),
+    ],
+)
+def test_a_trained_model_that_is_not_trusted_is_used_only_if_asked_for(
+    torch_home, random_state, quick_export, caplog, figures, why
+):
+    caplog.set_level("INFO")
+    path = weights.DEFAULT_MODEL
+    path.parent.mkdir()
+    torch.save({"epoch": 1, "model_state_dict": random_state, "unseen": figures}, path)
+    model = weights.load_face_model("auto", offline=True)
+    assert model.source.startswith("the embedded model") and model.trust.trusted
+    insists = f"instead of {path}, which is not trusted (--model {path} insists): "
+    assert model.why.startswith(insists + why)
+    assert f"Model: the embedded model, {model.why}" in caplog.messages
+    assert model.why in weights.expected(None)
+    assert weights.expected(path).startswith(f"{path}, not trusted: {why}")
+    recognizer = Recognizer(RecognizerSettings(model=str(path)))
+    if "damaged" in why:
+        with pytest.raises(ModelError, match=why):
+            recognizer.load()
+        return
+    for _ in range(2):  # exported now, and found again
+        recognizer = Recognizer(RecognizerSettings(model=str(path)))
+        assert recognizer.trust()["trusted"] is False
+        assert recognizer.model_in_words.startswith(f"{path}, not trusted: {why}")
+        recognizer.load()
+        assert f"{path} (epoch 1) is not trusted: {why}" in caplog.text
+        assert f"{path} (epoch 1), not trusted: {why}" in recognizer.model_in_words
+        about = recognizer.trust()
+        assert about["trusted"] is about["model"]["trusted"] is recognizer.facts(1)["trusted"]
+        assert about["trusted"] is False and why in about["model"]["why"]
+        caplog.clear()
+
+
+def test_an_export_keeps_the_figures(torch_home, random_state, tmp_path, quick_export):
+    path = tmp_path / "x.pth"
+    torch.save({"epoch": 1, "model_state_dict": random_state, "unseen": FIGURES}, path)
+    onnx = tmp_path / "x.onnx"
+    facts = torch_model.open_torch_model(path).facts()
+    for changed, trusted in (({}, True), ({"unseen": None}, False)):
+        onnx_files.write(onnx, tiny_model(), {**facts, **changed})
+        assert weights.load_face_model(onnx).trust.trusted is trusted
 
 
 def test_real_weights_tell_people_apart(shared, monkeypatch, astronaut, grace_hopper):

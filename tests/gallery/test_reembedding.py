@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 
 from facesync import api, files
 from facesync.errors import FileError
-from facesync.faces.models import EDGEFACE
+from facesync.faces import torch_model
+from facesync.faces.models import EDGEFACE, EMBEDDED
+from facesync.faces.weights import DEFAULT_MODEL
 from facesync.gallery import samples, store_file
 from facesync.gallery.checking import check
 from facesync.gallery.enrolment import Enrolment
@@ -21,6 +24,8 @@ from facesync.gallery.registration import Registration, enrol_images, store
 from facesync.gallery.store import Gallery
 from facesync.sample_images import COLLINS, HOPPER, photographs, vary
 from tests.app.fakes import FakeRecognizer, embedding, image
+from tests.faces.stand_ins import CROP, tiny_model
+from tests.faces.test_trust import FIGURES
 
 AGAIN = "2 people were embedded again with fake weights"
 
@@ -204,6 +209,32 @@ def test_the_audit_log_has_it(gallery, recognizer, tmp_path):
         "event": "embedded again", "names": ["Ada"], "model": "model-b", "stored": True,
         "this_run": {}, "register_again": {"Bob": "no images are kept"},
     }  # fmt: skip
+
+
+def test_a_trained_model_that_loses_trust_and_regains_it(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch_model.TorchModel, "to_onnx", lambda _: tiny_model())
+    state = torch_model.new_network().state_dict()
+    photo, seen = photographs()[COLLINS], []
+    for tar in (0.85, 0.08, 0.85):
+        trained = {"model_state_dict": state, "crop": CROP.to_dict()}
+        figures = {**FIGURES, "tar": tar}
+        torch_model.write_checkpoint(DEFAULT_MODEL, {**trained, "unseen": figures})
+        model = api.load_model(offline=True)
+        assert model.trusted
+        people = api.open_gallery(tmp_path / "people.pkl", model)
+        if not seen:
+            people.register("Collins", [photo])
+        (match,) = people.identify(photo)
+        assert match.name == "Collins"
+        seen.append((re.split(r" \(|, ", model.source)[0], people.people()[0].fingerprint))
+    assert seen[0] == seen[2] and seen[0][0] == str(DEFAULT_MODEL) and seen[1][0] == EMBEDDED.title
+    assert [message for message in caplog.messages if "embedded again" in message] == [
+        f"1 person was embedded again with {name}" for name in (EMBEDDED.title, DEFAULT_MODEL)
+    ]
+    insisting = api.load_model(str(DEFAULT_MODEL), offline=True)
+    assert insisting.trusted and "on: 0.850, VGG" in insisting.why_trusted
 
 
 def test_the_real_models(shared, tmp_path, monkeypatch, caplog):
