@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,8 +22,13 @@ from facesync.training.heads import new_head
 from facesync.training.learner import Learner
 from facesync.training.model import Classifier
 from facesync.training.run import Progress, Run
-from facesync.training.settings import Recipe
+from facesync.training.settings import PAPER, Recipe
 from facesync.training.transforms import ToInput
+
+PLAIN = {
+    name: value for name, value in PAPER.items() if name in {each.name for each in fields(Recipe)}
+}
+"""The settings of a recipe that has nothing but gradients."""
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -72,7 +78,7 @@ def tiny_learner(
     torch.manual_seed(0)
     model = Classifier(TinyNetwork(), new_head(loss, classes, 16, **(head or {})))
     settings = Recipe(
-        **{"augment": "none", "schedule": "constant", "lr": 0.01, "workers": 0, **recipe}
+        **{**PLAIN, "augment": "none", "schedule": "constant", "lr": 0.01, "workers": 0, **recipe}
     )
     inputs = ToInput(ALIGNED_112, settings.augment, torch.device("cpu"))
     return Learner(model, settings, inputs, Ranks())
