@@ -93,10 +93,10 @@ def _new_training(settings: TrainSettings, group: Ranks, device: torch.device) -
     model = _model(effective, len(data.label_map), state, source, group)
     inputs = ToInput(CROP_SPECS[settings.crop], settings.augment, device)
     run = _new_run(settings, effective, model, data, inputs, group)
+    run.started_from = KNOWN_WEIGHTS.get(settings.weights, Path(settings.weights).name)
     if interrupted:
         restore(run, interrupted)
     else:
-        run.started_from = KNOWN_WEIGHTS.get(settings.weights, Path(settings.weights).name)
         run.progress.from_scratch = not state and not settings.freeze_batchnorm
         if settings.imprint:
             imprint(run)
@@ -135,13 +135,13 @@ def _continued_training(settings: ContinueSettings, group: Ranks, device: torch.
     data = same_data(start, _split(settings.data, effective))
     inputs = ToInput(start.crop, settings.augment, device)
     run = _new_run(settings, effective, model, data, inputs, group)
+    run.started_from = settings.model.name
     epochs_done = max(start.epoch, history.last_epoch())
     seed_everything(effective["seed"], epochs_done)
     if interrupted:
         restore(run, interrupted)
     else:
         run.history, run.start = history, start.start
-        run.started_from = settings.model.name
         run.progress.first_epoch = run.progress.epochs_done = epochs_done
         _take_optimizer(run, start)
         _find_best(run, start)

@@ -50,8 +50,8 @@ class Embedded:
         found = all_pairs(self.vectors, self.people) if self.people else None
         if found is None or not len(found.genuine) or not len(found.impostor):
             raise DataError(
-                "too few usable images of held-out identities: two of one identity and one of "
-                "another are needed"
+                "too few usable images to tell people apart: two of one person and one of another "
+                "are needed"
             )
         return found
 
@@ -72,7 +72,7 @@ class Start:
 
     Attributes:
         weights: what they are, in words.
-        embedded: the images.
+        embedded: the images, in float16.
         tar: see `Embedded.tar`.
     """
 
@@ -82,8 +82,7 @@ class Start:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values and a tensor for a checkpoint."""
-        vectors = torch.from_numpy(self.embedded.vectors.astype(np.float16))
-        people = self.embedded.people
+        vectors, people = torch.from_numpy(self.embedded.vectors), self.embedded.people
         return {"weights": self.weights, "tar": self.tar, "vectors": vectors, "people": people}
 
     @staticmethod

@@ -55,8 +55,11 @@ def validate(
 def measure_start(run: Run, check_stop: Callable[[], None]) -> Start:
     """Measure the weights as they are on the unseen identities, before training."""
     batches = _in_turn(run, run.data.holdout)
-    embedded = embed(run.learner, batches, "before training", check_stop=check_stop)
-    return Start(run.started_from, embedded, embedded.tar)
+    found = embed(run.learner, batches, "before training", check_stop=check_stop)
+    # As they are read from a checkpoint, so that a resumed run ends with the same figures.
+    return Start(
+        run.started_from, Embedded(found.vectors.astype(np.float16), found.people), found.tar
+    )
 
 
 def _in_turn(run: Run, indices: list[int]) -> Pass[Batch]:
