@@ -8,25 +8,11 @@ import torch
 from torch.nn.functional import normalize
 
 from facesync.faces.crops import ALIGNED_112, SQUARE
-from facesync.faces.embedding import FaceModel
 from facesync.training import teacher
 from facesync.training.batches import load_split
 from facesync.training.step import take_step
 from facesync.training.teacher import Targets, similarity_loss, teach
-from tests.training.stand_ins import drawn_batch, tiny_learner
-
-
-def known_model(calls: list[int]) -> FaceModel:
-    """Stands in for a teacher: 512 numbers of an image's colours."""
-
-    def network(images: np.ndarray) -> np.ndarray:
-        calls.append(len(images))
-        pooled = images.reshape(len(images), 3, 4, 28, 4, 28).mean(axis=(3, 5)).reshape(-1, 48)
-        rows = np.pad(pooled, ((0, 0), (0, 464))).astype(np.float32)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-    crop = type(ALIGNED_112)("five_points", 112, input_size=112)
-    return FaceModel(network, crop, "0123", "stand-in")
+from tests.training.stand_ins import drawn_batch, known_model, tiny_learner
 
 
 @pytest.fixture
