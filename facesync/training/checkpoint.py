@@ -88,9 +88,9 @@ class Checkpoint:
     settings: dict[str, Any]
     history: History
     run: dict[str, Any] | None
-    unseen: dict[str, Any] | None
-    start: Start | None
-    calibration: Any
+    unseen: dict[str, Any] | None = None
+    start: Start | None = None
+    calibration: Any = None
 
 
 @functools.cache

@@ -118,9 +118,9 @@ def compared(now: Embedded, start: Start) -> dict[str, Any]:
         "far": TAR_FAR,
         "tar": now.tar,
         "start": start.tar,
-        "weights": start.weights,
         "low": low,
         "high": high,
+        "weights": start.weights,
     }
 
 

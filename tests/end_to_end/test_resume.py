@@ -142,7 +142,7 @@ def test_killed_at_a_step(reference, train, tmp_path, steps):
 
 @pytest.mark.parametrize(
     "trap",
-    ["validation 2", "unseen 1", "batchnorm 3"]
+    ["validation 2", "unseen 1", "unseen 2", "batchnorm 3"]
     + [f"rename {number}" for number in (1, 6, 15)]
     + ["flush 19", "remove 12"],
 )
