@@ -320,11 +320,11 @@ class TrainSettings(Recipe):
     )
 
     def for_its_weights(self) -> TrainSettings:
-        """Return the settings without what protects the weights to start from, if there are none.
+        """Return the settings without what `best` protects known weights with, if there are none.
 
         Random weights have no statistics worth keeping, and nothing that a high rate could harm.
         """
-        if self.weights != "none":
+        if self.weights != "none" or self.preset != "best":
             return self
         rate = None if self.backbone_lr == TrainSettings.backbone_lr else self.backbone_lr
         return replace(self, freeze_batchnorm=False, backbone_lr=rate)

@@ -66,6 +66,8 @@ def test_weights_from_scratch_have_nothing_to_protect():
     assert (settings.freeze_batchnorm, settings.backbone_lr) == (False, None)
     settings = parsed(train_model, "--weights", "none", "--backbone-lr", "0.1").for_its_weights()
     assert settings.backbone_lr == 0.1
+    settings = parsed(train_model, "--weights", "none", "--preset", "paper", "--freeze-batchnorm")
+    assert settings.for_its_weights() == settings  # asked for
     settings = parsed(train_model).for_its_weights()
     assert (settings.freeze_batchnorm, settings.backbone_lr) == (True, 3e-5)
 
