@@ -1,7 +1,7 @@
 """What training gains, or loses, for people that it never saw: docs/training.md.
 
     python -m benchmarks.long.training_gain --study story   # 14 people: 10 minutes on one core
-    python -m benchmarks.long.training_gain --study gain    # all people, 3 seeds: days on one core
+    python -m benchmarks.long.training_gain --study gain    # all people, 3 seeds: half a day on one
     python -m benchmarks.long.training_gain --study gain --max-images 4 --epochs 1
 
 Every recipe is train_model.py as a user runs it, from the VGGFace2 weights, on faces aligned on
