@@ -26,9 +26,9 @@ from benchmarks.material import shared_data_or_exit
 from facesync import cli
 from facesync.data.datasets import FaceDataset
 from facesync.data.left_out import write_list
-from facesync.distillation.faces import aligned_face
 from facesync.errors import FaceSyncError
 from facesync.evaluation.protocols import read_lfw_pairs
+from facesync.faces.aligned import aligned_face
 from facesync.faces.crops import ALIGNED_112, BOX, SQUARE
 from facesync.faces.detection import FaceDetector, main_face
 from facesync.faces.embedding import FaceModel

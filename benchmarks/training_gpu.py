@@ -222,7 +222,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         plain = images_per_second(plain_step(folder, device), args.steps, device)
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
         print(f"{name}: plain loop {plain:.1f} images/s", flush=True)
-        recipe = Recipe(precision="auto", augment=args.augment, compile=args.compile)
+        recipe = Recipe(
+            augment=args.augment, compile=args.compile,
+            freeze_batchnorm=False, weight_decay=0.0, ema=0.0, clip_norm=0.0,
+        )  # fmt: skip
         best, _ = sweep(split, recipe, args, device, plain)
         if device.type == "cuda":
             model = new_classifier(len(split.label_map), {}, "random weights")

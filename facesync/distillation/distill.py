@@ -24,6 +24,7 @@ from facesync.faces.weights import load_face_model, load_torch_model
 from facesync.processes import Ranks, ranks
 from facesync.training.augment import DRAWS, draws
 from facesync.training.schedule import decay_groups
+from facesync.training.teacher import similarity_loss
 from facesync.training.transforms import ToInput
 from facesync.training.workers import Loader, Pass, explaining
 
@@ -196,12 +197,11 @@ def _epoch(
 def loss_of(embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return 1 - cosine to the teacher plus the error of the batch's similarity matrix.
 
-    The second part (Tung and Mori, arXiv:1907.09682) teaches who is unlike whom, which is what a
-    threshold depends on. Both arguments are (N, 512), rows of unit length.
+    The second part teaches who is unlike whom, which is what a threshold depends on. Both
+    arguments are (N, 512), rows of unit length.
     """
     distance = 1 - (embeddings * targets).sum(dim=1).mean()
-    similarities = (embeddings @ embeddings.T - targets @ targets.T).square().mean()
-    return distance + SIMILARITIES * similarities
+    return distance + SIMILARITIES * similarity_loss(embeddings, targets)
 
 
 @torch.inference_mode()

@@ -23,8 +23,8 @@ from facesync.data.pack import packs_in
 from facesync.data.progress import Progress
 from facesync.distillation.student import CROP
 from facesync.errors import DataError, ImageError
-from facesync.faces.crops import TEMPLATE_112
-from facesync.faces.detection import Detector, Face, FaceDetector, main_face
+from facesync.faces.aligned import aligned_face
+from facesync.faces.detection import Detector, FaceDetector, main_face
 from facesync.faces.embedding import FaceModel, unit
 from facesync.files import read_text, replacing
 from facesync.images import images_below, read_image_rgb
@@ -32,10 +32,6 @@ from facesync.images import images_below, read_image_rgb
 log = logging.getLogger(__name__)
 
 BLOCK = 256
-
-# MTCNN's box around a face whose landmarks match the template: the median over the 10,542 faces of
-# UTKFace, MEBeauty, SCUT-FBP5500 and DFDC that the embedded model was distilled on.
-_ALIGNED_BOX = np.array([15.5, 12.5, 94.5, 115.6], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -95,12 +91,6 @@ def all_images(
     if not images:
         raise DataError("there are no images left to learn from")
     return images
-
-
-def aligned_face(side: int) -> Face:
-    """Return where the face is in an image of `side` pixels that was cut on five points."""
-    scale = side / 112
-    return Face(_ALIGNED_BOX * scale, (TEMPLATE_112 * scale).astype(np.float32), 1.0)
 
 
 class Faces:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = "InceptionResnetV1"
 
-TRAINING = ("optimizer_state_dict", "scheduler_state_dict", "run")
+TRAINING = ("optimizer_state_dict", "scheduler_state_dict", "run", "unseen_start")
 """Entries of a checkpoint that only serve further training, and are two thirds of its size."""
 
 State = dict[str, "torch.Tensor"]

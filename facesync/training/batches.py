@@ -17,16 +17,22 @@ from torch.utils.data import Dataset, Sampler
 from facesync.data.datasets import FaceDataset, split_fingerprint, split_indices
 from facesync.errors import DataError, ImageError
 from facesync.faces.crops import CropSpec
+from facesync.metrics.pairs import MAX_IMAGES
 from facesync.processes import Ranks
 from facesync.training.augment import draws
-from facesync.training.settings import VALIDATION_FRACTION
+from facesync.training.settings import (
+    HOLDOUT_LEAST,
+    HOLDOUT_MOST,
+    HOLDOUT_SHARE,
+    VALIDATION_FRACTION,
+)
 from facesync.training.transforms import sized
 from facesync.training.workers import Loader
 
 Key = tuple[int, int]
 """An image of an epoch: its index in the dataset, and the epoch."""
 
-Sample = tuple[torch.Tensor, int, np.ndarray] | str
+Sample = tuple[torch.Tensor, int, np.ndarray, int] | str
 
 
 class Batch(NamedTuple):
@@ -37,12 +43,14 @@ class Batch(NamedTuple):
         labels: int64, (N,).
         draws: float32, (N, DRAWS), the random numbers of each image's augmentation.
         undecodable: a line for each image that could not be decoded and so is not in `images`.
+        indices: int64, (N,), of the images in the dataset; empty where they are from elsewhere.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     draws: torch.Tensor
     undecodable: list[str]
+    indices: torch.Tensor = torch.empty(0, dtype=torch.int64)
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,8 @@ class SplitData:
         label_map: identity to class.
         train: indices of the images that are trained on.
         validation: indices of the images that are only evaluated.
-        holdout: indices of all images of the held-out identities, which are never trained on.
+        holdout: indices of images of the held-out identities, which are never trained on; of each
+            identity the first, so that all can be compared with each other.
         seed: seed of the split.
         holdout_share: share of the identities that is held out.
     """
@@ -81,11 +90,12 @@ class SplitData:
 
 
 def load_split(
-    data: Path, seed: int, min_images: int, max_images: int, holdout_identities: float = 0.0
+    data: Path, seed: int, min_images: int, max_images: int, holdout_identities: float | None = 0.0
 ) -> SplitData:
     """Open a dataset and split it 80/20 by its images' names and the seed.
 
-    See `FaceDataset` and `split_indices`. Held out are at least two identities, or none.
+    See `FaceDataset` and `split_indices`. Of `holdout_identities`, at least two identities are held
+    out, or none; None leaves it to `default_holdout`.
 
     Raises:
         DataError: it cannot be read, or is too small to train on.
@@ -96,10 +106,15 @@ def load_split(
             f"{data} has one identity with at least {min_images} images, "
             f"{faces.class_names[0]!r}; training needs two or more (see --min-images)"
         )
-    trained, held_out = _hold_out(faces.class_names, seed, holdout_identities)
+    total = len(faces.class_names)
+    if holdout_identities is None:
+        count = default_holdout(total)
+    else:
+        count = max(2, round(holdout_identities * total)) if holdout_identities else 0
+    trained, held_out = _hold_out(faces.class_names, seed, count)
     if len(trained) < 2:
         raise DataError(
-            f"{data} has {len(faces.class_names)} identities, too few to hold some out; drop "
+            f"{data} has {total} identities, too few to hold some out; drop "
             "--holdout-identities or add identities"
         )
     classes = {name: number for number, name in enumerate([*trained, *held_out])}
@@ -119,17 +134,36 @@ def load_split(
         label_map={name: classes[name] for name in trained},
         train=[kept[index] for index in train],
         validation=[kept[index] for index in validation],
-        holdout=[index for index, label in enumerate(labels) if label >= len(trained)],
+        holdout=_first_of_each(labels, len(trained), len(held_out)),
         seed=seed,
-        holdout_share=holdout_identities,
+        holdout_share=count / total if holdout_identities is None else holdout_identities,
     )
 
 
-def _hold_out(identities: list[str], seed: int, share: float) -> tuple[list[str], list[str]]:
+def default_holdout(identities: int) -> int:
+    """Return how many of so many identities are held out if nothing is said of it.
+
+    A few people more or less say nothing about all others: under `HOLDOUT_LEAST` are not measured.
+    """
+    if identities < 2 * HOLDOUT_LEAST:
+        return 0
+    return min(max(round(HOLDOUT_SHARE * identities), HOLDOUT_LEAST), HOLDOUT_MOST)
+
+
+def _first_of_each(labels: list[int], first_label: int, identities: int) -> list[int]:
+    """Return the first images of each identity from a label on, at most `MAX_IMAGES` together."""
+    most = max(2, MAX_IMAGES // max(1, identities))
+    found: dict[int, list[int]] = defaultdict(list)
+    for index, label in enumerate(labels):
+        if label >= first_label:
+            found[label].append(index)
+    return sorted(index for of_one in found.values() for index in of_one[:most])
+
+
+def _hold_out(identities: list[str], seed: int, count: int) -> tuple[list[str], list[str]]:
     """Draw the identities that are never trained on, by a hash of each name, as for images."""
-    if share == 0:
+    if count == 0:
         return identities, []
-    count = max(2, round(share * len(identities)))
     lots = {
         name: hashlib.sha256(f"{seed}/identity/{name}".encode("utf-8", "surrogateescape")).digest()
         for name in identities
@@ -157,7 +191,7 @@ class TrainingImages(Dataset[Sample]):
         except ImageError as error:
             return str(error)
         numbers = draws(self.seed, epoch, index)
-        return sized(image_rgb, self.crop), self.labels[index], numbers
+        return sized(image_rgb, self.crop), self.labels[index], numbers, index
 
 
 def mixed_seed(*entropy: int) -> int:
@@ -246,13 +280,14 @@ def collate(samples: list[Sample]) -> Batch:
     return Batch(
         # Colours last, as decoded: the layout that convolutions are fastest in.
         images=(
-            torch.stack([image for image, _, _ in good]).permute(0, 3, 1, 2)
+            torch.stack([image for image, *_ in good]).permute(0, 3, 1, 2)
             if good
             else torch.empty(0)
         ),
-        labels=torch.tensor([label for _, label, _ in good], dtype=torch.int64),
-        draws=torch.from_numpy(np.stack([each for _, _, each in good])) if good else torch.empty(0),
+        labels=torch.tensor([label for _, label, _, _ in good], dtype=torch.int64),
+        draws=torch.from_numpy(np.stack([each[2] for each in good])) if good else torch.empty(0),
         undecodable=[sample for sample in samples if isinstance(sample, str)],
+        indices=torch.tensor([each[3] for each in good], dtype=torch.int64),
     )
 
 

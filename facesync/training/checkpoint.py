@@ -33,6 +33,7 @@ from facesync.faces.torch_model import (
 from facesync.pickles import load_plain
 from facesync.training.history import INVALID, History, share
 from facesync.training.settings import MARGINS
+from facesync.training.unseen import Start, checked_unseen
 from facesync.version import __version__
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,9 @@ class Checkpoint:
         settings: of the run that wrote it; empty in the older format.
         history: the epochs that led to it; empty in the older format.
         run: see `facesync.training.run.Run.state_dict`, or None.
+        unseen: see `facesync.training.unseen.compared`, or None.
+        start: what the weights that it began with make of unseen people, or None.
+        calibration: as plain data, unchecked, or None.
     """
 
     path: Path
@@ -84,6 +88,9 @@ class Checkpoint:
     settings: dict[str, Any]
     history: History
     run: dict[str, Any] | None
+    unseen: dict[str, Any] | None = None
+    start: Start | None = None
+    calibration: Any = None
 
 
 @functools.cache
@@ -152,8 +159,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
             settings=_dict(data.get("settings")) or {},
             history=History.from_dict(data["history"]) if "history" in data else History(),
             run=_dict(data.get("run")),
+            unseen=checked_unseen(data.get("unseen")),
+            start=Start.from_dict(data.get("unseen_start")),
+            calibration=data.get("calibration"),
         )
-    except INVALID as error:
+    except (*INVALID, KeyError, AttributeError) as error:
         raise ModelError(f"{path} holds invalid values: {error}") from error
     if checkpoint.num_classes != len(weight):
         raise ModelError(

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from facesync.cli import count
 from facesync.errors import DataError
+from facesync.faces.calibration import Calibration
 from facesync.training import messages
 from facesync.training.batches import Batch
 from facesync.training.board import FOLDER, Board
 from facesync.training.run import Run, Totals
 from facesync.training.saving import save_epoch, save_run, save_stopped
-from facesync.training.settings import SELECT
 from facesync.training.step import LossError, take_step
 from facesync.training.stopping import Stopped, StopRequest
-from facesync.training.validation import validate
+from facesync.training.unseen import Embedded, calibrated, compared, for_calibration
+from facesync.training.validation import measure_start, validate
 from facesync.training.workers import Pass
+
+log = logging.getLogger(__name__)
 
 
 def train_epochs(run: Run) -> bool:
@@ -42,12 +47,14 @@ def train_epochs(run: Run) -> bool:
         Board(run.output / FOLDER if wanted else None) as board,
     ):
         try:
+            if run.data.holdout and run.start is None and not run.learner.steps:
+                run.start = measure_start(run, stop.check)
             while run.progress.epochs_done < run.last_epoch and not _patience_is_over(run):
                 stop.check()
                 train_epoch(run, batches, stop.check, board)
                 lr = run.learner.lr
-                measured, tar = validate(run, batches, stop.check)
-                _end_epoch(run, measured, tar, lr)
+                measured, embedded = validate(run, batches, stop.check)
+                _end_epoch(run, measured, embedded, lr)
                 board.epoch(run.history.rows[-1])
         except Stopped:
             save_stopped(run)
@@ -103,7 +110,7 @@ def train_epoch(
         raise DataError("not one image could be used: " + "; ".join(reasons))
 
 
-def _end_epoch(run: Run, measured: Totals, tar: float | None, lr: float) -> None:
+def _end_epoch(run: Run, measured: Totals, embedded: Embedded, lr: float) -> None:
     """Take an epoch into the history, save everything and print a line."""
     progress, trained, title = run.progress, run.progress.totals, run.title
     if not math.isfinite(measured.loss):
@@ -118,7 +125,8 @@ def _end_epoch(run: Run, measured: Totals, tar: float | None, lr: float) -> None
         "train_acc": trained.accuracy,
         "val_loss": measured.loss,
         "val_acc": measured.accuracy,
-        "val_tar": tar,
+        "val_tar": embedded.tar if run.data.holdout else None,
+        "start_tar": None if run.start is None else run.start.tar,
         "lr": lr,
         "seconds": round(trained.seconds + measured.seconds, 3),
         "images_per_second": round(trained.images_per_second, 3),
@@ -126,13 +134,33 @@ def _end_epoch(run: Run, measured: Totals, tar: float | None, lr: float) -> None
         "skipped": trained.skipped,
     }
     run.history.rows.append(row)
-    reached = row[SELECT[run.recipe.select]]
+    unseen = compared(embedded, run.start) if run.start is not None else None
+    reached = row[run.selects_by]
     better = progress.best is None or reached > progress.best
-    progress.best = reached if better else progress.best
+    if better:
+        progress.best, progress.best_unseen = reached, unseen
     progress.epochs_without_improvement = 0 if better else progress.epochs_without_improvement + 1
     progress.epochs_done, progress.batch, progress.totals = row["epoch"], 0, Totals()
-    save_epoch(run, row, better=better)
+    save_epoch(run, row, better=better, unseen=unseen, calibration=_calibrated(run, embedded))
     messages.say(run.ranks, messages.epoch_line(title, row, trained, better=better))
+
+
+def _calibrated(run: Run, embedded: Embedded) -> Calibration | None:
+    """Calibrate the evaluated model; None, with a line, where there are too few images."""
+    if not run.ranks.first:
+        return None
+    name = Path(run.settings["data"]).name.replace(":", "_")
+    try:
+        return calibrated(
+            embedded, run.learner.evaluated.backbone, run.crop,
+            source=f"{name}, {for_calibration(run.data)[1]}",
+            data_fingerprint=str(run.data.split()["fingerprint"]),
+        )  # fmt: skip
+    except DataError as error:
+        log.warning(
+            "The models are not calibrated (%s); evaluate_model.py --calibrate can do it", error
+        )
+        return None
 
 
 def _patience_is_over(run: Run) -> bool:

@@ -13,11 +13,11 @@ HISTORY_NAME = "training_history.pkl"
 
 MEASURES = ("train_loss", "train_acc", "val_loss", "val_acc")
 COLUMNS = (
-    "epoch", "run", *MEASURES, "val_tar",
+    "epoch", "run", *MEASURES, "val_tar", "start_tar",
     "lr", "seconds", "images_per_second", "input_share", "skipped",
 )  # fmt: skip
 
-_SHARES = ("train_acc", "val_acc", "val_tar")
+_SHARES = ("train_acc", "val_acc", "val_tar", "start_tar")
 
 INVALID = (TypeError, ValueError, OverflowError, RuntimeError)
 """What making plain numbers of a file's values raises; RuntimeError is a tensor's."""
@@ -30,11 +30,12 @@ class History:
 
     `epoch` counts from 1 over all runs, and `run` says which run an epoch belongs to: 1 is
     train_model.py, 2 the first continue_training.py and so on. Losses are mean cross-entropies,
-    accuracies shares between 0 and 1, `val_tar` the TAR at a FAR of 1e-3 on unseen identities, `lr`
-    the head's learning rate at the end of an epoch, `seconds` its wall time, `images_per_second`
-    the speed of training alone, `input_share` the share of that time spent waiting for images,
-    `skipped` the steps skipped because their loss was not finite. What was not measured, or is
-    missing from a history in the older format, is None.
+    accuracies shares between 0 and 1, `val_tar` the TAR at a FAR of 1e-3 on unseen identities,
+    `start_tar` that of the weights it started from, on the same images, `lr` the head's learning
+    rate at the end of an epoch, `seconds` its wall time, `images_per_second` the speed of training
+    alone, `input_share` the share of that time spent waiting for images, `skipped` the steps
+    skipped because their loss was not finite. What was not measured, or is missing from a history
+    in the older format, is None.
     """
 
     def __init__(self, rows: list[Row] | None = None) -> None:

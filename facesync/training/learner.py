@@ -21,6 +21,7 @@ from facesync.training.model import Classifier
 from facesync.training.recomputing import checkpoint_activations
 from facesync.training.schedule import Schedule, parameter_groups
 from facesync.training.settings import Recipe
+from facesync.training.teacher import Targets
 from facesync.training.transforms import ToInput
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Learner:
     Attributes:
         steps: how many steps have been taken or skipped.
         bad_in_a_row: how many of the last steps were skipped because the loss was not finite.
+        targets: what a teacher makes of the training images, if there is one.
     """
 
     def __init__(self, model: Classifier, recipe: Recipe, inputs: ToInput, ranks: Ranks) -> None:
@@ -67,6 +69,7 @@ class Learner:
             model.backbone.compile()
         self.steps = 0
         self.bad_in_a_row = 0
+        self.targets: Targets | None = None
         self.parameters = list(model.parameters())
         self._buffers = list(model.buffers())
         self._saved_buffers = [buffer.clone() for buffer in self._buffers]

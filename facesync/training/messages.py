@@ -15,8 +15,9 @@ from facesync.training.checkpoint import BEST_NAME, FINAL_NAME
 from facesync.training.memory import is_out_of_memory
 from facesync.training.plots import CURVES_NAME
 from facesync.training.run import Run, Totals
-from facesync.training.settings import TAR_FAR
+from facesync.training.settings import HOLDOUT_LEAST, TAR_FAR
 from facesync.training.step import LossError
+from facesync.training.unseen import verdict
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,14 @@ def announce(run: Run) -> None:
         run.device if run.ranks.size == 1 else f"{run.ranks.size} processes on {run.device.type}",
         count(run.recipe.workers, "worker", "workers"),
     )
+    if not held_out:
+        log.warning(
+            "No identities are held out%s: nobody measures how the model does on people it has "
+            "never seen, so the app will not take it unasked, and it accepts strangers more "
+            "often than its calibration, on people it knows, says",
+            "" if run.settings["holdout_identities"] == 0 else
+            f" (that takes {2 * HOLDOUT_LEAST}, with --min-images images each)",
+        )  # fmt: skip
 
 
 def report_undecodable(run: Run, lines: list[str]) -> None:
@@ -99,7 +108,11 @@ def epoch_line(title: str, row: dict[str, Any], trained: Totals, *, better: bool
         f"validation loss {row['val_loss']:.4f}, accuracy {row['val_acc']:.4f}",
     ]
     if row["val_tar"] is not None:
-        parts.append(f"TAR {row['val_tar']:.4f} at FAR {TAR_FAR:g} on unseen identities")
+        before = row["start_tar"]
+        parts.append(
+            f"TAR {row['val_tar']:.4f} at FAR {TAR_FAR:g} on unseen identities"
+            + ("" if before is None else f" ({before:.4f} before training)")
+        )
     parts += [f"lr {row['lr']:g}", speed(trained), f"{minutes} min {seconds} s"]
     if row["skipped"]:
         skipped = count(row["skipped"], "step", "steps")
@@ -108,14 +121,13 @@ def epoch_line(title: str, row: dict[str, Any], trained: Totals, *, better: bool
 
 
 def where_it_is(run: Run) -> str:
-    """Say where the models and the curves of a finished run are."""
-    name = {"val_accuracy": "validation accuracy", "tar": "TAR on unseen identities"}[
-        run.recipe.select
-    ]
+    """Say where the models and the curves of a finished run are, and what the best one is worth."""
+    name = {"val_acc": "validation accuracy", "val_tar": "TAR on unseen identities"}[run.selects_by]
     return (
         f"Best model:   {run.output / BEST_NAME} ({name} {run.progress.best:.4f})\n"
         f"Last model:   {run.output / FINAL_NAME}\n"
-        f"Curves:       {run.output / CURVES_NAME}"
+        f"Curves:       {run.output / CURVES_NAME}\n"
+        f"{verdict(run.progress.best_unseen)}"
     )
 
 
@@ -124,7 +136,8 @@ def how_to_resume(run: Run) -> str:
     batches = count(run.progress.batch, "batch", "batches")
     return (
         f"Stopped after {run.progress.epochs_done} of {count(run.last_epoch, 'epoch', 'epochs')} "
-        f"and {batches}. To resume exactly here, run the same command with --resume"
+        f"and {batches}; {FINAL_NAME} as it is now is neither measured nor calibrated. To resume "
+        "exactly here, run the same command with --resume"
     )
 
 

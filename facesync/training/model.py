@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import normalize
 
 from facesync.errors import DownloadError, FileError, ModelError
 from facesync.faces.models import VGGFACE2
 from facesync.faces.torch_model import TRAINING, State, load_state, new_network, read_checkpoint
 from facesync.faces.weights import vggface2_state
 from facesync.training.heads import Head, new_head
+from facesync.training.teacher import similarity_loss
 
 INSTEAD = "or train from scratch with --weights none (much slower, less accurate)"
 
@@ -59,18 +61,29 @@ class Classifier(nn.Module):
         backbone: images, float32 (N, 3, S, S), to features (N, 512); an embedding is such a
             feature scaled to unit length.
         head: features and labels to losses and logits; see `facesync.training.heads`.
+        teacher_weight: of a teacher's similarities in the loss.
     """
 
-    def __init__(self, backbone: nn.Module, head: Head) -> None:
+    def __init__(self, backbone: nn.Module, head: Head, teacher_weight: float = 0.0) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.teacher_weight = teacher_weight
 
     def forward(
-        self, images: torch.Tensor, labels: torch.Tensor
+        self, images: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return losses (N,) and logits (N, classes)."""
-        losses, logits = self.head(self.backbone(images), labels)
+        """Return losses (N,) and logits (N, classes).
+
+        `targets` are a teacher's embeddings of the images, float32 (N, 512), zeros where it has
+        none; each loss then has the term of `facesync.training.teacher`.
+        """
+        features = self.backbone(images)
+        losses, logits = self.head(features, labels)
+        if targets is not None and (known := targets.any(dim=1)).sum() > 1:
+            with torch.autocast(features.device.type, enabled=False):
+                embeddings = normalize(features[known].float())
+                losses = losses + self.teacher_weight * similarity_loss(embeddings, targets[known])
         return losses, logits
 
     def state(self) -> State:
@@ -113,12 +126,14 @@ def new_classifier(
     *,
     loss: str = "softmax",
     dropout: float = 0.6,
+    teacher_weight: float = 0.0,
     **head: Any,
 ) -> Classifier:
     """Build an InceptionResnetV1 with a head and load `state` where it fits.
 
     Parts missing from `state`, such as the head, keep their random weights. `source` says in
-    messages where it is from, `head` holds options of `facesync.training.heads.Head`.
+    messages where it is from, `teacher_weight` is `Classifier`'s, `head` holds options of
+    `facesync.training.heads.Head`.
 
     Raises:
         ModelError: `state` is of another architecture, or holds values that are not finite.
@@ -129,7 +144,8 @@ def new_classifier(
     for module in backbone.modules():
         if isinstance(module, nn.Dropout):
             module.p = dropout
-    model = Classifier(backbone, new_head(loss, num_classes, classifier.in_features, **head))
+    made = new_head(loss, num_classes, classifier.in_features, **head)
+    model = Classifier(backbone, made, teacher_weight)
     if state:
         model.load(state, source)
     return model

@@ -54,6 +54,10 @@ def draw_curves(history: History) -> Figure:
             tars = [math.nan if value is None else value for value in history.column("val_tar")]
             named = f"TAR at FAR {TAR_FAR:g} on unseen identities: {tars[-1]:.4f}"
             axes.plot(epochs, tars, marker="s", color="tab:green", label=named)
+            before = [math.nan if x is None else x for x in history.column("start_tar")]
+            if not math.isnan(before[-1]):
+                named = f"the same before training: {before[-1]:.4f}"
+                axes.plot(epochs, before, linestyle=":", color="tab:green", label=named)
         for number, start in enumerate(starts):
             label = "continued" if number == 0 else None
             axes.axvline(start, linestyle="--", color="grey", linewidth=1, label=label)

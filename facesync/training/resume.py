@@ -56,7 +56,7 @@ def interrupted_run(settings: S, output: Path) -> tuple[S, Checkpoint | None]:
 
 def _check_same_settings(settings: Recipe, checkpoint: Checkpoint, output: Path) -> None:
     for name, value in plain(asdict(settings)).items():
-        saved = checkpoint.settings.get(name)
+        saved = checkpoint.settings.get(name, value)  # older versions had fewer settings
         if name not in RESUMABLE and value is not None and value != saved:
             raise UsageError(
                 f"--{name.replace('_', '-')} is {value}, but the run in {output} was started with "
@@ -125,7 +125,8 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
             f"cannot resume from {checkpoint.path}: the state of its optimizer does not fit"
         )
     run.load_state_dict(checkpoint.run or {}, str(checkpoint.path))
-    run.history, run.kept = checkpoint.history, run_checkpoints(run.output)
+    run.history, run.start = checkpoint.history, checkpoint.start
+    run.kept = run_checkpoints(run.output)
     if run.ranks.first:
         log.info(
             "Resuming from %s, after %s and %s",

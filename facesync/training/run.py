@@ -17,6 +17,7 @@ from facesync.training.batches import Batch, EpochOrder, SplitData, make_loader
 from facesync.training.history import INVALID, History
 from facesync.training.learner import Learner
 from facesync.training.settings import Recipe
+from facesync.training.unseen import Start, checked_unseen
 from facesync.training.workers import Loader
 
 
@@ -86,6 +87,7 @@ class Progress:
         batch: batches of the current epoch that are done.
         totals: what they measured.
         best: what the best model in the output folder reached in the measure that selects.
+        best_unseen: how that one does on people it has never seen (`facesync.training.unseen`).
         epochs_without_improvement: since the best model.
         from_scratch: the network started from random weights, so BatchNorm is renewed.
     """
@@ -95,6 +97,7 @@ class Progress:
     batch: int = 0
     totals: Totals = field(default_factory=Totals)
     best: float | None = None
+    best_unseen: dict[str, Any] | None = None
     epochs_without_improvement: int = 0
     from_scratch: bool = False
 
@@ -119,6 +122,7 @@ class Progress:
             batch=int(plain["batch"]),
             totals=Totals.from_dict(plain["totals"]),
             best=plain["best"],
+            best_unseen=checked_unseen(plain.get("best_unseen")),
             epochs_without_improvement=int(plain["epochs_without"]),
             from_scratch=bool(plain["from_scratch"]),
         )
@@ -136,6 +140,8 @@ class Run:
         settings: the effective settings as plain values, saved with everything that is written.
         history: grows by a row per epoch.
         progress: how far it has come.
+        started_from: the weights that its model began with, in words.
+        start: what these make of the unseen people; None before that is measured.
         kept: its checkpoints, oldest first; none before the first is written.
         reported: the undecodable images already reported.
     """
@@ -147,6 +153,8 @@ class Run:
     settings: dict[str, Any]
     history: History = field(default_factory=History)
     progress: Progress = field(default_factory=Progress)
+    started_from: str = ""
+    start: Start | None = None
     kept: list[Path] = field(default_factory=list)
     reported: set[str] = field(default_factory=set)
 
@@ -177,6 +185,12 @@ class Run:
             self.data, self.crop, self.order.batch_size,
             workers=self.recipe.workers, device=self.device,
         )  # fmt: skip
+
+    @property
+    def selects_by(self) -> str:
+        """The column of the history that the best model is selected by."""
+        by_tar = self.data.holdout and self.recipe.select != "val_accuracy"
+        return "val_tar" if by_tar else "val_acc"
 
     @property
     def last_epoch(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from facesync.errors import FileError
+from facesync.faces.calibration import Calibration
 from facesync.faces.torch_model import State
 from facesync.files import write_csv, write_json
 from facesync.pickles import save_plain
@@ -93,9 +94,20 @@ def save_run(run: Run) -> None:
         other.unlink()
 
 
-def save_epoch(run: Run, row: dict[str, Any], *, better: bool) -> None:
-    """Write everything after an epoch; `row` is its row of the history."""
+def save_epoch(
+    run: Run,
+    row: dict[str, Any],
+    *,
+    better: bool,
+    unseen: dict[str, Any] | None,
+    calibration: Calibration | None,
+) -> None:
+    """Write everything after an epoch: `row` is its row of the history, the rest what it found."""
     measured = {"accuracy": row["val_acc"], "tar": row["val_tar"], "interrupted": False}
+    if unseen is not None:
+        measured["unseen"] = unseen
+    if calibration is not None:
+        measured["calibration"] = calibration.to_dict()
     for name in (FINAL_NAME, *([BEST_NAME] if better else [])):
         _save_model(run, name, measured)
     _save_descriptions(run)
@@ -119,7 +131,9 @@ def _save_model(run: Run, name: str, measured: dict[str, Any]) -> None:
 
 def _content(run: Run, state: State) -> dict[str, Any]:
     """Return what every checkpoint holds."""
+    start = {} if run.start is None else {"unseen_start": run.start.to_dict()}
     return {
+        **start,
         "epoch": run.progress.epochs_done,
         "model_state_dict": state,
         "optimizer_state_dict": run.learner.optimizer.state_dict(),

@@ -9,7 +9,7 @@ import argparse
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -43,11 +43,16 @@ SCALE = 64.0
 SCHEDULES = ("step", "plateau", "cosine", "constant")
 AUGMENTATIONS = ("none", "basic", "strong")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-SELECT = {"val_accuracy": "val_acc", "tar": "val_tar"}
-"""What the best model can be selected by, and the history's column that holds it."""
+SELECT = ("auto", "val_accuracy", "tar")
 
 TAR_FAR = 1e-3
 """The false accept rate at which TAR is measured on unseen identities."""
+
+TEACHER_WEIGHT = 20.0
+
+HOLDOUT_SHARE = 0.05
+HOLDOUT_LEAST, HOLDOUT_MOST = 10, 500
+"""How many identities are held out if nothing else is said: this share, but so many."""
 
 GROUPS = ("data", "model and loss", "training", "machine", "stopping and resuming")
 """The groups of `--help`, in order."""
@@ -110,12 +115,12 @@ class Recipe:
         metavar="N|auto",
     )
     accumulate: int = _training(1, "batches whose gradients are summed into one step", **_COUNT)
-    lr: float = _training(1e-4, "peak learning rate", **_POSITIVE)
+    lr: float = _training(1e-3, "peak learning rate", **_POSITIVE)
     backbone_lr: float | None = _training(
-        None, "peak learning rate of everything but the head", **_POSITIVE, shown_default="--lr"
+        3e-5, "peak learning rate of everything but the head", **_POSITIVE
     )
     schedule: str = _training(
-        "step",
+        "cosine",
         "step cuts the learning rate every --lr-step epochs by --lr-gamma, plateau by --lr-factor "
         "when the validation loss stalls; cosine decays it to zero",
         choices=SCHEDULES,
@@ -126,48 +131,61 @@ class Recipe:
         1, "with plateau: epochs without a lower validation loss before a cut", **_WHOLE
     )
     lr_factor: float = _training(0.5, "with plateau: factor of each cut", parse=rate, metavar="F")
-    warmup_steps: int = _training(0, "steps over which the learning rate rises from zero", **_WHOLE)
+    warmup_steps: int = _training(
+        50, "steps over which the learning rate rises from zero", **_WHOLE
+    )
     freeze_steps: int = _training(0, "first steps, in which only the head is trained", **_WHOLE)
     freeze_batchnorm: bool = _training(
-        False,
+        True,
         "keep BatchNorm's means and variances fixed, so that small batches do not shift them and "
         "several processes need not exchange them",
         both=True,
+        shown_default="on",
     )
     weight_decay: float = _training(
-        0.0, "AdamW's weight decay; not applied to BatchNorm or biases", **_SHARE
+        5e-4, "AdamW's weight decay; not applied to BatchNorm or biases", **_SHARE
     )
     label_smoothing: float = _training(
         0.0, "share of the target that is spread evenly over all identities", **_SHARE
     )
     dropout: float = _training(0.6, "share of the features that dropout removes", **_SHARE)
     ema: float = _training(
-        0.0,
+        0.98,
         "decay of a running average of the weights; the average is then evaluated and saved as the "
         "model; 0 turns it off",
         **_SHARE,
     )
     clip_norm: float = _training(
-        0.0,
+        5.0,
         "scale gradients down to at most this norm; 0 turns it off",
         parse=_not_negative,
         metavar="F",
     )
     augment: str = _training(
-        "basic",
+        "strong",
         "basic mirrors; strong also rotates, crops, recolours, blurs, compresses and occludes",
         choices=AUGMENTATIONS,
     )
     select: str = _training(
-        "val_accuracy",
-        "what to select the best model by; tar needs --holdout-identities",
-        choices=tuple(SELECT),
+        "auto",
+        "what to select the best model by: tar, that on the identities held out, or val_accuracy; "
+        "auto takes tar if any are held out",
+        choices=SELECT,
+    )
+    teacher: str = _training(
+        "none",
+        "a better model, whose similarities between the images of a batch the new model is to "
+        "keep: edgeface-xs, vggface2 or a file",
+        metavar="MODEL",
+    )
+    teacher_weight: float = _training(
+        TEACHER_WEIGHT, "with --teacher: weight of these similarities in the loss", **_POSITIVE
     )
     patience: int = _training(
         0, "stop after this many epochs without a better model; 0 turns it off", **_WHOLE
     )
     precision: str = _machine(
-        "fp32",
+        "auto",
         "number format; auto uses bf16 or fp16 if the device is faster with it",
         choices=PRECISIONS,
     )
@@ -185,6 +203,7 @@ class Recipe:
         **_WHOLE,
     )
     device: str = device_option("machine")
+    offline: bool = _machine(False, "make no network connection: do not download weights")
     resume: bool = _stopping(
         False,
         (
@@ -204,35 +223,32 @@ RESUMABLE = {
 }  # fmt: skip
 """Settings that may change when a run is resumed; all others determine its result."""
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},  # the defaults: batches of 16, Adam at 1e-4 with steps, cross-entropy
-    "best": {
-        "loss": "cosface",
-        "scale": 32.0,
-        "lr": 1e-3,
-        "backbone_lr": 3e-5,
-        "schedule": "cosine",
-        "warmup_steps": 50,
-        "imprint": True,
-        "freeze_batchnorm": True,
-        "weight_decay": 5e-4,
-        "ema": 0.98,
-        "clip_norm": 5.0,
-        "augment": "strong",
-        "precision": "auto",
-        "holdout_identities": 0.05,
-        "select": "tar",
-    },
+PAPER: dict[str, Any] = {
+    "loss": "softmax",
+    "scale": SCALE,
+    "lr": 1e-4,
+    "backbone_lr": None,
+    "schedule": "step",
+    "warmup_steps": 0,
+    "imprint": False,
+    "freeze_batchnorm": False,
+    "weight_decay": 0.0,
+    "ema": 0.0,
+    "clip_norm": 0.0,
+    "augment": "basic",
+    "precision": "fp32",
+    "holdout_identities": 0.0,
+    "select": "val_accuracy",
 }
-"""What `train_model.py --preset` sets; docs/training.md compares them."""
+"""Batches of 16, Adam at 1e-4 with steps, cross-entropy: the recipe of the original system."""
+
+PRESETS: dict[str, dict[str, Any]] = {"paper": PAPER, "best": {}}
+"""What `train_model.py --preset` sets: best is the defaults; docs/training.md compares them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings(Recipe):
-    """The settings of `train_model.py`.
-
-    The defaults give three epochs at 1e-4, then 3e-5, where continue_training.py carries on.
-    """
+    """The settings of `train_model.py`."""
 
     script: ClassVar[str] = "train"
 
@@ -246,12 +262,14 @@ class TrainSettings(Recipe):
     overwrite: bool = _data(False, "replace the model in the output folder", kept=False)
     min_images: int = _data(5, "leave out identities with fewer images", **_COUNT)
     max_images: int = _data(100, "use at most this many images of an identity", **_COUNT)
-    holdout_identities: float = _data(
-        0.0,
+    holdout_identities: float | None = _data(
+        None,
         "share of the identities to hold out from training, to measure how well the model tells "
         "unseen identities apart (TAR at a false accept rate of 1e-3)",
         parse=_holdout,
         metavar="5%",
+        shown_default=f"{HOLDOUT_SHARE:.0%} of them, from {HOLDOUT_LEAST} to {HOLDOUT_MOST}; none "
+        f"of fewer than {2 * HOLDOUT_LEAST}",
     )
     crop: str = _data(
         CROPS[0],
@@ -266,9 +284,9 @@ class TrainSettings(Recipe):
         metavar="N",
     )
     preset: str = _model(
-        "paper",
-        "paper is the recipe of the original system, best is ours (see docs/training.md); other "
-        "options override the preset",
+        "best",
+        "best is the defaults shown here, paper the recipe of the original system (see "
+        "docs/training.md); other options override the preset",
         choices=tuple(PRESETS),
     )
     weights: str = _model(
@@ -276,8 +294,7 @@ class TrainSettings(Recipe):
         "the weights to start from; none trains from scratch",
         metavar="vggface2|none|FILE",
     )
-    offline: bool = _model(False, "make no network connection: do not download weights")
-    loss: str = _model("softmax", "the loss", choices=tuple(MARGINS))
+    loss: str = _model("cosface", "the loss", choices=tuple(MARGINS))
     margin: float | None = _model(
         None,
         "margin of the loss",
@@ -286,13 +303,14 @@ class TrainSettings(Recipe):
         + ", ".join(f"{loss} {margin}" for loss, margin in MARGINS.items() if margin),
     )
     scale: float = _model(
-        SCALE, "factor on the cosines of arcface, cosface and adaface", **_POSITIVE
+        32.0, "factor on the cosines of arcface, cosface and adaface", **_POSITIVE
     )
     imprint: bool = _model(
-        False,
+        True,
         "initialise the weights of each class with its identity's mean feature (arXiv:1712.07136); "
         "random weights would distort the network with their first gradients",
         both=True,
+        shown_default="on",
     )
     pictures_per_identity: int = _model(
         4,
@@ -301,10 +319,26 @@ class TrainSettings(Recipe):
         metavar="N",
     )
 
+    def for_its_weights(self) -> TrainSettings:
+        """Return the settings without what `best` protects known weights with, if there are none.
+
+        Random weights have no statistics worth keeping, and nothing that a high rate could harm.
+        """
+        if self.weights != "none" or self.preset != "best":
+            return self
+        rate = None if self.backbone_lr == TrainSettings.backbone_lr else self.backbone_lr
+        return replace(self, freeze_batchnorm=False, backbone_lr=rate)
+
+
+_MODELS_OWN: dict[str, Any] = {"shown_default": "the model's"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ContinueSettings(Recipe):
-    """The settings of `continue_training.py`; the loss and its margin are the model's."""
+    """The settings of `continue_training.py`; the loss and its margin are the model's.
+
+    What is None is the model's too, once it is read.
+    """
 
     script: ClassVar[str] = "continue"
 
@@ -319,24 +353,25 @@ class ContinueSettings(Recipe):
         shown_default="the model's folder",
     )
     lr: float = override(Recipe, "lr", 3e-5)
+    backbone_lr: float | None = override(Recipe, "backbone_lr", None, shown_default="--lr")
     schedule: str = override(Recipe, "schedule", "plateau")
-    augment: str = override(Recipe, "augment", "strong")
+    warmup_steps: int = override(Recipe, "warmup_steps", 0)
+    precision: str = override(Recipe, "precision", "fp32")
+    freeze_batchnorm: bool = override(Recipe, "freeze_batchnorm", None, **_MODELS_OWN)
+    weight_decay: float = override(Recipe, "weight_decay", None, **_MODELS_OWN)
+    ema: float = override(Recipe, "ema", None, **_MODELS_OWN)
+    clip_norm: float = override(Recipe, "clip_norm", None, **_MODELS_OWN)
+    teacher: str = override(Recipe, "teacher", None, **_MODELS_OWN)
+    teacher_weight: float = override(Recipe, "teacher_weight", None, **_MODELS_OWN)
     seed: int | None = override(
         TrainSettings,
         "seed",
         None,
         help="seed of the split and the augmentation",
-        shown_default="the model's",
+        **_MODELS_OWN,
     )
-    min_images: int | None = override(
-        TrainSettings, "min_images", None, shown_default="the model's"
-    )
-    max_images: int | None = override(
-        TrainSettings,
-        "max_images",
-        None,
-        shown_default="the model's",
-    )
+    min_images: int | None = override(TrainSettings, "min_images", None, **_MODELS_OWN)
+    max_images: int | None = override(TrainSettings, "max_images", None, **_MODELS_OWN)
 
 
 def check(effective: Mapping[str, Any], device: str, processes: int) -> None:
@@ -350,7 +385,7 @@ def check(effective: Mapping[str, Any], device: str, processes: int) -> None:
     Raises:
         UsageError: they do not.
     """
-    if effective["select"] == "tar" and not effective["holdout_identities"]:
+    if effective["select"] == "tar" and effective["holdout_identities"] == 0:
         raise UsageError("--select tar needs --holdout-identities, for example 5%")
     if effective["freeze_steps"] and effective["loss"] == "triplet":
         raise UsageError("--freeze-steps trains only class weights, and --loss triplet has none")

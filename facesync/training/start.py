@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import torch
 
 from facesync.devices import pick_device
 from facesync.errors import DataError, FileError, ModelError
+from facesync.faces.calibration import Calibration
 from facesync.faces.crops import ALIGNED_112, SQUARE
+from facesync.faces.weights import load_face_model
 from facesync.files import replacing
 from facesync.processes import Ranks, ranks
 from facesync.training.batches import EpochOrder, SplitData, load_split, seed_everything
@@ -27,13 +29,14 @@ from facesync.training.resume import interrupted_run, plain, restore, same_data,
 from facesync.training.run import Run
 from facesync.training.saving import check_writable, refuse_to_lose_a_run, refuse_to_replace
 from facesync.training.settings import (
-    SELECT,
+    PAPER,
     ContinueSettings,
     Recipe,
     TrainSettings,
     check,
     check_batch_size,
 )
+from facesync.training.teacher import Targets, teach
 from facesync.training.transforms import ToInput
 from facesync.training.workers import explaining
 
@@ -42,6 +45,10 @@ log = logging.getLogger(__name__)
 CROP_SPECS = {spec.kind: spec for spec in (ALIGNED_112, SQUARE)}
 SPLIT_SETTINGS = ("seed", "min_images", "max_images", "holdout_identities")
 LOSS_SETTINGS = ("loss", "margin", "scale", "pictures_per_identity")
+KEPT_SETTINGS = (
+    "freeze_batchnorm", "weight_decay", "ema", "clip_norm", "teacher", "teacher_weight"
+)  # fmt: skip
+KNOWN_WEIGHTS = {"vggface2": "the VGGFace2 weights", "none": "random weights"}
 
 
 def train(settings: TrainSettings) -> bool:
@@ -57,7 +64,7 @@ def train(settings: TrainSettings) -> bool:
         FaceSyncError: something is wrong with the settings, the data or the weights.
     """
     with explaining(), ranks(pick_device(settings.device)) as (group, device):
-        return train_epochs(_new_training(settings, group, device))
+        return train_epochs(_new_training(settings.for_its_weights(), group, device))
 
 
 def _new_training(settings: TrainSettings, group: Ranks, device: torch.device) -> Run:
@@ -86,6 +93,7 @@ def _new_training(settings: TrainSettings, group: Ranks, device: torch.device) -
     model = _model(effective, len(data.label_map), state, source, group)
     inputs = ToInput(CROP_SPECS[settings.crop], settings.augment, device)
     run = _new_run(settings, effective, model, data, inputs, group)
+    run.started_from = KNOWN_WEIGHTS.get(settings.weights, Path(settings.weights).name)
     if interrupted:
         restore(run, interrupted)
     else:
@@ -114,6 +122,7 @@ def _continued_training(settings: ContinueSettings, group: Ranks, device: torch.
     settings, interrupted = interrupted_run(settings, output)
     start = interrupted or load_checkpoint(settings.model)
     effective = _effective(settings, start, output)
+    settings = replace(settings, **{name: effective[name] for name in KEPT_SETTINGS})
     check(effective, device.type, group.size)
     model = _model(effective, start.num_classes, start.state, str(start.path), group)
     if not interrupted:
@@ -123,26 +132,20 @@ def _continued_training(settings: ContinueSettings, group: Ranks, device: torch.
     check_writable(output)
     group.wait()
     history = start.history if interrupted else _known_history(start)
-    column = SELECT[settings.select]
-    best = None if interrupted else _best_so_far(output, history, column)
     data = same_data(start, _split(settings.data, effective))
     inputs = ToInput(start.crop, settings.augment, device)
     run = _new_run(settings, effective, model, data, inputs, group)
+    run.started_from = settings.model.name
     epochs_done = max(start.epoch, history.last_epoch())
     seed_everything(effective["seed"], epochs_done)
     if interrupted:
         restore(run, interrupted)
     else:
-        run.history = history
+        run.history, run.start = history, start.start
         run.progress.first_epoch = run.progress.epochs_done = epochs_done
         _take_optimizer(run, start)
-        reached = {"val_acc": start.accuracy, "val_tar": start.tar}[column]
-        if best is None and reached is not None:
-            # The model to beat; so that there is a best one even if no epoch is better.
-            if group.first:
-                _copy(start.path, output / BEST_NAME)
-            best = reached
-        run.progress.best = best
+        _find_best(run, start)
+        _say_what_becomes_of_the_calibration(run, start)
     seed_ranks_apart(run, interrupted, effective["seed"], epochs_done)
     return run
 
@@ -150,16 +153,22 @@ def _continued_training(settings: ContinueSettings, group: Ranks, device: torch.
 def _effective(settings: ContinueSettings, start: Checkpoint, output: Path) -> dict[str, Any]:
     """Return all settings by name: those of the split and the loss stay the checkpoint's."""
     loss = {name: start.settings.get(name, getattr(TrainSettings, name)) for name in LOSS_SETTINGS}
-    split = {
-        name: _known(getattr(settings, name, None), start.settings, name) for name in SPLIT_SETTINGS
+    others = {
+        name: _known(getattr(settings, name, None), start.settings, name)
+        for name in (*SPLIT_SETTINGS, *KEPT_SETTINGS)
     }
-    return {**asdict(settings), **loss, "loss": start.loss, **split, "output": output}
+    return {**asdict(settings), **loss, "loss": start.loss, **others, "output": output}
 
 
 def _known(given: Any, saved: dict[str, Any], name: str) -> Any:
-    """Return a setting: as given, else as saved, else train_model.py's default."""
-    value = saved.get(name, getattr(TrainSettings, name)) if given is None else given
-    if not isinstance(value, int | float) or value < 0:
+    """Return a setting: as given, else as saved, else as it was before it could be saved."""
+    default = getattr(TrainSettings, name)
+    value = saved.get(name, PAPER.get(name, default)) if given is None else given
+    if isinstance(default, str):
+        sound = isinstance(value, str)
+    else:
+        sound = value is default or (isinstance(value, int | float) and value >= 0)
+    if not sound:
         raise ModelError(f"the model's {name} is {value!r:.60}, not a number")
     return value
 
@@ -189,7 +198,7 @@ def _model(
     effective: dict[str, Any], classes: int, state: Any, source: str, group: Ranks
 ) -> Classifier:
     """Build the network with the head of its loss."""
-    head = ("loss", "margin", "scale", "dropout", "label_smoothing")
+    head = ("loss", "margin", "scale", "dropout", "label_smoothing", "teacher_weight")
     options = {name: effective[name] for name in head}
     return new_classifier(classes, state, source, ranks=group, **options)
 
@@ -214,6 +223,7 @@ def _new_run(
         group_size=effective["pictures_per_identity"],
     )  # fmt: skip
     learner = Learner(model, settings, inputs, group)
+    learner.targets = _targets(settings, data, inputs, group, effective["output"])
     learner.schedule.steps_per_epoch = -(-order.batches // settings.accumulate)
     return Run(learner, data, order, effective["output"], plain(effective))
 
@@ -234,14 +244,44 @@ def _known_history(start: Checkpoint) -> History:
     return start.history
 
 
-def _best_so_far(output: Path, history: History, column: str) -> float | None:
-    """Return what the best model in the output folder reached, None if there is none."""
-    path = output / BEST_NAME
-    if not path.exists():
+def _targets(
+    settings: Recipe, data: SplitData, inputs: ToInput, group: Ranks, output: Path
+) -> Targets | None:
+    """Ask the teacher, if there is one; one process for all on a machine."""
+    if settings.teacher == "none":
         return None
-    best = load_checkpoint(path)
-    reached = {"val_acc": best.accuracy, "val_tar": best.tar}[column]
-    return history.best(column) if reached is None else reached
+    if not group.first:
+        group.wait()
+    teacher = load_face_model(settings.teacher, inputs.device, offline=settings.offline)
+    targets = teach(data, inputs.crop, teacher, output)
+    if group.first:
+        group.wait()
+    return targets
+
+
+def _find_best(run: Run, start: Checkpoint) -> None:
+    """Find the model to beat: the best in the output folder, else the one that is continued."""
+    path = run.output / BEST_NAME
+    best = load_checkpoint(path) if path.exists() else start
+    reached = {"val_acc": best.accuracy, "val_tar": best.tar}[run.selects_by]
+    if reached is None and path.exists():
+        reached = run.history.best(run.selects_by)
+    run.progress.best = reached
+    run.progress.best_unseen = None if reached is None else best.unseen
+    if reached is not None and not path.exists() and run.ranks.first:
+        _copy(start.path, path)  # so that there is a best one even if no epoch is better
+
+
+def _say_what_becomes_of_the_calibration(run: Run, start: Checkpoint) -> None:
+    """Say that a calibration is of the weights it was measured for: new ones get a new one."""
+    if start.calibration is not None and run.ranks.first:
+        on = "its held-out people" if run.data.holdout else "people it was trained on"
+        log.warning(
+            "%s is calibrated on %s; what is trained now is calibrated anew, on %s",
+            start.path,
+            Calibration.from_dict(start.calibration).measured_on,
+            on,
+        )
 
 
 def _take_optimizer(run: Run, start: Checkpoint) -> None:

@@ -92,7 +92,10 @@ def _forward_and_backward(
         labels = batch.labels.to(learner.device, non_blocking=True)
         with _exchange(network, last=number == len(used)):
             with learner.autocast():
-                losses, logits = network(images, labels)
+                targets = (
+                    learner.targets.of(batch.indices, learner.device) if learner.targets else None
+                )
+                losses, logits = network(images, labels, targets)
             total = losses.sum()
             right = (logits.argmax(dim=1) == labels).sum()
             sums = learner.ranks.sum(torch.stack([total.detach(), right.to(total.dtype)]))

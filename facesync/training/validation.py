@@ -13,22 +13,22 @@ from torch.nn.functional import normalize
 from torch.optim.swa_utils import update_bn
 
 from facesync.errors import DataError
-from facesync.metrics.pairs import all_pairs
 from facesync.processes import Ranks
 from facesync.training.batches import Batch, EpochOrder, mixed_seed
+from facesync.training.heads import FEATURES
 from facesync.training.learner import Learner
 from facesync.training.messages import bar
 from facesync.training.run import Run, Totals
-from facesync.training.settings import TAR_FAR
 from facesync.training.step import usable_images
 from facesync.training.transforms import ToInput
+from facesync.training.unseen import Embedded, Start, for_calibration
 from facesync.training.workers import Pass
 
 
 def validate(
     run: Run, training: Pass[Batch], check_stop: Callable[[], None]
-) -> tuple[Totals, float | None]:
-    """Measure the validation images, and the TAR on unseen identities, if there are any.
+) -> tuple[Totals, Embedded]:
+    """Measure the validation images, and embed those of `for_calibration`.
 
     Args:
         run: its evaluated model is measured.
@@ -42,20 +42,30 @@ def validate(
     for buffer in run.learner.evaluated.buffers():
         run.ranks.share(buffer)
 
-    def batches(indices: list[int]) -> Pass[Batch]:
-        return run.loader.batches(
-            EpochOrder(indices, run.data.seed, run.order.batch_size, shuffle=False, ranks=run.ranks)
-        )
-
-    measured = measure(
-        run.learner, batches(run.data.validation), f"{run.title}, validation", check_stop=check_stop
-    )
-    if not run.data.holdout:
-        return measured, None
-    return measured, tar(
-        run.learner, batches(run.data.holdout), f"{run.title}, unseen identities",
+    batches = _in_turn(run, run.data.validation)
+    measured = measure(run.learner, batches, f"{run.title}, validation", check_stop=check_stop)
+    embedded = embed(
+        run.learner, _in_turn(run, for_calibration(run.data)[0]),
+        f"{run.title}, {'unseen identities' if run.data.holdout else 'calibration'}",
         check_stop=check_stop, undecodable=measured.undecodable,
     )  # fmt: skip
+    return measured, embedded
+
+
+def measure_start(run: Run, check_stop: Callable[[], None]) -> Start:
+    """Measure the weights as they are on the unseen identities, before training."""
+    batches = _in_turn(run, run.data.holdout)
+    found = embed(run.learner, batches, "before training", check_stop=check_stop)
+    # As they are read from a checkpoint, so that a resumed run ends with the same figures.
+    return Start(
+        run.started_from, Embedded(found.vectors.astype(np.float16), found.people), found.tar
+    )
+
+
+def _in_turn(run: Run, indices: list[int]) -> Pass[Batch]:
+    return run.loader.batches(
+        EpochOrder(indices, run.data.seed, run.order.batch_size, shuffle=False, ranks=run.ranks)
+    )
 
 
 def _renew_batchnorm(run: Run, training: Pass[Batch], check_stop: Callable[[], None]) -> None:
@@ -139,24 +149,21 @@ def measure(
 
 
 @torch.no_grad()
-def tar(
+def embed(
     learner: Learner,
     batches: Pass[Batch],
     title: str,
     *,
     check_stop: Callable[[], None],
     undecodable: list[str] | None = None,
-) -> float:
-    """Measure TAR at FAR `TAR_FAR` over all pairs of images of unseen identities.
+) -> Embedded:
+    """Embed images with the evaluated model; all processes get those of all.
 
     `undecodable` gets a line for each image that could not be decoded.
-
-    Raises:
-        DataError: there are no pairs of both kinds.
     """
     backbone = learner.evaluated.backbone.eval()
     inputs = ToInput(learner.inputs.crop, "none", learner.device)
-    vectors = [np.empty((0, 1), np.float32)]
+    vectors = [np.empty((0, FEATURES), np.float32)]
     labels: list[int] = []
     for batch in _shown(batches, title, learner.ranks, check_stop):
         if undecodable is not None:
@@ -167,17 +174,8 @@ def tar(
             vectors.append(normalize(features.float()).cpu().numpy())
             labels += batch.labels.tolist()
     found = [part for parts in learner.ranks.gather(vectors[1:]) for part in parts]
-    names = [str(label) for part in learner.ranks.gather(labels) for label in part]
-    # A network that has diverged tells nobody apart.
-    if not all(np.isfinite(part).all() for part in found):
-        return 0.0
-    pairs = all_pairs(np.concatenate(found), names) if found else None
-    if pairs is None or not len(pairs.genuine) or not len(pairs.impostor):
-        raise DataError(
-            "too few usable images of held-out identities: two of one identity and one of another "
-            "are needed"
-        )
-    return pairs.roc().tar_at(TAR_FAR)
+    people = [str(label) for part in learner.ranks.gather(labels) for label in part]
+    return Embedded(np.concatenate(found or vectors), people)
 
 
 def _shown(

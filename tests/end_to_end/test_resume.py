@@ -23,14 +23,15 @@ STEPS = 4 * EPOCHS  # 4 classes of 8 images: 26 to train on, 7 batches, two of t
 
 EVERYTHING = (
     *("--weights", "none", "--device", "cpu", "--epochs", EPOCHS, "--batch-size", 4),
+    *("--select", "val_accuracy", "--precision", "fp32"),
     *("--accumulate", 2, "--loss", "cosface", "--scale", 16, "--augment", "strong", "--imprint"),
     *("--lr", 0.01, "--backbone-lr", 0.005, "--schedule", "cosine", "--warmup-steps", 3),
     *("--weight-decay", 0.01, "--ema", 0.8, "--clip-norm", 1, "--dropout", 0.3),
     *("--holdout-identities", "30%", "--label-smoothing", 0.1, "--save-every", 3, "--keep", 2),
 )
 PLAIN = (
-    *("--weights", "none", "--device", "cpu", "--epochs", 3, "--batch-size", 4, "--lr", 0.01),
-    *("--save-every", 2, "--keep", 3),
+    *("--weights", "none", "--preset", "paper", "--device", "cpu", "--epochs", 3),
+    *("--batch-size", 4, "--lr", 0.01, "--save-every", 2, "--keep", 3),
 )
 FURTHER = (
     *("--device", "cpu", "--epochs", 3, "--batch-size", 4, "--lr", 0.01, "--lr-patience", 0),
@@ -141,7 +142,7 @@ def test_killed_at_a_step(reference, train, tmp_path, steps):
 
 @pytest.mark.parametrize(
     "trap",
-    ["validation 2", "unseen 1", "batchnorm 3"]
+    ["validation 2", "unseen 1", "unseen 2", "batchnorm 3"]
     + [f"rename {number}" for number in (1, 6, 15)]
     + ["flush 19", "remove 12"],
 )
@@ -271,7 +272,7 @@ def test_what_was_left_to_the_script_stays_as_it_was_decided(
     here, train, reference, tmp_path, monkeypatch
 ):
     same = (
-        *("--epochs", 3, "--weights", "none", "--device", "cpu"),
+        *("--epochs", 3, "--weights", "none", "--preset", "paper", "--device", "cpu"),
         *("--loss", "cosface", "--save-every", 1),
     )
     options = (*same, "--batch-size", 6, "--margin", 0.2, "--backbone-lr", 0.001)

@@ -29,7 +29,20 @@ TOLERANCE = 1e-5
 
 COMMON = (
     *("--device", "cpu", "--dropout", 0, "--augment", "strong", "--holdout-identities", "30%"),
-    *("--scale", 16, "--lr", 0.003, "--epochs", 3, "--batch-size", 11, "--save-every", 1),
+    *(
+        "--preset",
+        "paper",
+        "--scale",
+        16,
+        "--lr",
+        0.003,
+        "--epochs",
+        3,
+        "--batch-size",
+        11,
+        "--save-every",
+        1,
+    ),
 )
 MORE = {
     "softmax": ("--accumulate", 2, "--workers", 2, "--label-smoothing", 0.1),

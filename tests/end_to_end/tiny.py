@@ -90,7 +90,7 @@ def _step(number: int, act: Callable[[], None]) -> None:
 TRAPS: dict[str, Callable[[int], None]] = {
     "step": lambda number: _step(number, _kill),
     "validation": lambda number: _within("measure", number, _kill),
-    "unseen": lambda number: _within("tar", number, _kill),
+    "unseen": lambda number: _within("embed", number, _kill),
     "batchnorm": lambda number: _within("renew_batchnorm", number, _kill),
     "rename": lambda number: _counting(os, "replace", number, _kill),
     "flush": lambda number: _counting(os, "fsync", number, _kill),

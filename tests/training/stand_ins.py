@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from facesync.faces.crops import ALIGNED_112
+from facesync.faces.crops import ALIGNED_112, CropSpec
+from facesync.faces.embedding import FaceModel
 from facesync.processes import Ranks
 from facesync.training.augment import DRAWS
 from facesync.training.batches import Batch
@@ -21,8 +23,13 @@ from facesync.training.heads import new_head
 from facesync.training.learner import Learner
 from facesync.training.model import Classifier
 from facesync.training.run import Progress, Run
-from facesync.training.settings import Recipe
+from facesync.training.settings import PAPER, Recipe
 from facesync.training.transforms import ToInput
+
+PLAIN = {
+    name: value for name, value in PAPER.items() if name in {each.name for each in fields(Recipe)}
+}
+"""The settings of a recipe that has nothing but gradients."""
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -72,7 +79,7 @@ def tiny_learner(
     torch.manual_seed(0)
     model = Classifier(TinyNetwork(), new_head(loss, classes, 16, **(head or {})))
     settings = Recipe(
-        **{"augment": "none", "schedule": "constant", "lr": 0.01, "workers": 0, **recipe}
+        **{**PLAIN, "augment": "none", "schedule": "constant", "lr": 0.01, "workers": 0, **recipe}
     )
     inputs = ToInput(ALIGNED_112, settings.augment, torch.device("cpu"))
     return Learner(model, settings, inputs, Ranks())
@@ -103,3 +110,16 @@ def everything(learner: Learner) -> list[torch.Tensor]:
 
 def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     return len(one) == len(other) and all(map(torch.equal, one, other))
+
+
+def known_model(calls: list[int]) -> FaceModel:
+    """Stands in for a teacher: 512 numbers of an image's colours."""
+
+    def network(images: np.ndarray) -> np.ndarray:
+        calls.append(len(images))
+        pooled = images.reshape(len(images), 3, 4, 28, 4, 28).mean(axis=(3, 5)).reshape(-1, 48)
+        rows = np.pad(pooled, ((0, 0), (0, 464))).astype(np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    crop = CropSpec("five_points", 112, input_size=112)
+    return FaceModel(network, crop, "0123", "stand-in")

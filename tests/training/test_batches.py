@@ -183,7 +183,8 @@ def test_a_batch_is_bytes_classes_and_draws(small_split):
 
 
 def test_images_are_those_of_the_dataset(small_split):
-    image, label, _ = TrainingImages(small_split, SQUARE)[7, 1]
+    image, label, _, index = TrainingImages(small_split, SQUARE)[7, 1]
+    assert index == 7
     assert torch.equal(image, sized(small_split.faces.image_rgb(7), SQUARE))
     assert label == small_split.labels[7]
 

@@ -10,7 +10,7 @@ from facesync.training import memory
 from facesync.training.memory import fitting_batch_size, is_out_of_memory, largest_batch
 from facesync.training.settings import Recipe
 from facesync.training.transforms import ToInput
-from tests.training.stand_ins import everything, same, tiny_learner
+from tests.training.stand_ins import PLAIN, everything, same, tiny_learner
 
 CUDA = torch.device("cuda", 0)
 GIB = 1 << 30
@@ -125,7 +125,7 @@ def test_trying_batch_sizes_leaves_no_trace(eight_fit):
     learner = tiny_learner(loss="adaface")
     before, random = everything(learner), torch.get_rng_state()
     inputs = ToInput(ALIGNED_112, "none", torch.device("cpu"))
-    assert largest_batch(learner.model, Recipe(), inputs, Ranks()) == 8
+    assert largest_batch(learner.model, Recipe(**PLAIN), inputs, Ranks()) == 8
     assert same(everything(learner), before) and torch.equal(torch.get_rng_state(), random)
 
 
@@ -141,5 +141,5 @@ def test_trying_batch_sizes_waits_for_no_other_process(eight_fit):
 
     learner = tiny_learner(loss="adaface", head={"ranks": Others(0, 2)})
     inputs = ToInput(ALIGNED_112, "none", torch.device("cpu"))
-    found = largest_batch(learner.model, Recipe(), inputs, Others(0, 2), most=16)
+    found = largest_batch(learner.model, Recipe(**PLAIN), inputs, Others(0, 2), most=16)
     assert found == 8  # the smaller of 8 and 4, for both

@@ -9,6 +9,7 @@ from torch import nn
 
 from facesync.training.schedule import Schedule, parameter_groups
 from facesync.training.settings import Recipe
+from tests.training.stand_ins import PLAIN
 
 
 def optimizer(*rates: float) -> torch.optim.Optimizer:
@@ -16,7 +17,7 @@ def optimizer(*rates: float) -> torch.optim.Optimizer:
 
 
 def schedule(steps_per_epoch: int = 1, rates=(0.1,), **recipe) -> Schedule:
-    made = Schedule(optimizer(*rates), Recipe(**recipe))
+    made = Schedule(optimizer(*rates), Recipe(**{**PLAIN, **recipe}))
     made.steps_per_epoch = steps_per_epoch
     return made
 
@@ -117,7 +118,7 @@ class Small(nn.Sequential):
 
 def test_batchnorm_and_biases_have_no_weight_decay():
     backbone, head = Small(), nn.Linear(2, 3)
-    groups = parameter_groups(backbone, head, Recipe(weight_decay=0.1))
+    groups = parameter_groups(backbone, head, Recipe(**{**PLAIN, "weight_decay": 0.1}))
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     named = [*backbone.named_parameters(), *head.named_parameters()]
     assert len(decay) == len(named) == 8  # each once
@@ -129,12 +130,12 @@ def test_batchnorm_and_biases_have_no_weight_decay():
 @pytest.mark.parametrize(("given", "used"), [(None, 0.01), (1e-5, 1e-5)])
 def test_the_backbone_may_have_its_own_rate(given, used):
     backbone, head = Small(), nn.Linear(2, 3)
-    groups = parameter_groups(backbone, head, Recipe(lr=0.01, backbone_lr=given))
+    groups = parameter_groups(backbone, head, Recipe(**{**PLAIN, "lr": 0.01, "backbone_lr": given}))
     rate = {id(p): group["lr"] for group in groups for p in group["params"]}
     assert {rate[id(p)] for p in backbone.parameters()} == {used}
     assert {rate[id(p)] for p in head.parameters()} == {0.01}
 
 
 def test_a_head_without_weights_makes_no_group():
-    groups = parameter_groups(Small(), nn.Identity(), Recipe())
+    groups = parameter_groups(Small(), nn.Identity(), Recipe(**PLAIN))
     assert all(group["params"] for group in groups) and len(groups) == 2

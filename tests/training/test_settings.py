@@ -41,13 +41,35 @@ def test_every_setting_is_an_option_and_no_option_is_more(script):
 
 
 def test_a_preset_gives_way_to_what_is_given():
-    best = parsed(train_model, "--preset", "best")
-    assert best.loss == PRESETS["best"]["loss"] != TrainSettings.loss
-    assert best.select == "tar" and best.holdout_identities == 0.05
-    more = ("--preset", "best", "--loss", "softmax", "--no-imprint", "--batch-size", "auto")
+    paper = parsed(train_model, "--preset", "paper")
+    assert paper.loss == PRESETS["paper"]["loss"] != TrainSettings.loss
+    more = ("--preset", "paper", "--loss", "arcface", "--imprint", "--batch-size", "auto")
     given = parsed(train_model, *more)
-    assert (given.loss, given.imprint, given.batch_size) == ("softmax", False, None)
-    assert given.ema == best.ema
+    assert (given.loss, given.imprint, given.batch_size) == ("arcface", True, None)
+    assert given.ema == paper.ema != TrainSettings.ema
+
+
+def test_best_is_the_default_and_paper_the_recipe_of_the_original_system():
+    assert parsed(train_model) == parsed(train_model, "--preset", "best")
+    paper = parsed(train_model, "--preset", "paper")
+    assert (paper.batch_size, paper.lr, paper.schedule, paper.loss) == (16, 1e-4, "step", "softmax")
+    assert (paper.backbone_lr, paper.warmup_steps, paper.weight_decay) == (None, 0, 0)
+    assert (paper.freeze_batchnorm, paper.imprint, paper.ema, paper.clip_norm) == (False,) * 2 + (
+        0,
+    ) * 2
+    assert (paper.augment, paper.precision, paper.teacher) == ("basic", "fp32", "none")
+    assert (paper.holdout_identities, paper.select) == (0, "val_accuracy")
+
+
+def test_weights_from_scratch_have_nothing_to_protect():
+    settings = parsed(train_model, "--weights", "none").for_its_weights()
+    assert (settings.freeze_batchnorm, settings.backbone_lr) == (False, None)
+    settings = parsed(train_model, "--weights", "none", "--backbone-lr", "0.1").for_its_weights()
+    assert settings.backbone_lr == 0.1
+    settings = parsed(train_model, "--weights", "none", "--preset", "paper", "--freeze-batchnorm")
+    assert settings.for_its_weights() == settings  # asked for
+    settings = parsed(train_model).for_its_weights()
+    assert (settings.freeze_batchnorm, settings.backbone_lr) == (True, 3e-5)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -61,10 +83,10 @@ def test_a_file_beats_the_preset_and_the_command_line_beats_the_file(script, tmp
     file.write_text('batch-size = "auto"\nlr = 0.5\nema = 0.25\n')
     given = parsed(script, "--config", str(file), "--lr", "0.125")
     assert (given.batch_size, given.lr, given.ema) == (None, 0.125, 0.25)
-    file.write_text('preset = "best"\nema = 0.25\n')
+    file.write_text('preset = "paper"\nema = 0.25\n')
     if script is train_model:
         given = parsed(script, "--config", str(file))
-        assert (given.loss, given.ema, given.clip_norm) == ("cosface", 0.25, 5.0)
+        assert (given.loss, given.ema, given.clip_norm) == ("softmax", 0.25, 0.0)
     else:
         with pytest.raises(UsageError, match="preset"):
             parsed(script, "--config", str(file))
@@ -77,17 +99,18 @@ def test_the_held_out_share_may_be_in_percent(text, share):
 
 def test_the_defaults_are_the_recipe():
     settings = parsed(train_model)
-    assert (settings.batch_size, settings.lr, settings.seed, settings.epochs) == (16, 1e-4, 42, 1)
+    assert (settings.batch_size, settings.lr, settings.seed, settings.epochs) == (16, 1e-3, 42, 1)
     assert (settings.min_images, settings.max_images, settings.weights) == (5, 100, "vggface2")
     settings = parsed(continue_training)
     assert (settings.lr, settings.schedule, settings.augment) == (3e-5, "plateau", "strong")
     assert settings.batch_size == 16 and settings.seed is None
+    assert (settings.backbone_lr, settings.warmup_steps, settings.precision) == (None, 0, "fp32")
 
 
 @pytest.mark.parametrize(
     ("settings", "processes", "named"),
     [
-        ({"select": "tar"}, 1, "--holdout-identities"),
+        ({"select": "tar", "holdout_identities": 0.0}, 1, "--holdout-identities"),
         ({"freeze_steps": 3, "loss": "triplet"}, 1, "--freeze-steps"),
         ({"sync_batchnorm": True}, 2, "--sync-batchnorm needs CUDA"),
         ({"batch_size": None}, 1, "--batch-size auto needs a CUDA device.* a number"),

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import re
 import shutil
 import signal
+from contextlib import redirect_stdout
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 import continue_training
 import train_model
 from facesync.data.left_out import list_path, write_list
 from facesync.errors import DownloadError
+from facesync.faces.calibration import Calibration
+from facesync.faces.crops import ALIGNED_112
+from facesync.faces.torch_model import fingerprint, load_state
 from facesync.pickles import load_plain, save_plain
 from facesync.training import epoch, model, validation
 from facesync.training.run import Totals
 from facesync.training.stopping import Stopped
 from facesync.training.transforms import ToInput
-from tests.training.stand_ins import TinyNetwork, draw_identity, posix
+from tests.training.stand_ins import TinyNetwork, draw_identity, known_model, posix
 
 pytestmark = [pytest.mark.usefixtures("tiny")]
 
@@ -39,7 +46,8 @@ WRITTEN = {
 
 
 def train(data: Path, output: Path, *more: object) -> int:
-    options = ["--weights", "none", "--batch-size", 8, "--workers", 0, "--lr", 0.01, *more]
+    options = ["--weights", "none", "--preset", "paper", "--batch-size", 8, "--workers", 0]
+    options += ["--lr", 0.01, *more]
     return train_model.main(["--data", str(data), "--output", str(output), *map(str, options)])
 
 
@@ -140,7 +148,8 @@ def test_the_settings_of_a_finished_run_can_be_used_again(tmp_path, images):
     given = ("--config", file, "--model", model, "--lr", 0.003, "--output", tmp_path / "third")
     assert continue_training.main([str(each) for each in given]) == 0
     settings = checkpoint(tmp_path / "third" / "final_face_model.pth")["settings"]
-    assert (settings["lr"], settings["batch_size"], settings["ema"]) == (0.003, 8, 0.0)
+    # What protects the weights stays as the model has it.
+    assert (settings["lr"], settings["batch_size"], settings["ema"]) == (0.003, 8, 0.5)
 
 
 def test_the_learning_rate_falls_and_the_best_epoch_is_kept(tmp_path, images):
@@ -184,6 +193,168 @@ def test_undecodable_images_are_reported_once(tmp_path, images, damaged_image, c
     err = capsys.readouterr().err
     assert err.count("1 image could not be decoded and was left out") == 1
     assert err.count("12.jpg") == 1
+
+
+# People it never saw
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    """Folder of 20 identities with 5 images each."""
+    folder = tmp_path_factory.mktemp("many") / "images"
+    for number in range(20):
+        draw_identity(folder / f"p{number}", number, 5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured_once(tmp_path_factory, many) -> tuple[Path, str]:
+    """Folder of a model trained with `--preset best`, and what was printed."""
+    folder = tmp_path_factory.mktemp("measured") / "models"
+    with pytest.MonkeyPatch.context() as patch, io.StringIO() as out, redirect_stdout(out):
+        patch.setattr(model, "new_network", TinyNetwork)
+        patch.setattr("facesync.files.os.fsync", lambda handle: None)
+        assert train(many, folder, "--preset", "best", "--epochs", 3, "--precision", "fp32") == 0
+        return folder, out.getvalue()
+
+
+@pytest.fixture
+def measured(measured_once, tmp_path) -> Path:
+    """A copy of its own."""
+    shutil.copytree(measured_once[0], tmp_path / "models")
+    return tmp_path / "models"
+
+
+def fingerprint_of(path: Path) -> str:
+    """Return what the app would know the model by."""
+    network = TinyNetwork()
+    load_state(network, checkpoint(path)["model_state_dict"], str(path))
+    return fingerprint(network, ALIGNED_112)
+
+
+def test_best_holds_people_out_and_measures_them_before_and_after(measured_once):
+    folder, said = measured_once
+    rows = history(folder)
+    final = checkpoint(folder / "final_face_model.pth")
+    best = checkpoint(folder / "best_face_model.pth")
+    assert final["num_classes"] == 10 and len(rows["val_tar"]) == 3
+    (start,) = set(rows["start_tar"])
+    for saved, epoch_ in ((final, 3), (best, best["epoch"])):
+        unseen = saved["unseen"]
+        assert (unseen["identities"], unseen["images"], unseen["far"]) == (10, 50, 1e-3)
+        assert unseen["tar"] == saved["tar"] == rows["val_tar"][epoch_ - 1]
+        assert unseen["start"] == start and unseen["weights"] == "random weights"
+        assert unseen["low"] <= unseen["high"]
+    assert best["tar"] == max(rows["val_tar"])  # which is what it was selected by
+    last = said.splitlines()[-1]
+    assert f"{best['tar']:.1%}" in last and f"random weights {start:.1%}" in last
+    assert f"({start:.4f} before training)" in said
+
+
+def test_the_start_is_what_the_network_was_before_its_first_step(tmp_path, many, monkeypatch):
+    seen = {}
+
+    def look(run, *values):
+        images = [run.data.faces.image_rgb(index) for index in run.data.holdout]
+        crops = torch.from_numpy(np.stack([run.crop.array(image) for image in images]))
+        with torch.no_grad():
+            rows = normalize(run.learner.model.backbone.eval()(crops))
+        seen.update(start=run.start, rows=rows, steps=run.learner.steps)
+        raise Stopped
+
+    monkeypatch.setattr(epoch, "train_epoch", look)
+    assert train(many, tmp_path / "m", "--preset", "best", "--precision", "fp32") == 130
+    assert seen["steps"] == 0
+    found = torch.from_numpy(seen["start"].embedded.vectors).float()
+    assert torch.allclose(found, seen["rows"], atol=2e-3)
+
+
+def test_every_model_is_calibrated_on_the_people_held_out(measured):
+    for name in ("best_face_model.pth", "final_face_model.pth"):
+        calibration = Calibration.from_dict(checkpoint(measured / name)["calibration"])
+        assert calibration.measured_on == "10 people of images, held out from training"
+        assert calibration.model_fingerprint == fingerprint_of(measured / name)
+        assert calibration.identities == 10 and calibration.impostor_pairs == 1125
+
+
+def test_continuing_keeps_the_start_of_the_chain_and_calibrates_anew(measured, many, capsys):
+    first = checkpoint(measured / "final_face_model.pth")
+    assert continue_(measured / "final_face_model.pth", many) == 0
+    out, err = capsys.readouterr()
+    final = checkpoint(measured / "final_face_model.pth")
+    assert final["settings"]["ema"] == 0.98 and final["settings"]["clip_norm"] == 5.0
+    assert history(measured)["start_tar"] == [first["unseen"]["start"]] * 4
+    assert final["unseen"]["weights"] == "random weights"
+    assert final["unseen"]["start"] == first["unseen"]["start"]
+    calibration = Calibration.from_dict(final["calibration"])
+    assert calibration.model_fingerprint == fingerprint_of(measured / "final_face_model.pth")
+    assert "is calibrated on 10 people of images, held out from training; what is trained" in err
+    best = checkpoint(measured / "best_face_model.pth")
+    assert f"it accepts {best['unseen']['tar']:.1%}" in out.splitlines()[-1]
+
+
+def test_a_model_without_a_start_is_the_start_of_what_continues_it(measured, many):
+    edit(measured / "final_face_model.pth", unseen_start=..., unseen=...)
+    tar = checkpoint(measured / "final_face_model.pth")["tar"]
+    assert continue_(measured / "final_face_model.pth", many, "--output", measured / "more") == 0
+    unseen = checkpoint(measured / "more" / "final_face_model.pth")["unseen"]
+    assert unseen["weights"] == "final_face_model.pth"
+    assert unseen["start"] == pytest.approx(tar, abs=1e-6)
+
+
+def test_odd_figures_in_a_model_are_one_line(measured, many, one_line):
+    for odd in ({"unseen": {"tar": 0.5}}, {"unseen_start": {"vectors": 1}}, {"unseen": "good"}):
+        whole = (measured / "final_face_model.pth").read_bytes()
+        edit(measured / "final_face_model.pth", **odd)
+        assert continue_(measured / "final_face_model.pth", many) == 1
+        assert "final_face_model.pth holds invalid values" in one_line()
+        (measured / "final_face_model.pth").write_bytes(whole)
+
+
+def test_too_few_people_are_all_trained_on_and_it_is_said_what_that_means(tmp_path, images, capsys):
+    assert train(images, tmp_path / "m", "--preset", "best") == 0
+    out, err = capsys.readouterr()
+    assert len(re.findall("No identities are held out.*the app will not take it unasked", err)) == 1
+    assert "validation accuracy" in out and out.splitlines()[-1].startswith(
+        "Not measured on people"
+    )
+    best = checkpoint(tmp_path / "m" / "best_face_model.pth")
+    assert "unseen" not in best and best["num_classes"] == 3
+    calibration = Calibration.from_dict(best["calibration"])
+    assert calibration.measured_on == "3 people of images, whom it was trained on"
+
+
+def test_what_cannot_be_calibrated_is_said(tmp_path, capsys):
+    for number in range(2):
+        draw_identity(tmp_path / "two" / str(number), number, 6)
+    assert train(tmp_path / "two", tmp_path / "m") == 0
+    assert "The models are not calibrated (36 impostor and" in capsys.readouterr().err
+    assert "calibration" not in checkpoint(tmp_path / "m" / "best_face_model.pth")
+
+
+# A teacher
+
+
+def test_a_teacher_changes_the_training_and_is_asked_once(tmp_path, images, monkeypatch):
+    asked = []
+
+    def load(choice, device, *, offline):
+        asked.append((choice, offline))
+        return known_model([])
+
+    monkeypatch.setattr("facesync.training.start.load_face_model", load)
+    options = ("--teacher", "edgeface-xs", "--offline", "--epochs", 2)
+    assert train(images, tmp_path / "taught", *options) == 0
+    assert train(images, tmp_path / "m", "--epochs", 2) == 0
+    assert asked == [("edgeface-xs", True)]
+    taught, plain = (history(tmp_path / name)["train_loss"] for name in ("taught", "m"))
+    assert taught[0] > plain[0]  # it has one more term
+    # Continuing keeps the teacher, and --teacher none does without.
+    best = tmp_path / "taught" / "final_face_model.pth"
+    assert continue_(best, images, "--output", tmp_path / "more") == 0
+    assert len(asked) == 2
+    assert continue_(best, images, "--output", tmp_path / "without", "--teacher", "none") == 0
+    assert len(asked) == 2
 
 
 # What training refuses
@@ -542,8 +713,9 @@ def test_a_stopped_training_is_saved_and_can_be_continued(tmp_path, images, caps
     class Signalling(TinyNetwork):
         def forward(self, batch):
             steps.append(1)
-            # Two batches train, two renew BatchNorm, one validates: this is the second epoch.
-            if len(steps) == 6:
+            # Two batches train, two renew BatchNorm, one validates, three calibrate (on all images,
+            # as there are so few): this is the second epoch.
+            if len(steps) == 9:
                 os.kill(os.getpid(), signal.SIGINT)
             return super().forward(batch)
 
