@@ -37,6 +37,8 @@ class KnownModel:
         url: where its weights are downloaded from; None if it ships.
         sha256: of its file, as published; None if it ships with its checksum.
         pinned: whether a download with another SHA-256 is refused; otherwise that is a warning.
+        head: SHA-256 of the last layer that ships and replaces that of its file; None if the file
+            is the whole model.
     """
 
     name: str
@@ -48,6 +50,7 @@ class KnownModel:
     url: str | None = None
     sha256: str | None = None
     pinned: bool = False
+    head: str | None = None
 
     @property
     def path(self) -> Path:
@@ -85,7 +88,8 @@ EDGEFACE = KnownModel(
 VGGFACE2 = KnownModel(
     name="vggface2",
     title="VGGFace2 weights",
-    origin="facenet-pytorch (T. Esler), after D. Sandberg",
+    origin="facenet-pytorch (T. Esler), after D. Sandberg; the last layer is FaceSync's, learnt "
+    "from EdgeFace-XS",
     licence="for non-commercial research: so is the dataset it was trained on, VGGFace2",
     size=111_898_327,
     crop=BOX,
@@ -107,9 +111,10 @@ KNOWN = {model.name: model for model in (EDGEFACE, VGGFACE2, EMBEDDED)}
 
 
 def known_at(path: Path) -> KnownModel | None:
-    """Return the known model whose file this is; None for any other file."""
+    """Return the known model of which this file is the whole; None for any other file."""
     place = path.resolve()
-    return next((model for model in KNOWN.values() if model.path.resolve() == place), None)
+    whole = (model for model in KNOWN.values() if model.head is None)
+    return next((model for model in whole if model.path.resolve() == place), None)
 
 
 def choice_file() -> Path:
