@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,12 @@ VGGFACE2 = KnownModel(
     url="https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/"
     "20180402-114759-vggface2.pt",
     sha256="281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
+    head="88b5a6902e7c1412d825ac8d824098c53aac3159f7ad16cfe6d48dfae7e4fe1d",
 )
+VGGFACE2_PUBLISHED = replace(
+    VGGFACE2, name="vggface2-published", title="VGGFace2 weights as published", head=None
+)
+"""For who names the file itself; its card is what was measured of it."""
 EMBEDDED = KnownModel(
     name="embedded",
     title="the embedded model",
@@ -111,10 +116,10 @@ KNOWN = {model.name: model for model in (EDGEFACE, VGGFACE2, EMBEDDED)}
 
 
 def known_at(path: Path) -> KnownModel | None:
-    """Return the known model of which this file is the whole; None for any other file."""
+    """Return the known model whose file this is, as it was published; None for any other file."""
     place = path.resolve()
-    whole = (model for model in KNOWN.values() if model.head is None)
-    return next((model for model in whole if model.path.resolve() == place), None)
+    files = (EDGEFACE, VGGFACE2_PUBLISHED, EMBEDDED)
+    return next((model for model in files if model.path.resolve() == place), None)
 
 
 def choice_file() -> Path:

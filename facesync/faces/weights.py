@@ -20,7 +20,7 @@ from facesync.faces.crops import CropSpec
 from facesync.faces.downloads import download
 from facesync.faces.embedding import FaceModel
 from facesync.faces.last_layer import with_head
-from facesync.faces.models import EDGEFACE, KNOWN, VGGFACE2, KnownModel
+from facesync.faces.models import EDGEFACE, KNOWN, VGGFACE2, VGGFACE2_PUBLISHED, KnownModel
 from facesync.faces.onnx_files import exported, read_description, sha256
 from facesync.faces.onnx_runtime import Embedder, open_embedder
 from facesync.faces.torch_model import (
@@ -255,7 +255,7 @@ def _face_model(weights: Weights, facts: dict[str, Any], network: Embedder) -> F
     known = weights.known
     data = facts.get("calibration") if known is None else known.card().get("calibration")
     # The same VGGFace2 weights exist in files of other precision.
-    of = None if known is VGGFACE2 else fingerprint
+    of = None if known in (VGGFACE2, VGGFACE2_PUBLISHED) else fingerprint
     calibration = calibration_for(data, weights.name, crop, of)
     if known is not None:
         calibration = user_calibration(fingerprint, crop) or calibration
