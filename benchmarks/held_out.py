@@ -27,7 +27,7 @@ from facesync import cli
 from facesync.data.datasets import FaceDataset
 from facesync.data.left_out import write_list
 from facesync.errors import FaceSyncError
-from facesync.evaluation.protocols import read_lfw_pairs
+from facesync.evaluation.protocols import PairSet, read_lfw_pairs
 from facesync.faces.aligned import aligned_face
 from facesync.faces.crops import ALIGNED_112, BOX, SQUARE
 from facesync.faces.detection import FaceDetector, main_face
@@ -54,6 +54,19 @@ def last_fold_images(data: Path) -> list[Path]:
     return [path for path in sorted((data / "lfw").rglob("*.jpg")) if path.parent.name in people]
 
 
+def last_fold_pairs(data: Path) -> PairSet:
+    """Return the pairs of the last fold."""
+    pairs = read_lfw_pairs(data / "lfw" / "pairs.txt", data / "lfw")
+    return pairs.subset(pairs.fold == pairs.folds - 1)
+
+
+def held_out_cfp(data: Path) -> list[Path]:
+    """Return all images of the people of CFP who are held out."""
+    people = sorted(path for path in (data / "cfp").iterdir() if path.is_dir())
+    held_out = people[OF_CFP - 1 :: OF_CFP]
+    return [path for person in held_out for path in sorted(person.glob("*.jpg"))]
+
+
 def write_lists(data: Path, folder: Path) -> None:
     """Write the lists, and the images of the last fold."""
     fold = last_fold(data / "lfw" / "pairs.txt")
@@ -62,9 +75,7 @@ def write_lists(data: Path, folder: Path) -> None:
         copy = folder / "lfw" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(data / "lfw" / name, copy)
-    people_of_cfp = sorted(path for path in (data / "cfp").iterdir() if path.is_dir())
-    for person in people_of_cfp[OF_CFP - 1 :: OF_CFP]:
-        names += sorted(f"{person.name}/{path.name}" for path in person.glob("*.jpg"))
+    names += [path.relative_to(data / "cfp").as_posix() for path in held_out_cfp(data)]
     packed = [name for name, _ in held_out_celeba(data)]
     names += packed
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,9 +99,7 @@ def measure(choice: str, data: Path) -> str:
     """Measure a model on both datasets and return a row of the table."""
     model = load_face_model(choice, offline=True)
     detector = FaceDetector()
-    lists = data / "lfw" / "pairs.txt"
-    pairs = read_lfw_pairs(lists, data / "lfw")
-    pairs = pairs.subset(pairs.fold == pairs.folds - 1)
+    pairs = last_fold_pairs(data)
     vectors = []
     for image in pairs.images:
         image_rgb = image.decode()
@@ -98,13 +107,17 @@ def measure(choice: str, data: Path) -> str:
         found = [main_face(faces, image_rgb)] if faces else []
         vectors.append(model.embed(image_rgb, found)[0] if found else np.full(512, np.nan))
     scores = np.nan_to_num(pairs.scores(np.stack(vectors)), nan=-1.0)
-    # Each half of the pairs is evaluated at the threshold that is best on the other.
+    return f"{choice:<10} {accuracy(scores, pairs.same):.4f}   {on_celeba(model, data)}"
+
+
+def accuracy(scores: np.ndarray, same: np.ndarray) -> float:
+    """Return the accuracy on pairs: each half at the threshold that is best on the other."""
     half = np.arange(len(scores)) % 2 == 0
     right = 0
     for evaluated in (half, ~half):
-        threshold = best_threshold(scores[~evaluated], pairs.same[~evaluated])
-        right += int(((scores[evaluated] >= threshold) == pairs.same[evaluated]).sum())
-    return f"{choice:<10} {right / len(scores):.4f}   {on_celeba(model, data)}"
+        threshold = best_threshold(scores[~evaluated], same[~evaluated])
+        right += int(((scores[evaluated] >= threshold) == same[evaluated]).sum())
+    return right / len(scores)
 
 
 def on_celeba(model: FaceModel, data: Path) -> str:

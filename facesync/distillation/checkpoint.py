@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,11 +13,26 @@ import torch
 from facesync.distillation.settings import DistillSettings
 from facesync.distillation.student import CROP, Student
 from facesync.errors import ModelError
-from facesync.faces.torch_model import read_checkpoint, write_checkpoint
+from facesync.faces.torch_model import load_state, read_checkpoint, write_checkpoint
 from facesync.files import write_csv
 
+ARCHITECTURE = "FaceSync student"
 CHECKPOINT_NAME = "student.pth"
 HISTORY_NAME = "distill_history.csv"
+
+
+def load_student(student: Student, path: Path) -> dict[str, Any]:
+    """Load the weights in a student's checkpoint and return all that it holds.
+
+    Raises:
+        ModelError: it is missing, damaged, or of a student with other blocks.
+    """
+    data = read_checkpoint(path)
+    blocks = data.get("blocks")
+    if type(blocks) is int and blocks != student.blocks:
+        raise ModelError(f"{path} is a student of {blocks} blocks: use --blocks {blocks}")
+    load_state(student, data["model_state_dict"], str(path), f"a {ARCHITECTURE}")
+    return data
 
 
 @dataclass
@@ -45,7 +61,7 @@ class TrainingState:
             settings.output / CHECKPOINT_NAME,
             {
                 "format": 1,
-                "architecture": "FaceSync student",
+                "architecture": ARCHITECTURE,
                 "blocks": self.student.blocks,
                 "model_state_dict": self.student.state_dict(),
                 "optimizer_state_dict": self.optimizer.state_dict(),
@@ -65,19 +81,16 @@ class TrainingState:
             ModelError: it is missing, damaged, or of a run with other settings.
         """
         path = settings.output / CHECKPOINT_NAME
-        data = read_checkpoint(path)
+        data = load_student(self.student, path)
         try:
             epochs = data["settings"]["epochs"]
             if epochs != str(settings.epochs):
                 raise ModelError(f"{path} is from a run of {epochs} epochs: use --epochs {epochs}")
-            self.student.load_state_dict(data["model_state_dict"])
             self.optimizer.load_state_dict(data["optimizer_state_dict"])
             self.scheduler.load_state_dict(data["scheduler_state_dict"])
             self.history = list(data["history"])
             if not all(map(math.isfinite, chain(*(row.values() for row in self.history)))):
                 raise ValueError("its history holds no numbers")
-            if not all(bool(value.isfinite().all()) for value in data["model_state_dict"].values()):
-                raise ValueError("its weights are not finite")
         except (
             KeyError,
             TypeError,

@@ -14,7 +14,7 @@ from torch.utils.data import BatchSampler, Dataset, DistributedSampler
 from tqdm import tqdm
 
 from facesync.devices import pick_device, short_format
-from facesync.distillation.checkpoint import CHECKPOINT_NAME, TrainingState
+from facesync.distillation.checkpoint import CHECKPOINT_NAME, TrainingState, load_student
 from facesync.distillation.faces import Faces, all_images, collect
 from facesync.distillation.packing import pack
 from facesync.distillation.settings import DistillSettings
@@ -55,18 +55,32 @@ def run(settings: DistillSettings) -> None:
             raise UsageError(f"--batch-size {settings.batch_size} is under 2 faces per process")
         images = all_images(settings.data, settings.aligned, settings.leave_out)
         if group.first:
+            started(settings)  # what is wrong with the weights shows before the long work
             teacher = load_face_model(settings.teacher, device, offline=settings.offline)
             collect(images, teacher, settings.cache_folder)
         group.wait()
         teacher = load_face_model(settings.teacher, device, offline=settings.offline)
         faces = collect(images, teacher, settings.cache_folder)
         torch.manual_seed(settings.seed)
-        network = load_torch_model("vggface2", offline=settings.offline).network
-        student = from_vggface2(network, settings.blocks)
+        student = started(settings)
         train(student, faces, settings, device, group)
         if group.first:
             student.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
             pack(student, settings.output, f"distilled from {teacher.source}")
+
+
+def started(settings: DistillSettings) -> Student:
+    """Build the student with the weights that it starts from.
+
+    Raises:
+        ModelError: these cannot be used.
+    """
+    if settings.start is None:
+        network = load_torch_model("vggface2", offline=settings.offline).network
+        return from_vggface2(network, settings.blocks)
+    student = Student(settings.blocks)
+    load_student(student, settings.start)
+    return student
 
 
 class Samples(Dataset[Sample]):
@@ -118,7 +132,7 @@ def train(
     state = TrainingState(student, optimizer, scheduler)
     if settings.resume:
         state.resume(settings)
-    elif group.first:
+    elif group.first and settings.start is None:
         log.info("Fitting the last layer ...")
         all_in_turn = loader.batches(BatchSampler(range(len(samples)), size, drop_last=False))
         start_head(student, features(student, all_in_turn, device), faces.targets[training])

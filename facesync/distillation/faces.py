@@ -1,7 +1,7 @@
 """The faces a student learns from and the teacher's embeddings of them, computed once.
 
-Each face is kept as the student sees it (`student.CROP`); the teacher sees the same face in its own
-crop. Both are cached in blocks of `BLOCK` images. A block is written whole or not at all, so an
+Each face is kept as the student sees it (`View`); the teacher sees the same face in its own crop.
+Both are cached in blocks of `BLOCK` images. A block is written whole or not at all, so an
 interrupted run resumes after the last complete one.
 """
 
@@ -24,6 +24,7 @@ from facesync.data.progress import Progress
 from facesync.distillation.student import CROP
 from facesync.errors import DataError, ImageError
 from facesync.faces.aligned import aligned_face
+from facesync.faces.crops import CropSpec
 from facesync.faces.detection import Detector, FaceDetector, main_face
 from facesync.faces.embedding import FaceModel, unit
 from facesync.files import read_text, replacing
@@ -93,8 +94,32 @@ def all_images(
     return images
 
 
+def as_they_are(crops_rgb: Sequence[np.ndarray]) -> np.ndarray:
+    """Return crops of the student as one array, uint8 (N, 112, 112, 3)."""
+    crops = np.array(crops_rgb, dtype=np.uint8)
+    return crops.reshape(-1, CROP.crop_size, CROP.crop_size, 3)
+
+
+@dataclass(frozen=True)
+class View:
+    """What a student is given of a face.
+
+    Attributes:
+        crop: how the face is cut.
+        encode: turns crops, uint8 RGB, into an array of what is kept, one row for each.
+        name: distinguishes in the cache what `encode` gives.
+    """
+
+    crop: CropSpec
+    encode: Callable[[Sequence[np.ndarray]], np.ndarray]
+    name: str
+
+
+CROPS = View(CROP, as_they_are, str(CROP))
+
+
 class Faces:
-    """Crops and the teacher's embeddings of them, read from the cache block by block.
+    """What is kept of each face and the teacher's embeddings, read from the cache block by block.
 
     Attributes:
         targets: float32 (number of faces, 512), rows of unit length.
@@ -103,10 +128,10 @@ class Faces:
     def __init__(self, blocks: Sequence[tuple[Path, Path]]) -> None:
         self._blocks = list(blocks)
         # Mapped, not read: the crops of a large dataset do not fit in memory.
-        self._crops = [np.load(crops, mmap_mode="r", allow_pickle=False) for crops, _ in blocks]
+        self._kept = [np.load(kept, mmap_mode="r", allow_pickle=False) for kept, _ in blocks]
         targets = [np.load(embeddings, allow_pickle=False) for _, embeddings in blocks]
         self.targets = np.concatenate(targets).astype(np.float32)
-        self._ends = np.cumsum([len(block) for block in self._crops])
+        self._ends = np.cumsum([len(block) for block in self._kept])
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let a worker map the files itself: a pickled map holds all that is in them."""
@@ -116,12 +141,18 @@ class Faces:
         return len(self.targets)
 
     def crop(self, index: int) -> np.ndarray:
-        """Return one face, uint8 RGB (112, 112, 3)."""
+        """Return one face, with `CROPS` uint8 RGB (112, 112, 3)."""
         block = int(np.searchsorted(self._ends, index, side="right"))
-        return np.array(self._crops[block][index - self._ends[block]])
+        return np.array(self._kept[block][index - self._ends[block]])
+
+    def rows(self) -> np.ndarray:
+        """Return what is kept of all faces, one row each."""
+        return np.concatenate(self._kept)
 
 
-def collect(images: Sequence[FaceImage], teacher: FaceModel, cache: Path) -> Faces:
+def collect(
+    images: Sequence[FaceImage], teacher: FaceModel, cache: Path, view: View = CROPS
+) -> Faces:
     """Detect the faces and embed them with the teacher, or read both from the cache.
 
     Images that cannot be read or show no face are left out.
@@ -130,7 +161,7 @@ def collect(images: Sequence[FaceImage], teacher: FaceModel, cache: Path) -> Fac
         DataError: no face was found in any image.
     """
     names = "\n".join(f"{image.name}\t{image.aligned}" for image in images)
-    content = f"{teacher.fingerprint}\n{CROP}\n{names}"
+    content = f"{teacher.fingerprint}\n{view.name}\n{names}"
     folder = cache / hashlib.sha256(content.encode()).hexdigest()[:16]
     detector = FaceDetector()
     blocks = []
@@ -139,7 +170,7 @@ def collect(images: Sequence[FaceImage], teacher: FaceModel, cache: Path) -> Fac
             part = images[start : start + BLOCK]
             files = folder / f"{start:07d}.faces.npy", folder / f"{start:07d}.teacher.npy"
             if not files[1].exists():
-                _write_block(files, list(_crops(part, detector, teacher)), teacher)
+                _write_block(files, list(_crops(part, detector, view, teacher)), view, teacher)
             blocks.append(files)
             bar.update(len(part))
     faces = Faces(blocks)
@@ -151,7 +182,7 @@ def collect(images: Sequence[FaceImage], teacher: FaceModel, cache: Path) -> Fac
 
 
 def _crops(
-    images: Sequence[FaceImage], detector: Detector, teacher: FaceModel
+    images: Sequence[FaceImage], detector: Detector, view: View, teacher: FaceModel
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the student's and the teacher's crop of each face."""
     for image in images:
@@ -166,18 +197,20 @@ def _crops(
             face = main_face(faces, image_rgb)
         else:
             continue
-        yield CROP.cut(image_rgb, face), teacher.crop.cut(image_rgb, face)
+        yield view.crop.cut(image_rgb, face), teacher.crop.cut(image_rgb, face)
 
 
 def _write_block(
-    files: tuple[Path, Path], crops: Sequence[tuple[np.ndarray, np.ndarray]], teacher: FaceModel
+    files: tuple[Path, Path],
+    crops: Sequence[tuple[np.ndarray, np.ndarray]],
+    view: View,
+    teacher: FaceModel,
 ) -> None:
     seen = [crop for _, crop in crops]
     # A face and its mirror image are one person: the mean of both is the better target.
     mirrored = teacher.embed_crops([np.ascontiguousarray(crop[:, ::-1]) for crop in seen])
     embeddings = unit(teacher.embed_crops(seen) + mirrored).astype(np.float16)
-    own = np.array([crop for crop, _ in crops], dtype=np.uint8)
-    own = own.reshape(-1, CROP.crop_size, CROP.crop_size, 3)
+    own = view.encode([crop for crop, _ in crops])
     with replacing(files[0]) as file:
         np.save(file, own, allow_pickle=False)
     with replacing(files[1]) as file:

@@ -13,6 +13,8 @@ from facesync.options import device_option, option, positive_float, positive_int
 GROUPS = ("data", "models", "training")
 
 _data, _models, _training = (partial(option, group=name) for name in GROUPS)
+STUDENTS = ("small", "vggface2-head")
+
 _COUNT: dict[str, Any] = {"parse": positive_int, "metavar": "N"}
 
 
@@ -40,6 +42,17 @@ class DistillSettings:
     )
     teacher: str = _models(
         "vggface2", "model that the student learns from", metavar="edgeface-xs|vggface2|FILE"
+    )
+    student: str = _models(
+        "small",
+        "a small network, or a new last layer for the VGGFace2 weights, for which only data and "
+        "models matter",
+        choices=STUDENTS,
+    )
+    start: Path | None = _models(
+        None,
+        "student.pth of another run, to start from its weights and not from VGGFace2's",
+        metavar="FILE",
     )
     blocks: int = _models(
         5,
@@ -69,6 +82,8 @@ class DistillSettings:
         """
         if not (self.data or self.aligned):
             raise UsageError("name images of faces with --data or --aligned")
+        if self.student != "small" and (self.start or self.resume):
+            raise UsageError(f"--start and --resume cannot be used with --student {self.student}")
 
     @property
     def cache_folder(self) -> Path:

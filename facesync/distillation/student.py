@@ -62,6 +62,7 @@ class Student(nn.Module):
         self.repeat_2 = nn.Sequential(*list(whole.repeat_2)[:blocks])
         self.mixed_7a = whole.mixed_7a
         self.block8 = whole.block8
+        self.stem.requires_grad_(False)
         self.norm = nn.BatchNorm1d(FEATURES, eps=EPS, affine=False)
         self.linear = nn.Linear(FEATURES, 512)
 
@@ -101,7 +102,6 @@ def from_vggface2(network: Any, blocks: int) -> Student:
     ]
     for own, theirs in parts:
         own.load_state_dict(theirs.state_dict())
-    student.stem.requires_grad_(False)
     return student
 
 
@@ -118,17 +118,18 @@ class LinearMap(NamedTuple):
         return (features - self.mean) / np.sqrt(self.variance + EPS) @ self.weights + self.bias
 
 
-def linear_map(features: np.ndarray, targets: np.ndarray) -> LinearMap:
+def linear_map(features: np.ndarray, targets: np.ndarray, penalty: float = RIDGE) -> LinearMap:
     """Find the best linear map from features to embeddings (ridge regression).
 
     Args:
         features: float32 (faces, features).
         targets: float32 (faces, 512): the teacher's embeddings of the same faces.
+        penalty: see `RIDGE`.
     """
     mean, variance = features.mean(axis=0), features.var(axis=0)
     scaled = (features - mean) / np.sqrt(variance + EPS)
     bias = targets.mean(axis=0)
-    gram = scaled.T @ scaled + RIDGE * np.eye(scaled.shape[1], dtype=np.float32)
+    gram = scaled.T @ scaled + penalty * np.eye(scaled.shape[1], dtype=np.float32)
     return LinearMap(mean, variance, np.linalg.solve(gram, scaled.T @ (targets - bias)), bias)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class KnownModel:
         url: where its weights are downloaded from; None if it ships.
         sha256: of its file, as published; None if it ships with its checksum.
         pinned: whether a download with another SHA-256 is refused; otherwise that is a warning.
+        head: SHA-256 of the last layer that ships and replaces that of its file; None if the file
+            is the whole model.
     """
 
     name: str
@@ -48,6 +50,7 @@ class KnownModel:
     url: str | None = None
     sha256: str | None = None
     pinned: bool = False
+    head: str | None = None
 
     @property
     def path(self) -> Path:
@@ -90,14 +93,20 @@ EDGEFACE = KnownModel(
 VGGFACE2 = KnownModel(
     name="vggface2",
     title="VGGFace2 weights",
-    origin="facenet-pytorch (T. Esler), after D. Sandberg",
+    origin="facenet-pytorch (T. Esler), after D. Sandberg; the last layer is FaceSync's, learnt "
+    "from EdgeFace-XS",
     licence="for non-commercial research: so is the dataset it was trained on, VGGFace2",
     size=111_898_327,
     crop=BOX,
     url="https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/"
     "20180402-114759-vggface2.pt",
     sha256="281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
+    head="88b5a6902e7c1412d825ac8d824098c53aac3159f7ad16cfe6d48dfae7e4fe1d",
 )
+VGGFACE2_PUBLISHED = replace(
+    VGGFACE2, name="vggface2-published", title="VGGFace2 weights as published", head=None
+)
+"""For who names the file itself; its card is what was measured of it."""
 EMBEDDED = KnownModel(
     name="embedded",
     title="the embedded model",
@@ -112,9 +121,10 @@ KNOWN = {model.name: model for model in (EDGEFACE, VGGFACE2, EMBEDDED)}
 
 
 def known_at(path: Path) -> KnownModel | None:
-    """Return the known model whose file this is; None for any other file."""
+    """Return the known model whose file this is, as it was published; None for any other file."""
     place = path.resolve()
-    return next((model for model in KNOWN.values() if model.path.resolve() == place), None)
+    files = (EDGEFACE, VGGFACE2_PUBLISHED, EMBEDDED)
+    return next((model for model in files if model.path.resolve() == place), None)
 
 
 def choice_file() -> Path:

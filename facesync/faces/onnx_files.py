@@ -145,18 +145,19 @@ def _is_own(path: Path, kind: Callable[[int], bool]) -> bool:
     return kind(found.st_mode) and found.st_uid == os.geteuid() and not writable
 
 
-def exported(weights: Path, make: Make) -> tuple[Path, dict[str, Any]]:
+def exported(weights: Path, make: Make, changed: str = "") -> tuple[Path, dict[str, Any]]:
     """Find the export of a weights file, or make it; return it and the content of its JSON.
 
     Args:
         weights: the file.
         make: returns the content of the ONNX file, and facts about it for the JSON.
+        changed: distinguishes an export of something else than the file as it is.
 
     Raises:
         FileError: there is no export yet, and no folder for it.
         ModelError: the weights cannot be read.
     """
-    digest = hashlib.sha256(f"{EXPORT} {sha256(weights)}".encode()).hexdigest()[:32]
+    digest = hashlib.sha256(f"{EXPORT}{changed} {sha256(weights)}".encode()).hexdigest()[:32]
     place = hashlib.sha256(os.fsencode(weights.resolve())).hexdigest()[:8]
     folder = exports_folder()
     stem = f"{weights.stem[:60]}-{place}"

@@ -190,7 +190,9 @@ def new_network(num_classes: int | None = None) -> torch.nn.Module:
     return network
 
 
-def load_state(network: torch.nn.Module, state: State, name: str) -> None:
+def load_state(
+    network: torch.nn.Module, state: State, name: str, architecture: str = f"an {ARCHITECTURE}"
+) -> None:
     """Load weights into a network after checking keys, shapes and values.
 
     The classifier (`logits.*`) is loaded if the network has one of the same size, else left as it
@@ -210,7 +212,7 @@ def load_state(network: torch.nn.Module, state: State, name: str) -> None:
             if optional:
                 continue
             found = "is missing" if theirs is None else f"is {tuple(theirs.shape)}"
-            raise ModelError(f"{name} is not an {ARCHITECTURE}: {key} {found}")
+            raise ModelError(f"{name} is not {architecture}: {key} {found}")
         if not torch.isfinite(theirs.float()).all():
             raise ModelError(f"{name} is damaged: {key} holds values that are not finite")
         own[key] = theirs

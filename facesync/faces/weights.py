@@ -20,7 +20,15 @@ from facesync.faces.calibration import calibration_for, user_calibration
 from facesync.faces.crops import CropSpec
 from facesync.faces.downloads import download
 from facesync.faces.embedding import FaceModel
-from facesync.faces.models import AUTO, EDGEFACE, KNOWN, VGGFACE2, KnownModel
+from facesync.faces.last_layer import with_head
+from facesync.faces.models import (
+    AUTO,
+    EDGEFACE,
+    KNOWN,
+    VGGFACE2,
+    VGGFACE2_PUBLISHED,
+    KnownModel,
+)
 from facesync.faces.onnx_files import exported, read_description, sha256
 from facesync.faces.onnx_runtime import Embedder, open_embedder
 from facesync.faces.torch_model import (
@@ -88,34 +96,46 @@ def load_face_model(
         return _face_model(weights, facts, open_embedder(weights.path, unpack=unpack))
     if str(device) == "cpu":
         try:
-            onnx, facts = exported(weights.path, lambda: _export(weights))
+            onnx, facts = exported(weights.path, lambda: _export(weights), _head(weights) or "")
         except FileError as error:
             log.warning("%s: the model runs in torch, which is slower", error)
         else:
             return _face_model(weights, facts, open_embedder(onnx))
-    model = open_torch_model(weights.path)
+    model = as_torch(weights)
     return _face_model(weights, model.facts(), on_arrays(model.network, device))
 
 
 def load_torch_model(choice: str | Path | None, *, offline: bool = False) -> TorchModel:
-    """Load a model as a torch network, to distil it; see `load_face_model`.
+    """Load a model as a torch network, to learn from it; see `load_face_model`.
+
+    Of the VGGFace2 weights it is the network as published, with its own last layer.
 
     Raises:
         ModelError: as `load_face_model`, or it is not for torch.
         DownloadError: the weights had to be downloaded and could not be.
     """
-    return as_torch(find_weights(choice, offline=offline))
+    return as_torch(find_weights(choice, offline=offline), published=True)
 
 
-def as_torch(weights: Weights) -> TorchModel:
+def as_torch(weights: Weights, *, published: bool = False) -> TorchModel:
     """Open a model that was found as a torch network.
+
+    Args:
+        weights: the model.
+        published: with the last layer of its file, not with the one that ships.
 
     Raises:
         ModelError: it is damaged or not for torch.
     """
     if weights.path.suffix == ".onnx" or weights.known is EDGEFACE:
         raise ModelError(f"{weights.name} is not a torch network; choose another model")
-    return open_torch_model(weights.path)
+    model, head = open_torch_model(weights.path), _head(weights)
+    return model if published or head is None else with_head(model, head)
+
+
+def _head(weights: Weights) -> str | None:
+    """Return the SHA-256 of the last layer that replaces the file's own; None if none does."""
+    return None if weights.known is None else weights.known.head
 
 
 def find_weights(choice: str | Path | None, *, offline: bool = False) -> Weights:
@@ -236,7 +256,7 @@ def _open_edgeface(weights: Weights, device: torch.device | str) -> FaceModel:
 
 def _export(weights: Weights) -> tuple[bytes, dict[str, Any]]:
     log.info("Preparing %s for this computer (once) ...", weights.name)
-    model = open_torch_model(weights.path)
+    model = as_torch(weights)
     return model.to_onnx(), model.facts()
 
 
@@ -258,7 +278,7 @@ def _face_model(weights: Weights, facts: dict[str, Any], network: Embedder) -> F
         judged = trust.of_known(known)
     data = facts.get("calibration") if known is None else known.card().get("calibration")
     # The same VGGFace2 weights exist in files of other precision.
-    of = None if known is VGGFACE2 else fingerprint
+    of = None if known in (VGGFACE2, VGGFACE2_PUBLISHED) else fingerprint
     calibration = calibration_for(data, weights.name, crop, of)
     if known is not None:
         calibration = user_calibration(fingerprint, crop) or calibration

@@ -20,7 +20,7 @@ from facesync.errors import DataError
 from facesync.faces.calibration import Calibration
 from facesync.faces.crops import CropSpec
 from facesync.faces.torch_model import fingerprint
-from facesync.metrics.calibration import FMRS, fit_calibration
+from facesync.metrics.calibration import FMRS, fit_logistic, fit_thresholds
 from facesync.metrics.difference import tar_difference
 from facesync.metrics.pairs import MAX_IMAGES, AllPairs, all_pairs
 from facesync.metrics.rates import supports
@@ -192,8 +192,11 @@ def calibrated(
     if not embedded.finite:
         raise DataError("its embeddings are not finite")
     pairs = embedded.pairs
+    slope, intercept = fit_logistic(pairs.genuine, pairs.impostor)
     return Calibration(
-        **asdict(fit_calibration(pairs.genuine, pairs.impostor)),
+        **asdict(fit_thresholds(pairs.impostor)),
+        slope=slope,
+        intercept=intercept,
         crop=crop,
         model_fingerprint=fingerprint(network, crop),
         data=f"{source}: all pairs",

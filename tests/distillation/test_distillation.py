@@ -14,6 +14,7 @@ import distill_model
 from facesync.data.recordio import write_pack
 from facesync.distillation import checkpoint, distill
 from facesync.distillation import faces as faces_module
+from facesync.distillation.checkpoint import TrainingState
 from facesync.distillation.distill import Samples, loss_of, split
 from facesync.distillation.faces import Faces, all_images, collect, images_in
 from facesync.distillation.packing import pack
@@ -231,10 +232,42 @@ def test_the_script_trains_stops_and_resumes(aligned, tmp_path, monkeypatch, cap
     for odd in (spoilt, {**whole, "history": ["text"]}, {**whole, "settings": None}):
         torch.save(odd, student)
         assert distill_model.main([*output, "--resume"]) == 1
-        assert "not a checkpoint of this student" in capsys.readouterr().err
+        says = "holds values that are not finite" if odd is spoilt else "not a checkpoint of this"
+        assert says in capsys.readouterr().err
     torch.save({"model_state_dict": new_network().state_dict()}, student)
     assert distill_model.main([*output, "--resume"]) == 1
-    assert "not a checkpoint of this student" in capsys.readouterr().err
+    assert "student.pth is not a FaceSync student" in capsys.readouterr().err
+
+
+def test_a_student_can_start_from_another(aligned, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(distill, "load_face_model", lambda *a, **k: Teacher().model)
+    begun: list[Student] = []
+    monkeypatch.setattr(distill, "start_head", None)  # the last layer is not fitted again
+    monkeypatch.setattr(TrainingState, "save", lambda state, _: begun.append(state.student))
+    monkeypatch.setattr(distill, "pack", lambda *_: None)
+    before, file = Student(1), tmp_path / "earlier.pth"
+    written = {"blocks": 1, "model_state_dict": before.state_dict()}
+    common = ["--aligned", str(aligned), "--batch-size", "4", "--epochs", "1", "--device", "cpu"]
+    common += ["--output", str(tmp_path / "student"), "--start", str(file), "--lr", "1e-9"]
+    torch.save(written, file)
+    assert distill_model.main([*common, "--blocks", "1"]) == 0
+    torch.testing.assert_close(begun[0].linear.weight, before.linear.weight)
+    torch.testing.assert_close(begun[0].stem.state_dict(), before.stem.state_dict())
+    assert distill_model.main([*common, "--blocks", "2"]) == 1
+    assert "earlier.pth is a student of 1 blocks: use --blocks 1" in capsys.readouterr().err
+    state = written["model_state_dict"]
+    for odd, says in (
+        ({**state, "linear.bias": torch.full((512,), torch.nan)}, "linear.bias holds values that"),
+        ({**state, "linear.bias": torch.ones(128)}, "is not a FaceSync student: linear.bias is"),
+        ({"text": 1}, "holds no weights"),
+    ):
+        torch.save({"model_state_dict": odd}, file)
+        assert distill_model.main([*common, "--blocks", "1"]) == 1
+        error = capsys.readouterr().err.strip()
+        assert says in error.splitlines()[-1] and "Traceback" not in error
+    file.unlink()
+    assert distill_model.main([*common, "--blocks", "1"]) == 1
+    assert "earlier.pth" in capsys.readouterr().err
 
 
 def test_wrong_usage(tmp_path, capsys):
@@ -242,6 +275,10 @@ def test_wrong_usage(tmp_path, capsys):
     assert "--data" in capsys.readouterr().err
     assert distill_model.main(["--data", str(tmp_path), "--batch-size", "1"]) == 2
     assert "--batch-size" in capsys.readouterr().err
+    for option in (["--resume"], ["--start", "student.pth"]):
+        head = ["--data", str(tmp_path), "--student", "vggface2-head", *option]
+        assert distill_model.main(head) == 2
+        assert "--start and --resume cannot be used" in capsys.readouterr().err
     for option in ("--workers", "--seed"):
         with pytest.raises(SystemExit) as error:
             distill_model.main(["--data", str(tmp_path), option, "-1"])

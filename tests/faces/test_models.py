@@ -5,7 +5,7 @@ import pytest
 from facesync.errors import ModelError, UsageError
 from facesync.faces import models
 from facesync.faces.calibration import Calibration
-from facesync.faces.models import EDGEFACE, EMBEDDED, KNOWN, VGGFACE2
+from facesync.faces.models import EDGEFACE, EMBEDDED, KNOWN, VGGFACE2, VGGFACE2_PUBLISHED
 from facesync.metrics.open_set import FPIRS
 
 
@@ -48,7 +48,7 @@ def test_a_file_is_known_wherever_its_path_leads_there(tmp_path, monkeypatch):
     VGGFACE2.path.parent.mkdir()
     VGGFACE2.path.touch()
     (tmp_path / "link.pt").symlink_to(VGGFACE2.path)
-    assert models.known_at(tmp_path / "link.pt") is VGGFACE2
+    assert models.known_at(tmp_path / "link.pt") is VGGFACE2_PUBLISHED
     assert models.known_at(tmp_path / "x.pt") is None
 
 

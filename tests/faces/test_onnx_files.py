@@ -104,6 +104,12 @@ def test_an_export_that_somebody_else_may_have_written_is_made_again(
     assert exported(weights, make)[0] == onnx and make.calls == 1
 
 
+def test_an_export_of_changed_weights_is_another(weights):
+    plain, _ = exported(weights, Maker())
+    changed, _ = exported(weights, Maker(OTHER), "with another layer")
+    assert changed.name != plain.name and changed.read_bytes() == OTHER
+
+
 def test_a_pair_that_fits_planted_beside_the_weights_is_not_looked_at(weights):
     onnx, _ = exported(weights, Maker())
     shutil.copytree(onnx.parent, weights.parent, dirs_exist_ok=True)

@@ -1,6 +1,7 @@
 """Weights are checked before they are used, and are looked for in a fixed order."""
 
 import contextlib
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from facesync.errors import FileError, ModelError
-from facesync.faces import models, onnx_files, torch_model, weights
+from facesync.faces import last_layer, models, onnx_files, torch_model, weights
 from facesync.faces.crops import ALIGNED_112, BOX, SQUARE
 from facesync.faces.models import VGGFACE2
 from facesync.faces.recognizer import Recognizer
@@ -255,13 +256,49 @@ def test_real_weights_tell_people_apart(shared, monkeypatch, astronaut, grace_ho
 
     monkeypatch.setenv("TORCH_HOME", str(shared / "torch_home"))
     model = weights.load_face_model("vggface2", offline=True)
-    # As the first release that had it: people are registered with it.
+    # People are registered with it.
     assert model.fingerprint == VGGFACE2.card()["calibration"]["model_fingerprint"]
     detector = FaceDetector()
     darker = (astronaut * 0.6).astype(np.uint8)[:, ::-1].copy()
     images = [astronaut, darker, grace_hopper]
     a, b, c = (model.embed(image, detector.detect(image)[:1])[0] for image in images)
     assert a @ b > 0.8 > 0.4 > a @ c
+
+
+PUBLISHED = "88132c2f32b13a36"
+"""Fingerprint of the VGGFace2 weights with their own last layer."""
+
+
+def test_the_model_vggface2_has_a_new_last_layer_and_its_file_has_not(shared, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(shared / "torch_home"))
+    served = weights.load_face_model("vggface2", offline=True)
+    found = weights.find_weights("vggface2", offline=True)
+    in_torch = weights.as_torch(found)
+    assert served.fingerprint == in_torch.fingerprint != PUBLISHED
+    crops = list(np.random.default_rng(0).integers(0, 255, (2, 160, 160, 3), np.uint8))
+    batch = np.stack([served.crop.array(crop) for crop in crops])
+    expected = torch_model.on_arrays(in_torch.network, "cpu")(batch)
+    np.testing.assert_allclose(served.embed_crops(crops), expected, atol=1e-4)
+    # Training and distillation start from what was published; so is the file, by its path.
+    assert weights.load_torch_model("vggface2", offline=True).fingerprint == PUBLISHED
+    state, path = weights.vggface2_state(offline=True)
+    assert not torch.equal(state["last_linear.weight"], in_torch.network.last_linear.weight)
+    by_path = weights.find_weights(path)
+    assert weights.as_torch(by_path).fingerprint == PUBLISHED
+    assert by_path.known.card()["calibration"]["model_fingerprint"] == PUBLISHED
+
+
+def test_a_last_layer_that_is_missing_or_changed_is_refused(
+    torch_home, weights_file, tmp_path, monkeypatch
+):
+    VGGFACE2.path.parent.mkdir(parents=True)
+    VGGFACE2.path.write_bytes(weights_file.read_bytes())
+    monkeypatch.setattr(last_layer, "ASSETS", tmp_path)
+    for content in (None, b"", pickle.dumps(np.zeros((512, 1793)))):
+        if content is not None:
+            (tmp_path / last_layer.HEAD_NAME).write_bytes(content)
+        with pytest.raises(ModelError, match=r"head\.npy is missing or damaged; install"):
+            weights.load_face_model("vggface2", offline=True)
 
 
 def test_a_checkpoint_brings_its_calibration(random_state, tmp_path, quick_export):
