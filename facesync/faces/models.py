@@ -101,7 +101,7 @@ VGGFACE2 = KnownModel(
     url="https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/"
     "20180402-114759-vggface2.pt",
     sha256="281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b",
-    head="88b5a6902e7c1412d825ac8d824098c53aac3159f7ad16cfe6d48dfae7e4fe1d",
+    head="95cf4c475a84a31cafe4f395f827e482b4f4c2b6460f498f6df94e466daf4c03",
 )
 VGGFACE2_PUBLISHED = replace(
     VGGFACE2, name="vggface2-published", title="VGGFace2 weights as published", head=None
