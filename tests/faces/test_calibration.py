@@ -41,6 +41,25 @@ GROUP = {"fmr": 0.02, "threshold": 0.5, "identities": 200, "impostor_pairs": 19_
 
 
 @pytest.mark.parametrize(
+    ("groups", "people", "expected"),
+    [
+        (None, 1, 0.001),
+        (None, 500, 0.001),
+        ({"a": {**GROUP, "counts": False}}, 2, 0.001),
+        ({"a": GROUP}, 0, 0.02),
+        ({"a": GROUP}, 1, 0.02),
+        ({"a": GROUP}, 2, 0.04),
+        ({"a": GROUP}, 3, 0.05),
+        ({"a": GROUP}, 500, 0.05),
+    ],
+)
+def test_the_default_rate_grows_with_the_people_up_to_a_limit(groups, people, expected):
+    measured = replace(MEASURED, groups=groups)
+    assert measured.default_fmr(people) == pytest.approx(expected)
+    assert measured.threshold(None, people) == measured.threshold(expected, people)
+
+
+@pytest.mark.parametrize(
     ("fmr", "expected"),
     [
         (1e-2, 0.4),

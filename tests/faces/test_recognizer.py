@@ -50,7 +50,7 @@ def recognizer(settings=None, **model):
                 )
             },
             0.4,
-            "rate of 0.05, measured on 100 people of images, the worst of 1 group",
+            "rate of 0.02, measured on 100 people of images, the worst of 1 group",
         ),
         ({}, {"threshold": 0.3}, 0.3, "the model's own"),
         ({}, {}, 0.6, "not calibrated"),
