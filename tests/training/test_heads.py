@@ -304,7 +304,7 @@ def test_each_loss_learns_fifty_images_by_heart(loss, tmp_path):
         draw_identity(tmp_path / str(number), number, 5)
         for path in sorted((tmp_path / str(number)).iterdir()):
             image = sized(read_image_rgb(path), ALIGNED_112)
-            samples.append((image, number, draws(0, number)))
+            samples.append((image, number, draws(0, number), len(samples)))
     batch = collate(samples)
     learner = tiny_learner(loss=loss, classes=10, head={"scale": 16.0}, lr=0.02)
 

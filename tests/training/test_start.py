@@ -328,7 +328,7 @@ def test_what_cannot_be_calibrated_is_said(tmp_path, capsys):
     for number in range(2):
         draw_identity(tmp_path / "two" / str(number), number, 6)
     assert train(tmp_path / "two", tmp_path / "m") == 0
-    assert "The models are not calibrated (36 impostor and" in capsys.readouterr().err
+    assert "The models are not calibrated (36 impostor pairs" in capsys.readouterr().err
     assert "calibration" not in checkpoint(tmp_path / "m" / "best_face_model.pth")
 
 
