@@ -59,7 +59,7 @@ def _in_words(facts: dict[str, Any]) -> str:
             if row["enrolled"] == number
         )
         each = cli.count(number, "image", "images")
-        lines.append(f"  registered with {each}, people are refused in {refused}")
+        lines.append(f"  people registered with {each} who are refused: {refused}")
     if enrolled:
         lines.append(f"    (measured on {facts['open_set_on']})")
     if facts["groups"]:
@@ -83,7 +83,7 @@ def _fetch(settings: AppSettings, options: FetchOptions) -> int:
 def _use(settings: AppSettings, options: UseOptions) -> int:
     models.choose(options.name)
     print(f"Without --model the app uses: {weights.expected(None)}")
-    print("Who was registered with another model is embedded again at the next use.")
+    print("People registered with another model are embedded again at the next use.")
     return cli.DONE
 
 

@@ -92,7 +92,7 @@ EDGEFACE = KnownModel(
 )
 VGGFACE2 = KnownModel(
     name="vggface2",
-    title="VGGFace2 weights",
+    title="the VGGFace2 weights",
     origin="facenet-pytorch (T. Esler), after D. Sandberg; the last layer is FaceSync's, learnt "
     "from EdgeFace-XS",
     licence="for non-commercial research: so is the dataset it was trained on, VGGFace2",
@@ -104,7 +104,7 @@ VGGFACE2 = KnownModel(
     head="95cf4c475a84a31cafe4f395f827e482b4f4c2b6460f498f6df94e466daf4c03",
 )
 VGGFACE2_PUBLISHED = replace(
-    VGGFACE2, name="vggface2-published", title="VGGFace2 weights as published", head=None
+    VGGFACE2, name="vggface2-published", title="the VGGFace2 weights as published", head=None
 )
 """For who names the file itself; its card is what was measured of it."""
 EMBEDDED = KnownModel(

@@ -98,7 +98,7 @@ def judged(figures: Any, path: Path) -> Trust:
     drop = figures["start"] - figures["tar"]
     if drop > 0 and (figures.get("high", -1.0) < 0 or drop > MOST_NOISE):
         return Trust(False, f"it is worse than what it started from ({measured})")
-    if weights.removeprefix("the ") not in [m.title.removeprefix("the ") for m in KNOWN.values()]:
+    if weights not in [model.title for model in KNOWN.values()]:
         return Trust(False, f"nobody measured what it started from ({measured})")
     return Trust(True, f"not worse than what it started from ({measured})")
 

@@ -197,7 +197,7 @@ def _best(why: str, *, offline: bool) -> Weights:
             failed.append(error)
             continue
         for cause in failed:
-            log.warning("%s: %s is used instead", str(cause).partition(";")[0], model.title)
+            log.warning("%s: using %s instead", str(cause).partition(";")[0], model.title)
         return found
     raise failed[0]
 
@@ -223,8 +223,8 @@ def fetched(model: KnownModel, *, offline: bool = False) -> Path:
             )
         if offline:
             raise ModelError(
-                f"--offline, and {model.title} is not at {model.path}; run once without it, or "
-                "choose a model with --model"
+                f"--offline: {model.title}, missing at {model.path}, cannot be downloaded; run "
+                "once without it, or choose a model with --model"
             )
         download(model, _vggface2_weights if model is VGGFACE2 else edgeface.read_weights)
     return model.path

@@ -63,11 +63,12 @@ def announce(run: Run) -> None:
     )
     if not held_out:
         log.warning(
-            "No identities are held out%s: nobody measures how the model does on people it has "
-            "never seen, so the app will not take it unasked, and it accepts strangers more "
-            "often than its calibration, on people it knows, says",
+            "No identities are held out%s: how the model does on people it has never seen is not "
+            "measured, so the app will not take it unasked; and it is calibrated on people it "
+            "knows, so it will accept strangers more often than the calibration says",
             "" if run.settings["holdout_identities"] == 0 else
-            f" (that takes {2 * HOLDOUT_LEAST}, with --min-images images each)",
+            f" (that takes {2 * HOLDOUT_LEAST} with at least "
+            f"{count(run.settings['min_images'], 'image', 'images')} each)",
         )  # fmt: skip
 
 

@@ -44,14 +44,14 @@ def starting_state(weights: str, *, offline: bool = False) -> tuple[State, str]:
         return given, weights
     if offline and not VGGFACE2.path.exists():
         raise ModelError(
-            f"--offline, and the VGGFace2 weights are not at {VGGFACE2.path}; run once without "
-            f"--offline, {INSTEAD}"
+            f"--offline: {VGGFACE2.title}, missing at {VGGFACE2.path}, cannot be downloaded; run "
+            f"once without it, {INSTEAD}"
         )
     try:
         state, path = vggface2_state(offline=offline)
     except (DownloadError, FileError, ModelError) as error:
         raise type(error)(f"{error}; {INSTEAD}") from error
-    return state, f"VGGFace2 weights ({path})"
+    return state, f"{VGGFACE2.title} ({path})"
 
 
 class Classifier(nn.Module):

@@ -14,6 +14,7 @@ from facesync.devices import pick_device
 from facesync.errors import DataError, FileError, ModelError
 from facesync.faces.calibration import Calibration
 from facesync.faces.crops import ALIGNED_112, SQUARE
+from facesync.faces.models import VGGFACE2
 from facesync.faces.weights import load_face_model
 from facesync.files import replacing
 from facesync.processes import Ranks, ranks
@@ -48,7 +49,7 @@ LOSS_SETTINGS = ("loss", "margin", "scale", "pictures_per_identity")
 KEPT_SETTINGS = (
     "freeze_batchnorm", "weight_decay", "ema", "clip_norm", "teacher", "teacher_weight"
 )  # fmt: skip
-KNOWN_WEIGHTS = {"vggface2": "the VGGFace2 weights", "none": "random weights"}
+KNOWN_WEIGHTS = {"vggface2": VGGFACE2.title, "none": "random weights"}
 
 
 def train(settings: TrainSettings) -> bool:
@@ -79,7 +80,7 @@ def _new_training(settings: TrainSettings, group: Ranks, device: torch.device) -
         )
     check_writable(settings.output)
     group.wait()
-    if not settings.data.exists():  # before 107 MB of weights are downloaded for nothing
+    if not settings.data.exists():  # before 112 MB of weights are downloaded for nothing
         raise DataError(f"{settings.data}: no such folder or pack")
     # The weights first: reading a large dataset takes long, missing a file does not.
     if interrupted:

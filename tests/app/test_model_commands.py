@@ -23,8 +23,8 @@ def test_the_models_are_listed_with_what_was_measured(capsys):
     assert "non-commercial research" in text
     for number, images in enumerate(("1 image", "2 images", "3 images"), 1):
         rates = [100 * (EMBEDDED.fnir(fpir, number) or 0) for fpir in FPIRS]
-        said = f"refused in {rates[0]:.1f} % where 1 % of strangers pass, {rates[1]:.1f} % where"
-        assert f"registered with {images}, people are {said}" in text
+        said = f"refused: {rates[0]:.1f} % where 1 % of strangers pass, {rates[1]:.1f} % where"
+        assert f"registered with {images} who are {said}" in text
     for group, rates in EMBEDDED.card()["calibration"]["groups"].items():
         assert f"{group} {100 * rates['fmr']:.2g} %" in " ".join(text.split())
     assert text.count("not here: `models fetch") == 2

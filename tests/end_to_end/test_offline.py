@@ -55,7 +55,7 @@ def test_no_socket_is_opened(forbidden, images, tmp_path, monkeypatch, capfd):
     write_embedded(tmp_path / "assets")
     one, again = map(str, images)
     assert faceid_app.main(["--offline", "register", "Eileen", "--images", one]) == 0
-    assert "the embedded model is used instead" in capfd.readouterr().err
+    assert "using the embedded model instead" in capfd.readouterr().err
     assert faceid_app.main(["--offline", "list"]) == 0
     assert faceid_app.main(["--offline", "verify", "--image", again, "--json"]) == 0
     answer = json.loads(capfd.readouterr().out.strip().splitlines()[-1])

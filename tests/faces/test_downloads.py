@@ -104,7 +104,7 @@ def test_what_is_not_the_weights_is_refused_and_deleted(model):
     def refuse(path):
         raise ModelError("no weights")
 
-    with pytest.raises(DownloadError, match=r"not VGGFace2 weights \(no weights\)"):
+    with pytest.raises(DownloadError, match=r"not the VGGFace2 weights \(no weights\)"):
         download(replace(VGGFACE2, url=model.url), refuse)
     assert not list(model.path.parent.iterdir())
 

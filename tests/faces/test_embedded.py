@@ -45,12 +45,12 @@ def test_it_is_the_last_resort_and_a_warning_says_so(empty, caplog):
             weights.load_face_model(None, offline=offline)
     write_embedded(empty)
     assert weights.expected(None) == (
-        f"EdgeFace-XS, else VGGFace2 weights, else the embedded model, {weights.BEST}"
+        f"EdgeFace-XS, else the VGGFace2 weights, else the embedded model, {weights.BEST}"
     )
     for offline in (True, False):
         caplog.clear()
         assert weights.load_face_model(None, offline=offline).source == "the embedded model"
-        assert caplog.text.count("the embedded model is used instead") == 2
+        assert caplog.text.count("using the embedded model instead") == 2
     with pytest.raises(ModelError, match="--offline"):
         weights.load_face_model("vggface2", offline=True)
 

@@ -184,19 +184,19 @@ def test_order_option_choice_trained_model_then_the_best(
     cached.parent.mkdir(parents=True)
     cached.write_bytes(weights_file.read_bytes())
     model = weights.load_face_model(None, offline=True)
-    assert model.source.startswith("VGGFace2 weights") and model.why == weights.BEST
+    assert model.source.startswith("the VGGFace2 weights") and model.why == weights.BEST
     weights.DEFAULT_MODEL.parent.mkdir()
     trained = {"epoch": 1, "model_state_dict": random_state}
     torch.save({**trained, "unseen": FIGURES}, weights.DEFAULT_MODEL)
     for choice in (None, "auto"):
         model = weights.load_face_model(choice, offline=True)
         assert model.source.startswith(str(weights.DEFAULT_MODEL)) and model.why == "trained here"
-        assert model.trust.trusted and ": 0.850, VGG" in model.trust.why
+        assert model.trust.trusted and ": 0.850, the VGG" in model.trust.why
         assert weights.expected(choice) == f"{weights.DEFAULT_MODEL}, trained here"
     models.choose("vggface2")
     model = weights.load_face_model(None, offline=True)
     assert model.crop == BOX and model.why == "chosen with `models use`"
-    assert weights.expected(None) == "VGGFace2 weights, chosen with `models use`"
+    assert weights.expected(None) == "the VGGFace2 weights, chosen with `models use`"
     model = weights.load_face_model(weights.DEFAULT_MODEL, offline=True)
     assert model.crop == ALIGNED_112 and model.why == ""
 
