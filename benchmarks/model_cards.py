@@ -27,13 +27,14 @@ from benchmarks.held_out import last_fold_images
 from benchmarks.material import add_counts, processor_ms, shared_data_or_exit
 from facesync import cli
 from facesync.data.datasets import FaceDataset
-from facesync.evaluation.calibrate import calibrate
+from facesync.evaluation.calibrations import data_fingerprint
 from facesync.evaluation.embeddings import Embedder, detector_label
 from facesync.evaluation.images import ImageRef, dataset_image_refs
 from facesync.evaluation.summary import percent
 from facesync.faces.calibration import Calibration
 from facesync.faces.detection import FaceDetector
 from facesync.faces.embedding import FaceModel
+from facesync.faces.fitting import calibrate
 from facesync.faces.models import ASSETS, KNOWN
 from facesync.faces.weights import load_face_model
 from facesync.files import write_json
@@ -82,12 +83,14 @@ def calibrated(
     lfw = all_pairs(vectors, [str(image.identity) for image in images])
     groups = {"LFW": lfw, **groups}
     found = calibrate(
-        model,
         lfw,
-        images,
-        f"{source}, SCUT-FBP5500, MEBeauty, UTKFace and All-Age-Faces: all pairs within each group",
         groups=groups,
         left_out=LEFT_OUT,
+        crop=model.crop,
+        model_fingerprint=model.fingerprint,
+        data=f"{source}, SCUT-FBP5500, MEBeauty, UTKFace and All-Age-Faces: all pairs within each "
+        "group",
+        data_fingerprint=data_fingerprint(images),
     )
     counted = [pairs for name, pairs in groups.items() if name not in LEFT_OUT]
     return replace(
@@ -103,17 +106,15 @@ def owners_refused(vectors: np.ndarray, identities: Sequence[str]) -> list[OpenS
     return [rate for number in ENROLLED for rate in open_set(vectors, identities, enrolled=number)]
 
 
-def on_one_face(name: str) -> Callable[[], np.ndarray]:
+def on_one_face(model: FaceModel) -> Callable[[], np.ndarray]:
     """Return a way to embed one crop."""
-    model = load_face_model(name, offline=True)
     sides = model.crop.crop_size, model.crop.crop_size, 3
     crop_rgb = np.random.default_rng(0).integers(0, 255, sides, np.uint8)
     return partial(model.embed_crops, [crop_rgb])
 
 
-def measured(name: str, data: Path, cache: Path) -> dict[str, Any]:
+def measured(name: str, model: FaceModel, data: Path, cache: Path) -> dict[str, Any]:
     """Measure all of a model but its speed."""
-    model = load_face_model(name, offline=True)
     images, last = lfw_images(data)
     if name in SEEN:
         images, last = [images[n] for n in np.flatnonzero(last)], np.ones(last.sum(), bool)
@@ -168,9 +169,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.output:
         data = shared_data_or_exit()
-        times = processor_ms({name: on_one_face(name) for name in args.models}, args.rounds)
+        loaded = {name: load_face_model(name, offline=True) for name in args.models}
+        times = processor_ms({n: on_one_face(model) for n, model in loaded.items()}, args.rounds)
         for name in args.models:
-            card = {**KNOWN[name].card(), **measured(name, data, args.output)}
+            card = {**KNOWN[name].card(), **measured(name, loaded[name], data, args.output)}
             write_json(ASSETS / f"{name}.json", {**card, "cpu_ms": round(times[name], 1)})
     print(tables())
     return cli.DONE

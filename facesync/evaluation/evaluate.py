@@ -17,7 +17,7 @@ from facesync.devices import pick_device
 from facesync.errors import DataError, FaceSyncError, FileError, ModelError
 from facesync.evaluation import summary
 from facesync.evaluation.baseline import read_baseline
-from facesync.evaluation.calibrate import calibrate, data_fingerprint, store_calibration
+from facesync.evaluation.calibrations import data_fingerprint, store_calibration
 from facesync.evaluation.cfp import cfp_pairs
 from facesync.evaluation.embeddings import Embedded, Embedder, detector_label, mirrored
 from facesync.evaluation.groups import group_pairs, group_rates, read_groups
@@ -36,6 +36,7 @@ from facesync.evaluation.settings import EvaluateSettings
 from facesync.faces.calibration import Calibration
 from facesync.faces.detection import FaceDetector
 from facesync.faces.embedding import FaceModel, unit
+from facesync.faces.fitting import calibrate
 from facesync.faces.weights import load_face_model
 from facesync.files import replacing, write_json
 from facesync.metrics.open_set import OpenSetRate, open_set
@@ -229,8 +230,15 @@ def _calibrate(
     compared: AllPairs,
     within: Mapping[str, AllPairs],
 ) -> Calibrated:
-    data = f"{pairs.source}: all pairs among the images"
-    measured = calibrate(model, compared, pairs.images, data, groups=within, seed=settings.seed)
+    measured = calibrate(
+        compared,
+        groups=within,
+        seed=settings.seed,
+        crop=model.crop,
+        model_fingerprint=model.fingerprint,
+        data=f"{pairs.source}: all pairs among the images",
+        data_fingerprint=data_fingerprint(pairs.images),
+    )
     path = store_calibration(settings.model, measured)
     log.info("The calibration was written to %s", path)
     by_gallery = [

@@ -7,7 +7,7 @@ it is better or worse than the weights it started from. They also calibrate it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,8 +19,9 @@ from facesync.cli import count
 from facesync.errors import DataError
 from facesync.faces.calibration import Calibration
 from facesync.faces.crops import CropSpec
+from facesync.faces.fitting import calibrate
 from facesync.faces.torch_model import fingerprint
-from facesync.metrics.calibration import FMRS, fit_logistic, fit_thresholds
+from facesync.metrics.calibration import FMRS
 from facesync.metrics.difference import tar_difference
 from facesync.metrics.pairs import MAX_IMAGES, AllPairs, all_pairs
 from facesync.metrics.rates import supports
@@ -191,18 +192,10 @@ def calibrated(
     """
     if not embedded.finite:
         raise DataError("its embeddings are not finite")
-    pairs = embedded.pairs
-    slope, intercept = fit_logistic(pairs.genuine, pairs.impostor)
-    return Calibration(
-        **asdict(fit_thresholds(pairs.impostor)),
-        slope=slope,
-        intercept=intercept,
+    return calibrate(
+        embedded.pairs,
         crop=crop,
         model_fingerprint=fingerprint(network, crop),
         data=f"{source}: all pairs",
         data_fingerprint=data_fingerprint,
-        images=pairs.images,
-        identities=pairs.identities,
-        genuine_pairs=len(pairs.genuine),
-        impostor_pairs=len(pairs.impostor),
     )

@@ -1,23 +1,16 @@
-"""Calibrate a model and store the result where the model is, or in the user's cache."""
+"""Fit a model's calibration to the similarities of all pairs among images."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from facesync.cli import one_line
-from facesync.evaluation.images import ImageRef
-from facesync.faces.calibration import Calibration, user_calibration_path
-from facesync.faces.embedding import FaceModel
-from facesync.faces.onnx_files import read_description
-from facesync.faces.torch_model import read_checkpoint, write_checkpoint
-from facesync.faces.weights import find_weights
-from facesync.files import write_json
+from facesync.faces.calibration import Calibration
 from facesync.metrics.calibration import COMMON_FMR, fit_logistic, fit_thresholds, worst
 from facesync.metrics.pairs import AllPairs
 from facesync.metrics.rates import MIN_FALSE_MATCHES, supports
@@ -26,26 +19,22 @@ log = logging.getLogger(__name__)
 
 
 def calibrate(
-    model: FaceModel,
     pairs: AllPairs,
-    images: Sequence[ImageRef],
-    data: str,
     *,
     groups: Mapping[str, AllPairs] | None = None,
     left_out: Collection[str] = (),
     seed: int = 42,
+    **about: Any,
 ) -> Calibration:
     """Fit a calibration to the similarities of all pairs.
 
     Args:
-        model: that gave the similarities.
         pairs: all pairs among the images.
-        images: `pairs` are of these.
-        data: describes them.
         groups: all pairs within each group of people. Every threshold is that of the worst of them.
             A group with too few impostor pairs is left out, with a warning.
         left_out: groups that are measured but do not raise the thresholds.
         seed: of the sample of pairs that the probabilities are fitted to.
+        about: `crop`, `model_fingerprint`, `data` and `data_fingerprint` of the `Calibration`.
 
     Raises:
         DataError: there are too few pairs for any rate, or one has no threshold below 1.
@@ -73,15 +62,12 @@ def calibrate(
         **asdict(worst([everybody, *counted.values()])),
         slope=slope,
         intercept=intercept,
-        crop=model.crop,
-        model_fingerprint=model.fingerprint,
-        data=data,
-        data_fingerprint=data_fingerprint(images),
         images=pairs.images,
         identities=pairs.identities,
         genuine_pairs=len(pairs.genuine),
         impostor_pairs=len(pairs.impostor),
         groups=measured or None,
+        **about,
     )
 
 
@@ -97,38 +83,3 @@ def _is_enough(name: str, pairs: AllPairs) -> bool:
         f"{MIN_FALSE_MATCHES / float(COMMON_FMR):,.0f}",
     )
     return False
-
-
-def data_fingerprint(images: Sequence[ImageRef]) -> str:
-    """Hash images' names and identities, in any order, to 16 hexadecimal digits.
-
-    Not their bytes: it tells datasets apart and does not prove that a file is intact.
-    """
-    digest = hashlib.sha256()
-    for line in sorted(f"{image.identity}\0{image.name}" for image in images):
-        digest.update(line.encode("utf-8", "surrogateescape") + b"\n")
-    return digest.hexdigest()[:16]
-
-
-def store_calibration(choice: str, calibration: Calibration) -> Path:
-    """Store the calibration of a model, as the user named it, and return the file.
-
-    It goes into the checkpoint or the JSON beside an ONNX file, where all else is kept; that of a
-    model that ships with FaceSync goes to the user's cache.
-
-    Raises:
-        FileError: it cannot be written.
-    """
-    found = find_weights(choice)
-    weights = found.path
-    entry = {"calibration": calibration.to_dict()}
-    if found.known is not None:
-        path = user_calibration_path(calibration.model_fingerprint)
-        write_json(path, entry, private=True)
-        return path
-    if weights.suffix == ".onnx":
-        path = weights.with_suffix(".json")
-        write_json(path, {**read_description(weights), **entry})
-        return path
-    write_checkpoint(weights, {**read_checkpoint(weights), **entry})
-    return weights
