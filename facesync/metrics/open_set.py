@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 DRAWS = 60
+"""Number of random galleries."""
 FPIRS = (1e-2, 1e-3)
 
 
@@ -132,27 +133,23 @@ def open_set(
     *,
     enrolled: int = 2,
     people: int = 100,
-    draws: int = DRAWS,
     fpirs: Sequence[float] = FPIRS,
     seed: int = 42,
 ) -> list[OpenSetRate]:
-    """Measure FNIR at several FPIRs over random galleries.
+    """Measure FNIR at several FPIRs over `DRAWS` random galleries.
 
     Args:
         embeddings: see `searches`, as for all the others.
         identities: the person in each image.
         enrolled: images to enrol of each person.
         people: people to enrol.
-        draws: number of random galleries.
         fpirs: see `OpenSetRate.fpir`.
         seed: of the draws.
 
     Returns:
         One rate for each of `fpirs`; empty if fewer than two people have enough images.
     """
-    found = searches(
-        embeddings, identities, enrolled=enrolled, people=people, draws=draws, seed=seed
-    )
+    found = searches(embeddings, identities, enrolled=enrolled, people=people, seed=seed)
     if found is None:
         return []
     unseen = np.sort(found.strangers)[::-1]

@@ -20,7 +20,7 @@ from facesync.training.run import Run, Totals
 from facesync.training.saving import save_epoch, save_run, save_stopped
 from facesync.training.step import LossError, take_step
 from facesync.training.stopping import Stopped, StopRequest
-from facesync.training.unseen import Embedded, calibrated, compared, for_calibration
+from facesync.training.unseen import EmbeddedPeople, calibrated, compared, for_calibration
 from facesync.training.validation import measure_start, validate
 from facesync.training.workers import Pass
 
@@ -110,7 +110,7 @@ def train_epoch(
         raise DataError("not one image could be used: " + "; ".join(reasons))
 
 
-def _end_epoch(run: Run, measured: Totals, embedded: Embedded, lr: float) -> None:
+def _end_epoch(run: Run, measured: Totals, embedded: EmbeddedPeople, lr: float) -> None:
     """Take an epoch into the history, save everything and print a line."""
     progress, trained, title = run.progress, run.progress.totals, run.title
     if not math.isfinite(measured.loss):
@@ -145,7 +145,7 @@ def _end_epoch(run: Run, measured: Totals, embedded: Embedded, lr: float) -> Non
     messages.say(run.ranks, messages.epoch_line(title, row, trained, better=better))
 
 
-def _calibrated(run: Run, embedded: Embedded) -> Calibration | None:
+def _calibrated(run: Run, embedded: EmbeddedPeople) -> Calibration | None:
     """Calibrate the evaluated model; None, with a line, where there are too few images."""
     if not run.ranks.first:
         return None

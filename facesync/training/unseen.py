@@ -30,7 +30,7 @@ from facesync.training.settings import TAR_FAR
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddedPeople:
     """Images as a model sees them.
 
     Attributes:
@@ -74,11 +74,11 @@ class Start:
     Attributes:
         weights: what they are, in words.
         embedded: the images, in float16.
-        tar: see `Embedded.tar`.
+        tar: see `EmbeddedPeople.tar`.
     """
 
     weights: str
-    embedded: Embedded
+    embedded: EmbeddedPeople
     tar: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,10 +101,10 @@ class Start:
         tar = float(data["tar"])
         if not 0 <= tar <= 1:
             raise ValueError(f"the TAR of its start is {tar}")
-        return Start(str(data["weights"]), Embedded(vectors, people), tar)
+        return Start(str(data["weights"]), EmbeddedPeople(vectors, people), tar)
 
 
-def compared(now: Embedded, start: Start) -> dict[str, Any]:
+def compared(now: EmbeddedPeople, start: Start) -> dict[str, Any]:
     """Compare a model with the weights it started from, as checkpoints store it.
 
     `low` and `high` are the 95 % interval of `tar - start`, over the choice of people.
@@ -183,7 +183,12 @@ def _enough(labels: list[int]) -> bool:
 
 
 def calibrated(
-    embedded: Embedded, network: nn.Module, crop: CropSpec, *, source: str, data_fingerprint: str
+    embedded: EmbeddedPeople,
+    network: nn.Module,
+    crop: CropSpec,
+    *,
+    source: str,
+    data_fingerprint: str,
 ) -> Calibration:
     """Calibrate a network on images that it has embedded; `source` says what they are.
 

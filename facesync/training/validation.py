@@ -21,13 +21,13 @@ from facesync.training.messages import bar
 from facesync.training.run import Run, Totals
 from facesync.training.step import usable_images
 from facesync.training.transforms import ToInput
-from facesync.training.unseen import Embedded, Start, for_calibration
+from facesync.training.unseen import EmbeddedPeople, Start, for_calibration
 from facesync.training.workers import Pass
 
 
 def validate(
     run: Run, training: Pass[Batch], check_stop: Callable[[], None]
-) -> tuple[Totals, Embedded]:
+) -> tuple[Totals, EmbeddedPeople]:
     """Measure the validation images, and embed those of `for_calibration`.
 
     Args:
@@ -58,7 +58,7 @@ def measure_start(run: Run, check_stop: Callable[[], None]) -> Start:
     found = embed(run.learner, batches, "before training", check_stop=check_stop)
     # As they are read from a checkpoint, so that a resumed run ends with the same figures.
     return Start(
-        run.started_from, Embedded(found.vectors.astype(np.float16), found.people), found.tar
+        run.started_from, EmbeddedPeople(found.vectors.astype(np.float16), found.people), found.tar
     )
 
 
@@ -156,7 +156,7 @@ def embed(
     *,
     check_stop: Callable[[], None],
     undecodable: list[str] | None = None,
-) -> Embedded:
+) -> EmbeddedPeople:
     """Embed images with the evaluated model; all processes get those of all.
 
     `undecodable` gets a line for each image that could not be decoded.
@@ -175,7 +175,7 @@ def embed(
             labels += batch.labels.tolist()
     found = [part for parts in learner.ranks.gather(vectors[1:]) for part in parts]
     people = [str(label) for part in learner.ranks.gather(labels) for label in part]
-    return Embedded(np.concatenate(found or vectors), people)
+    return EmbeddedPeople(np.concatenate(found or vectors), people)
 
 
 def _shown(

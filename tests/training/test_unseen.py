@@ -14,7 +14,7 @@ from facesync.faces.crops import ALIGNED_112
 from facesync.faces.torch_model import fingerprint
 from facesync.training.batches import default_holdout, load_split
 from facesync.training.unseen import (
-    Embedded,
+    EmbeddedPeople,
     Start,
     calibrated,
     checked_unseen,
@@ -25,16 +25,18 @@ from facesync.training.unseen import (
 from tests.training.stand_ins import TinyNetwork, draw_identity
 
 
-def drawn(people: int, noise: float, images: int = 4, seed: int = 1) -> Embedded:
+def drawn(people: int, noise: float, images: int = 4, seed: int = 1) -> EmbeddedPeople:
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(people, 32)).repeat(images, axis=0)
     vectors = centres + noise * np.random.default_rng(seed).normal(size=centres.shape)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Embedded(np.float32(vectors), [str(n) for n in range(people) for _ in range(images)])
+    return EmbeddedPeople(
+        np.float32(vectors), [str(n) for n in range(people) for _ in range(images)]
+    )
 
 
-def start_of(embedded: Embedded) -> Start:
-    halved = Embedded(np.float16(embedded.vectors), embedded.people)
+def start_of(embedded: EmbeddedPeople) -> Start:
+    halved = EmbeddedPeople(np.float16(embedded.vectors), embedded.people)
     return Start("the VGGFace2 weights", halved, embedded.tar)
 
 
