@@ -30,6 +30,7 @@ from facesync.data.recordio import write_pack
 from facesync.errors import DownloadError, FaceSyncError, FileError
 from facesync.faces.crops import ALIGNED_112
 from facesync.faces.detection import FaceDetector, main_face
+from facesync.faces.embedding import DEFAULT_THRESHOLD
 from facesync.faces.weights import vggface2_state
 from facesync.images import save_jpeg
 from facesync.sample_images import COLLINS, HOPPER, photographs, vary
@@ -155,9 +156,12 @@ def demo(output: Path) -> None:
     plot = models / "training_history.png"
     check(model.exists() and plot.exists(), f"curves: {plot}")
 
-    serving = model if weights == "vggface2" else "embedded"
+    serving: tuple[object, ...] = ("embedded",)
+    if weights == "vggface2":
+        # A calibration on the two people it was trained on says nothing about a third.
+        serving = (model, "--threshold", DEFAULT_THRESHOLD)
     # Not encrypted, so that no key is left in the user's keyring or configuration.
-    app = ("--model", serving, "--embeddings", models / "face_embeddings.pkl", "--faces",
+    app = ("--model", *serving, "--embeddings", models / "face_embeddings.pkl", "--faces",
            output / "faces", "--offline", "--no-encrypt")  # fmt: skip
     photos = photographs()
     shots = []
