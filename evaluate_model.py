@@ -4,6 +4,7 @@
     python evaluate_model.py --model vggface2 --bin eval/lfw.bin eval/cfp_fp.bin --report report
     python evaluate_model.py --model embedded --data images --crops --report report
     python evaluate_model.py --model FILE --data images --crops --calibrate 1e-3 --report report
+    python evaluate_model.py --model edgeface-xs --images lfw --open-set --report report
 
 Writes report.json and report.html (a self-contained page). The pairs come from a list in LFW's
 format or from InsightFace's .bin files, or are drawn from identity folders or a pack. Faces in

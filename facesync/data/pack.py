@@ -237,7 +237,9 @@ def find_pack(source: Path | str) -> Path:
     if source.is_file():
         return source
     if not source.is_dir():
-        raise DataError(f"{source}: no such file or folder; name the folder that holds train.rec")
+        raise DataError(
+            f"{source}: no such file or folder; name the one that holds train.rec or the images"
+        )
     found = packs_in(source)
     if not found:
         raise DataError(f"{source}: no RecordIO pack (train.rec) in it or up to two levels down")

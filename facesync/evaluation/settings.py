@@ -68,7 +68,12 @@ class EvaluateSettings:
     enrol: int = _more(
         2, "images of each person that --open-set enrols", parse=positive_int, metavar="N"
     )
-    people: int = _more(100, "people that --open-set enrols", parse=positive_int, metavar="N")
+    people: int = _more(
+        100,
+        "people that --open-set enrols, at most half of those with enough images",
+        parse=positive_int,
+        metavar="N",
+    )
     baseline: Path | None = _more(
         None,
         "report.json of another evaluation, whose figures are shown beside these",
