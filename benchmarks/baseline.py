@@ -1,7 +1,9 @@
-"""Take from a report what `evaluate_model.py` shows beside other figures: the shipped baseline.
+r"""Take from a report what `evaluate_model.py` shows beside other figures: the shipped baseline.
 
-python -m benchmarks.model_cards --output cards
-python -m benchmarks.baseline cards/edgeface-xs/report.json
+python -m benchmarks.held_out --write lists
+python evaluate_model.py --model edgeface-xs --pairs lists/pairs.txt --images lists/lfw \
+        --report report
+python -m benchmarks.baseline report/report.json
 """
 
 from __future__ import annotations

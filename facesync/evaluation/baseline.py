@@ -48,7 +48,7 @@ class Baseline:
         model = self.data.get("model")
         name = model.get("source") if isinstance(model, dict) else None
         same = self.data.get("set") == source and self.number("pairs") == pairs
-        kind = "the same pairs" if same else "other images than these, so compare with care"
+        kind = "the same pairs" if same else "not surely the same pairs, so compare with care"
         return one_line(f"Baseline: {name} on {self.data.get('set')}: {kind}.")
 
 

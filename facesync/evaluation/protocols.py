@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from facesync import cli
 from facesync.data.datasets import FaceDataset
 from facesync.errors import DataError
 from facesync.evaluation.images import ImageRef, dataset_image_refs, file_image_ref
@@ -105,7 +106,7 @@ def read_lfw_pairs(path: Path, images: Path) -> PairSet:
         same.append(genuine)
     truth = np.array(same)
     return PairSet(
-        source=f"{path.name}, {folds} folds",
+        source=f"{path.name}, {cli.count(folds, 'fold', 'folds')}",
         images=_find_images(path, images, indices),
         left=np.array(left),
         right=np.array(right),

@@ -28,9 +28,8 @@ def test_the_thresholds_of_a_card_are_those_of_its_worst_group(name):
     assert all(group["impostor_pairs"] >= 10_000 for group in groups.values())
 
 
-@pytest.mark.parametrize("fpir", FPIRS)
-def test_they_are_listed_from_the_best_to_the_worst_by_measured_error(fpir):
-    errors = [model.fnir(fpir) for model in KNOWN.values()]
+def test_they_are_listed_from_the_best_to_the_worst_by_measured_error():
+    errors = [model.fnir(0.01) for model in KNOWN.values()]
     assert len(errors) == 3 and errors == sorted(errors)
     # A share of owners is only comparable with others of the same people.
     assert len({model.card()["open_set_on"] for model in KNOWN.values()}) == 1
