@@ -18,9 +18,10 @@ from facesync.faces.onnx_files import read_description
 from facesync.faces.torch_model import read_checkpoint, write_checkpoint
 from facesync.faces.weights import find_weights
 from facesync.files import write_json
-from facesync.metrics.calibration import COMMON_FMR, fit_logistic, fit_thresholds, worst
+from facesync.metrics.calibration import fit_logistic, fit_thresholds, worst
 from facesync.metrics.pairs import AllPairs
 from facesync.metrics.rates import MIN_FALSE_MATCHES, supports
+from facesync.metrics.thresholds import COMMON_FMR
 
 log = logging.getLogger(__name__)
 
