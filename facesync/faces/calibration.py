@@ -166,8 +166,7 @@ class Calibration(Thresholds):
             RuntimeError,
         ) as error:
             raise ModelError(
-                f"the model's calibration cannot be read ({error}); measure it again with "
-                "evaluate_model.py --calibrate"
+                f"the model's calibration cannot be read ({error}); use another copy of the model"
             ) from error
         return read
 
