@@ -113,10 +113,12 @@ class Verification:
 
         Raises:
             StoreError: there is nobody to compare with, or too many attempts were wrong.
+            ModelError: no similarity is high enough.
         """
         self._frames, self._near_misses.offer = [], None
         with self._failures_logged():
             if self.people:
+                self.threshold()
                 attempts.check(self._gallery.path, self._counted_as)
 
     def decide(self, seen: Seen) -> Decision:
