@@ -38,9 +38,9 @@ from facesync.faces.fitting import calibrate
 from facesync.faces.models import ASSETS, KNOWN
 from facesync.faces.weights import load_face_model
 from facesync.files import write_json
-from facesync.metrics.calibration import COMMON_FMR
 from facesync.metrics.open_set import OpenSetRate, open_set
 from facesync.metrics.pairs import AllPairs, all_pairs
+from facesync.metrics.thresholds import COMMON_FMR
 
 ENROLLED = (1, 2, 3)
 SEEN = ("vggface2", "embedded")

@@ -25,9 +25,10 @@ from facesync.evaluation.summary import percent
 from facesync.faces.embedding import FaceModel
 from facesync.faces.models import KNOWN, VGGFACE2_PUBLISHED, KnownModel
 from facesync.faces.weights import load_face_model
-from facesync.metrics.calibration import COMMON_FMR, fit_thresholds
+from facesync.metrics.calibration import fit_thresholds
 from facesync.metrics.open_set import open_set
 from facesync.metrics.pairs import AllPairs, all_pairs
+from facesync.metrics.thresholds import COMMON_FMR
 
 MODELS = [*KNOWN.values(), VGGFACE2_PUBLISHED]
 FAR = 1e-5

@@ -163,7 +163,8 @@ def _compare(session: Session, options: CompareOptions) -> int:
             raise
         reason = str(error)
     if options.json:
-        nothing = {"similarity": None, "threshold": recognizer.threshold, "probability": None}
+        nothing = dict.fromkeys(("similarity", "probability"))
+        nothing["threshold"] = recognizer.threshold_if_any()
         found = asdict(compared) if compared else {**nothing, "same_person": False}
         console.print_json({**found, "reason": reason, **recognizer.trust()})
     else:

@@ -235,7 +235,7 @@ class VerifyScreen(Screen):
 
     def _verdict(self, decision: Decision) -> None:
         print(in_words(decision))
-        if decision.similarity is None:
+        if decision.similarity is None or decision.threshold is None:
             self.say(f"Not verified: {decision.reason}", ATTENTION)
             return
         score, needed = (decimals(f, 2) for f in (decision.similarity, decision.threshold))

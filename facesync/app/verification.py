@@ -113,10 +113,12 @@ class Verification:
 
         Raises:
             StoreError: there is nobody to compare with, or too many attempts were wrong.
+            ModelError: no similarity is high enough.
         """
         self._frames, self._near_misses.offer = [], None
         with self._failures_logged():
             if self.people:
+                self.threshold()
                 attempts.check(self._gallery.path, self._counted_as)
 
     def decide(self, seen: Seen) -> Decision:
@@ -196,8 +198,8 @@ class Verification:
     def refused(self, reason: str) -> Decision:
         """Make the decision of an attempt that could not compare anything."""
         known = "people" in self.__dict__  # else asking for them may be what has failed
-        threshold = self.threshold() if known else self._recognizer.threshold
-        decision = matching.refused(reason, threshold)
+        compared = len(self.people) if known else 1
+        decision = matching.refused(reason, self._recognizer.threshold_if_any(compared))
         return replace(decision, calibrated_on=self._recognizer.calibrated_on)
 
     @cached_property

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from facesync.cli import count
+from facesync.data.blocks import read_block
 from facesync.data.datasets import FaceDataset, natural_key
 from facesync.data.pack import packs_in
 from facesync.data.progress import Progress
@@ -26,7 +27,7 @@ from facesync.errors import DataError, ImageError
 from facesync.faces.aligned import aligned_face
 from facesync.faces.crops import CropSpec
 from facesync.faces.detection import Detector, FaceDetector, main_face
-from facesync.faces.embedding import FaceModel, unit
+from facesync.faces.embedding import EMBEDDING_SIZE, FaceModel, unit
 from facesync.files import read_text, replacing
 from facesync.images import images_below, read_image_rgb
 
@@ -127,9 +128,12 @@ class Faces:
 
     def __init__(self, blocks: Sequence[tuple[Path, Path]]) -> None:
         self._blocks = list(blocks)
+        targets = [read_block(embeddings, None, EMBEDDING_SIZE) for _, embeddings in blocks]
         # Mapped, not read: the crops of a large dataset do not fit in memory.
-        self._kept = [np.load(kept, mmap_mode="r", allow_pickle=False) for kept, _ in blocks]
-        targets = [np.load(embeddings, allow_pickle=False) for _, embeddings in blocks]
+        self._kept = [
+            read_block(kept, len(rows), mapped=True)
+            for (kept, _), rows in zip(blocks, targets, strict=True)
+        ]
         self.targets = np.concatenate(targets).astype(np.float32)
         self._ends = np.cumsum([len(block) for block in self._kept])
 
@@ -159,6 +163,7 @@ def collect(
 
     Raises:
         DataError: no face was found in any image.
+        FileError: a file of the cache is damaged.
     """
     names = "\n".join(f"{image.name}\t{image.aligned}" for image in images)
     content = f"{teacher.fingerprint}\n{view.name}\n{names}"
@@ -169,7 +174,7 @@ def collect(
         for start in range(0, len(images), BLOCK):
             part = images[start : start + BLOCK]
             files = folder / f"{start:07d}.faces.npy", folder / f"{start:07d}.teacher.npy"
-            if not files[1].exists():
+            if not all(file.exists() for file in files):
                 _write_block(files, list(_crops(part, detector, view, teacher)), view, teacher)
             blocks.append(files)
             bar.update(len(part))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from facesync.cli import count
 from facesync.errors import FileError, ModelError
 from facesync.files import read_regular, user_cache
-from facesync.metrics.thresholds import Thresholds
+from facesync.metrics.thresholds import COMMON_FMR, Thresholds
 
 if TYPE_CHECKING:  # NumPy and OpenCV come with it, and the command line needs neither
     from facesync.faces.crops import CropSpec
@@ -34,6 +34,9 @@ docs/evaluation.md for the table that decided it."""
 
 DEFAULT_FMR_OF_ALL = 1e-3
 """Where groups were not measured: of some group it may be fifty times as high."""
+
+MOST_GROUPS = 1000
+"""More are not read: they are written into every export's description and gone through often."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,9 @@ class Calibration(Thresholds):
             AttributeError,
             RuntimeError,
         ) as error:
-            raise ModelError(f"the model's calibration cannot be read ({error})") from error
+            raise ModelError(
+                f"the model's calibration cannot be read ({error}); use another copy of the model"
+            ) from error
         return read
 
 
@@ -176,8 +181,9 @@ def _rate_of_one(fmr: float, people: int) -> float:
 
 def _check(read: Calibration) -> None:
     numbers = *read.thresholds.values(), read.tail_scale, read.tail_shape, read.tail_fmr
-    if bool in map(type, (*numbers, read.slope, read.intercept)):
-        raise TypeError("true or false is not a number")
+    logistic = read.slope, read.intercept
+    if not all(isinstance(n, float | int) and type(n) is not bool for n in (*numbers, *logistic)):
+        raise TypeError("its thresholds, tail or logistic mapping are not plain numbers")
     points = read.points
     if not points or not all(0 < rate < 1 and -1 <= value <= 1 for rate, value in points):
         raise ValueError("it has no thresholds between -1 and 1")
@@ -185,22 +191,29 @@ def _check(read: Calibration) -> None:
     if values != sorted(values):
         raise ValueError("its thresholds do not rise as the rate falls")
     sound = 0 < read.tail_scale < 1 and -1 <= read.tail_shape <= 0 and 0 < read.tail_fmr < 1
-    sound = sound and 0 < read.slope < math.inf
-    if not sound or not math.isfinite(read.intercept):
+    if not sound or not read.slope > 0 or not all(map(math.isfinite, logistic)):
         raise ValueError("its tail or its logistic mapping is impossible")
     for name in ("model_fingerprint", "data", "data_fingerprint"):
         if not isinstance(getattr(read, name), str):
             raise TypeError(f"{name} is not text")
     for name in ("images", "identities", "genuine_pairs", "impostor_pairs"):
-        if type(getattr(read, name)) is not int:
-            raise TypeError(f"{name} is not a whole number")
-    for name, group in (read.groups or {}).items():
+        if type(value := getattr(read, name)) is not int or not 0 <= value < 1 << 63:
+            raise TypeError(f"{name} is not a possible number of them")
+    if read.groups is None:
+        return
+    if len(read.groups) > MOST_GROUPS:
+        raise ValueError(f"it has {len(read.groups):,} groups")
+    for name, group in read.groups.items():
         whole = type(group["identities"]) is type(group["impostor_pairs"]) is int
         rates = type(group["fmr"]) is type(group["threshold"]) is float
         if not whole or not rates or type(group["counts"]) is not bool or type(name) is not str:
             raise TypeError("its groups are not as expected")
         if not 0 <= group["fmr"] <= 1 or not -1 <= group["threshold"] < 1:
             raise ValueError("its groups have impossible rates")
+        if min(group["identities"], group["impostor_pairs"]) < 0:
+            raise ValueError("its groups have less than nobody")
+        if group["counts"] and group["threshold"] > read.at(float(COMMON_FMR)) + 1e-6:
+            raise ValueError("its thresholds are lower than a group that counts needs")
 
 
 def calibration_for(

@@ -11,9 +11,10 @@ import numpy as np
 
 from facesync.cli import one_line
 from facesync.faces.calibration import Calibration
-from facesync.metrics.calibration import COMMON_FMR, fit_logistic, fit_thresholds, worst
+from facesync.metrics.calibration import fit_logistic, fit_thresholds, worst
 from facesync.metrics.pairs import AllPairs
 from facesync.metrics.rates import MIN_FALSE_MATCHES, supports
+from facesync.metrics.thresholds import COMMON_FMR
 
 log = logging.getLogger(__name__)
 

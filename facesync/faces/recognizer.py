@@ -129,6 +129,13 @@ class Recognizer:
             return DEFAULT_THRESHOLD
         return self._model.threshold_for(self._settings.fmr, comparisons)
 
+    def threshold_if_any(self, comparisons: int = 1) -> float | None:
+        """Return `threshold_for`, or None where no similarity is high enough: for a refusal."""
+        try:
+            return self.threshold_for(comparisons)
+        except ModelError:
+            return None
+
     def nearly_from(self, comparisons: int) -> float:
         """Similarity from which a refusal is near, below `threshold_for(comparisons)`."""
         if self.calibrated_on is None or self._model is None or self._model.calibration is None:

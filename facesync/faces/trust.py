@@ -3,7 +3,8 @@
 Training on few people makes a model worse, and validation images of the same people do not show it.
 So training measures the model on people held out, beside the weights that it started from, and
 enters both figures in the checkpoint as `unseen`. A model is trusted if it is a known one, whose
-card has its figures, or if it is not worse than a known one that it started from.
+card has its figures, or if it is not worse than a known one that it started from. This guards
+against training that failed, not against a file from somebody else, who can write any figures.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ LEAST_PEOPLE = 10
 
 MOST_NOISE = 0.1
 """A larger drop of TAR is not put down to chance, however wide the interval of the difference."""
+
+HIGHEST_FAR = 0.01
+"""A TAR at a higher rate says nothing."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ def judged(figures: Any, path: Path) -> Trust:
         return Trust(False, f"it is worse than what it started from ({measured})")
     if weights not in [model.title for model in KNOWN.values()]:
         return Trust(False, f"nobody measured what it started from ({measured})")
-    return Trust(True, f"not worse than what it started from ({measured})")
+    outcome = "not clearly worse" if drop > 0 else "not worse"
+    return Trust(True, f"by its own figures {outcome} than what it started from ({measured})")
 
 
 def _sound(figures: Any) -> bool:
@@ -113,4 +118,6 @@ def _sound(figures: Any) -> bool:
     numbers = [*shares, figures.get("high", 0.0)]
     if not all(isinstance(number, int | float) and type(number) is not bool for number in numbers):
         return False
-    return all(0 <= share <= 1 for share in numbers[:3]) and -1 <= numbers[3] <= 1
+    sound = all(0 <= share <= 1 for share in numbers[:3]) and -1 <= numbers[3] <= 1
+    sound = sound and figures["identities"] <= figures["images"]
+    return sound and 0 < figures["far"] <= HIGHEST_FAR

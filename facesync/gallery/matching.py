@@ -33,7 +33,7 @@ class Decision:
         accepted: whether the face is that of somebody who is registered.
         name: who, or None when not accepted.
         similarity: cosine to the most similar person, -1…1; None if nothing was compared.
-        threshold: similarity from which a face is accepted.
+        threshold: similarity from which a face is accepted; None if none is high enough.
         reason: a sentence that explains the outcome.
         margin: how far the similarity is above the second person's; None without a second.
         calibrated_on: on whom the threshold was measured, in words; None if on nobody.
@@ -45,7 +45,7 @@ class Decision:
     accepted: bool
     name: str | None
     similarity: float | None
-    threshold: float
+    threshold: float | None
     reason: str
     margin: float | None = None
     calibrated_on: str | None = None
@@ -53,7 +53,7 @@ class Decision:
     nearly: bool = False
 
 
-def refused(reason: str, threshold: float) -> Decision:
+def refused(reason: str, threshold: float | None) -> Decision:
     """Return the decision of a verification that could not compare anything."""
     return Decision(False, None, None, threshold, reason)
 

@@ -11,8 +11,6 @@ from facesync.metrics.rates import MIN_FALSE_MATCHES, supports, threshold_at
 from facesync.metrics.thresholds import Thresholds
 
 FMRS = ("1e-1", "1e-2", "1e-3", "1e-4", "1e-5")
-COMMON_FMR = "1e-3"
-"""The rate at which groups of people are compared, and that each has to support."""
 
 _TAIL_PAIRS = 500  # the tail is fitted to about this many of the largest impostor similarities
 _LOGISTIC_PAIRS = 200_000

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+COMMON_FMR = "1e-3"
+"""The rate at which groups of people are compared, and that each has to support."""
+
 
 @dataclass(frozen=True)
 class Thresholds:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from facesync.data.blocks import read_block
 from facesync.data.progress import Progress
 from facesync.errors import ImageError
 from facesync.faces.aligned import aligned_face
@@ -55,7 +56,11 @@ class Targets:
 
 
 def teach(data: SplitData, crop: CropSpec, teacher: FaceModel, output: Path) -> Targets:
-    """Embed the training images with a teacher, or read what was kept in the output folder."""
+    """Embed the training images with a teacher, or read what was kept in the output folder.
+
+    Raises:
+        FileError: that is damaged.
+    """
     names = "\n".join(data.faces.names[index] for index in data.train)
     content = f"{teacher.fingerprint}\n{crop}\n{names}".encode("utf-8", "surrogateescape")
     folder = output / FOLDER / hashlib.sha256(content).hexdigest()[:16]
@@ -69,7 +74,7 @@ def teach(data: SplitData, crop: CropSpec, teacher: FaceModel, output: Path) -> 
                 rows = _embedded(data, part, teacher, detector)
                 with replacing(path) as file:
                     np.save(file, rows, allow_pickle=False)
-            blocks.append(np.load(path, allow_pickle=False))
+            blocks.append(read_block(path, len(part), EMBEDDING_SIZE))
             bar.update(len(part))
     embeddings = np.concatenate(blocks)
     unknown = int((~embeddings.any(axis=1)).sum())

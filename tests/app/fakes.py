@@ -14,7 +14,7 @@ import numpy as np
 from facesync.app.cameras import Camera, Frame
 from facesync.faces.detection import Face
 from facesync.faces.quality import Pose, Quality
-from facesync.faces.recognizer import Comparison, Seen
+from facesync.faces.recognizer import Comparison, Recognizer, Seen
 
 STEP = 40  # between the values that a colour can have
 
@@ -58,6 +58,8 @@ class FakeRecognizer:
 
     def threshold_for(self, comparisons: int) -> float:
         return self.threshold
+
+    threshold_if_any = Recognizer.threshold_if_any
 
     def nearly_from(self, comparisons: int) -> float:
         return self.threshold_for(comparisons) - 0.05

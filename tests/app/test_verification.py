@@ -12,7 +12,7 @@ from facesync.app import registering
 from facesync.app.cameras import open_camera
 from facesync.app.settings import AppSettings
 from facesync.app.verification import Verification
-from facesync.errors import CameraError, FileError, StoreError
+from facesync.errors import CameraError, FileError, ModelError, StoreError
 from facesync.gallery import attempts, samples
 from facesync.gallery.people import Person
 from facesync.gallery.registration import Registration
@@ -179,6 +179,19 @@ def test_every_attempt_is_logged(ada, recognizer, settings, shot, tmp_path):
     assert [line["asked"] for line in lines] == [None, None, None, "Ada", "Cid"]
     assert "cannot be read" in lines[1]["reason"]
     assert lines[2]["reason"] == "no face was seen"
+
+
+def test_an_attempt_that_no_similarity_can_satisfy_ends_before_it_begins(
+    ada, recognizer, settings, monkeypatch
+):
+    def endless(comparisons: int) -> float:
+        raise ModelError("no similarity is high enough")
+
+    monkeypatch.setattr(recognizer, "threshold_for", endless)
+    with pytest.raises(ModelError):
+        Verification(ada, recognizer, settings).begin()
+    (line,) = logged(settings)
+    assert (line["accepted"], line["threshold"]) == (False, None)
 
 
 def test_a_password_of_a_camera_is_not_logged(ada, recognizer, settings):

@@ -14,6 +14,7 @@ from PIL import Image
 
 import faceid_app
 from facesync.app import session
+from facesync.errors import ModelError
 from facesync.gallery.store import Gallery
 from facesync.images import save_jpeg
 from tests.app.fakes import FakeRecognizer, image
@@ -226,6 +227,25 @@ def test_verify_says_in_json_why_it_could_not(fake, files, shot, gallery, tmp_pa
     code, decision = verify(capsys, *files, "--image", shot("x"))
     assert code == 1 and "damaged" in decision["reason"]
     assert gallery.path.read_bytes() == b"damaged"
+
+
+def test_a_model_whom_no_similarity_satisfies_accepts_nobody_in_json_and_log(
+    fake, files, shot, tmp_path, capsys, monkeypatch
+):
+    def endless(self, *_: object) -> float:
+        raise ModelError("no similarity is high enough")
+
+    ada, log = shot("ada"), tmp_path / "log.jsonl"
+    assert faceid_app.main([*files, "register", "Ada", "--images", ada]) == 0
+    monkeypatch.setattr(FakeRecognizer, "threshold_for", endless)
+    monkeypatch.setattr(FakeRecognizer, "compare", endless)
+    for source in ("--image", "--camera"):
+        code, decision = verify(capsys, *files, "--audit-log", str(log), source, ada)
+        assert code == 1 and decision["threshold"] is None
+        assert decision["reason"] == "no similarity is high enough"
+    assert [json.loads(line)["threshold"] for line in log.read_text().splitlines()] == [None] * 2
+    assert faceid_app.main(["compare", ada, ada, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["threshold"] is None
 
 
 def test_an_image_as_camera(fake, files, shot, capsys):

@@ -12,6 +12,7 @@ import pytest
 from facesync.errors import FileError, ModelError
 from facesync.faces import calibration, weights
 from facesync.faces.calibration import (
+    MOST_GROUPS,
     Calibration,
     calibration_for,
     user_calibration_path,
@@ -134,14 +135,20 @@ def test_json_round_trip():
         {"slope": -1.0},
         {"intercept": float("inf")},
         {"intercept": 10**400},
+        {"slope": 10**400},
         {"thresholds": {"1e-2": True}},
+        {"thresholds": {"1e-2": np.float32(0.5)}},
         {"crop": {"kind": "oval"}},
         {"crop": None},
         {"pictures": "many"},
+        {"identities": -5},
+        {"identities": 10**5000},
         {"model_fingerprint": 7},
         {"unknown": 1},
         {"groups": {"a": {}}},
         {"groups": [1]},
+        {"groups": ""},
+        {"groups": {str(number): GROUP for number in range(MOST_GROUPS + 1)}},
         *(
             {"groups": {"a": {**GROUP, **wrong}}}
             for wrong in (
@@ -151,13 +158,15 @@ def test_json_round_trip():
                 {"identities": 1.5},
                 {"counts": 1},
                 {"impostor_pairs": True},
+                {"identities": -3},
+                {"threshold": 0.6},  # that of all people is 0.5
             )
         ),
     ],
-    ids=lambda changes: str(*changes.items()),
+    ids=lambda changes: f"{list(changes)}",
 )
 def test_damaged_calibrations_are_refused(changes):
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match="cannot be read"):
         Calibration.from_dict({**MEASURED.to_dict(), **changes})
 
 
