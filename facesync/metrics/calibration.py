@@ -12,6 +12,7 @@ from facesync.metrics.thresholds import Thresholds
 
 FMRS = ("1e-1", "1e-2", "1e-3", "1e-4", "1e-5")
 
+_ONE = 1 - 1e-5  # the cosine of an image and itself, as float32 sums round it
 _TAIL_PAIRS = 500  # the tail is fitted to about this many of the largest impostor similarities
 _LOGISTIC_PAIRS = 200_000
 
@@ -33,7 +34,7 @@ def fit_thresholds(impostor: np.ndarray) -> Thresholds:
     tail_fmr = next((r for r in reversed(rates) if r * len(impostor) >= _TAIL_PAIRS), rates[0])
     thresholds = {fmr: threshold_at(impostor_desc, float(fmr)) for fmr in supported}
     for fmr, threshold in thresholds.items():
-        if threshold >= 1:
+        if threshold >= _ONE:
             raise DataError(
                 f"no threshold below 1 keeps a false match rate of {fmr}: the same image is there "
                 "under several names (audit_dataset.py finds such), or the model tells nobody apart"
@@ -91,7 +92,8 @@ def fit_logistic(genuine: np.ndarray, impostor: np.ndarray, seed: int = 42) -> t
         slope, intercept.
 
     Raises:
-        DataError: there are fewer than two genuine pairs.
+        DataError: there are fewer than two genuine pairs, or they are no more similar than
+            impostor pairs.
     """
     if len(genuine) < 2:
         raise DataError(f"{len(genuine)} genuine pairs are too few to calibrate on")
@@ -116,12 +118,22 @@ def fit_logistic(genuine: np.ndarray, impostor: np.ndarray, seed: int = 42) -> t
         while (better := _loss(design @ (theta - size * step), target, weight)) > loss:
             size /= 2
             if size < 1e-8:
-                return float(theta[0]), float(theta[1])
+                return _rising(theta)
         theta = theta - size * step
         if loss - better < 1e-12:
             break
         loss = better
-    return float(theta[0]), float(theta[1])
+    return _rising(theta)
+
+
+def _rising(theta: np.ndarray) -> tuple[float, float]:
+    slope, intercept = theta.tolist()
+    if slope <= 0:
+        raise DataError(
+            "images of one person are not more similar than those of two people: the model tells "
+            "nobody apart, or images are under wrong names"
+        )
+    return slope, intercept
 
 
 def _loss(logit: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:

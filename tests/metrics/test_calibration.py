@@ -44,9 +44,15 @@ def test_too_few_pairs_are_refused():
 
 
 def test_a_threshold_of_one_is_an_error_and_not_a_calibration():
-    same_image = np.concatenate([IMPOSTOR, np.ones(30, np.float32)])  # more than 1e-4 of all
-    with pytest.raises(DataError, match="rate of 1e-4: the same image is there under several"):
-        fit_thresholds(same_image)
+    for one in (np.float32(1), np.float32(1 - 2e-7)):  # a sum of 512 products is rounded
+        same_image = np.concatenate([IMPOSTOR, np.full(30, one)])  # more than 1e-4 of all
+        with pytest.raises(DataError, match="rate of 1e-4: the same image is there under several"):
+            fit_thresholds(same_image)
+
+
+def test_a_model_that_tells_nobody_apart_gets_no_mapping():
+    with pytest.raises(DataError, match="the model tells nobody apart"):
+        fit_logistic(IMPOSTOR[:5000] - np.float32(0.1), IMPOSTOR)
 
 
 SMALL = Thresholds({"1e-1": 0.2, "1e-2": 0.35, "1e-3": 0.5}, 0.05, 0.0, 1e-2)
