@@ -127,8 +127,8 @@ def measured(name: str, model: FaceModel, data: Path, cache: Path) -> dict[str, 
     return {
         "calibration": found.to_dict(),
         "open_set": [asdict(rate) for rate in rates],
-        "open_set_on": f"{people[0]} to {people[-1]} of {len(set(identities))} people of LFW's "
-        "fifth fold",
+        "open_set_on": f"{len(set(identities))} people of LFW's fifth fold, {people[0]} to "
+        f"{people[-1]} of them registered",
     }
 
 
