@@ -234,7 +234,7 @@ def test_a_trained_model_that_loses_trust_and_regains_it(tmp_path, monkeypatch, 
         f"1 person was embedded again with {name}" for name in (EMBEDDED.title, DEFAULT_MODEL)
     ]
     insisting = api.load_model(str(DEFAULT_MODEL), offline=True)
-    assert insisting.trusted and "on: 0.850, VGG" in insisting.why_trusted
+    assert insisting.trusted and "on: 0.850, the VGG" in insisting.why_trusted
 
 
 def test_the_real_models(shared, tmp_path, monkeypatch, caplog):
