@@ -59,7 +59,7 @@ def learn_head(settings: DistillSettings) -> Path:
     own = own_layer(model.network)
     faces = collect(images, teacher, settings.cache_folder, view_of(model, device))
     if len(faces) < LEAST:
-        raise DataError(f"{len(faces)} faces are too few to learn from: {LEAST} are needed")
+        raise DataError(f"too few faces to learn from: {LEAST} are needed, {len(faces)} found")
     layer = joined(faces.rows().astype(np.float32), faces.targets, own).astype(np.float16)
     with replacing(path) as file:
         np.save(file, layer, allow_pickle=False)

@@ -79,7 +79,7 @@ def test_the_script_learns_a_layer_and_writes_the_weights_with_it(
     command = ["--student", "vggface2-head", "--aligned", str(tmp_path / "faces"), "--device",
                "cpu", "--output", str(tmp_path / "new")]  # fmt: skip
     assert distill_model.main(command) == 1
-    assert "3 faces are too few to learn from: 1792 are needed" in capsys.readouterr().err
+    assert "too few faces to learn from: 1792 are needed, 3 found" in capsys.readouterr().err
     monkeypatch.setattr(head, "LEAST", 3)
     assert distill_model.main(command) == 0
     layer = np.load(tmp_path / "new" / "vggface2.head.npy", allow_pickle=False)
