@@ -18,14 +18,14 @@ class CachedFaces:
 
     Args:
         detector: finds all faces.
-        cache: folder of all caches.
+        cache: folder of all caches; None: nothing is kept on disk.
         label: names the detector's settings: faces are cached by it.
     """
 
-    def __init__(self, detector: Detector, cache: Path, label: str) -> None:
+    def __init__(self, detector: Detector, cache: Path | None, label: str) -> None:
         self._detector = detector
-        self._cache = VectorCache(cache / f"faces-{label}", _NUMBERS)
-        self._found = dict(self._cache.stored())
+        self._cache = VectorCache(cache / f"faces-{label}", _NUMBERS) if cache else None
+        self._found = dict(self._cache.stored()) if self._cache else {}
 
     def known_empty(self, key: str) -> bool:
         """Whether an image of this content id is known to show no face."""
@@ -36,7 +36,8 @@ class CachedFaces:
         if key not in self._found:
             faces = self._detector.detect(image_rgb)
             self._found[key] = _pack(main_face(faces, image_rgb)) if faces else _NO_FACE
-            self._cache.add(key, self._found[key])
+            if self._cache:
+                self._cache.add(key, self._found[key])
         return _unpack(self._found[key])
 
     def flush(self) -> None:
@@ -45,7 +46,8 @@ class CachedFaces:
         Raises:
             FileError: it cannot be written.
         """
-        self._cache.flush()
+        if self._cache:
+            self._cache.flush()
 
 
 def _pack(face: Face) -> np.ndarray:
