@@ -78,10 +78,10 @@ def evaluate_flatness(settings: LivenessSettings) -> dict[str, Depth]:
         for name, one in found.items()
     ]
     print("\n".join(table_lines(f"Depth, from {DEPTH:.2f} on that of a head", rows)))
-    print(f"\n{count(passed, 'sequence', 'sequences')} of {len(found):,} would pass for a head")
+    print(f"\n{passed:,} of {count(len(found), 'sequence', 'sequences')} would pass for a head")
     few = sum(one.frames < FEWEST for one in found.values())
     if few:
-        print(f"{count(few, 'sequence has', 'sequences have')} under {FEWEST} frames with a face")
+        print(f"{few:,} of them have under {FEWEST} frames with a face, too few to measure")
     if settings.report:
         content = {name: asdict(one) for name, one in found.items()}
         report = {"depth": DEPTH, "sequences": content, "passed": passed}

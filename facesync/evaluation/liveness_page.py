@@ -86,7 +86,7 @@ def tables(report: LivenessReport) -> list[Table]:
     return [
         ("Errors at the model's threshold", _errors(report)),
         ("Over all thresholds", _over_all(report)),
-        ("What the policy auto makes of the videos", _certainty(report)),
+        ("What --liveness auto makes of the videos, by their scores alone", _certainty(report)),
     ]
 
 
@@ -101,7 +101,7 @@ def notes(report: LivenessReport) -> list[str]:
     ]
     if few < _FEW_PEOPLE:
         said.append(
-            f"There is a kind with only {count(few, 'person', 'people')}: one more or less may "
+            f"Some of the samples show only {count(few, 'person', 'people')}: one more or less may "
             "change the figures a lot."
         )
     missed = sum(report.no_face.values())
