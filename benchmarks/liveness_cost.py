@@ -12,7 +12,6 @@ from collections.abc import Callable
 from itertools import count
 
 import numpy as np
-from facesync.liveness.evidence import Evidence
 
 from benchmarks.frame_to_decision import camera_frame, crowd
 from benchmarks.material import add_counts, processor_ms
@@ -23,6 +22,7 @@ from facesync.faces.embedding import FaceModel
 from facesync.faces.models import EMBEDDED, VGGFACE2
 from facesync.faces.weights import load_face_model
 from facesync.gallery.matching import Matcher
+from facesync.liveness.evidence import Evidence
 from facesync.liveness.passive import PassiveModel, load_passive
 
 THRESHOLD = 0.6

@@ -21,7 +21,7 @@ from facesync.evaluation.summary import Row, table_lines
 from facesync.faces.detection import FaceDetector
 from facesync.files import write_json
 from facesync.images import images_below, is_video, read_image_rgb
-from facesync.liveness.flatness import DEPTH, depth
+from facesync.liveness.flatness import DEPTH, FRAMES, depth
 from facesync.liveness.samples import video_of
 from facesync.videos import spread_frames
 
@@ -29,9 +29,6 @@ log = logging.getLogger(__name__)
 
 MOST_FRAMES = 100
 """Frames taken of a video, spread evenly over it: enough to meet every turn of a head."""
-
-FEWEST = 4
-"""Frames with a face below which no depth is measured."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +76,9 @@ def evaluate_flatness(settings: LivenessSettings) -> dict[str, Depth]:
     ]
     print("\n".join(table_lines(f"Depth, from {DEPTH:.2f} on that of a head", rows)))
     print(f"\n{passed:,} of {count(len(found), 'sequence', 'sequences')} would pass for a head")
-    few = sum(one.frames < FEWEST for one in found.values())
+    few = sum(one.frames <= FRAMES for one in found.values())
     if few:
-        print(f"{few:,} of them have under {FEWEST} frames with a face, too few to measure")
+        print(f"{few:,} of them have under {FRAMES + 1} frames with a face, too few to measure")
     if settings.report:
         content = {name: asdict(one) for name, one in found.items()}
         report = {"depth": DEPTH, "sequences": content, "passed": passed}
