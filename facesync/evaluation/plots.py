@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def det_svg(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], x: str, y: str)
         curve = _thinned(roc(scores, np.arange(len(scores)) < len(genuine)), len(impostor))
         far = np.clip(curve.far, 0.5 / len(impostor), 1 - 0.5 / len(impostor))
         miss = np.clip(1 - curve.tar, 0.5 / len(genuine), 1 - 0.5 / len(genuine))
-        axes.plot(norm.ppf(far), norm.ppf(miss), color=_colour(number), label=name)
+        axes.plot(norm.ppf(far), norm.ppf(miss), color=_colour(number), label=_label(name))
         least = [min(least[0], far.min()), min(least[1], miss.min())]
     ticks = np.array([1e-4, 1e-3, 1e-2, 0.05, 0.2, 0.5])
     for axis, lowest in zip((axes.xaxis, axes.yaxis), least, strict=True):
@@ -80,7 +81,7 @@ def histogram_svg(
     bins = np.linspace(min(low, float(np.concatenate(list(finite.values())).min())), 1, 71)
     for number, (name, scores) in enumerate(finite.items()):
         colour = "tab:green" if number == len(finite) - 1 else _colour(number)
-        label = f"{name} ({len(scores):,})"
+        label = _label(f"{name} ({len(scores):,})")
         axes.hist(scores, bins, density=True, alpha=0.6, color=colour, label=label)
     axes.axvline(
         threshold, color="black", linewidth=1, label=f"threshold in force {decimals(threshold)}"
@@ -99,6 +100,12 @@ def _thinned(curve: Roc, impostors: int) -> Roc:
     return Roc(
         curve.thresholds[places], np.maximum(curve.far[places], least / 2), curve.tar[places]
     )
+
+
+def _label(name: str) -> str:
+    """Take from a name, of a folder perhaps, what Matplotlib would obey or cannot draw."""
+    text = name.encode("utf-8", "replace").decode().replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def _colour(number: int) -> str:
@@ -121,7 +128,10 @@ def _svg(figure: Figure) -> str:
 
     buffer = io.StringIO()
     # Without a date and with fixed ids: the same each time.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "facesync"}):
+    fixed = rc_context({"svg.fonttype": "none", "svg.hashsalt": "facesync"})
+    with fixed, warnings.catch_warnings():
+        # The text is drawn by whoever shows the page, in a font of theirs.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]

@@ -79,19 +79,19 @@ def interval_by_person(
     """Return the 95 % interval of a share of errors, where one person's errors hang together.
 
     It is a bootstrap over people, and at least Wilson's interval: where there is no error, no
-    sample has one.
+    sample has one. Of one person, or nobody, it is 0 to 1: that says nothing of others.
 
     Args:
         wrong: bool (N,), whether each decision is an error.
         people: who each of them shows, (N,).
         seed: of the resampling.
     """
-    if not len(wrong):
-        return 0.0, 1.0
     _, person = np.unique(people, return_inverse=True)
     trials = np.bincount(person)
     errors = np.bincount(person, weights=wrong)
     count = len(trials)
+    if count < 2:
+        return 0.0, 1.0
     low, high = wilson(int(wrong.sum()), len(wrong))
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), DRAWS)
     drawn = np.percentile((weights @ errors) / (weights @ trials), [2.5, 97.5])

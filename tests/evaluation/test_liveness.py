@@ -1,6 +1,8 @@
 """Evaluations of liveness with stand-ins: what is written, and how errors end."""
 
+import html
 import json
+import os
 import re
 
 import numpy as np
@@ -104,6 +106,16 @@ def test_the_page_shows_the_mistakes_and_explains_itself(evaluate, folder, tmp_p
     assert "ISO/IEC 30107-3" in page and all(term in page for term in GLOSSARY)
     (said,) = re.findall(r"<p class=verdict>(.*?)</p>", page)
     assert "33.33 % of live videos" in said and "print, 50.00 % pass" in said
+
+
+@pytest.mark.parametrize("kind", [r"a $\x$", "_b", "<c>&amp;", "照片", os.fsdecode(b"caf\xe9")])
+def test_any_folder_name_will_do(evaluate, tmp_path, kind):
+    for name in ("live", kind):
+        save_jpeg(image(0.9), tmp_path / "samples" / name / "a.jpg")
+    code, report = evaluate("--data", tmp_path / "samples")
+    assert code == 0 and list(report["apcer"]) == [kind.encode("utf-8", "replace").decode()]
+    page = (tmp_path / "r" / "report.html").read_bytes()
+    assert html.escape(kind).encode("utf-8", "xmlcharrefreplace") in page and b"<c>" not in page
 
 
 def test_faces_are_found_once(evaluate, folder, detector, capsys):
