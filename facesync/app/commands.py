@@ -28,7 +28,6 @@ from facesync.app.window import why_no_window
 from facesync.errors import FaceSyncError, ImageError, UsageError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.registration import Registration
-from facesync.liveness.policy import still
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +89,6 @@ def _verify(session: Session, options: VerifyOptions) -> int:
 
 def _verify_images(session: Session, verification: Verification, options: VerifyOptions) -> int:
     results = []
-    if session.settings.liveness != "off":
-        log.info("note: %s", still().reason)
     for path in options.image:
         try:
             results.append(verification.image(path, main_face=options.main_face))

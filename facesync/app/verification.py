@@ -6,6 +6,7 @@ log and wrong ones are counted wherever they are made.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -34,6 +35,8 @@ from facesync.images import read_image_rgb
 from facesync.liveness.challenge import Challenge
 from facesync.liveness.policy import still
 from facesync.liveness.settings import LOOKS
+
+log = logging.getLogger(__name__)
 
 ANYBODY = ""
 """What failed attempts are counted under when no name is claimed; nobody can be called that."""
@@ -95,6 +98,7 @@ class Verification:
         self._frames: list[Seen] = []  # of this attempt
         self._require_liveness = settings.require_liveness
         self._new_liveness = liveness
+        self._said = False
         self._liveness: LivenessCheck | None = None  # of this attempt
 
     @cached_property
@@ -183,6 +187,7 @@ class Verification:
                     attempts.record(self._gallery.path, self._counted_as, decision.name)
             except StoreError as paused:
                 return self.refused(str(paused))  # says nothing about the face
+            self._say_of_stills()
         self._note(decision)
         self._remember(decision)
         return decision
@@ -244,6 +249,12 @@ class Verification:
                         self.conclude(votes)
                         raise
         return self.conclude(votes)
+
+    def _say_of_stills(self) -> None:
+        """Say once what nobody can say of an image that was compared."""
+        if self.stills and self._new_liveness is not None and not self._said:
+            self._said = True
+            log.info("note: %s", still().reason)
 
     def refused(self, reason: str) -> Decision:
         """Make the decision of an attempt that could not compare anything."""
