@@ -128,14 +128,17 @@ class Verification:
             ModelError: no similarity is high enough, or the liveness model cannot be loaded.
             ImageError: of still images, if liveness is required.
         """
+        self._begin(self.stills)
+
+    def _begin(self, stills: bool) -> None:
         self._frames, self._near_misses.offer, self._liveness = [], None, None
         with self._failures_logged():
-            if self.stills and self._require_liveness:
+            if stills and self._require_liveness:
                 raise ImageError(f"{still().reason}, and --require-liveness asks for it")
             if self.people:
                 self.threshold()
                 attempts.check(self._gallery.path, self._counted_as)
-            if self._new_liveness is not None and not self.stills:
+            if self._new_liveness is not None and not stills:
                 self._liveness = self._new_liveness()
 
     def looks(self, asked: int = VERIFY_FRAMES) -> int:
@@ -199,8 +202,7 @@ class Verification:
             ImageError: the image cannot be read.
             StoreError: see `begin`.
         """
-        self.stills = True
-        self.begin()
+        self._begin(stills=True)
         with self._failures_logged():
             faces, embeddings = self._faces(path, main_face)
         if not faces:
@@ -233,6 +235,7 @@ class Verification:
         self.begin()
         with self._failures_logged():
             camera = open_camera()
+            self.recorded = not camera.live
 
             def look(frame: Frame) -> Seen | None:
                 return self._recognizer.look(frame.image_rgb, photograph=camera.stills)
@@ -252,7 +255,7 @@ class Verification:
 
     def _say_of_stills(self) -> None:
         """Say once what nobody can say of an image that was compared."""
-        if self.stills and self._new_liveness is not None and not self._said:
+        if self._liveness is None and self._new_liveness is not None and not self._said:
             self._said = True
             log.info("note: %s", still().reason)
 
