@@ -65,7 +65,7 @@ class Session:
             liveness=self._liveness_check if self._asks_for_liveness else None,
         )
         verification.recorded = not _is_device(self.settings.camera)
-        verification.stills = verification.recorded and _is_images(self.settings.camera)
+        verification.stills = self._has_stills()
         return verification
 
     def policy(self) -> Policy | None:
@@ -108,6 +108,11 @@ class Session:
     def _asks_for_liveness(self) -> bool:
         return self.settings.liveness != "off"
 
+    def _has_stills(self) -> bool:
+        """Whether images stand in for the camera, one by one or in turn; opens nothing else."""
+        source = self.settings.camera
+        return not _is_device(source) and (Path(source).is_dir() or is_image(source))
+
     @property
     def _camera_name(self) -> str:
         return masked(self.settings.camera)  # an address may hold a password
@@ -128,7 +133,7 @@ class Session:
             announce(self.gallery, self.recognizer)
             log.warning("Nobody is registered yet: everybody will be unknown")
             people = []
-        passive = self.passive if self._asks_for_liveness else None
+        passive = self.passive if self._asks_for_liveness and not self._has_stills() else None
         return Watcher(self.recognizer, people, self.settings.margin, passive)
 
 
@@ -136,7 +141,3 @@ def _is_device(source: str) -> bool:
     """Whether a source is a camera or a stream, rather than files."""
     number_or_address = source.isdecimal() or "://" in source
     return number_or_address or (source.startswith("/dev/") and not Path(source).is_file())
-
-
-def _is_images(source: str) -> bool:
-    return Path(source).is_dir() or is_image(source)

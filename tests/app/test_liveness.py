@@ -25,7 +25,7 @@ from facesync.liveness import camera as cameras_known
 from facesync.liveness.camera import CameraLiveness
 from facesync.liveness.evidence import Evidence
 from facesync.liveness.policy import Policy
-from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
+from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image, quality
 from tests.liveness.fakes import FakePassive, face, head, photograph
 
 TURNS = {
@@ -145,7 +145,7 @@ def test_an_attack_that_is_nearly_similar_enough_is_not_nearly_accepted(verifica
     for score, nearly in ((0.1, False), (0.9, True)):
         actor = Actor()
         actor.look = lambda image_rgb, photograph=False: Seen(
-            image_rgb, [face(head())], almost.astype(np.float32), None
+            image_rgb, [face(head())], almost.astype(np.float32), quality()
         )
         decision = verification("passive", score, actor=actor).camera(
             lambda: FakeCamera([image()] * 20)
