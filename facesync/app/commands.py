@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from facesync import cli
@@ -71,7 +72,8 @@ def _verify(session: Session, options: VerifyOptions) -> int:
         if _has_window(session, options.no_window or options.json):
             accepted = flows.verify(session, verification, options.frames)
             return cli.DONE if accepted else cli.FAILED
-        say = _to_stderr if options.json else print
+        prompts = sys.stderr if options.json else sys.stdout
+        say = partial(print, file=prompts, flush=True)
         decision = verification.camera(session.open_camera, options.frames, say)
     except FaceSyncError as error:
         if not options.json:
@@ -107,10 +109,6 @@ def _verify_images(session: Session, verification: Verification, options: Verify
     if options.json:
         return _print_images(results, session.recognizer)
     return cli.DONE if all(result.decision.accepted for result in results) else cli.FAILED
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _show_faces(result: ImageDecision) -> None:

@@ -7,7 +7,6 @@ log and wrong ones are counted wherever they are made.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -241,8 +240,8 @@ class Verification:
                 return self._recognizer.look(frame.image_rgb, photograph=camera.stills)
 
             with closing(frames(camera, open_camera)) as stream:
-                patience = looking.PATIENCE_SECONDS if camera.live else math.inf
-                votes = looking.votes(stream, look, self.decide, self.looks(looks), patience)
+                wanted = self.looks(looks)
+                votes = looking.votes(stream, look, self.decide, wanted, live=camera.live)
                 challenge = self.challenge(votes)
                 if challenge is not None:
                     try:
