@@ -70,7 +70,7 @@ class Policy:
         Returns:
             With `challenge` `needed` where that has to decide.
         """
-        refusal = self._refusal(evidence)
+        refusal = self.refusal(evidence)
         if refusal is not None:
             return refusal
         sure = self._camera is not None and self._surely_live(evidence)
@@ -83,7 +83,7 @@ class Policy:
     def after(self, evidence: Evidence, challenge: Challenge) -> Liveness:
         """Judge a challenge that is over, or was broken off."""
         if challenge.state is State.PASSED:
-            refusal = self._refusal(evidence)
+            refusal = self.refusal(evidence)
             passed = _said(evidence, True, "the head turned as asked", PASSED)
             return passed if refusal is None else replace(refusal, challenge=PASSED)
         failed = challenge.reason or "it was broken off"
@@ -91,7 +91,7 @@ class Policy:
 
     def enrolled(self, evidence: Evidence, *, recorded: bool) -> Liveness:
         """Judge the frames of an enrolment: a face with depth, or one that surely looks live."""
-        refusal = self._refusal(evidence)
+        refusal = self.refusal(evidence)
         if refusal is not None:
             return refusal
         held = evidence.moves_with_background and _score(evidence) < self._thresholds.threshold
@@ -102,7 +102,7 @@ class Policy:
         hint = "the head must turn in it" if recorded else "turn your head to each side"
         return _said(evidence, False, f"nothing shows that this is no photograph: {hint}")
 
-    def _refusal(self, evidence: Evidence) -> Liveness | None:
+    def refusal(self, evidence: Evidence) -> Liveness | None:
         """Judge what is the same in every mode; None if the face may be live."""
         if not evidence.same:
             return _said(evidence, False, "more than one person was in front of the camera")
