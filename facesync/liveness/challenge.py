@@ -122,14 +122,13 @@ class Challenge:
         return self._done, len(self._order)
 
     @property
-    def seconds_left(self) -> float:
-        """Time left for what is asked for now, as of the latest frame."""
-        return START_SECONDS if self._until is None else max(0.0, self._until - self._now)
-
-    @property
     def over(self) -> bool:
         """Whether it has been passed or failed."""
         return self.state in (State.PASSED, State.FAILED)
+
+    def seconds_left(self, seconds: float) -> float:
+        """Return how long there is, at a time in the camera's clock, for what is asked now."""
+        return START_SECONDS if self._until is None else max(0.0, self._until - seconds)
 
     def update(self, look: Look) -> None:
         """Take in the next frame; frames after the end change nothing."""

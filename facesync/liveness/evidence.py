@@ -77,8 +77,9 @@ class Evidence:
 
     @property
     def attack(self) -> str:
-        """The attack that most frames look like, were it one: `print` or `replay`."""
-        return Counter(score.attack for score in self._scores).most_common(1)[0][0]
+        """The attack that most frames look like, were it one: `print` or `replay`; `` at first."""
+        counted = Counter(score.attack for score in self._scores).most_common(1)
+        return counted[0][0] if counted else ""
 
     @property
     def surroundings(self) -> float:

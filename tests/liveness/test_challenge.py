@@ -57,13 +57,13 @@ def test_it_says_what_to_do_and_how_far_one_is():
     assert challenge.prompt == "Look straight into the camera"
     challenge.update(Look(0.2, head()))
     assert (challenge.wanted, challenge.prompt) == ("left", "Turn your head to your left")
-    assert challenge.seconds_left == 6
+    assert challenge.seconds_left(0.2) == 6
     reached = []
     for number, yaw in enumerate((0, 5, 10, 16, 26)):
         challenge.update(Look(0.3 + number / 10, head(yaw)))
         reached.append(challenge.turned)
     assert reached == sorted(reached) and reached[0] == 0 and 0.6 < reached[3] < reached[4] == 1
-    assert challenge.seconds_left == pytest.approx(5.5)
+    assert (challenge.seconds_left(0.7), challenge.seconds_left(99)) == (pytest.approx(5.5), 0)
     for number in range(2):
         challenge.update(Look(0.8 + number / 10, head(26)))
     assert (challenge.state, challenge.progress, challenge.turned) == (State.BACK, (1, 2), 0)
