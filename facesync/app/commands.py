@@ -70,7 +70,7 @@ def _verify(session: Session, options: VerifyOptions) -> int:
             return code
         # A program that reads JSON asks on behalf of nobody who looks at a window.
         if _has_window(session, options.no_window or options.json):
-            accepted = flows.verify(session, verification, options.frames)
+            accepted = flows.verify(session, verification, verification.looks(options.frames))
             return cli.DONE if accepted else cli.FAILED
         prompts = sys.stderr if options.json else sys.stdout
         say = partial(print, file=prompts, flush=True)

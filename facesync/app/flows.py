@@ -106,7 +106,7 @@ def verify(session: Session, verification: Verification, looks: int) -> bool:
         FaceSyncError: as `Verification.camera`.
     """
     verification.begin()
-    screen = VerifyOnce(verification, verification.looks(looks))
+    screen = VerifyOnce(verification, looks)
     if not show(session, screen):
         print("Cancelled: nobody was verified.")
     return screen.decision is not None and screen.decision.accepted
