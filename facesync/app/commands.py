@@ -6,10 +6,12 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from facesync import cli
 from facesync.app import console, doctor, flows, model_commands, registering, store_commands
+from facesync.app.looking import look_at_main_face
 from facesync.app.menu import Menu
 from facesync.app.session import Session
 from facesync.app.settings import (
@@ -21,7 +23,7 @@ from facesync.app.settings import (
     VerifyOptions,
     WatchOptions,
 )
-from facesync.app.verification import ImageDecision, Verification, look_at_main_face
+from facesync.app.verification import ImageDecision, Verification
 from facesync.app.watch import watch_camera, watch_window
 from facesync.app.window import why_no_window
 from facesync.errors import FaceSyncError, ImageError, UsageError
@@ -68,9 +70,11 @@ def _verify(session: Session, options: VerifyOptions) -> int:
             return code
         # A program that reads JSON asks on behalf of nobody who looks at a window.
         if _has_window(session, options.no_window or options.json):
-            accepted = flows.verify(session, verification, options.frames)
+            accepted = flows.verify(session, verification, verification.looks(options.frames))
             return cli.DONE if accepted else cli.FAILED
-        decision = verification.camera(session.open_camera, options.frames)
+        prompts = sys.stderr if options.json else sys.stdout
+        say = partial(print, file=prompts, flush=True)
+        decision = verification.camera(session.open_camera, options.frames, say)
     except FaceSyncError as error:
         if not options.json:
             raise

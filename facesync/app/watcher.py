@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import median
 
 import numpy as np
 
@@ -16,6 +18,9 @@ from facesync.faces.recognizer import Recognizer
 from facesync.faces.tracking import Track, Tracker
 from facesync.gallery.matching import Decision, Matcher
 from facesync.gallery.people import Person
+from facesync.liveness.camera import calibrated
+from facesync.liveness.passive import PassiveModel
+from facesync.liveness.settings import LOOKS as LIVENESS_LOOKS
 
 LOOKS = 3
 """How many times a new face is embedded before it is called unknown."""
@@ -31,6 +36,7 @@ _RETRY_SECONDS = 0.3  # Between looks at a face that is not recognised yet.
 _GOOD_ENOUGH = 0.45  # Overall quality below which a look says too little.
 _KEEP = 0.7  # Share of the earlier looks in a face's embedding.
 _SWAPPED = 0.5  # Share of the threshold below which a look shows a different person.
+_SCORES = 2 * LIVENESS_LOOKS - 1  # The latest looks at a face whose median says if it is live.
 _DOUBTS = 2  # Looks in a row that must give another name before it changes.
 
 
@@ -45,6 +51,7 @@ class Sighting:
         probability: of that similarity, as in a `Decision`; None without a score or calibration.
         settled: whether it was looked at often enough to say.
         moving: the track, which says where the box is by now.
+        live: whether it is a live face; None before enough looks, or where nobody asks.
     """
 
     track: int
@@ -53,21 +60,28 @@ class Sighting:
     probability: float | None
     settled: bool
     moving: Track
+    live: bool | None = None
 
 
 @dataclass
 class _Identity:
-    """What is known about a track."""
+    """What is known about a track; `scores` are the passive liveness model's."""
 
     name: str | None = None
     score: float | None = None
     looks: int = 0
     next_look: float = 0.0
     doubts: int = 0
+    live: bool | None = None
+    scores: deque[float] = field(default_factory=lambda: deque(maxlen=_SCORES))
 
     @property
     def settled(self) -> bool:
         return self.name is not None or self.looks >= LOOKS
+
+    def forget_liveness(self) -> None:
+        self.scores.clear()
+        self.live = None
 
 
 class Watcher:
@@ -75,14 +89,23 @@ class Watcher:
 
     Each track is looked at until it has a name or is unknown, and again every few seconds. Its
     embedding is a running mean of the looks; a different name must come twice in a row. With
-    no people to compare with, everybody is unknown.
+    no people to compare with, everybody is unknown. With a passive liveness model, each look also
+    scores whether the face is alive, with the camera's offset (`CameraLiveness`).
     """
 
-    def __init__(self, recognizer: Recognizer, people: Sequence[Person], margin: float) -> None:
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        people: Sequence[Person],
+        margin: float,
+        passive: PassiveModel | None = None,
+        offset: float = 0.0,
+    ) -> None:
         self._recognizer = recognizer
         self._matcher = Matcher(people) if people else None
         self._threshold = recognizer.threshold_for(max(1, len(people)))
         self._margin = margin
+        self._passive, self._offset = passive, offset
         self._tracker = Tracker()
         self._seen: list[Face] = []
         self._searched = 0.0
@@ -100,7 +123,13 @@ class Watcher:
         if chosen:
             embeddings = self._recognizer.embed(lit_rgb, [track.face for track in chosen])
             for track, embedding in zip(chosen, embeddings, strict=True):
-                self._recognise(track, embedding, frame.seconds)
+                self._recognise(track, embedding)
+            sure = [self._of(track).settled for track in chosen]
+            if self._passive is not None:
+                sure = self._score(self._passive, image_rgb, chosen)
+            for track, enough in zip(chosen, sure, strict=True):
+                again = REFRESH_SECONDS if enough else _RETRY_SECONDS
+                self._of(track).next_look = frame.seconds + again
         self._one_face_a_name(tracks)
         return [self._sighting(track) for track in tracks]
 
@@ -123,23 +152,38 @@ class Watcher:
     def _is_due(self, track: Track, seconds: float) -> bool:
         return seconds >= self._of(track).next_look
 
-    def _recognise(self, track: Track, embedding: np.ndarray, seconds: float) -> None:
+    def _score(
+        self, passive: PassiveModel, image_rgb: np.ndarray, tracks: Sequence[Track]
+    ) -> list[bool]:
+        """Say of faces whether they are live; return of which that and who they are is known."""
+        limits = passive.thresholds
+        scores = passive.score(image_rgb, [track.face for track in tracks])
+        known = [self._of(track) for track in tracks]
+        for identity, look in zip(known, scores, strict=True):
+            identity.scores.append(look.live)
+            if len(identity.scores) >= LIVENESS_LOOKS:
+                score = calibrated(median(identity.scores), self._offset, limits)
+                identity.live = score >= limits.threshold
+        return [identity.settled and identity.live is not None for identity in known]
+
+    def _recognise(self, track: Track, embedding: np.ndarray) -> None:
         """Take a new look at a face into account."""
         before = track.embedding
         if before is None:
             before = self._tracker.rejoin(track, embedding, self._threshold)
+            self._of(track).forget_liveness()  # who comes back may be a photograph of who left
         identity = self._of(track)
         if before is not None and float(before @ embedding) < _SWAPPED * self._threshold:
             # Another face has taken over the box, in a crossing or a cut: forget what was known.
             before = None
             identity.name, identity.score, identity.looks, identity.doubts = None, None, 0, 0
+            identity.forget_liveness()
         mixed = embedding if before is None else _KEEP * before + (1 - _KEEP) * embedding
         track.embedding = unit(mixed).astype(np.float32)
         identity.looks += 1
         if self._matcher is not None:
             decision = self._matcher.decide(track.embedding, self._threshold, self._margin)
             self._weigh(identity, decision)
-        identity.next_look = seconds + (REFRESH_SECONDS if identity.settled else _RETRY_SECONDS)
 
     def _weigh(self, identity: _Identity, decision: Decision) -> None:
         """Set, change or remove the name of a face, but not at the first doubt."""
@@ -152,9 +196,11 @@ class Watcher:
             identity.doubts = 0
 
     def _one_face_a_name(self, tracks: Sequence[Track]) -> None:
-        """Give a name to one face only: the most similar one keeps it."""
+        """Give a name to one face only: the most similar one keeps it, a live one rather."""
         best: dict[str, _Identity] = {}
-        for identity in sorted(map(self._of, tracks), key=lambda known: -(known.score or 0.0)):
+        ranks = [(self._of(each).live is False, -(self._of(each).score or 0.0)) for each in tracks]
+        for place in sorted(range(len(tracks)), key=ranks.__getitem__):
+            identity = self._of(tracks[place])
             if identity.name is None:
                 continue
             if identity.name in best:
@@ -165,7 +211,8 @@ class Watcher:
     def _sighting(self, track: Track) -> Sighting:
         known = self._of(track)
         likely = None if known.score is None else self._recognizer.probability(known.score)
-        return Sighting(track.number, known.name, known.score, likely, known.settled, track)
+        common = track.number, known.name, known.score, likely, known.settled, track
+        return Sighting(*common, known.live)
 
 
 def _worth_it(image_rgb: np.ndarray, face: Face) -> bool:

@@ -122,14 +122,13 @@ class Challenge:
         return self._done, len(self._order)
 
     @property
-    def seconds_left(self) -> float:
-        """Time left for what is asked for now, as of the latest frame."""
-        return START_SECONDS if self._until is None else max(0.0, self._until - self._now)
-
-    @property
     def over(self) -> bool:
         """Whether it has been passed or failed."""
         return self.state in (State.PASSED, State.FAILED)
+
+    def seconds_left(self, seconds: float) -> float:
+        """Return how long there is, at a time in the camera's clock, for what is asked now."""
+        return START_SECONDS if self._until is None else max(0.0, self._until - seconds)
 
     def update(self, look: Look) -> None:
         """Take in the next frame; frames after the end change nothing."""
@@ -163,9 +162,8 @@ class Challenge:
 
     def _find_straight(self, landmarks: np.ndarray) -> None:
         """Wait for a few frames that look at the camera and hold still."""
-        looks = pose(landmarks)
         moved = turn_between(self._straight[0], landmarks) if self._straight else (0.0, 0.0)
-        if max(abs(looks.yaw), abs(looks.pitch)) > FRONTAL:
+        if not is_frontal(landmarks):
             self._straight = []
         elif max(map(abs, moved)) > STRAIGHT / 2:
             self._straight = [landmarks]
@@ -199,6 +197,12 @@ class Challenge:
 
     def _fail(self, reason: str) -> None:
         self.state, self.reason, self.turned = State.FAILED, reason, 0.0
+
+
+def is_frontal(landmarks: np.ndarray) -> bool:
+    """Return whether a face, landmarks (5, 2), looks into the camera, more or less."""
+    looks = pose(landmarks)
+    return max(abs(looks.yaw), abs(looks.pitch)) <= FRONTAL
 
 
 def turn_between(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from facesync.faces.detection import Face
 from facesync.liveness import flatness
 from facesync.liveness.background import Background
 from facesync.liveness.camera import calibrated
-from facesync.liveness.challenge import STRAIGHT, Look, turn_between
+from facesync.liveness.challenge import STRAIGHT, Look, is_frontal, turn_between
 from facesync.liveness.passive import PassiveModel, PassiveScore
 from facesync.liveness.settings import LOOKS
 
@@ -47,6 +47,7 @@ class Evidence:
         self._first: tuple[np.ndarray, np.ndarray] | None = None  # embedding, landmarks
         self._before: np.ndarray | None = None  # embedding of the last frame
         self._scores: list[PassiveScore] = []
+        self._straight: list[float] = []  # those of the frames that look into the camera
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._depth = flatness.Depth()
         self._background = Background()
@@ -59,7 +60,13 @@ class Evidence:
 
     @property
     def raw_score(self) -> float | None:
-        """Median of the passive scores, 0…1, without the camera's offset; None before LOOKS."""
+        """Median of the passive scores, 0…1, without the camera's offset; None before LOOKS.
+
+        It is that of the frames that look into the camera, if they are enough: turned faces, as
+        at enrolment, score lower.
+        """
+        if len(self._straight) >= LOOKS:
+            return median(self._straight)
         return median(score.live for score in self._scores) if self.looks >= LOOKS else None
 
     @property
@@ -70,8 +77,9 @@ class Evidence:
 
     @property
     def attack(self) -> str:
-        """The attack that most frames look like, were it one: `print` or `replay`."""
-        return Counter(score.attack for score in self._scores).most_common(1)[0][0]
+        """The attack that most frames look like, were it one: `print` or `replay`; `` at first."""
+        counted = Counter(score.attack for score in self._scores).most_common(1)
+        return counted[0][0] if counted else ""
 
     @property
     def surroundings(self) -> float:
@@ -105,6 +113,8 @@ class Evidence:
         self._check(face.landmarks, embedding)
         (score,) = self._passive.score(image_rgb, [face])
         self._scores.append(score)
+        if is_frontal(face.landmarks):
+            self._straight.append(score.live)
         self._recent.append(score.live)
         self._depth.add(face.landmarks)
         self._background.look(image_rgb, face)
