@@ -21,6 +21,7 @@ SCRIPTS = [
     "preprocessing_dataset.py",
     "audit_dataset.py",
     "evaluate_liveness.py",
+    "train_liveness.py",
     "evaluate_model.py",
     "train_model.py",
     "continue_training.py",

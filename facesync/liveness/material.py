@@ -188,7 +188,7 @@ def _scenery(rng: Rng, crop: Crop) -> np.ndarray:
 
 
 def _jittered(rng: Rng, image_rgb: np.ndarray, share: float) -> np.ndarray:
-    """Cut the middle, a share of the side, somewhat larger or smaller, shifted, turned, mirrored."""
+    """Cut the middle, a share of the side, at some other scale, shifted, turned, mirrored."""
     side = image_rgb.shape[0]
     cut_side = side * share * float(np.exp(rng.uniform(-0.13, 0.13)))
     x, y = side / 2 + rng.uniform(-0.04, 0.04, 2) * cut_side
