@@ -17,13 +17,12 @@ from facesync.faces.quality import pose
 DEPTH = 0.20
 """Nose error from which a face has depth: `python evaluate_liveness.py --flatness` measures it."""
 
+FRAMES = 3
+"""How many frames must show it: depth is the third largest error, so that two bad ones do not."""
+
 _SQUEEZED = 0.6  # least ratio of the affine map's two scales
 
 _NOSE, _BASE = 2, [0, 1, 3, 4]
-
-
-FRAMES = 3
-"""How many frames must show it: depth is the third largest error, so that two bad ones do not."""
 
 
 def nose_error(one: np.ndarray, other: np.ndarray) -> float:
