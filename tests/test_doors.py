@@ -29,6 +29,7 @@ BAD_INPUT = {
     "export_model.py": ("--model", NOWHERE, "--format", "onnx", "--output", "out"),
     "faceid_app.py": ("verify", "--image", NOWHERE),
     "preprocessing_dataset.py": ("--input", NOWHERE, "--output", "out"),
+    "train_liveness.py": ("--data", NOWHERE, "--output", "out"),
     "train_model.py": ("--data", NOWHERE),
 }
 
