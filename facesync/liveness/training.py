@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from facesync.errors import DataError, FileError
 from facesync.faces import onnx_files
-from facesync.faces.detection import Detector, FaceDetector
+from facesync.faces.detection import FaceDetector
 from facesync.faces.onnx_export import to_onnx
 from facesync.files import replacing
 from facesync.liveness import fitting
@@ -47,6 +47,9 @@ SURE = 0.02
 """Share of live faces that may score below `spoof_below`, and of attacks above `live_from`, in the
 worst of all measurements."""
 
+UNSEEN = "unseen"
+"""Name of the set that only thresholds are taken from."""
+
 _LEFT_OUT_PEOPLE = 10  # One of so many, where no dataset of other people is given.
 
 
@@ -63,14 +66,14 @@ class Scores:
     attacks: dict[str, np.ndarray]
 
 
-def train(settings: TrainLivenessSettings, detector: Detector | None = None) -> Path:
+def train(settings: TrainLivenessSettings) -> Path:
     """Train and write `liveness.onnx` and `liveness.json`; return the former.
 
     Raises:
         FaceSyncError: something is wrong with the data, or files cannot be written.
     """
-    detector = detector or FaceDetector()
-    material, learnt = _faces(settings, detector)
+    material = _collected(settings, _named_sets(settings))
+    learnt = _learnt(settings, material)
     unseen = np.flatnonzero(~learnt)
     work = _Work(settings, material, learnt)
     pair = work.pair(learnt, settings.simulated, settings.steps, "all")
@@ -250,37 +253,44 @@ def _jobs(
     return rng.permutation(np.array(jobs))
 
 
-def _faces(settings: TrainLivenessSettings, detector: Detector) -> tuple[Material, np.ndarray]:
-    """Collect all faces, and say which of them are learnt from, bool (N,)."""
+def _named_sets(settings: TrainLivenessSettings) -> dict[str, list[Sample]]:
+    sets: dict[str, list[Sample]] = {}
+    for folder in settings.data:
+        place = folder.absolute()
+        name = place.name
+        while name in sets:  # `a/train` and `b/train`
+            place = place.parent
+            name = f"{place.name}-{name}"
+        sets[name] = read_samples(folder)
+    if settings.live:
+        sets[LIVE_ONLY] = [sample for folder in settings.live for sample in live_samples(folder)]
+    if settings.unseen is not None:
+        sets[UNSEEN] = read_samples(settings.unseen)
+    return sets
+
+
+def _collected(settings: TrainLivenessSettings, sets: dict[str, list[Sample]]) -> Material:
     cache = settings.output / "cache"
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"cannot write to {cache}: {error.strerror}") from error
-    sets: list[tuple[str, list[Sample]]] = []
-    for folder in settings.data:
-        place = folder.absolute()
-        name = place.name
-        while name in dict(sets):  # `a/train` and `b/train`
-            place = place.parent
-            name = f"{place.name}-{name}"
-        sets.append((name, read_samples(folder)))
-    live = [sample for folder in settings.live for sample in live_samples(folder)]
-    if live:
-        sets.append((LIVE_ONLY, live))
-    if settings.unseen is not None:
-        sets.append(("", read_samples(settings.unseen)))
+    detector = FaceDetector()
     parts = []
-    for name, samples in sets:
-        bar = tqdm(samples, f"Faces of {name or 'other people'}", unit="file", mininterval=1)
-        parts.append(collect(name or "unseen", samples, detector, cache, bar))
-    material = together(parts)
+    for name, samples in sets.items():
+        bar = tqdm(samples, f"Faces, {name}", unit="file", mininterval=1)
+        parts.append(collect(name, samples, detector, cache, bar))
+    return together(parts)
+
+
+def _learnt(settings: TrainLivenessSettings, material: Material) -> np.ndarray:
+    """Say which faces are learnt from, bool (N,)."""
     if settings.unseen is not None:
-        return material, material.sets != "unseen"
+        return material.sets != UNSEEN
     people = np.unique(material.people[material.sets != LIVE_ONLY])
     chosen = np.random.default_rng(settings.seed).permutation(people)
     left_out = chosen[: max(1, len(people) // _LEFT_OUT_PEOPLE)]
-    return material, ~np.isin(material.people, left_out)
+    return ~np.isin(material.people, left_out)
 
 
 def _counts(material: Material, learnt: np.ndarray) -> dict[str, dict[str, int]]:
