@@ -53,8 +53,8 @@ def chances(
         sets: set of each face, (N,).
         people: who each face shows, (N,).
         usable: the faces to learn from, bool (N,).
-        simulated: share of the batch in which attacks are simulated ones; half of that is live
-            faces, so that the simulation alone tells them apart.
+        simulated: share of the batch in which attacks are simulated ones; half of that is the live
+            faces that they are made from, so that the simulation alone tells them apart.
     """
     found = np.zeros(len(pool.source))
     of_set, who = sets[pool.source], people[pool.source]
@@ -76,13 +76,22 @@ def chances(
         spread(here & (pool.classes == 0), half)
         for kind in attacks:
             spread(here & (pool.classes == kind), half / len(attacks))
-    kinds = np.unique(pool.classes[made])
-    for kind in kinds:
-        spread(made & (pool.classes == kind), simulated / 2 / len(kinds))
     lives = real & (pool.classes == 0)
-    for name in np.unique(of_set[lives]):
-        spread(lives & (of_set == name), simulated / 2 / len(np.unique(of_set[lives])))
+    sources = np.unique(of_set[lives])
+    for name in sources if simulated else ():
+        # Of each set as many attacks as live faces, so that what the images are of says nothing.
+        share = simulated / 2 * _share(str(name), sources)
+        spread(lives & (of_set == name), share)
+        for kind in range(1, OTHER_ATTACK):
+            spread(made & (of_set == name) & (pool.classes == kind), share / 2)
     return found / found.sum()
+
+
+def _share(name: str, sources: np.ndarray) -> float:
+    """Return the share of a set; faces without attacks of their own, the most people, get half."""
+    if LIVE_ONLY not in sources or len(sources) == 1:
+        return 1 / len(sources)
+    return 0.5 if name == LIVE_ONLY else 0.5 / (len(sources) - 1)
 
 
 def fit(

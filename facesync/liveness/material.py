@@ -79,7 +79,7 @@ class Material:
 
 
 def live_samples(folder: Path) -> list[Sample]:
-    """List images of live faces: `Person_0001.jpg` in any subfolder.
+    """List images of live faces, `Person_0001.jpg` or each of somebody else, in any subfolder.
 
     Raises:
         DataError: there are none.
@@ -87,7 +87,9 @@ def live_samples(folder: Path) -> list[Sample]:
     paths = images_below(folder, subfolders=True)
     if not paths:
         raise DataError(f"{folder} holds no images")
-    return [Sample(path, LIVE, path.stem.rpartition("_")[0], path.stem) for path in paths]
+    return [
+        Sample(path, LIVE, path.stem.rpartition("_")[0] or path.stem, path.stem) for path in paths
+    ]
 
 
 def collect(

@@ -247,9 +247,11 @@ def _jobs(
     jobs = []
     for face in np.flatnonzero(learnt):
         alone = material.sets[face] == LIVE_ONLY
-        jobs += [(face, 0)] * max(1, variants // (2 if alone else 1))
+        jobs += [(face, 0)] * max(1, variants // (3 if alone else 1))
         if material.live[face]:
-            jobs += [(face, 1 + number % 2) for number in range(max(2, variants // 2))]
+            jobs += [
+                (face, 1 + number % 2) for number in range(max(2, variants // (3 if alone else 2)))
+            ]
     return rng.permutation(np.array(jobs))
 
 
