@@ -32,6 +32,13 @@ STEP_SECONDS, START_SECONDS, AWAY_SECONDS = 6.0, 10.0, 1.0
 
 STRAIGHT_FRAMES = 3
 
+_PROMPTS = {
+    "left": "Turn your head to your left",
+    "right": "Turn your head to your right",
+    "up": "Lift your chin",
+    "down": "Lower your chin",
+}
+
 
 class State(Enum):
     """Where a challenge is."""
@@ -85,6 +92,7 @@ class Challenge:
         self.depth = 0.0
         self._front: list[np.ndarray] = []
         self._error = 0.0
+        self._reached = 0.0
         self._until: float | None = None
         self._seen = 0.0
 
@@ -92,6 +100,20 @@ class Challenge:
     def wanted(self) -> str:
         """The direction asked for now; empty where one looks straight into the camera."""
         return self._order[self._done] if self.state is State.TURN else ""
+
+    @property
+    def prompt(self) -> str:
+        """What the person is asked to do now; how it ended when it is over."""
+        if self.state is State.PASSED:
+            return "Thank you"
+        if self.state is State.FAILED:
+            return self.reason
+        return _PROMPTS.get(self.wanted, "Look straight into the camera")
+
+    @property
+    def turned(self) -> float:
+        """How much of the turn asked for is reached, 0…1; 0 while none is asked for."""
+        return self._reached if self.state is State.TURN else 0.0
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -140,13 +162,15 @@ class Challenge:
         if along <= -WRONG or (abs(across) >= WRONG and along < TURNED):
             self._fail(f"turned another way than {self.wanted}")
             return
+        self._reached = min(1.0, max(0.0, along / TURNED))
         if along >= TURNED:
             self._error = max(self._error, nose_error(self._front[-1], landmarks))
             if self._error >= DEPTH:
                 self._turned(seconds)
 
     def _ask(self, seconds: float) -> None:
-        self.state, self._error, self._until = State.TURN, 0.0, seconds + STEP_SECONDS
+        self.state, self._error, self._reached = State.TURN, 0.0, 0.0
+        self._until = seconds + STEP_SECONDS
 
     def _turned(self, seconds: float) -> None:
         self.depth = min(self._error, self.depth or self._error)

@@ -43,7 +43,8 @@ def nose_error(one: np.ndarray, other: np.ndarray) -> float:
 def depth(landmarks: Sequence[np.ndarray]) -> float:
     """Return the nose error of a sequence of one face; 0 for fewer than four frames.
 
-    It is the third largest, so that two bad frames prove nothing. Every frame is compared with the one that looks straightest into the camera.
+    It is the third largest, so that two bad frames prove nothing. Every frame is compared with the
+    one that looks straightest into the camera.
     """
     if len(landmarks) < 4:
         return 0.0

@@ -67,12 +67,14 @@ class PassiveModel:
     Attributes:
         name: `embedded`, or the file.
         thresholds: measured when it was trained.
+        fingerprint: of its weights; scores of another model mean something else.
         facts: everything the JSON beside the model says.
     """
 
     def __init__(self, name: str, onnx: Path, facts: dict[str, Any]) -> None:
         self.name = name
         self.facts = facts
+        self.fingerprint = str(facts["sha256"])[:16]
         self.thresholds = _thresholds(onnx, facts)
         self._run = open_net(onnx)
 
