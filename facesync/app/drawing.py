@@ -163,11 +163,9 @@ def _draw_ring(image: np.ndarray, ring: Ring, zoom: float, *, mirrored: bool) ->
     cv2.polylines(image, [arc], False, GOOD[::-1], 5, cv2.LINE_AA)
     tip = np.array([to_right, down])
     across = np.array([-down, to_right])
-    corners = np.array([x, y]) + [
-        tip * (radius + 15),
-        tip * (radius - 9) + across * 20,
-        tip * (radius - 9) - across * 20,
-    ]
+    inner = tip * (radius - 9)
+    corners = np.stack([tip * (radius + 15), inner + across * 20, inner - across * 20])
+    corners += np.array([x, y])
     cv2.fillConvexPoly(image, corners, ATTENTION[::-1], cv2.LINE_AA)
     cv2.polylines(image, [corners], True, GROUND[::-1], 2, cv2.LINE_AA)
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
+from math import ceil
+
+import numpy as np
 
 from facesync.app.console import WHAT_HELPS, in_words
-from facesync.app.drawing import ATTENTION, BAD, GOOD, NEUTRAL, Mark, Rgb, View
+from facesync.app.drawing import ATTENTION, BAD, GOOD, NEUTRAL, Mark, Rgb, Ring, View
 from facesync.app.live import Result
 from facesync.app.pose_guide import PoseGuide
 from facesync.app.registering import MIN_SAMPLES
@@ -19,11 +23,18 @@ from facesync.app.settings import VERIFY_FRAMES
 from facesync.app.verification import Verification
 from facesync.cli import certainty, decimals
 from facesync.errors import StoreError
+from facesync.faces.detection import Face
 from facesync.faces.quality import CAMERA, complaint
 from facesync.gallery.enrolment import SAMPLES, Enrolment
 from facesync.gallery.matching import Decision
+from facesync.liveness.challenge import Challenge
 
 NO_FACE = "No face: look into the camera"
+
+_SIDES = {"": (0, 0), "left": (1, 0), "right": (-1, 0), "up": (0, -1), "down": (0, 1)}
+"""Where the frame, not mirrored, shows a turn; left and right are the person's own."""
+
+_RING = 0.75  # Radius of a challenge's ring, as a share of the face's height.
 
 _SAID_SECONDS, _VERDICT_SECONDS = 1.5, 4.0
 _LOOK_LIMIT_SECONDS = 6.0  # How long a verification waits for its frames.
@@ -62,6 +73,9 @@ class Screen(ABC):
     def ended(self) -> bool:
         """Whether the end of the video is a success: what was to be done is done."""
         return False
+
+    def close(self) -> None:  # noqa: B027 - most leave nothing unfinished
+        """End what was begun; called once the window is left, for whatever reason."""
 
     def view(self, result: Result | None, seconds: float = 0.0) -> View:
         """Say what to show with the newest result, at a time in the camera's clock."""
@@ -118,6 +132,8 @@ class RegisterScreen(Screen):
     @property
     def keys(self) -> tuple[tuple[str, str], ...]:  # type: ignore[override]
         """What C would do now: take a sample, or why not."""
+        if self._guide.full:
+            return (("Q", "cancel, store nothing"),)
         now = f"not now: {self._refusal.split(':')[0]}" if self._refusal else "take a sample now"
         return ("C", now), ("Q", "cancel, store nothing")
 
@@ -179,25 +195,41 @@ class RegisterScreen(Screen):
 
 
 class VerifyScreen(Screen):
-    """Says who is before the camera, each time V is pressed, from several frames."""
+    """Says who is before the camera, each time V is pressed, from several frames.
+
+    Where liveness asks for it, turns of the head come after those, with a ring around the face.
+    """
 
     keys: tuple[tuple[str, str], ...] = (("V", "verify"), ("Q", "back"))
 
-    def __init__(self, verification: Verification) -> None:
+    def __init__(self, verification: Verification, looks: int = VERIFY_FRAMES) -> None:
         super().__init__()
         self._verification = verification
+        self._looks = verification.looks(looks)
         self._votes: list[Decision] | None = None  # None: V was not pressed
+        self._challenge: Challenge | None = None
+        self._ring: Ring | None = None
         self._give_up = 0.0
         self._last = -1
 
     def ready(self, result: Result) -> tuple[str, Rgb]:
         """Say that V may be pressed, which face counts, and what is wrong with the image."""
         if self._votes is not None:
-            return f"Looking … {len(self._votes)} of {VERIFY_FRAMES} frames", NEUTRAL
+            return f"Looking … {len(self._votes)} of {self._looks} frames", NEUTRAL
         if len(result.seen.faces) > 1:
             return f"{len(result.seen.faces)} faces: the largest is verified", ATTENTION
         wrong = complaint(result.seen.quality, CAMERA)
         return (_sentence(wrong), ATTENTION) if wrong else ("Ready to verify", NEUTRAL)
+
+    def view(self, result: Result | None, seconds: float = 0.0) -> View:
+        """Show the ring in place of the face's box, and the time left, during a challenge."""
+        view = super().view(result, seconds)
+        if self._challenge is None:
+            return view
+        left = max(0, ceil(self._challenge.seconds_left(seconds)))
+        prompt = view.status if view.status == NO_FACE else self._challenge.prompt
+        status = f"{prompt} ({left} s)" if left else prompt
+        return replace(view, status=status, marks=view.marks[1:], ring=self._ring)
 
     def key(self, key: str, result: Result | None) -> None:
         """V compares the newest analysed frame and those after it with everybody."""
@@ -216,7 +248,7 @@ class VerifyScreen(Screen):
             self.update(result)
 
     def update(self, result: Result) -> None:
-        """Count the vote of a new frame; decide when there are enough.
+        """Count the vote of a new frame; decide when there are enough and the head has turned.
 
         A verdict is forgotten when the face goes.
         """
@@ -225,13 +257,38 @@ class VerifyScreen(Screen):
         if self._votes is None or result.frame.number <= self._last:
             return
         self._last = result.frame.number
+        if self._challenge is not None:
+            self._watch(self._challenge, result)
+            return
         if result.seen is not None:
-            self._votes.append(self._verification.decide(result.seen))
-        late = time.monotonic() > self._give_up
+            self._votes.append(self._verification.decide(result.seen, result.frame.seconds))
+        if len(self._votes) == self._looks or self._too_late(result):
+            self._challenge = self._verification.challenge(self._votes)
+            if self._challenge is None:
+                self._conclude(self._votes)
+
+    def close(self) -> None:
+        """End a challenge that was broken off as one not passed: no look at it is free."""
+        if self._challenge is not None and self._votes is not None:
+            self._conclude(self._votes)
+
+    def _too_late(self, result: Result) -> bool:
+        """Whether to decide by the frames there are, or by none where nobody is in view."""
         nobody = result.seen is None and not self._votes
-        if late or nobody or len(self._votes) == VERIFY_FRAMES:
-            votes, self._votes = self._votes, None
-            self._verdict(self._verification.conclude(votes))
+        return nobody or time.monotonic() > self._give_up
+
+    def _watch(self, challenge: Challenge, result: Result) -> None:
+        self._verification.watch_challenge(challenge, result.seen, result.frame.seconds)
+        if challenge.over:
+            self._conclude(self._votes or [])
+            return
+        self.progress = challenge.progress
+        if result.seen is not None:
+            self._ring = _ring(challenge, result.seen.faces[0], self._ring)
+
+    def _conclude(self, votes: list[Decision]) -> None:
+        self._votes = self._challenge = self._ring = self.progress = None
+        self._verdict(self._verification.conclude(votes))
 
     def _verdict(self, decision: Decision) -> None:
         print(in_words(decision))
@@ -253,6 +310,18 @@ class VerifyScreen(Screen):
         elif decision.similarity >= decision.threshold:
             text = f"Access denied ({score}): {decision.reason}"
         self.say(text, BAD, _VERDICT_SECONDS * (1 + decision.nearly), "access denied")
+
+
+def _ring(challenge: Challenge, face: Face, before: Ring | None) -> Ring:
+    """Place the ring around a face; it follows slowly, because the box of a turning face jumps."""
+    left, top, right, bottom = (float(value) for value in face.box_xyxy)
+    now = np.array(
+        [(left + right) / 2, (top + bottom) / 2, _RING * max(right - left, bottom - top)]
+    )
+    if before is not None:
+        now = 0.75 * np.array([*before.centre_xy, before.radius]) + 0.25 * now
+    x, y, radius = now.tolist()
+    return Ring((x, y), radius, _SIDES[challenge.wanted], challenge.turned)
 
 
 def _sentence(text: str) -> str:

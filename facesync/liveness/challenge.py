@@ -125,6 +125,10 @@ class Challenge:
         """Whether it has been passed or failed."""
         return self.state in (State.PASSED, State.FAILED)
 
+    def seconds_left(self, seconds: float) -> float:
+        """Return how long there is, at a time in the camera's clock, for what is asked now."""
+        return STEP_SECONDS if self._until is None else self._until - seconds
+
     def update(self, look: Look) -> None:
         """Take in the next frame; frames after the end change nothing."""
         if self.over:

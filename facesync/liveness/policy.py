@@ -70,7 +70,7 @@ class Policy:
         Returns:
             With `challenge` `needed` where that has to decide.
         """
-        refusal = self._refusal(evidence)
+        refusal = self.refusal(evidence)
         if refusal is not None:
             return refusal
         if self._mode == "challenge" or (self._mode == "auto" and not self._sure(evidence)):
@@ -83,14 +83,14 @@ class Policy:
     def after(self, evidence: Evidence, challenge: Challenge) -> Liveness:
         """Judge a challenge that is over, or was broken off."""
         if challenge.state is State.PASSED:
-            refusal = self._refusal(evidence)
+            refusal = self.refusal(evidence)
             return refusal or _said(evidence, True, "the head turned as asked", PASSED)
         failed = challenge.reason or "it was broken off"
         return _said(evidence, False, failed, f"failed: {failed}")
 
     def enrolled(self, evidence: Evidence, *, recorded: bool) -> Liveness:
         """Judge the frames of an enrolment: a face with depth, or one that surely looks live."""
-        refusal = self._refusal(evidence)
+        refusal = self.refusal(evidence)
         if refusal is not None:
             return refusal
         if evidence.depth >= DEPTH:
@@ -100,7 +100,7 @@ class Policy:
         reason = "nothing shows that this is no photograph: turn your head a little each way"
         return _said(evidence, False, reason)
 
-    def _refusal(self, evidence: Evidence) -> Liveness | None:
+    def refusal(self, evidence: Evidence) -> Liveness | None:
         """Judge what is the same in every mode; None if the face may be live."""
         if not evidence.same:
             return _said(evidence, False, "more than one person was in front of the camera")
