@@ -48,8 +48,8 @@ def file_of(store: Path) -> Path:
 
 def calibrated(raw: float, offset: float, thresholds: PassiveThresholds) -> float:
     """Move a score, 0…1, by a camera's offset, but never across `spoof_below`."""
-    if raw < thresholds.spoof_below:
-        return raw
+    if offset == 0 or raw < thresholds.spoof_below:
+        return raw  # exactly: rounding must not move it across a threshold
     return max(thresholds.spoof_below, _logistic(_logit(raw) + offset))
 
 
