@@ -18,8 +18,6 @@ from facesync.liveness.settings import LOOKS
 RECENT = 7
 """Frames of a challenge whose median score is checked; a single turned face may score low."""
 
-_MOST_LANDMARKS = 300
-
 
 class Evidence:
     """What the frames of one attempt say about whether the face is alive.
@@ -41,7 +39,7 @@ class Evidence:
         self._first: np.ndarray | None = None
         self._scores: list[PassiveScore] = []
         self._recent: deque[float] = deque(maxlen=RECENT)
-        self._landmarks: deque[np.ndarray] = deque(maxlen=_MOST_LANDMARKS)
+        self._turns = flatness.Turns()
         self.same = True
 
     @property
@@ -73,7 +71,7 @@ class Evidence:
     @property
     def depth(self) -> float:
         """Nose error of the turns that happened by themselves; see `flatness.depth`."""
-        return flatness.depth(self._landmarks)
+        return self._turns.depth
 
     @property
     def moves_with_background(self) -> bool:
@@ -95,7 +93,7 @@ class Evidence:
         (score,) = self._passive.score(image_rgb, [face])
         self._scores.append(score)
         self._recent.append(score.live)
-        self._landmarks.append(face.landmarks)
+        self._turns.add(face.landmarks)
 
     def glance(
         self, image_rgb: np.ndarray, face: Face, embedding: np.ndarray, seconds: float

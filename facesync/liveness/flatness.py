@@ -40,17 +40,37 @@ def nose_error(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.linalg.norm(other[_NOSE] - expected)) / across
 
 
-def depth(landmarks: Sequence[np.ndarray]) -> float:
-    """Return the nose error of a sequence of one face; 0 for fewer than four frames.
+class Turns:
+    """The nose errors of one face's frames, each against the one that looks straightest so far."""
 
-    It is the third largest, so that two bad frames prove nothing. Every frame is compared with the
-    one that looks straightest into the camera.
-    """
-    if len(landmarks) < 4:
-        return 0.0
-    turned = [_turn(points) for points in landmarks]
-    front = landmarks[int(np.argmin(turned))]
-    return sorted(nose_error(front, points) for points in landmarks)[-3]
+    def __init__(self) -> None:
+        self._frames: list[np.ndarray] = []
+        self._errors: list[float] = []
+        self._front = np.zeros((5, 2))
+        self._straightest = np.inf
+
+    def add(self, landmarks: np.ndarray) -> None:
+        """Take in the landmarks, (5, 2), of the next frame."""
+        self._frames.append(landmarks)
+        turned = _turn(landmarks)
+        if turned < self._straightest:
+            self._straightest, self._front = turned, landmarks
+            self._errors = [nose_error(landmarks, points) for points in self._frames]
+        else:
+            self._errors.append(nose_error(self._front, landmarks))
+
+    @property
+    def depth(self) -> float:
+        """Third largest nose error, so that two bad frames prove nothing; 0 for under four."""
+        return sorted(self._errors)[-3] if len(self._errors) >= 4 else 0.0
+
+
+def depth(landmarks: Sequence[np.ndarray]) -> float:
+    """Return the depth of a sequence of one face, as `Turns` does."""
+    turns = Turns()
+    for points in landmarks:
+        turns.add(points)
+    return turns.depth
 
 
 def _turn(landmarks: np.ndarray) -> float:
