@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         FileError,
         Gallery,
         ImageError,
+        Liveness,
         Match,
         Model,
         ModelError,
@@ -59,8 +60,8 @@ except (KeyError, OSError, ImportError):
 
 __all__ = [
     "CameraError", "Comparison", "DataError", "DownloadError", "Face", "FaceSyncError",
-    "FileError", "Gallery", "ImageError", "Match", "Model", "ModelError", "Person", "Quality",
-    "StoreError", "UsageError", "__version__", "load_model", "open_gallery",
+    "FileError", "Gallery", "ImageError", "Liveness", "Match", "Model", "ModelError", "Person",
+    "Quality", "StoreError", "UsageError", "__version__", "load_model", "open_gallery",
 ]  # fmt: skip
 
 

@@ -46,11 +46,14 @@ from facesync.gallery.matching import Matcher, comparable
 from facesync.gallery.people import Person
 from facesync.gallery.reembedding import renewed
 from facesync.images import read_image_rgb
+from facesync.liveness.evidence import Evidence
+from facesync.liveness.passive import load_passive
+from facesync.liveness.policy import Liveness, Policy
 
 __all__ = [
     "CameraError", "Comparison", "DataError", "DownloadError", "Face", "FaceSyncError",
-    "FileError", "Gallery", "ImageError", "Match", "Model", "ModelError", "Person", "Quality",
-    "StoreError", "UsageError", "load_model", "open_gallery",
+    "FileError", "Gallery", "ImageError", "Liveness", "Match", "Model", "ModelError", "Person",
+    "Quality", "StoreError", "UsageError", "load_model", "open_gallery",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -165,6 +168,30 @@ class Model:
         """
         faces = [item if isinstance(item, Face) else self.main_face(item) for item in (one, other)]
         return self._recognizer.compare(faces[0].embedding, faces[1].embedding)
+
+    def liveness(self, frames: Iterable[AnyImage]) -> Liveness:
+        """Say whether the largest face of a camera's frames is alive, not a print or a screen.
+
+        Args:
+            frames: of one person, in order, five or more; best some tenths of a second apart.
+
+        Returns:
+            With `live` None where fewer than five frames show a face.
+
+        Raises:
+            ImageError: a frame cannot be read.
+            ModelError: the liveness model is missing.
+            UsageError: `frames` is one image, not a list of them.
+        """
+        if not isinstance(frames, Iterable) or _is_one_image(frames):
+            raise UsageError("liveness takes a list of frames: one image cannot show it")
+        passive = load_passive()
+        evidence = Evidence(passive, self._recognizer.threshold)
+        for number, frame in enumerate(frames):
+            seen = self._recognizer.look(_read(frame))
+            if seen is not None:
+                evidence.look(seen.image_rgb, seen.faces[0], seen.embedding, float(number))
+        return Policy("passive", passive, None).judge(evidence, recorded=True)
 
 
 class Gallery:

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_what_is_exported():
     assert set(facesync.__all__) == {
         "CameraError", "Comparison", "DataError", "DownloadError", "Face", "FaceSyncError",
-        "FileError", "Gallery", "ImageError", "Match", "Model", "ModelError", "Person", "Quality",
-        "StoreError", "UsageError", "__version__", "load_model", "open_gallery",
+        "FileError", "Gallery", "ImageError", "Liveness", "Match", "Model", "ModelError", "Person",
+        "Quality", "StoreError", "UsageError", "__version__", "load_model", "open_gallery",
     }  # fmt: skip
     assert set(facesync.__all__) - {"__version__"} == set(api.__all__) <= set(dir(facesync))
     for name in api.__all__:

@@ -10,6 +10,7 @@ from typing import Any
 
 from facesync import cli
 from facesync.app import console, doctor, flows, model_commands, registering, store_commands
+from facesync.app.looking import look_at_main_face
 from facesync.app.menu import Menu
 from facesync.app.session import Session
 from facesync.app.settings import (
@@ -21,12 +22,13 @@ from facesync.app.settings import (
     VerifyOptions,
     WatchOptions,
 )
-from facesync.app.verification import ImageDecision, Verification, look_at_main_face
+from facesync.app.verification import ImageDecision, Verification
 from facesync.app.watch import watch_camera, watch_window
 from facesync.app.window import why_no_window
 from facesync.errors import FaceSyncError, ImageError, UsageError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.registration import Registration
+from facesync.liveness.policy import still
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,8 @@ def _verify(session: Session, options: VerifyOptions) -> int:
         if _has_window(session, options.no_window or options.json):
             accepted = flows.verify(session, verification, options.frames)
             return cli.DONE if accepted else cli.FAILED
-        decision = verification.camera(session.open_camera, options.frames)
+        say = _to_stderr if options.json else print
+        decision = verification.camera(session.open_camera, options.frames, say)
     except FaceSyncError as error:
         if not options.json:
             raise
@@ -87,6 +90,8 @@ def _verify(session: Session, options: VerifyOptions) -> int:
 
 def _verify_images(session: Session, verification: Verification, options: VerifyOptions) -> int:
     results = []
+    if session.settings.liveness != "off":
+        log.info("note: %s", still().reason)
     for path in options.image:
         try:
             results.append(verification.image(path, main_face=options.main_face))
@@ -105,6 +110,10 @@ def _verify_images(session: Session, verification: Verification, options: Verify
     if options.json:
         return _print_images(results, session.recognizer)
     return cli.DONE if all(result.decision.accepted for result in results) else cli.FAILED
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _show_faces(result: ImageDecision) -> None:

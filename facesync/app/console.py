@@ -65,7 +65,8 @@ def announce(gallery: Gallery, recognizer: Recognizer, people: int | None = None
 def in_words(decision: Decision) -> str:
     """Say who it is, or that access is denied, and why; after a near miss also what helps."""
     if decision.accepted:
-        return f"{decision.name}: accepted ({decision.reason})"
+        alive = f"; {decision.liveness.reason}" if decision.liveness else ""
+        return f"{decision.name}: accepted ({decision.reason}{alive})"
     if decision.nearly:
         return f"access denied, but nearly: {decision.reason}\n  {WHAT_HELPS}"
     return f"access denied: {decision.reason}"

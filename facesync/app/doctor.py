@@ -11,6 +11,7 @@ import platform
 import stat
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from facesync.gallery.keys import place_in_words
 from facesync.gallery.matching import comparable
 from facesync.gallery.reembedding import has_images
 from facesync.gallery.store import Gallery
+from facesync.liveness.passive import load_passive
 
 PACKAGES = ("torch", "torchvision", "facenet-pytorch", "onnxruntime", "opencv-python",
             "opencv-python-headless", "numpy", "pillow", "scipy", "cryptography")  # fmt: skip
@@ -58,6 +60,7 @@ def examine(settings: AppSettings, gallery: Gallery, recognizer: Recognizer) -> 
             if camera["opens"] or source == settings.camera
         ],
         "model": model,
+        "liveness": _liveness(settings.liveness),
         "store": store,
     }
     return {**facts, "faults": _faults(facts, shown_source(settings.camera))}
@@ -78,6 +81,8 @@ def _faults(facts: dict[str, Any], chosen: str) -> list[str]:
         faults.append(f"camera {chosen} sees next to nothing")
     if "problem" in facts["model"]:
         faults.append("the model cannot be loaded")
+    if "problem" in facts["liveness"]:
+        faults.append("the liveness model cannot be loaded")
     store = facts["store"]
     if "problem" in store:
         faults.append("the store cannot be read")
@@ -114,6 +119,7 @@ def in_words(facts: dict[str, Any]) -> str:
         lines.append(f"trusted    {'yes' if model['trusted'] else 'no'}: {model['trust']}")
         lines.append(f"crop       {model['crop']}")
         lines.append(f"threshold  {model['threshold_in_words']}, margin {model['margin']}")
+    lines.append(f"liveness   {_liveness_in_words(facts['liveness'])}")
     store = facts["store"]
     what = "does not exist yet"
     if store["exists"]:
@@ -183,6 +189,26 @@ def _model(settings: AppSettings, recognizer: Recognizer, people: int) -> dict[s
     return {
         key: _without_home(each) if isinstance(each, str) else each for key, each in facts.items()
     }
+
+
+def _liveness(mode: str) -> dict[str, Any]:
+    if mode == "off":
+        return {"mode": mode}
+    try:
+        passive = load_passive()
+    except FaceSyncError as error:
+        return {"mode": mode, "problem": _without_home(str(error))}
+    return {"mode": mode, "model": passive.name, "thresholds": asdict(passive.thresholds)}
+
+
+def _liveness_in_words(facts: dict[str, Any]) -> str:
+    if "thresholds" not in facts:
+        return facts.get("problem", "off: photographs and screens are not refused")
+    scores = facts["thresholds"]
+    return (
+        f"{facts['mode']}, model {facts['model']}: a score under {scores['spoof_below']} is an "
+        f"attack, from {scores['live_from']} live; {scores['threshold']} where it alone decides"
+    )
 
 
 def _store(gallery: Gallery) -> dict[str, Any]:

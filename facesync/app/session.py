@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
+from pathlib import Path
 
 from facesync.app.cameras import Camera, open_camera
+from facesync.app.candidates import candidates
 from facesync.app.console import announce
+from facesync.app.liveness import LivenessCheck
 from facesync.app.near_misses import NearMisses
 from facesync.app.settings import AppSettings
-from facesync.app.verification import Verification, candidates
+from facesync.app.verification import Verification
 from facesync.app.watcher import Watcher
+from facesync.cli import masked
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.store import Gallery
+from facesync.images import is_image
+from facesync.liveness import camera as cameras_known
+from facesync.liveness.evidence import Evidence
+from facesync.liveness.passive import PassiveModel, load_passive
+from facesync.liveness.policy import Policy
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +50,7 @@ class Session:
 
     def has_images(self) -> bool:
         """Whether images stand in for the camera."""
-        source = self.settings.camera
-        if source.isdecimal() or "://" in source:
+        if _is_device(self.settings.camera):
             return False
         with self.open_camera() as camera:
             return camera.stills
@@ -49,7 +58,67 @@ class Session:
     def verification(self, claimed: str | None = None) -> Verification:
         """Prepare to verify; see `Verification`."""
         common = self.gallery, self.recognizer, self.settings
-        return Verification(*common, claimed=claimed, near_misses=self.near_misses)
+        verification = Verification(
+            *common,
+            claimed=claimed,
+            near_misses=self.near_misses,
+            liveness=self._liveness_check if self._asks_for_liveness else None,
+        )
+        verification.recorded = not _is_device(self.settings.camera)
+        verification.stills = verification.recorded and _is_images(self.settings.camera)
+        return verification
+
+    def policy(self) -> Policy | None:
+        """Make the policy of the mode and the camera in force; None if liveness is off.
+
+        Raises:
+            ModelError: the liveness model cannot be loaded.
+        """
+        if not self._asks_for_liveness:
+            return None
+        return Policy(self.settings.liveness, self.passive, self._known_camera())
+
+    def evidence(self) -> Evidence | None:
+        """Begin to gather evidence for `policy`; None if liveness is off. Loads the models."""
+        if not self._asks_for_liveness:
+            return None
+        self.recognizer.load()
+        known = self._known_camera()
+        offset = 0.0 if known is None else known.offset
+        return Evidence(self.passive, self.recognizer.threshold, offset)
+
+    def learn_camera(self, evidence: Evidence) -> None:
+        """Remember what the camera in force does to the score of somebody who has just enrolled.
+
+        Nothing is learnt from files, nor from too few looks.
+
+        Raises:
+            FileError: it cannot be written.
+        """
+        if _is_device(self.settings.camera) and evidence.raw_score is not None:
+            store, score = self.gallery.path, evidence.raw_score
+            cameras_known.learn(store, self._camera_name, self.passive, score)
+
+    @cached_property
+    def passive(self) -> PassiveModel:
+        """The liveness model, loaded when it is first needed."""
+        return load_passive()
+
+    @property
+    def _asks_for_liveness(self) -> bool:
+        return self.settings.liveness != "off"
+
+    @property
+    def _camera_name(self) -> str:
+        return masked(self.settings.camera)  # an address may hold a password
+
+    def _known_camera(self) -> cameras_known.CameraLiveness | None:
+        return cameras_known.known(self.gallery.path, self._camera_name, self.passive)
+
+    def _liveness_check(self) -> LivenessCheck:
+        policy, evidence = self.policy(), self.evidence()
+        assert policy is not None and evidence is not None
+        return LivenessCheck(policy, evidence)
 
     def watcher(self) -> Watcher:
         """Prepare to watch; loads the models."""
@@ -59,4 +128,15 @@ class Session:
             announce(self.gallery, self.recognizer)
             log.warning("Nobody is registered yet: everybody will be unknown")
             people = []
-        return Watcher(self.recognizer, people, self.settings.margin)
+        passive = self.passive if self._asks_for_liveness else None
+        return Watcher(self.recognizer, people, self.settings.margin, passive)
+
+
+def _is_device(source: str) -> bool:
+    """Whether a source is a camera or a stream, rather than files."""
+    number_or_address = source.isdecimal() or "://" in source
+    return number_or_address or (source.startswith("/dev/") and not Path(source).is_file())
+
+
+def _is_images(source: str) -> bool:
+    return Path(source).is_dir() or is_image(source)

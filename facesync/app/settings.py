@@ -14,6 +14,7 @@ from typing import Any
 from facesync import options
 from facesync.errors import UsageError
 from facesync.faces.settings import RecognizerSettings
+from facesync.liveness.settings import LIVENESS
 from facesync.options import make_settings, option, positive_int
 
 VERIFY_FRAMES = 5
@@ -56,6 +57,20 @@ class AppSettings(RecognizerSettings):
     audit_log: Path | None = option(
         None, "append a line of JSON for every verification (no images)", metavar="FILE"
     )
+    liveness: str = option(
+        "auto",
+        "whether a face before the camera must be alive, and no photograph or screen: `passive` "
+        "judges by how it looks; `auto` asks for turns of the head, too, where that is not sure; "
+        "`challenge` always asks",
+        choices=LIVENESS,
+    )
+    require_liveness: bool = option(
+        False, "refuse still images, which cannot show that somebody is alive"
+    )
+
+    def __post_init__(self) -> None:
+        if self.require_liveness and self.liveness == "off":
+            raise UsageError("--require-liveness needs --liveness passive, auto or challenge")
 
 
 def _json_option() -> Any:
@@ -115,7 +130,8 @@ class VerifyOptions(JsonOptions):
     name: str | None = option(None, "accept only this person")
     frames: int = option(
         VERIFY_FRAMES,
-        "number of camera frames to look at; more than half must agree",
+        "number of camera frames to look at, at least 5 unless --liveness is off; more than half "
+        "must agree",
         parse=positive_int,
         metavar="N",
     )

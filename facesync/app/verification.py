@@ -6,8 +6,8 @@ log and wrong ones are counted wherever they are made.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,30 +15,28 @@ from pathlib import Path
 
 import numpy as np
 
-from facesync.app.console import announce
+from facesync.app import looking
+from facesync.app.cameras import Frame
+from facesync.app.candidates import candidates
 from facesync.app.live import OpenCamera, frames
+from facesync.app.liveness import LivenessCheck
 from facesync.app.near_misses import NearMisses
 from facesync.app.settings import VERIFY_FRAMES, AppSettings
-from facesync.errors import FaceSyncError, StoreError
+from facesync.errors import FaceSyncError, ImageError, StoreError
 from facesync.faces.detection import Face
 from facesync.faces.quality import measure
 from facesync.faces.recognizer import Recognizer, Seen
 from facesync.gallery import attempts, audit_log, matching
-from facesync.gallery.matching import Decision, Matcher, comparable, majority
-from facesync.gallery.people import Person, clean_name, name_key
-from facesync.gallery.reembedding import renewed
+from facesync.gallery.matching import Decision, Matcher, majority
+from facesync.gallery.people import Person
 from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
-
-log = logging.getLogger(__name__)
-
-LOOK_SECONDS = 0.2
-"""Least time between the frames that a verification looks at."""
+from facesync.liveness.challenge import Challenge
+from facesync.liveness.policy import still
+from facesync.liveness.settings import LOOKS
 
 ANYBODY = ""
 """What failed attempts are counted under when no name is claimed; nobody can be called that."""
-
-_LIVE_PATIENCE_SECONDS = 30.0  # A live camera is given up after so long without success.
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,11 @@ class Verification:
         settings: margin and audit log.
         claimed: the only person to compare with.
         near_misses: of the session; those of this verification alone by default.
+        liveness: begins to ask whether the face of an attempt is alive; None: nobody asks.
+
+    Attributes:
+        recorded: the frames are from a file; nobody is there who could turn the head when asked.
+        stills: they are separate images, of which nobody can say whether they show somebody alive.
     """
 
     def __init__(
@@ -79,7 +82,9 @@ class Verification:
         *,
         claimed: str | None = None,
         near_misses: NearMisses | None = None,
+        liveness: Callable[[], LivenessCheck] | None = None,
     ) -> None:
+        self.recorded = self.stills = False
         self._gallery = gallery
         self._recognizer = recognizer
         self._margin = settings.margin
@@ -88,6 +93,9 @@ class Verification:
         self._counted_as = ANYBODY if claimed is None else claimed
         self._near_misses = near_misses or NearMisses()
         self._frames: list[Seen] = []  # of this attempt
+        self._require_liveness = settings.require_liveness
+        self._new_liveness = liveness
+        self._liveness: LivenessCheck | None = None  # of this attempt
 
     @cached_property
     def people(self) -> list[Person]:
@@ -113,28 +121,61 @@ class Verification:
 
         Raises:
             StoreError: there is nobody to compare with, or too many attempts were wrong.
-            ModelError: no similarity is high enough.
+            ModelError: no similarity is high enough, or the liveness model cannot be loaded.
+            ImageError: of still images, if liveness is required.
         """
-        self._frames, self._near_misses.offer = [], None
+        self._frames, self._near_misses.offer, self._liveness = [], None, None
         with self._failures_logged():
+            if self.stills and self._require_liveness:
+                raise ImageError(f"{still().reason}, and --require-liveness asks for it")
             if self.people:
                 self.threshold()
                 attempts.check(self._gallery.path, self._counted_as)
+            if self._new_liveness is not None and not self.stills:
+                self._liveness = self._new_liveness()
 
-    def decide(self, seen: Seen) -> Decision:
+    def looks(self, asked: int = VERIFY_FRAMES) -> int:
+        """Return how many frames to look at: as many as asked for, or as liveness needs."""
+        return asked if self._new_liveness is None or self.stills else max(asked, LOOKS)
+
+    def decide(self, seen: Seen, seconds: float = 0.0) -> Decision:
         """Say whose the main face of a frame is; this is a vote, not yet an attempt."""
         self._frames.append(seen)
+        if self._liveness is not None:
+            self._liveness.look(seen, seconds)
         return self._matcher.decide(
             seen.embedding, self.threshold(), self._margin, self._nearly_from()
         )
 
+    def challenge(self, votes: Sequence[Decision]) -> Challenge | None:
+        """Return the challenge that has to be passed before `conclude`, which else refuses.
+
+        None where none is needed, and where the votes refuse anyway.
+        """
+        if self._liveness is None or not votes or not majority(votes).accepted:
+            return None
+        return self._liveness.challenge(recorded=self.recorded)
+
+    def watch_challenge(self, challenge: Challenge, seen: Seen | None, seconds: float) -> None:
+        """Take in a frame of the challenge: who it shows and whether it looks like an attack, too.
+
+        Args:
+            challenge: by `challenge`.
+            seen: the frame; None if it shows no face.
+            seconds: in the camera's clock.
+        """
+        if self._liveness is not None:
+            self._liveness.watch(challenge, seen, seconds)
+
     def conclude(self, votes: Sequence[Decision]) -> Decision:
-        """End an attempt: let the votes decide, count the attempt and log it.
+        """End an attempt: let votes and liveness decide, count the attempt and log it.
 
         Args:
             votes: decisions of one face in several frames; none if no face was seen.
         """
         decision = majority(votes) if votes else self.refused("no face was seen")
+        if self._liveness is not None:
+            decision = self._liveness.conclude(decision, recorded=self.recorded)
         decision = replace(decision, calibrated_on=self._recognizer.calibrated_on)
         if decision.similarity is not None:
             try:
@@ -153,6 +194,7 @@ class Verification:
             ImageError: the image cannot be read.
             StoreError: see `begin`.
         """
+        self.stills = True
         self.begin()
         with self._failures_logged():
             faces, embeddings = self._faces(path, main_face)
@@ -169,30 +211,38 @@ class Verification:
             return ImageDecision(path, decision)
         return ImageDecision(path, decision, tuple(zip(faces, decisions, strict=True)))
 
-    def camera(self, open_camera: OpenCamera, looks: int = VERIFY_FRAMES) -> Decision:
+    def camera(
+        self,
+        open_camera: OpenCamera,
+        looks: int = VERIFY_FRAMES,
+        say: Callable[[str], object] = print,
+    ) -> Decision:
         """Compare the person in front of a camera, without a window: one attempt, several frames.
+
+        `say` tells the person what a challenge asks for.
 
         Raises:
             CameraError: it delivers no frames.
             StoreError: see `begin`.
         """
         self.begin()
-        votes: list[Decision] = []
         with self._failures_logged():
             camera = open_camera()
+
+            def look(frame: Frame) -> Seen | None:
+                return self._recognizer.look(frame.image_rgb, photograph=camera.stills)
+
             with closing(frames(camera, open_camera)) as stream:
-                next_look = 0.0
-                for frame in stream:
-                    if camera.live and frame.seconds > _LIVE_PATIENCE_SECONDS:
-                        break
-                    if frame.seconds < next_look:
-                        continue
-                    next_look = frame.seconds + LOOK_SECONDS
-                    seen = self._recognizer.look(frame.image_rgb, photograph=camera.stills)
-                    if seen is not None:
-                        votes.append(self.decide(seen))
-                    if len(votes) == looks:
-                        break
+                patience = looking.PATIENCE_SECONDS if camera.live else math.inf
+                votes = looking.votes(stream, look, self.decide, self.looks(looks), patience)
+                challenge = self.challenge(votes)
+                if challenge is not None:
+                    try:
+                        looking.follow(stream, look, challenge, self.watch_challenge, say)
+                    except (FaceSyncError, KeyboardInterrupt):
+                        # Who has learnt that the face is known has made an attempt.
+                        self.conclude(votes)
+                        raise
         return self.conclude(votes)
 
     def refused(self, reason: str) -> Decision:
@@ -211,7 +261,7 @@ class Verification:
 
     def _faces(self, path: Path, main_face: bool) -> tuple[Sequence[Face], np.ndarray]:
         if main_face:
-            seen = look_at_main_face(self._recognizer, path)
+            seen = looking.look_at_main_face(self._recognizer, path)
             if seen is None:
                 return [], np.empty((0, 0))
             self._frames = [seen]
@@ -249,44 +299,3 @@ class Verification:
     def _note(self, decision: Decision) -> None:
         if self._audit_log is not None:
             audit_log.append(self._audit_log, decision, self._claimed)
-
-
-def look_at_main_face(recognizer: Recognizer, path: Path) -> Seen | None:
-    """Look at the main face of a photograph, if any; a warning says if it shows others, too."""
-    seen = recognizer.look(read_image_rgb(path), photograph=True)
-    if seen is not None and len(seen.faces) > 1:
-        log.warning("%s: %d faces, only the main one is compared", path, len(seen.faces))
-    return seen
-
-
-def candidates(gallery: Gallery, recognizer: Recognizer, name: str | None = None) -> list[Person]:
-    """List the people a face is compared with: everybody, or one person; loads the models.
-
-    Raises:
-        StoreError: nobody is registered, or nobody can be compared with this model.
-    """
-    _chosen(gallery, gallery.people(), name)  # before seconds are spent on loading
-    people = _chosen(gallery, renewed(gallery, recognizer), name)
-    compared = comparable(people, recognizer.fingerprint)
-    announce(gallery, recognizer, len(compared))
-    if not compared:
-        others = ", ".join(person.name for person in people)
-        raise StoreError(f"made by another model and cannot be compared: {others}; register again")
-    if any(person.fingerprint is None for person in compared):
-        log.warning(
-            "Some people come from an older store that does not say which model made them; "
-            "if they are not recognised, register them again"
-        )
-    return compared
-
-
-def _chosen(gallery: Gallery, people: list[Person], name: str | None) -> list[Person]:
-    """Return all people, or those of a name; StoreError if there are none."""
-    if not people:
-        raise StoreError(f"nobody is registered in {gallery.path}; register somebody first")
-    if name is None:
-        return people
-    named = [person for person in people if name_key(person.name) == name_key(name)]
-    if not named:
-        raise StoreError(f"nobody is registered as {clean_name(name)}")
-    return named

@@ -28,6 +28,9 @@ from facesync.files import private, refuse_device
 RECORD_RATE = 25
 """Frames a second of a recording."""
 
+NOT_LIVE = "not live"
+"""What is said of a face that looks like a print or a screen."""
+
 STALE_SECONDS = 1.0
 """Older boxes are not shown: on a slow machine the face is elsewhere by now."""
 
@@ -79,23 +82,25 @@ class Events:
     """Prints who appears and, if there is a file, writes each appearance as a line of JSON.
 
     A line has `time` (ISO 8601), `seconds` (of the video or since the start), `track`, `name`
-    (null if unknown), `score` (similarity to the most similar person, or null) and `probability`
-    (of that score, or null).
+    (null if unknown), `score` (similarity to the most similar person, or null), `probability` (of
+    that score, or null) and `live` (false for a print or a screen; null if nobody asked).
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
         self._file = file
-        self._reported: dict[int, str | None] = {}
+        self._reported: dict[int, tuple[str | None, bool | None]] = {}
 
     def note(self, sightings: Sequence[Sighting], seconds: float) -> None:
-        """Log what is new: a face that is settled, or one whose name has changed."""
+        """Log what is new: a face that is settled, or one whose name or liveness has changed."""
         for sighting in sightings:
-            same = self._reported.get(sighting.track, False) == sighting.name
-            if not sighting.settled or same:
+            now = sighting.name, sighting.live
+            if not sighting.settled or self._reported.get(sighting.track) == now:
                 continue
-            self._reported[sighting.track] = sighting.name
-            score = _score(sighting, places=3)
-            print(f"{seconds:7.1f} s  {sighting.name or 'unknown'}{score}", flush=True)
+            self._reported[sighting.track] = now
+            shown = f"{sighting.name or 'unknown'}{_score(sighting, places=3)}"
+            if sighting.live is False:
+                shown += f"  {NOT_LIVE}"
+            print(f"{seconds:7.1f} s  {shown}", flush=True)
             if self._file is not None:
                 line = {
                     "time": datetime.now().astimezone().isoformat(timespec="milliseconds"),
@@ -104,6 +109,7 @@ class Events:
                     "name": sighting.name,
                     "score": sighting.score and round(sighting.score, 4),
                     "probability": sighting.probability,
+                    "live": sighting.live,
                 }
                 print(json.dumps(line, allow_nan=False), file=self._file, flush=True)
 
@@ -239,6 +245,9 @@ def _same(path: Path, source: str) -> bool:
 
 def _mark(sighting: Sighting, seconds: float) -> Mark:
     box_xyxy = tuple(sighting.moving.box_at(seconds).tolist())
+    if sighting.live is False:
+        whose = f" ({sighting.name})" if sighting.name else ""
+        return Mark(box_xyxy, ATTENTION, f"{NOT_LIVE}{whose}")
     if sighting.name is not None:
         return Mark(box_xyxy, GOOD, f"{sighting.name}{_score(sighting, places=2)}")
     label, tone = ("unknown", ATTENTION) if sighting.settled else ("…", NEUTRAL)
@@ -257,5 +266,5 @@ def _score(sighting: Sighting, places: int) -> str:
 def _summary(sightings: Sequence[Sighting]) -> str:
     if not sightings:
         return "Nobody in view"
-    known = sum(sighting.name is not None for sighting in sightings)
+    known = sum(each.name is not None and each.live is not False for each in sightings)
     return f"{cli.count(len(sightings), 'face', 'faces')} in view, {known} known"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import median
 
 import numpy as np
 
@@ -16,6 +18,8 @@ from facesync.faces.recognizer import Recognizer
 from facesync.faces.tracking import Track, Tracker
 from facesync.gallery.matching import Decision, Matcher
 from facesync.gallery.people import Person
+from facesync.liveness.passive import PassiveModel
+from facesync.liveness.settings import LOOKS as LIVENESS_LOOKS
 
 LOOKS = 3
 """How many times a new face is embedded before it is called unknown."""
@@ -31,6 +35,7 @@ _RETRY_SECONDS = 0.3  # Between looks at a face that is not recognised yet.
 _GOOD_ENOUGH = 0.45  # Overall quality below which a look says too little.
 _KEEP = 0.7  # Share of the earlier looks in a face's embedding.
 _SWAPPED = 0.5  # Share of the threshold below which a look shows a different person.
+_SCORES = 2 * LIVENESS_LOOKS - 1  # The latest looks at a face whose median says if it is live.
 _DOUBTS = 2  # Looks in a row that must give another name before it changes.
 
 
@@ -45,6 +50,7 @@ class Sighting:
         probability: of that similarity, as in a `Decision`; None without a score or calibration.
         settled: whether it was looked at often enough to say.
         moving: the track, which says where the box is by now.
+        live: whether it is a live face; None before enough looks, or where nobody asks.
     """
 
     track: int
@@ -53,21 +59,29 @@ class Sighting:
     probability: float | None
     settled: bool
     moving: Track
+    live: bool | None = None
 
 
 @dataclass
 class _Identity:
-    """What is known about a track."""
+    """What is known about a track; `scores` are the passive liveness model's."""
 
     name: str | None = None
     score: float | None = None
     looks: int = 0
     next_look: float = 0.0
     doubts: int = 0
+    scores: deque[float] = field(default_factory=lambda: deque(maxlen=_SCORES))
 
     @property
-    def settled(self) -> bool:
+    def named(self) -> bool:
+        """Whether it was looked at often enough to say who it is."""
         return self.name is not None or self.looks >= LOOKS
+
+    def live(self, threshold: float) -> bool | None:
+        if len(self.scores) < LIVENESS_LOOKS:
+            return None
+        return median(self.scores) >= threshold
 
 
 class Watcher:
@@ -75,14 +89,22 @@ class Watcher:
 
     Each track is looked at until it has a name or is unknown, and again every few seconds. Its
     embedding is a running mean of the looks; a different name must come twice in a row. With
-    no people to compare with, everybody is unknown.
+    no people to compare with, everybody is unknown. With a passive liveness model, each look also
+    scores whether the face is alive.
     """
 
-    def __init__(self, recognizer: Recognizer, people: Sequence[Person], margin: float) -> None:
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        people: Sequence[Person],
+        margin: float,
+        passive: PassiveModel | None = None,
+    ) -> None:
         self._recognizer = recognizer
         self._matcher = Matcher(people) if people else None
         self._threshold = recognizer.threshold_for(max(1, len(people)))
         self._margin = margin
+        self._passive = passive
         self._tracker = Tracker()
         self._seen: list[Face] = []
         self._searched = 0.0
@@ -100,7 +122,14 @@ class Watcher:
         if chosen:
             embeddings = self._recognizer.embed(lit_rgb, [track.face for track in chosen])
             for track, embedding in zip(chosen, embeddings, strict=True):
-                self._recognise(track, embedding, frame.seconds)
+                self._recognise(track, embedding)
+            if self._passive is not None:
+                scores = self._passive.score(image_rgb, [track.face for track in chosen])
+                for track, score in zip(chosen, scores, strict=True):
+                    self._of(track).scores.append(score.live)
+            for track in chosen:
+                again = REFRESH_SECONDS if self._settled(track) else _RETRY_SECONDS
+                self._of(track).next_look = frame.seconds + again
         self._one_face_a_name(tracks)
         return [self._sighting(track) for track in tracks]
 
@@ -123,23 +152,32 @@ class Watcher:
     def _is_due(self, track: Track, seconds: float) -> bool:
         return seconds >= self._of(track).next_look
 
-    def _recognise(self, track: Track, embedding: np.ndarray, seconds: float) -> None:
+    def _live(self, track: Track) -> bool | None:
+        if self._passive is None:
+            return None
+        return self._of(track).live(self._passive.thresholds.threshold)
+
+    def _settled(self, track: Track) -> bool:
+        return self._of(track).named and (self._passive is None or self._live(track) is not None)
+
+    def _recognise(self, track: Track, embedding: np.ndarray) -> None:
         """Take a new look at a face into account."""
         before = track.embedding
         if before is None:
             before = self._tracker.rejoin(track, embedding, self._threshold)
+            self._of(track).scores.clear()  # who comes back may be a photograph of who left
         identity = self._of(track)
         if before is not None and float(before @ embedding) < _SWAPPED * self._threshold:
             # Another face has taken over the box, in a crossing or a cut: forget what was known.
             before = None
             identity.name, identity.score, identity.looks, identity.doubts = None, None, 0, 0
+            identity.scores.clear()
         mixed = embedding if before is None else _KEEP * before + (1 - _KEEP) * embedding
         track.embedding = unit(mixed).astype(np.float32)
         identity.looks += 1
         if self._matcher is not None:
             decision = self._matcher.decide(track.embedding, self._threshold, self._margin)
             self._weigh(identity, decision)
-        identity.next_look = seconds + (REFRESH_SECONDS if identity.settled else _RETRY_SECONDS)
 
     def _weigh(self, identity: _Identity, decision: Decision) -> None:
         """Set, change or remove the name of a face, but not at the first doubt."""
@@ -152,9 +190,11 @@ class Watcher:
             identity.doubts = 0
 
     def _one_face_a_name(self, tracks: Sequence[Track]) -> None:
-        """Give a name to one face only: the most similar one keeps it."""
+        """Give a name to one face only: the most similar one keeps it, a live one rather."""
         best: dict[str, _Identity] = {}
-        for identity in sorted(map(self._of, tracks), key=lambda known: -(known.score or 0.0)):
+        ranks = [(self._live(each) is False, -(self._of(each).score or 0.0)) for each in tracks]
+        for place in sorted(range(len(tracks)), key=ranks.__getitem__):
+            identity = self._of(tracks[place])
             if identity.name is None:
                 continue
             if identity.name in best:
@@ -165,7 +205,8 @@ class Watcher:
     def _sighting(self, track: Track) -> Sighting:
         known = self._of(track)
         likely = None if known.score is None else self._recognizer.probability(known.score)
-        return Sighting(track.number, known.name, known.score, likely, known.settled, track)
+        live, settled = self._live(track), self._settled(track)
+        return Sighting(track.number, known.name, known.score, likely, settled, track, live)
 
 
 def _worth_it(image_rgb: np.ndarray, face: Face) -> bool:

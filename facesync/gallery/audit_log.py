@@ -1,17 +1,19 @@
 """A log of every verification: a line of JSON each, no images and no embeddings.
 
     {"time": "2026-11-05T14:03:00+01:00", "accepted": true, "name": "Ada", "asked": null,
-     "similarity": 0.81, "threshold": 0.6, "reason": "…"}
+     "similarity": 0.81, "threshold": 0.6, "reason": "…",
+     "liveness": {"live": true, "score": 0.97, "challenge": null}}
 
-`asked` is the name that was claimed, or null. When another model came into use, a line says who was
-embedded again and who could not be; `this_run` are those with an image that could not be opened,
-and `stored` is false where the store could not be changed:
+`asked` is the name that was claimed, or null; `liveness` is null where nobody asked for it. When
+another model came into use, a line says who was embedded again and who could not be; `this_run` are
+those with an image that could not be opened, and `stored` is false where the store could not be
+changed:
 
     {"time": "2026-11-05T14:02:58+01:00", "event": "embedded again", "names": ["Ada"],
      "model": "a31314377876ab9f", "stored": true, "this_run": {}, "register_again": {"Bob": "…"}}
 
-Names stay in the log when people are deleted: a log
-that can be changed afterwards is worth nothing. Keeping and removing it is up to its owner.
+Names stay in the log when people are deleted: a log that can be changed afterwards is worth
+nothing. Keeping and removing it is up to its owner.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ def append(path: Path, decision: Decision, asked: str | None = None) -> None:
     Raises:
         FileError: it cannot be written, or another process has it locked for too long.
     """
+    alive = decision.liveness
     _append_line(
         path,
         {
@@ -46,6 +49,8 @@ def append(path: Path, decision: Decision, asked: str | None = None) -> None:
             "similarity": decision.similarity,
             "threshold": decision.threshold,
             "reason": decision.reason,
+            "liveness": alive
+            and {"live": alive.live, "score": alive.score, "challenge": alive.challenge},
         },
     )
 

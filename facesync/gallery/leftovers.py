@@ -1,9 +1,9 @@
 """What is left of a person after a deletion.
 
 Every file that the app keeps beside a store is searched, and opened first if it is sealed: the
-store, the version before it, what a killed save may have left, the count of wrong attempts and the
-person's folder of images. Copies made elsewhere (`store backup`, `export`), a log of attempts, and
-what a disk keeps of removed files are out of its reach.
+store, the version before it, what a killed save may have left, the count of wrong attempts, what is
+known of the cameras, and the person's folder of images. Copies made elsewhere (`store backup`,
+`export`), a log of attempts, and what a disk keeps of removed files are out of its reach.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from facesync.gallery import attempts, samples, sealing, store_file
 from facesync.gallery.keys import KeyChain
 from facesync.gallery.people import Person, now
 from facesync.gallery.store_file import backup_of
+from facesync.liveness import camera
 
 
 def find(
@@ -63,14 +64,15 @@ def managed_files(store: Path) -> list[Path]:
 
 
 def remove_temporary(store: Path) -> None:
-    """Remove what was left when counting attempts was killed."""
-    file = attempts.file_of(store)
-    with locked(file):  # or another process may be writing it
-        temporary_beside(file).unlink(missing_ok=True)
+    """Remove what was left when counting attempts, or learning about a camera, was killed."""
+    for file in (attempts.file_of(store), camera.file_of(store)):
+        if temporary_beside(file).exists():
+            with locked(file):  # or another process may be writing it
+                temporary_beside(file).unlink(missing_ok=True)
 
 
 def _saved_files(store: Path) -> list[Path]:
-    return [store, backup_of(store), attempts.file_of(store)]
+    return [store, backup_of(store), attempts.file_of(store), camera.file_of(store)]
 
 
 def _tokens(name: str) -> set[bytes]:
@@ -88,7 +90,7 @@ def _tokens(name: str) -> set[bytes]:
 
 def _content(path: Path, keys: KeyChain) -> bytes | None:
     """Read what a file holds, unsealed; None if it cannot be opened."""
-    if path.suffix in (".attempts", ".damaged"):
+    if path.suffix in (".attempts", ".damaged", ".liveness"):
         return path.read_bytes()
     try:
         plain, _ = sealing.read(path, keys, sealing.STORE)

@@ -14,6 +14,7 @@ from facesync.cli import certainty, decimals
 from facesync.faces.embedding import checked
 from facesync.gallery import search
 from facesync.gallery.people import Person
+from facesync.liveness.policy import Liveness
 
 SAMPLE_WEIGHT = 0.95
 """Weight of the similarity to the best single sample; that to the mean of all counts 1
@@ -40,6 +41,7 @@ class Decision:
         probability: that a pair of faces of this similarity shows one person, if both answers were
             equally likely beforehand; None if nothing was compared or the model is not calibrated.
         nearly: refused, but only just: see `Matcher.decide`.
+        liveness: whether the face is alive; None if nobody asked, as of a still image.
     """
 
     accepted: bool
@@ -51,6 +53,7 @@ class Decision:
     calibrated_on: str | None = None
     probability: float | None = None
     nearly: bool = False
+    liveness: Liveness | None = None
 
 
 def refused(reason: str, threshold: float | None) -> Decision:

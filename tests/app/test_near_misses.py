@@ -162,7 +162,7 @@ def test_nothing_is_added_unasked(app, ada, answer, options, terminal, questions
 def test_what_speaks_against_adding_it_is_asked_as_register_does(ada, recognizer, monkeypatch):
     """The image is as similar to Cid as to Ada: whose it is has to be answered, too."""
     memory, answers, asked = NearMisses(), iter(["y", "n"]), []
-    made = session.Session(AppSettings(embeddings=ada.path, faces=ada.faces))
+    made = session.Session(AppSettings(embeddings=ada.path, faces=ada.faces, liveness="off"))
     made.recognizer, made.near_misses = recognizer, memory
     for who in (NEAR, AGAIN):
         made.verification().camera(lambda who=who: FakeCamera([image(who=who)]))
@@ -182,7 +182,7 @@ def test_what_speaks_against_adding_it_is_asked_as_register_does(ada, recognizer
 @pytest.mark.parametrize("answer", ["y", "n"])
 def test_the_menu_asks_after_the_attempt(ada, recognizer, monkeypatch, answer):
     people = iter((NEAR, AGAIN))
-    made = session.Session(AppSettings(embeddings=ada.path, faces=ada.faces))
+    made = session.Session(AppSettings(embeddings=ada.path, faces=ada.faces, liveness="off"))
     made.recognizer = recognizer
     monkeypatch.setattr(made, "open_camera", lambda: FakeCamera([image(who=next(people))]))
     monkeypatch.setattr(flows.console, "terminal", lambda: True)
