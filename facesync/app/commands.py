@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from facesync import cli
@@ -56,7 +57,8 @@ def _register(session: Session, options: RegisterOptions) -> int:
     elif _has_window(session, options.no_window):
         return cli.DONE if flows.register(session, request, ask) else cli.FAILED
     else:
-        registering.register_camera(*common, session.open_camera, ask)
+        watch = partial(flows.presence, session)
+        registering.register_camera(*common, session.open_camera, ask, watch)
     return cli.DONE
 
 

@@ -160,7 +160,7 @@ def _draw_ring(image: np.ndarray, ring: Ring, zoom: float, *, mirrored: bool) ->
     towards = round(float(np.degrees(np.arctan2(down, to_right))))
     half = round(180 * min(1.0, max(0.03, ring.filled)))
     arc = cv2.ellipse2Poly((x, y), (radius, radius), 0, towards - half, towards + half, 4)
-    cv2.polylines(image, [arc], False, GOOD[::-1], 5, cv2.LINE_AA)
+    cv2.polylines(image, [np.asarray(arc)], False, GOOD[::-1], 5, cv2.LINE_AA)
     tip = np.array([to_right, down])
     across = np.array([-down, to_right])
     inner = tip * (radius - 9)

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from glob import glob
 from pathlib import Path
 
@@ -100,7 +101,8 @@ class Menu:
             flows.register(self._session, request, confirm)
         else:
             common = self._gallery, self._recognizer, request
-            registering.register_camera(*common, self._session.open_camera, confirm)
+            watch = partial(flows.presence, self._session)
+            registering.register_camera(*common, self._session.open_camera, confirm, watch)
 
     def _register_images(self) -> None:
         request = self._ask_who()

@@ -226,9 +226,9 @@ class VerifyScreen(Screen):
         view = super().view(result, seconds)
         if self._challenge is None:
             return view
-        left = max(0, ceil(self._challenge.seconds_left(seconds)))
+        left = max(1, ceil(self._challenge.seconds_left(seconds)))
         prompt = view.status if view.status == NO_FACE else self._challenge.prompt
-        status = f"{prompt} ({left} s)" if left else prompt
+        status = f"{prompt} ({left} s)"
         return replace(view, status=status, marks=view.marks[1:], ring=self._ring)
 
     def key(self, key: str, result: Result | None) -> None:

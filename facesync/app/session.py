@@ -48,9 +48,14 @@ class Session:
         """Open the camera for a window: images that stand in for one are shown in turn."""
         return open_camera(self.settings.camera, slideshow=True, offline=self.settings.offline)
 
+    @property
+    def recorded(self) -> bool:
+        """Whether files stand in for the camera: nobody is there who could turn when asked."""
+        return not _is_device(self.settings.camera)
+
     def has_images(self) -> bool:
         """Whether images stand in for the camera."""
-        if _is_device(self.settings.camera):
+        if not self.recorded:
             return False
         with self.open_camera() as camera:
             return camera.stills
@@ -64,7 +69,7 @@ class Session:
             near_misses=self.near_misses,
             liveness=self._liveness_check if self._asks_for_liveness else None,
         )
-        verification.recorded = not _is_device(self.settings.camera)
+        verification.recorded = self.recorded
         verification.stills = verification.recorded and _is_images(self.settings.camera)
         return verification
 
@@ -95,7 +100,7 @@ class Session:
         Raises:
             FileError: it cannot be written.
         """
-        if _is_device(self.settings.camera) and evidence.raw_score is not None:
+        if not self.recorded and evidence.raw_score is not None:
             store, score = self.gallery.path, evidence.raw_score
             cameras_known.learn(store, self._camera_name, self.passive, score)
 

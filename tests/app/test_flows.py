@@ -25,7 +25,7 @@ def result(number: int, faces: int = 1, who: int = 1) -> Result:
 
 @pytest.fixture
 def settings(tmp_path) -> AppSettings:
-    return AppSettings(audit_log=tmp_path / "log.jsonl")
+    return AppSettings(audit_log=tmp_path / "log.jsonl", liveness="off")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_the_end_of_a_video_decides(once, frames):
 
 
 def test_a_camera_without_a_face_is_given_up(once, monkeypatch, settings):
-    monkeypatch.setattr(flows.time, "monotonic", lambda: once._end + 1)
+    monkeypatch.setattr(flows.time, "monotonic", lambda: once._give_up + 1)
     once.update(result(0, faces=0))
     assert once.done and not once.decision.accepted
     assert json.loads(settings.audit_log.read_text())["accepted"] is False
@@ -114,7 +114,7 @@ def test_commands_open_the_window(
     )
     monkeypatch.setattr(flows, "Window", shown)
     monkeypatch.setattr("facesync.app.commands.why_no_window", lambda: None)
-    files = ["--embeddings", str(gallery.path), "--faces", str(gallery.faces)]
+    files = ["--embeddings", str(gallery.path), "--faces", str(gallery.faces), "--liveness", "off"]
     if keys:
         frames[:] = [image(faces=0)] * 500
     assert faceid_app.main([*files, *command]) == code

@@ -38,7 +38,11 @@ def run(gallery, shot, tmp_path, monkeypatch, capsys):
         camera = str(shot("camera", who=who, variant=5))
         log = tmp_path / "log.jsonl"
         settings = AppSettings(
-            embeddings=gallery.path, faces=gallery.faces, camera=camera, audit_log=log
+            embeddings=gallery.path,
+            faces=gallery.faces,
+            camera=camera,
+            audit_log=log,
+            liveness="off",
         )
         assert Menu(session.Session(settings)).run() == 0
         return capsys.readouterr().out
