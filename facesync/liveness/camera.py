@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from facesync.cli import masked
 from facesync.files import locked, read_regular, write_json
 from facesync.liveness.passive import PassiveModel, PassiveThresholds
 
@@ -55,7 +56,7 @@ def calibrated(raw: float, offset: float, thresholds: PassiveThresholds) -> floa
 
 def known(store: Path, source: str, passive: PassiveModel) -> CameraLiveness | None:
     """Return what was learnt about a camera with this model; None if it is unknown."""
-    scores = _read(store, passive).get(source)
+    scores = _read(store, passive).get(masked(source))
     if not scores:
         return None
     wanted = _logit(passive.thresholds.live_from) + _ABOVE
@@ -77,7 +78,8 @@ def learn(store: Path, source: str, passive: PassiveModel, raw_score: float) -> 
     """
     with locked(file_of(store)):
         cameras = _read(store, passive)
-        cameras[source] = [*cameras.get(source, []), raw_score][-_KEPT:]
+        key = masked(source)  # an address may hold a password
+        cameras[key] = [*cameras.get(key, []), raw_score][-_KEPT:]
         content = {"format": FORMAT, "model": passive.fingerprint, "cameras": cameras}
         write_json(file_of(store), content, private=True)
 

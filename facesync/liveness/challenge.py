@@ -23,14 +23,18 @@ DIRECTIONS = ("left", "right", "up", "down")
 STEPS = 3
 """Directions asked for: with four to choose from, no two alike in a row, 36 orders."""
 
-TURNED, STRAIGHT, WRONG = 14.0, 9.0, 16.0
-"""Degrees from one's own straight look: a turn that was asked for, back again, and one that was
-not. The nose error, not these, makes sure that a turn is one of a head."""
+TURNED, STRAIGHT, WRONG = 15.0, 12.0, 18.0
+"""Degrees from one's own straight look: the least turn that answers, the way back, and a turn that
+was not asked for. How far one has to turn is for the nose error to say: 20° to 28°."""
+
+FRAMES = 3
+"""Frames that each of these must last, so that one with bad landmarks proves nothing."""
+
+FRONTAL = 28.0
+"""Degrees off the camera that a straight look may be at most: cameras stand beside screens."""
 
 STEP_SECONDS, START_SECONDS, AWAY_SECONDS = 6.0, 10.0, 1.0
 """Longest time for a turn or the way back, for looking straight at the start, without a face."""
-
-STRAIGHT_FRAMES = 3
 
 _PROMPTS = {
     "left": "Turn your head to your left",
@@ -76,12 +80,13 @@ def random_order(steps: int = STEPS) -> tuple[str, ...]:
 
 
 class Challenge:
-    """Asks for turns of the head and watches whether they come.
+    """Asks for turns of the head and watches whether they come, each followed by a straight look.
 
     Attributes:
         state: where it is.
         reason: why it failed, in words; empty otherwise.
         depth: smallest of the nose errors of the turns so far; 0 before the first.
+        turned: how much of the turn asked for is reached, 0…1; 0 while none is asked for.
     """
 
     def __init__(self, order: Sequence[str]) -> None:
@@ -90,11 +95,12 @@ class Challenge:
         self.state = State.STRAIGHT
         self.reason = ""
         self.depth = 0.0
-        self._front: list[np.ndarray] = []
-        self._error = 0.0
-        self._reached = 0.0
+        self.turned = 0.0
+        self._straight: list[np.ndarray] = []  # landmarks of a straight look; the last one counts
+        self._errors: list[float] = []  # nose errors of the turn
+        self._wrong = 0  # frames in a row
         self._until: float | None = None
-        self._seen = 0.0
+        self._now = self._seen = 0.0
 
     @property
     def wanted(self) -> str:
@@ -103,17 +109,12 @@ class Challenge:
 
     @property
     def prompt(self) -> str:
-        """What the person is asked to do now; how it ended when it is over."""
+        """What the person is asked to do now, or how it ended."""
         if self.state is State.PASSED:
             return "Thank you"
         if self.state is State.FAILED:
             return self.reason
         return _PROMPTS.get(self.wanted, "Look straight into the camera")
-
-    @property
-    def turned(self) -> float:
-        """How much of the turn asked for is reached, 0…1; 0 while none is asked for."""
-        return self._reached if self.state is State.TURN else 0.0
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -127,16 +128,17 @@ class Challenge:
 
     def seconds_left(self, seconds: float) -> float:
         """Return how long there is, at a time in the camera's clock, for what is asked now."""
-        return STEP_SECONDS if self._until is None else self._until - seconds
+        return START_SECONDS if self._until is None else max(0.0, self._until - seconds)
 
     def update(self, look: Look) -> None:
         """Take in the next frame; frames after the end change nothing."""
         if self.over:
             return
+        self._now = look.seconds
         if self._until is None:
             self._until, self._seen = look.seconds + START_SECONDS, look.seconds
-        if look.seconds > self._until:
-            self._fail(f"no turn {self.wanted}" if self.wanted else "no look straight ahead")
+        if not look.seconds <= self._until:
+            self._fail(f"no turn {self.wanted} in time" if self.wanted else "no straight look")
         elif look.landmarks is None:
             if self.state is not State.STRAIGHT and look.seconds - self._seen > AWAY_SECONDS:
                 self._fail("the face went away")
@@ -146,44 +148,67 @@ class Challenge:
             self._fail("it looks like a photograph or a screen")
         else:
             self._seen = look.seconds
-            self._follow(look.landmarks, look.seconds)
+            self._follow(look.landmarks)
 
-    def _follow(self, landmarks: np.ndarray, seconds: float) -> None:
-        looks = pose(landmarks)
+    def _follow(self, landmarks: np.ndarray) -> None:
         if self.state is State.STRAIGHT:
-            frontal = max(abs(looks.yaw), abs(looks.pitch)) <= 2 * TURNED
-            self._front = [*self._front, landmarks] if frontal else []
-            if len(self._front) == STRAIGHT_FRAMES:
-                self._ask(seconds)
+            self._find_straight(landmarks)
             return
-        front = pose(self._front[-1])
-        yaw, pitch = looks.yaw - front.yaw, looks.pitch - front.pitch
-        if self.state is State.BACK:
-            if max(abs(yaw), abs(pitch)) <= STRAIGHT:
-                self._ask(seconds)
-            return
-        along, across = _along(self.wanted, yaw, pitch)
-        if along <= -WRONG or (abs(across) >= WRONG and along < TURNED):
-            self._fail(f"turned another way than {self.wanted}")
-            return
-        self._reached = min(1.0, max(0.0, along / TURNED))
+        yaw, pitch = turn_between(self._straight[-1], landmarks)
+        if self.state is State.TURN:
+            self._follow_turn(landmarks, *_along(self.wanted, yaw, pitch))
+        elif max(abs(yaw), abs(pitch)) <= STRAIGHT:
+            self._ask()
+
+    def _find_straight(self, landmarks: np.ndarray) -> None:
+        """Wait for a few frames that look at the camera and hold still."""
+        moved = turn_between(self._straight[0], landmarks) if self._straight else (0.0, 0.0)
+        if not is_frontal(landmarks):
+            self._straight = []
+        elif max(map(abs, moved)) > STRAIGHT / 2:
+            self._straight = [landmarks]
+        else:
+            self._straight.append(landmarks)
+        if len(self._straight) == FRAMES:
+            self._ask()
+
+    def _follow_turn(self, landmarks: np.ndarray, along: float, across: float) -> None:
+        wrong = along <= -WRONG or (abs(across) >= WRONG and along < TURNED)
+        self._wrong = self._wrong + 1 if wrong else 0
+        error = nose_error(self._straight[-1], landmarks)
+        self.turned = float(np.clip(min(along / TURNED, error / DEPTH), 0, 1))
         if along >= TURNED:
-            self._error = max(self._error, nose_error(self._front[-1], landmarks))
-            if self._error >= DEPTH:
-                self._turned(seconds)
+            self._errors.append(error)
+        if self._wrong == FRAMES:
+            self._fail(f"turned another way than {self.wanted}")
+        elif len(self._errors) >= FRAMES and sorted(self._errors)[-FRAMES] >= DEPTH:
+            depth = sorted(self._errors)[-FRAMES]
+            self.depth = min(depth, self.depth or depth)
+            self._done += 1
+            self._next(State.BACK)
 
-    def _ask(self, seconds: float) -> None:
-        self.state, self._error, self._reached = State.TURN, 0.0, 0.0
-        self._until = seconds + STEP_SECONDS
+    def _ask(self) -> None:
+        """Ask for the next turn, if there is one."""
+        self._next(State.PASSED if self._done == len(self._order) else State.TURN)
 
-    def _turned(self, seconds: float) -> None:
-        self.depth = min(self._error, self.depth or self._error)
-        self._done += 1
-        self._until = seconds + STEP_SECONDS
-        self.state = State.PASSED if self._done == len(self._order) else State.BACK
+    def _next(self, state: State) -> None:
+        self.state, self.turned, self._errors, self._wrong = state, 0.0, [], 0
+        self._until = self._now + STEP_SECONDS
 
     def _fail(self, reason: str) -> None:
-        self.state, self.reason = State.FAILED, reason
+        self.state, self.reason, self.turned = State.FAILED, reason, 0.0
+
+
+def is_frontal(landmarks: np.ndarray) -> bool:
+    """Return whether a face, landmarks (5, 2), looks into the camera, more or less."""
+    looks = pose(landmarks)
+    return max(abs(looks.yaw), abs(looks.pitch)) <= FRONTAL
+
+
+def turn_between(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Return yaw and pitch in degrees from one frame's landmarks, (5, 2), to another's."""
+    before, after = pose(one), pose(other)
+    return after.yaw - before.yaw, after.pitch - before.pitch
 
 
 def _along(way: str, yaw: float, pitch: float) -> tuple[float, float]:

@@ -8,7 +8,7 @@ who turns their head this proves nothing: that takes a challenge whose order nob
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -18,6 +18,10 @@ DEPTH = 0.20
 """Nose error from which a face has depth: `python evaluate_liveness.py --flatness` measures it."""
 
 _NOSE, _BASE = 2, [0, 1, 3, 4]
+
+
+FRAMES = 3
+"""How many frames must show it: depth is the third largest error, so that two bad ones do not."""
 
 
 def nose_error(one: np.ndarray, other: np.ndarray) -> float:
@@ -31,48 +35,49 @@ def nose_error(one: np.ndarray, other: np.ndarray) -> float:
         The distance as a share of that from eyes to mouth in `other`; 0 where the points of `one`
         do not determine an affine map.
     """
-    plane = np.column_stack([one[_BASE], np.ones(4)]).astype(np.float64)
-    affine, _, rank, _ = np.linalg.lstsq(plane, other[_BASE].astype(np.float64), rcond=1e-6)
-    across = float(np.linalg.norm(other[:2].mean(axis=0) - other[3:].mean(axis=0)))
-    if rank < 3 or not across > 0:
-        return 0.0
-    expected = np.append(one[_NOSE], 1.0) @ affine
-    return float(np.linalg.norm(other[_NOSE] - expected)) / across
+    return float(_nose_errors(one, other[None])[0])
 
 
-class Turns:
-    """The nose errors of one face's frames, each against the one that looks straightest so far."""
+class Depth:
+    """The depth of one face from a sequence of frames, as they come."""
 
     def __init__(self) -> None:
-        self._frames: list[np.ndarray] = []
-        self._errors: list[float] = []
-        self._front = np.zeros((5, 2))
-        self._straightest = np.inf
+        self._landmarks: list[np.ndarray] = []
+        self._turns: list[float] = []
 
     def add(self, landmarks: np.ndarray) -> None:
         """Take in the landmarks, (5, 2), of the next frame."""
-        self._frames.append(landmarks)
-        turned = _turn(landmarks)
-        if turned < self._straightest:
-            self._straightest, self._front = turned, landmarks
-            self._errors = [nose_error(landmarks, points) for points in self._frames]
-        else:
-            self._errors.append(nose_error(self._front, landmarks))
+        looks = pose(landmarks)
+        self._landmarks.append(landmarks)
+        self._turns.append(float(np.hypot(looks.yaw, looks.pitch)))
 
     @property
-    def depth(self) -> float:
-        """Third largest nose error, so that two bad frames prove nothing; 0 for under four."""
-        return sorted(self._errors)[-3] if len(self._errors) >= 4 else 0.0
+    def value(self) -> float:
+        """Nose error of the sequence, see `FRAMES`; 0 for fewer than four frames.
+
+        Every frame is compared with the one that looks straightest into the camera.
+        """
+        if len(self._landmarks) <= FRAMES:
+            return 0.0
+        front = self._landmarks[int(np.argmin(self._turns))]
+        return float(np.sort(_nose_errors(front, np.stack(self._landmarks)))[-FRAMES])
 
 
-def depth(landmarks: Sequence[np.ndarray]) -> float:
-    """Return the depth of a sequence of one face, as `Turns` does."""
-    turns = Turns()
-    for points in landmarks:
-        turns.add(points)
-    return turns.depth
+def depth(landmarks: Iterable[np.ndarray]) -> float:
+    """Return the depth of a whole sequence of landmarks; see `Depth.value`."""
+    seen = Depth()
+    for each in landmarks:
+        seen.add(each)
+    return seen.value
 
 
-def _turn(landmarks: np.ndarray) -> float:
-    looks = pose(landmarks)
-    return float(np.hypot(looks.yaw, looks.pitch))
+def _nose_errors(one: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return `nose_error` between one face, (5, 2), and each of others, (N, 5, 2): (N,)."""
+    plane = np.column_stack([one[_BASE], np.ones(4)]).astype(np.float64)
+    if np.linalg.matrix_rank(plane, rtol=1e-6) < 3:
+        return np.zeros(len(others))
+    weights = np.append(one[_NOSE], 1.0) @ np.linalg.pinv(plane)  # of the base points
+    expected = np.einsum("b,nbx->nx", weights, others[:, _BASE].astype(np.float64))
+    across = np.linalg.norm(others[:, :2].mean(axis=1) - others[:, 3:].mean(axis=1), axis=1)
+    off = np.linalg.norm(others[:, _NOSE] - expected, axis=1)
+    return np.divide(off, across, out=np.zeros(len(others)), where=across > 0)

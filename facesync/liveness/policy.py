@@ -5,7 +5,7 @@ It fails closed: what cannot be said is not live.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from facesync.liveness.camera import CameraLiveness
 from facesync.liveness.challenge import Challenge, State
@@ -73,9 +73,9 @@ class Policy:
         refusal = self.refusal(evidence)
         if refusal is not None:
             return refusal
-        if self._mode == "challenge" or (self._mode == "auto" and not self._sure(evidence)):
-            if self._mode == "challenge" or not recorded:
-                return _said(evidence, None, "turns of the head are needed", NEEDED)
+        sure = self._camera is not None and self._surely_live(evidence)
+        if self._mode == "challenge" or (self._mode == "auto" and not sure and not recorded):
+            return _said(evidence, None, "turns of the head are needed", NEEDED)
         if _score(evidence) >= self._thresholds.threshold:
             return _said(evidence, True, "the face looks live")
         return _said(evidence, False, f"it may be {_KINDS[evidence.attack]}")
@@ -84,7 +84,8 @@ class Policy:
         """Judge a challenge that is over, or was broken off."""
         if challenge.state is State.PASSED:
             refusal = self.refusal(evidence)
-            return refusal or _said(evidence, True, "the head turned as asked", PASSED)
+            passed = _said(evidence, True, "the head turned as asked", PASSED)
+            return passed if refusal is None else replace(refusal, challenge=PASSED)
         failed = challenge.reason or "it was broken off"
         return _said(evidence, False, failed, f"failed: {failed}")
 
@@ -93,12 +94,13 @@ class Policy:
         refusal = self.refusal(evidence)
         if refusal is not None:
             return refusal
-        if evidence.depth >= DEPTH:
+        held = evidence.moves_with_background and _score(evidence) < self._thresholds.threshold
+        if evidence.depth >= DEPTH and not held:
             return _said(evidence, True, "the face has depth")
-        if _score(evidence) >= self._thresholds.live_from and _surroundings_seen(evidence):
+        if self._surely_live(evidence):
             return _said(evidence, True, "the face looks live")
-        reason = "nothing shows that this is no photograph: turn your head a little each way"
-        return _said(evidence, False, reason)
+        hint = "the head must turn in it" if recorded else "turn your head to each side"
+        return _said(evidence, False, f"nothing shows that this is no photograph: {hint}")
 
     def refusal(self, evidence: Evidence) -> Liveness | None:
         """Judge what is the same in every mode; None if the face may be live."""
@@ -111,18 +113,15 @@ class Policy:
             return _said(evidence, False, f"it looks like {_KINDS[evidence.attack]}")
         return None
 
-    def _sure(self, evidence: Evidence) -> bool:
-        sure = _score(evidence) >= self._thresholds.live_from and _surroundings_seen(evidence)
-        return sure and self._camera is not None and not evidence.moves_with_background
+    def _surely_live(self, evidence: Evidence) -> bool:
+        """Return whether the passive model alone is enough; where the face fills the frame, no."""
+        seen = evidence.surroundings >= SURROUNDINGS and not evidence.moves_with_background
+        return seen and _score(evidence) >= self._thresholds.live_from
 
 
 def _score(evidence: Evidence) -> float:
     assert evidence.score is not None
     return evidence.score
-
-
-def _surroundings_seen(evidence: Evidence) -> bool:
-    return evidence.surroundings >= SURROUNDINGS
 
 
 def _said(

@@ -79,8 +79,9 @@ def photograph(
     return _seen(np.column_stack([x, y, depth]) @ _rotation(yaw, pitch, roll).T, size)
 
 
-def face(landmarks: np.ndarray) -> Face:
-    """Make a face of landmarks."""
+def face(landmarks: np.ndarray, x: float = 0.0) -> Face:
+    """Make a face of landmarks, moved by x pixels to the right."""
+    landmarks = landmarks + np.float32([x, 0])
     (left, top), (right, bottom) = landmarks.min(axis=0) - 30, landmarks.max(axis=0) + 30
     return Face(np.array([left, top, right, bottom], np.float32), landmarks, 0.99)
 
