@@ -13,6 +13,7 @@ import facesync
 from facesync.faces.recognizer import Recognizer
 from facesync.images import read_image_rgb, save_jpeg
 from facesync.sample_images import COLLINS, HOPPER, photographs, vary
+from tests.liveness.fakes import FakePassive
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 
@@ -90,6 +91,20 @@ def test_two_images_are_compared(model, images):
     assert str(other).startswith("different people")
     one, two = model.find(images / "group.jpg")
     assert model.compare(one, two) == model.compare(two, one)
+
+
+def test_frames_of_a_camera_are_live_or_not(model, images, monkeypatch):
+    passive = FakePassive([0.9, 0.3, 0.9, 0.3, 0.3], attack="replay")
+    monkeypatch.setattr(facesync.api, "load_passive", lambda: passive)
+    frames = [images / "collins_1.jpg", images / "nobody.jpg", *[images / "collins_2.jpg"] * 4]
+    found = model.liveness(frames)
+    assert isinstance(found, facesync.Liveness) and "a screen" in found.reason
+    assert (found.live, found.score) == (False, 0.3)
+    assert model.liveness(frames[:5]).live is None  # of five, one shows no face
+    two = [*frames[:5], images / "hopper.jpg"]
+    assert model.liveness(two).reason == "more than one person was in front of the camera"
+    with pytest.raises(facesync.UsageError, match="one image cannot show it"):
+        model.liveness(str(frames[0]))
 
 
 def test_people_are_registered_identified_and_deleted(gallery, images, tmp_path):

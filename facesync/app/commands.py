@@ -29,7 +29,6 @@ from facesync.app.window import why_no_window
 from facesync.errors import FaceSyncError, ImageError, UsageError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.registration import Registration
-from facesync.liveness.policy import still
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +71,10 @@ def _verify(session: Session, options: VerifyOptions) -> int:
             return code
         # A program that reads JSON asks on behalf of nobody who looks at a window.
         if _has_window(session, options.no_window or options.json):
-            accepted = flows.verify(session, verification, options.frames)
+            accepted = flows.verify(session, verification, verification.looks(options.frames))
             return cli.DONE if accepted else cli.FAILED
-        say = _to_stderr if options.json else print
+        prompts = sys.stderr if options.json else sys.stdout
+        say = partial(print, file=prompts, flush=True)
         decision = verification.camera(session.open_camera, options.frames, say)
     except FaceSyncError as error:
         if not options.json:
@@ -92,8 +92,6 @@ def _verify(session: Session, options: VerifyOptions) -> int:
 
 def _verify_images(session: Session, verification: Verification, options: VerifyOptions) -> int:
     results = []
-    if session.settings.liveness != "off":
-        log.info("note: %s", still().reason)
     for path in options.image:
         try:
             results.append(verification.image(path, main_face=options.main_face))
@@ -112,10 +110,6 @@ def _verify_images(session: Session, verification: Verification, options: Verify
     if options.json:
         return _print_images(results, session.recognizer)
     return cli.DONE if all(result.decision.accepted for result in results) else cli.FAILED
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _show_faces(result: ImageDecision) -> None:

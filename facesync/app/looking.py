@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -24,6 +25,8 @@ TURN_SECONDS = 0.1
 PATIENCE_SECONDS = 30.0
 """A live camera is given up after so long without enough looks at a face."""
 
+_OTHERS = 10  # Frames of a recording so short that those in between are looked at, too.
+
 LookAt: TypeAlias = Callable[[Frame], Seen | None]
 
 
@@ -40,23 +43,33 @@ def votes(
     look: LookAt,
     decide: Callable[[Seen, float], Decision],
     looks: int,
-    patience: float,
+    *,
+    live: bool,
 ) -> list[Decision]:
-    """Let each of so many frames with a face vote; fewer if the stream or patience ends."""
+    """Let so many frames with a face vote; fewer if there are not so many, or patience ends."""
     cast: list[Decision] = []
-    next_look = 0.0
-    for frame in stream:
-        if frame.seconds > patience:
-            break
-        if frame.seconds < next_look:
-            continue
-        next_look = frame.seconds + LOOK_SECONDS
+    for frame in _spaced(stream, live):
         seen = look(frame)
         if seen is not None:
             cast.append(decide(seen, frame.seconds))
         if len(cast) == looks:
             break
     return cast
+
+
+def _spaced(stream: Iterator[Frame], live: bool) -> Iterator[Frame]:
+    """Yield frames that are some time apart; at the end of a recording, some of the others."""
+    next_look = 0.0
+    others: deque[Frame] = deque(maxlen=_OTHERS)
+    for frame in stream:
+        if live and frame.seconds > PATIENCE_SECONDS:
+            return
+        if frame.seconds >= next_look:
+            next_look = frame.seconds + LOOK_SECONDS
+            yield frame
+        elif not live:
+            others.append(frame)
+    yield from others
 
 
 def follow(

@@ -70,7 +70,7 @@ class Session:
             liveness=self._liveness_check if self._asks_for_liveness else None,
         )
         verification.recorded = self.recorded
-        verification.stills = verification.recorded and _is_images(self.settings.camera)
+        verification.stills = self._has_stills()
         return verification
 
     def policy(self) -> Policy | None:
@@ -113,6 +113,11 @@ class Session:
     def _asks_for_liveness(self) -> bool:
         return self.settings.liveness != "off"
 
+    def _has_stills(self) -> bool:
+        """Whether images stand in for the camera, one by one or in turn; opens nothing else."""
+        source = self.settings.camera
+        return self.recorded and (Path(source).is_dir() or is_image(source))
+
     @property
     def _camera_name(self) -> str:
         return masked(self.settings.camera)  # an address may hold a password
@@ -133,7 +138,7 @@ class Session:
             announce(self.gallery, self.recognizer)
             log.warning("Nobody is registered yet: everybody will be unknown")
             people = []
-        passive = self.passive if self._asks_for_liveness else None
+        passive = self.passive if self._asks_for_liveness and not self._has_stills() else None
         return Watcher(self.recognizer, people, self.settings.margin, passive)
 
 
@@ -141,7 +146,3 @@ def _is_device(source: str) -> bool:
     """Whether a source is a camera or a stream, rather than files."""
     number_or_address = source.isdecimal() or "://" in source
     return number_or_address or (source.startswith("/dev/") and not Path(source).is_file())
-
-
-def _is_images(source: str) -> bool:
-    return Path(source).is_dir() or is_image(source)

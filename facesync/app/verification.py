@@ -6,7 +6,7 @@ log and wrong ones are counted wherever they are made.
 
 from __future__ import annotations
 
-import math
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -34,6 +34,8 @@ from facesync.images import read_image_rgb
 from facesync.liveness.challenge import Challenge
 from facesync.liveness.policy import still
 from facesync.liveness.settings import LOOKS
+
+log = logging.getLogger(__name__)
 
 ANYBODY = ""
 """What failed attempts are counted under when no name is claimed; nobody can be called that."""
@@ -95,6 +97,7 @@ class Verification:
         self._frames: list[Seen] = []  # of this attempt
         self._require_liveness = settings.require_liveness
         self._new_liveness = liveness
+        self._said = False
         self._liveness: LivenessCheck | None = None  # of this attempt
 
     @cached_property
@@ -124,14 +127,17 @@ class Verification:
             ModelError: no similarity is high enough, or the liveness model cannot be loaded.
             ImageError: of still images, if liveness is required.
         """
+        self._begin(self.stills)
+
+    def _begin(self, stills: bool) -> None:
         self._frames, self._near_misses.offer, self._liveness = [], None, None
         with self._failures_logged():
-            if self.stills and self._require_liveness:
+            if stills and self._require_liveness:
                 raise ImageError(f"{still().reason}, and --require-liveness asks for it")
             if self.people:
                 self.threshold()
                 attempts.check(self._gallery.path, self._counted_as)
-            if self._new_liveness is not None and not self.stills:
+            if self._new_liveness is not None and not stills:
                 self._liveness = self._new_liveness()
 
     def looks(self, asked: int = VERIFY_FRAMES) -> int:
@@ -183,6 +189,7 @@ class Verification:
                     attempts.record(self._gallery.path, self._counted_as, decision.name)
             except StoreError as paused:
                 return self.refused(str(paused))  # says nothing about the face
+            self._say_of_stills()
         self._note(decision)
         self._remember(decision)
         return decision
@@ -194,8 +201,7 @@ class Verification:
             ImageError: the image cannot be read.
             StoreError: see `begin`.
         """
-        self.stills = True
-        self.begin()
+        self._begin(stills=True)
         with self._failures_logged():
             faces, embeddings = self._faces(path, main_face)
         if not faces:
@@ -228,13 +234,14 @@ class Verification:
         self.begin()
         with self._failures_logged():
             camera = open_camera()
+            self.recorded = not camera.live
 
             def look(frame: Frame) -> Seen | None:
                 return self._recognizer.look(frame.image_rgb, photograph=camera.stills)
 
             with closing(frames(camera, open_camera)) as stream:
-                patience = looking.PATIENCE_SECONDS if camera.live else math.inf
-                votes = looking.votes(stream, look, self.decide, self.looks(looks), patience)
+                wanted = self.looks(looks)
+                votes = looking.votes(stream, look, self.decide, wanted, live=camera.live)
                 challenge = self.challenge(votes)
                 if challenge is not None:
                     try:
@@ -244,6 +251,12 @@ class Verification:
                         self.conclude(votes)
                         raise
         return self.conclude(votes)
+
+    def _say_of_stills(self) -> None:
+        """Say once what nobody can say of an image that was compared."""
+        if self._liveness is None and self._new_liveness is not None and not self._said:
+            self._said = True
+            log.info("note: %s", still().reason)
 
     def refused(self, reason: str) -> Decision:
         """Make the decision of an attempt that could not compare anything."""

@@ -81,9 +81,11 @@ class WatchScreen(Screen):
 class Events:
     """Prints who appears and, if there is a file, writes each appearance as a line of JSON.
 
+    Another line follows when it becomes known whether the face is live.
+
     A line has `time` (ISO 8601), `seconds` (of the video or since the start), `track`, `name`
     (null if unknown), `score` (similarity to the most similar person, or null), `probability` (of
-    that score, or null) and `live` (false for a print or a screen; null if nobody asked).
+    that score, or null) and `live` (false for a print or a screen; null: not known).
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
@@ -94,13 +96,14 @@ class Events:
         """Log what is new: a face that is settled, or one whose name or liveness has changed."""
         for sighting in sightings:
             now = sighting.name, sighting.live
-            if not sighting.settled or self._reported.get(sighting.track) == now:
+            before = self._reported.get(sighting.track)
+            if not sighting.settled or before == now:
                 continue
             self._reported[sighting.track] = now
-            shown = f"{sighting.name or 'unknown'}{_score(sighting, places=3)}"
-            if sighting.live is False:
-                shown += f"  {NOT_LIVE}"
-            print(f"{seconds:7.1f} s  {shown}", flush=True)
+            if before != (sighting.name, None) or sighting.live is False:
+                attack = f"  {NOT_LIVE}" if sighting.live is False else ""
+                shown = f"{sighting.name or 'unknown'}{_score(sighting, places=3)}{attack}"
+                print(f"{seconds:7.1f} s  {shown}", flush=True)
             if self._file is not None:
                 line = {
                     "time": datetime.now().astimezone().isoformat(timespec="milliseconds"),

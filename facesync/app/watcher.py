@@ -71,17 +71,16 @@ class _Identity:
     looks: int = 0
     next_look: float = 0.0
     doubts: int = 0
+    live: bool | None = None
     scores: deque[float] = field(default_factory=lambda: deque(maxlen=_SCORES))
 
     @property
-    def named(self) -> bool:
-        """Whether it was looked at often enough to say who it is."""
+    def settled(self) -> bool:
         return self.name is not None or self.looks >= LOOKS
 
-    def live(self, threshold: float) -> bool | None:
-        if len(self.scores) < LIVENESS_LOOKS:
-            return None
-        return median(self.scores) >= threshold
+    def forget_liveness(self) -> None:
+        self.scores.clear()
+        self.live = None
 
 
 class Watcher:
@@ -123,12 +122,11 @@ class Watcher:
             embeddings = self._recognizer.embed(lit_rgb, [track.face for track in chosen])
             for track, embedding in zip(chosen, embeddings, strict=True):
                 self._recognise(track, embedding)
+            sure = [self._of(track).settled for track in chosen]
             if self._passive is not None:
-                scores = self._passive.score(image_rgb, [track.face for track in chosen])
-                for track, score in zip(chosen, scores, strict=True):
-                    self._of(track).scores.append(score.live)
-            for track in chosen:
-                again = REFRESH_SECONDS if self._settled(track) else _RETRY_SECONDS
+                sure = self._score(self._passive, image_rgb, chosen)
+            for track, enough in zip(chosen, sure, strict=True):
+                again = REFRESH_SECONDS if enough else _RETRY_SECONDS
                 self._of(track).next_look = frame.seconds + again
         self._one_face_a_name(tracks)
         return [self._sighting(track) for track in tracks]
@@ -152,26 +150,30 @@ class Watcher:
     def _is_due(self, track: Track, seconds: float) -> bool:
         return seconds >= self._of(track).next_look
 
-    def _live(self, track: Track) -> bool | None:
-        if self._passive is None:
-            return None
-        return self._of(track).live(self._passive.thresholds.threshold)
-
-    def _settled(self, track: Track) -> bool:
-        return self._of(track).named and (self._passive is None or self._live(track) is not None)
+    def _score(
+        self, passive: PassiveModel, image_rgb: np.ndarray, tracks: Sequence[Track]
+    ) -> list[bool]:
+        """Say of faces whether they are live; return of which that and who they are is known."""
+        scores = passive.score(image_rgb, [track.face for track in tracks])
+        known = [self._of(track) for track in tracks]
+        for identity, score in zip(known, scores, strict=True):
+            identity.scores.append(score.live)
+            if len(identity.scores) >= LIVENESS_LOOKS:
+                identity.live = median(identity.scores) >= passive.thresholds.threshold
+        return [identity.settled and identity.live is not None for identity in known]
 
     def _recognise(self, track: Track, embedding: np.ndarray) -> None:
         """Take a new look at a face into account."""
         before = track.embedding
         if before is None:
             before = self._tracker.rejoin(track, embedding, self._threshold)
-            self._of(track).scores.clear()  # who comes back may be a photograph of who left
+            self._of(track).forget_liveness()  # who comes back may be a photograph of who left
         identity = self._of(track)
         if before is not None and float(before @ embedding) < _SWAPPED * self._threshold:
             # Another face has taken over the box, in a crossing or a cut: forget what was known.
             before = None
             identity.name, identity.score, identity.looks, identity.doubts = None, None, 0, 0
-            identity.scores.clear()
+            identity.forget_liveness()
         mixed = embedding if before is None else _KEEP * before + (1 - _KEEP) * embedding
         track.embedding = unit(mixed).astype(np.float32)
         identity.looks += 1
@@ -192,7 +194,7 @@ class Watcher:
     def _one_face_a_name(self, tracks: Sequence[Track]) -> None:
         """Give a name to one face only: the most similar one keeps it, a live one rather."""
         best: dict[str, _Identity] = {}
-        ranks = [(self._live(each) is False, -(self._of(each).score or 0.0)) for each in tracks]
+        ranks = [(self._of(each).live is False, -(self._of(each).score or 0.0)) for each in tracks]
         for place in sorted(range(len(tracks)), key=ranks.__getitem__):
             identity = self._of(tracks[place])
             if identity.name is None:
@@ -205,8 +207,8 @@ class Watcher:
     def _sighting(self, track: Track) -> Sighting:
         known = self._of(track)
         likely = None if known.score is None else self._recognizer.probability(known.score)
-        live, settled = self._live(track), self._settled(track)
-        return Sighting(track.number, known.name, known.score, likely, settled, track, live)
+        common = track.number, known.name, known.score, likely, known.settled, track
+        return Sighting(*common, known.live)
 
 
 def _worth_it(image_rgb: np.ndarray, face: Face) -> bool:

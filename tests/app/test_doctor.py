@@ -16,6 +16,12 @@ from facesync.errors import CameraError, ModelError
 from facesync.images import save_jpeg
 from tests.app.fakes import FakeRecognizer, image
 from tests.gallery.conftest import person
+from tests.liveness.fakes import FakePassive
+
+
+@pytest.fixture(autouse=True)
+def passive(monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "load_passive", FakePassive)
 
 
 @pytest.fixture
@@ -35,6 +41,13 @@ def test_what_works_is_said(gallery, recognizer, settings):
     assert facts["model"]["threshold"] == 0.6
     assert "numpy" in facts["packages"]
     assert facts["faults"] == []
+    assert facts["liveness"]["thresholds"] == {
+        "threshold": 0.5, "spoof_below": 0.2, "live_from": 0.8
+    }  # fmt: skip
+    assert (
+        "liveness   auto, model fake: a score under 0.2 is an attack, from 0.8 live; 0.5 where it "
+        "alone decides\n"
+    ) in doctor.in_words(facts)
     assert ", trained here\ntrusted    yes: as the test says\n" in doctor.in_words(facts)
     recognizer.trusted = False
     said = doctor.in_words(doctor.examine(settings, gallery, recognizer))
@@ -94,13 +107,22 @@ def test_a_model_that_does_not_load_and_another_camera_are_in_the_verdict(
             raise CameraError(f"camera {source} does not open")
         return open_camera(settings.camera)
 
+    def no_liveness():
+        raise ModelError("the liveness model embedded is missing")
+
     recognizer.facts = no_model
+    monkeypatch.setattr(doctor, "load_passive", no_liveness)
     monkeypatch.setattr(doctor, "open_camera", camera_2_works)
     facts = doctor.examine(AppSettings(camera="0"), gallery, recognizer)
     assert [camera["opens"] for camera in facts["cameras"]] == [False, True]
     assert facts["faults"] == [
-        "camera 0 cannot be used: try --camera 2", "the model cannot be loaded"
+        "camera 0 cannot be used: try --camera 2", "the model cannot be loaded",
+        "the liveness model cannot be loaded",
     ]  # fmt: skip
+    assert "liveness   the liveness model embedded is missing\n" in doctor.in_words(facts)
+    off = doctor.examine(AppSettings(camera="0", liveness="off"), gallery, recognizer)
+    assert "the liveness model cannot be loaded" not in off["faults"]
+    assert "liveness   off: photographs and screens are not refused\n" in doctor.in_words(off)
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])

@@ -117,7 +117,7 @@ def test_commands_open_the_window(
     files = ["--embeddings", str(gallery.path), "--faces", str(gallery.faces), "--liveness", "off"]
     if keys:
         frames[:] = [image(faces=0)] * 500
-    assert faceid_app.main([*files, *command]) == code
+    assert faceid_app.main([*files, "--liveness", "off", *command]) == code
     printed = capsys.readouterr()
     assert said in printed.out + printed.err
     assert (shown.shown > 0) is window

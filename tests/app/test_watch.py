@@ -14,6 +14,7 @@ import pytest
 
 from facesync.app import watch
 from facesync.app.cameras import Frame, open_camera
+from facesync.app.drawing import ATTENTION, GOOD
 from facesync.app.live import Result
 from facesync.app.settings import WatchOptions
 from facesync.app.watch import Events, Recorder, WatchScreen, watch_camera
@@ -22,6 +23,7 @@ from facesync.errors import FileError
 from facesync.faces.detection import Face
 from facesync.gallery.people import Person, now
 from tests.app.fakes import FakeCamera, embedding, image
+from tests.liveness.fakes import FakePassive
 
 BLACK = np.zeros((240, 640, 3), dtype=np.uint8)
 
@@ -152,13 +154,67 @@ def test_events_are_written_once_for_each_appearance(watcher, scene, tmp_path, c
             events.note(seen, number / 10)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["name"] for line in lines] == ["Ada", None]
-    assert set(lines[0]) == {"time", "seconds", "track", "name", "score", "probability"}
-    assert lines[0]["score"] > 0.9
+    assert set(lines[0]) == {"time", "seconds", "track", "name", "score", "probability", "live"}
+    assert lines[0]["score"] > 0.9 and lines[0]["live"] is None
     assert [line["probability"] for line in lines] == [0.98, 0.02]
     out = capsys.readouterr().out
     assert "Ada  0.9" in out or "Ada  1.0" in out
     assert ", 98 % sure\n" in out
     assert "unknown" in out and out.endswith(", of pairs so similar 2 % match\n")
+
+
+def test_who_is_not_live_is_marked_and_keeps_no_name_from_somebody_who_is(
+    scene, people, tmp_path, capsys
+):
+    """Ada, and a photograph of her that is more like her than she is."""
+    passive = FakePassive([0.9, 0.3] * 40)
+    watcher = Watcher(scene, people, 0.05, passive)
+    shown = {10.0: embedding(1, 5), 300.0: embedding(1)}
+    scene.embed = lambda image_rgb, faces: np.stack(
+        [shown[float(face.box_xyxy[0])] for face in faces]
+    )
+    path = tmp_path / "events.jsonl"
+    with path.open("w") as file:
+        events = Events(file)
+        for number in range(30):
+            seen = show(watcher, scene, number, (10.0, 1), (300.0, 1))
+            assert [s.live for s in seen] == ([None, None] if number < 12 else [True, False])
+            events.note(seen, number / 10)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    names = [(line["name"], line["live"]) for line in lines if line["seconds"] > 1]
+    assert names == [("Ada", True), (None, False)]
+    assert {line["live"] for line in lines if line["seconds"] < 1} == {None}
+    ada, photograph = capsys.readouterr().out.splitlines()[-2:]
+    assert "Ada" in ada and "not live" not in ada and photograph.endswith("  not live")
+    view = WatchScreen(Events()).view(Result(Frame(29, 2.9, BLACK), seen), 2.9)
+    ada, photograph = view.marks
+    assert ada.tone == GOOD and ada.label.startswith("Ada  ")
+    assert (photograph.tone, photograph.label) == (ATTENTION, "not live")
+    assert view.status == "2 faces in view, 1 known"
+
+
+def test_a_photograph_alone_keeps_its_name_in_brackets_until_it_is_seen_to_live(scene, people):
+    watcher = Watcher(scene, people, 0.05, FakePassive([0.3] * 9 + [0.9] * 9))
+    labels = []
+    for number in range(300):
+        seen = show(watcher, scene, number, (10.0, 1))
+        view = WatchScreen(Events()).view(
+            Result(Frame(number, number / 10, BLACK), seen), 0.1 * number
+        )
+        labels.append(view.marks[0].label.split("  ")[0])
+    assert list(dict.fromkeys(labels)) == ["Ada", "not live (Ada)"] and labels[-1] == "Ada"
+
+
+def test_who_comes_back_is_looked_at_anew(scene, people):
+    """A photograph that is held up where somebody has just left does not inherit that they live."""
+    watcher = Watcher(scene, people, 0.05, FakePassive([0.9] * 6 + [0.3] * 50))
+    for number in range(20):
+        before = show(watcher, scene, number, (10.0, 1))
+    for number in range(20, 40):
+        show(watcher, scene, number)
+    for number in range(40, 60):
+        after = show(watcher, scene, number, (300.0, 1))
+    assert before[0].track == after[0].track and (before[0].live, after[0].live) == (True, False)
 
 
 def test_the_screen_shows_names_where_the_boxes_are_by_now(watcher, scene):

@@ -15,14 +15,16 @@ from PIL import Image
 import faceid_app
 from facesync.app import session
 from facesync.errors import ModelError
+from facesync.faces.models import ASSETS
 from facesync.gallery.store import Gallery
 from facesync.images import save_jpeg
 from tests.app.fakes import FakeRecognizer, image
 from tests.conftest import ROOT
 from tests.gallery.conftest import person
+from tests.liveness.fakes import FakePassive
 
 FIELDS = {"accepted", "name", "similarity", "threshold", "reason", "margin", "calibrated_on"}
-FIELDS |= {"probability", "nearly", "trusted", "model"}
+FIELDS |= {"probability", "nearly", "liveness", "trusted", "model"}
 
 
 @pytest.fixture
@@ -41,6 +43,7 @@ def gallery(tmp_path) -> Gallery:
 def fake(monkeypatch):
     """Put models that read colours in the place of the real ones."""
     monkeypatch.setattr(session, "Recognizer", FakeRecognizer)
+    monkeypatch.setattr(session, "load_passive", FakePassive)
 
 
 @pytest.fixture
@@ -461,11 +464,22 @@ def test_people_of_lfw_and_a_stranger(shared, real_app, files, capsys):
 
 
 @pytest.mark.slow
-def test_a_video_registers_and_verifies(shared, real_app, files, gallery, capsys):
-    video = str(shared / "data" / "videos" / "one_face_head_turns_live.mp4")
-    camera = ["--camera", video, "--no-window"]
-    assert faceid_app.main([*files, "register", "Ada", *camera]) == 0
+@pytest.mark.skipif(
+    not (ASSETS / "liveness.onnx").exists(), reason="no liveness model was trained yet"
+)
+@pytest.mark.parametrize("mode", ["passive", "auto"])
+def test_a_live_video_registers_and_verifies_and_a_replay_does_not(
+    shared, real_app, files, gallery, capsys, mode
+):
+    """The replay shows the same person, on a screen."""
+    videos = shared / "data" / "videos"
+    live = ["--camera", str(videos / "one_face_head_turns_live.mp4"), "--liveness", mode]
+    assert faceid_app.main([*files, "register", "Ada", *live, "--no-window"]) == 0
     (ada,) = gallery.people()
     assert ada.samples == 5
-    code, decision = verify(capsys, *files, *camera)
-    assert (code, decision["name"]) == (0, "Ada")
+    code, decision = verify(capsys, *files, *live)
+    assert (code, decision["name"], decision["liveness"]["live"]) == (0, "Ada", True)
+    replay = ["--camera", str(videos / "one_face_screen_replay.mp4"), "--liveness", mode]
+    code, decision = verify(capsys, *files, *replay)
+    assert (code, decision["name"], decision["liveness"]["live"]) == (1, None, False)
+    assert decision["similarity"] > decision["threshold"]  # it is the screen that is refused

@@ -12,18 +12,23 @@ import pytest
 from facesync.errors import FileError
 from facesync.gallery import audit_log
 from facesync.gallery.matching import Decision, refused
+from facesync.liveness.policy import Liveness
 
 
 def test_a_line_for_each(tmp_path):
     path = tmp_path / "logs" / "audit.jsonl"
-    audit_log.append(path, Decision(True, "Ada\u2028", 0.8, 0.6, "similar"), "ada")
+    alive = Liveness(True, 0.9, "the head turned as asked", ("5 looks",), "passed")
+    accepted = Decision(True, "Ada\u2028", 0.8, 0.6, "similar", liveness=alive)
+    audit_log.append(path, accepted, "ada")
     audit_log.append(path, refused("no face\nfound", 0.6))
     first, second = map(json.loads, path.read_text().split("\n")[:-1])
     assert set(first) == {
-        "time", "accepted", "name", "asked", "similarity", "threshold", "reason"
+        "time", "accepted", "name", "asked", "similarity", "threshold", "reason", "liveness"
     }  # fmt: skip
     assert (first["accepted"], first["name"], first["asked"]) == (True, "Ada\u2028", "ada")
     assert (second["accepted"], second["similarity"], second["asked"]) == (False, None, None)
+    assert first["liveness"] == {"live": True, "score": 0.9, "challenge": "passed"}
+    assert second["liveness"] is None
     if os.name == "posix":
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

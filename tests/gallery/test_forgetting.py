@@ -20,6 +20,7 @@ from facesync.gallery.checking import check
 from facesync.gallery.exports import export
 from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
+from facesync.liveness import camera
 from tests.gallery.conftest import enrolled, images
 from tests.gallery.test_store import HARD_NAMES
 
@@ -41,6 +42,7 @@ def test_nothing_is_left(either, name):
     either.register(enrolled("Bob", 4), images(), replace=True)
     temporary_beside(either.path).write_bytes(either.path.read_bytes())
     attempts.record(either.path, name, None)
+    temporary_beside(camera.file_of(either.path)).write_bytes(b"{")
     assert either.delete(unicodedata.normalize("NFD", name)) == name
     left = opened(either)
     for form in ("NFC", "NFD", "NFKC", "NFKD"):
@@ -49,6 +51,7 @@ def test_nothing_is_left(either, name):
         assert vector.tobytes() not in left
     assert [p.name for p in either.people()] == ["Bob"]
     assert len(either.images("Bob")) == 2
+    assert not temporary_beside(camera.file_of(either.path)).exists()
 
 
 @pytest.mark.parametrize("name", ["Ada", "people", "ndarray", "salt"])
