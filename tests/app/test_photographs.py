@@ -100,7 +100,7 @@ def test_a_photograph_moved_before_the_camera(
 ):
     monkeypatch.setattr(pose_guide, "TURN_SECONDS", 4.0)
     photo_rgb = read_image_rgb(shared / "data" / photo)
-    with pytest.raises(NotAlive, match=r"turn your head.*nothing is stored"):
+    with pytest.raises(NotAlive, match=r"this is no photograph.*nothing is stored"):
         enrol(gallery, FakeCamera(moved(photo_rgb, degrees, bent)))
     assert "sample 5 of 5" in capsys.readouterr().out  # all else was as wanted
     assert gallery.people() == [] and not gallery.faces.exists()
