@@ -167,17 +167,15 @@ class RegisterScreen(Screen):
         taken = len(self._guide.enrolment)
         self._fault = ""
         self._refusal = self._guide.enrolment.refusal(result.seen) or ""
-        if verdict is None:
-            return
         if taken > before:
             print(f"Sample {taken} of {SAMPLES} taken")
             self.say(f"Sample {taken} of {SAMPLES} taken", GOOD, 0.6)
             if taken == 1 and self._first:
                 self._first(self._guide.enrolment)
-        elif asked or verdict.taken:
+        elif verdict is not None and (asked or verdict.taken):
             print(f"Not taken: {verdict.reason}" if not verdict.taken else verdict.reason)
             self.say(_sentence(verdict.reason), ATTENTION)
-        else:
+        elif verdict is not None:
             self._fault = verdict.reason
         if self._guide.done:
             self._finish()
