@@ -198,13 +198,17 @@ def _liveness(mode: str) -> dict[str, Any]:
         passive = load_passive()
     except FaceSyncError as error:
         return {"mode": mode, "problem": _without_home(str(error))}
-    return {"mode": mode, "model": passive.name, "thresholds": asdict(passive.thresholds)}
+    return {
+        "mode": mode,
+        "model": _without_home(passive.name),
+        "thresholds": asdict(passive.thresholds),
+    }
 
 
 def _liveness_in_words(facts: dict[str, Any]) -> str:
     if "thresholds" not in facts:
         return facts.get("problem", "off: photographs and screens are not refused")
-    scores = facts["thresholds"]
+    scores = {name: cli.decimals(score) for name, score in facts["thresholds"].items()}
     return (
         f"{facts['mode']}, model {facts['model']}: a score under {scores['spoof_below']} is an "
         f"attack, from {scores['live_from']} live; {scores['threshold']} where it alone decides"

@@ -88,9 +88,7 @@ class Session:
         if not self._asks_for_liveness:
             return None
         self.recognizer.load()
-        known = self._known_camera()
-        offset = 0.0 if known is None else known.offset
-        return Evidence(self.passive, self.recognizer.threshold, offset)
+        return Evidence(self.passive, self.recognizer.threshold, self._offset())
 
     def learn_camera(self, evidence: Evidence) -> None:
         """Remember what the camera in force does to the score of somebody who has just enrolled.
@@ -125,6 +123,10 @@ class Session:
     def _known_camera(self) -> cameras_known.CameraLiveness | None:
         return cameras_known.known(self.gallery.path, self._camera_name, self.passive)
 
+    def _offset(self) -> float:
+        known = self._known_camera()
+        return 0.0 if known is None else known.offset
+
     def _liveness_check(self) -> LivenessCheck:
         policy, evidence = self.policy(), self.evidence()
         assert policy is not None and evidence is not None
@@ -138,8 +140,10 @@ class Session:
             announce(self.gallery, self.recognizer)
             log.warning("Nobody is registered yet: everybody will be unknown")
             people = []
-        passive = self.passive if self._asks_for_liveness and not self._has_stills() else None
-        return Watcher(self.recognizer, people, self.settings.margin, passive)
+        common = self.recognizer, people, self.settings.margin
+        if not self._asks_for_liveness or self._has_stills():
+            return Watcher(*common)
+        return Watcher(*common, self.passive, self._offset())
 
 
 def _is_device(source: str) -> bool:

@@ -18,6 +18,7 @@ from facesync.faces.recognizer import Recognizer
 from facesync.faces.tracking import Track, Tracker
 from facesync.gallery.matching import Decision, Matcher
 from facesync.gallery.people import Person
+from facesync.liveness.camera import calibrated
 from facesync.liveness.passive import PassiveModel
 from facesync.liveness.settings import LOOKS as LIVENESS_LOOKS
 
@@ -89,7 +90,7 @@ class Watcher:
     Each track is looked at until it has a name or is unknown, and again every few seconds. Its
     embedding is a running mean of the looks; a different name must come twice in a row. With
     no people to compare with, everybody is unknown. With a passive liveness model, each look also
-    scores whether the face is alive.
+    scores whether the face is alive, with the camera's offset (`CameraLiveness`).
     """
 
     def __init__(
@@ -98,12 +99,13 @@ class Watcher:
         people: Sequence[Person],
         margin: float,
         passive: PassiveModel | None = None,
+        offset: float = 0.0,
     ) -> None:
         self._recognizer = recognizer
         self._matcher = Matcher(people) if people else None
         self._threshold = recognizer.threshold_for(max(1, len(people)))
         self._margin = margin
-        self._passive = passive
+        self._passive, self._offset = passive, offset
         self._tracker = Tracker()
         self._seen: list[Face] = []
         self._searched = 0.0
@@ -154,12 +156,14 @@ class Watcher:
         self, passive: PassiveModel, image_rgb: np.ndarray, tracks: Sequence[Track]
     ) -> list[bool]:
         """Say of faces whether they are live; return of which that and who they are is known."""
+        limits = passive.thresholds
         scores = passive.score(image_rgb, [track.face for track in tracks])
         known = [self._of(track) for track in tracks]
-        for identity, score in zip(known, scores, strict=True):
-            identity.scores.append(score.live)
+        for identity, look in zip(known, scores, strict=True):
+            identity.scores.append(look.live)
             if len(identity.scores) >= LIVENESS_LOOKS:
-                identity.live = median(identity.scores) >= passive.thresholds.threshold
+                score = calibrated(median(identity.scores), self._offset, limits)
+                identity.live = score >= limits.threshold
         return [identity.settled and identity.live is not None for identity in known]
 
     def _recognise(self, track: Track, embedding: np.ndarray) -> None:

@@ -27,7 +27,7 @@ class Evidence:
     """What the frames of one attempt say about whether the face is alive.
 
     Every frame must show the person of the first one. Embeddings of turned faces are less alike
-    (lowering the chin by 20 degrees takes the cosine from .95 to .2 with the embedded model), so
+    (with the embedded model a chin lowered by 23 degrees leaves a cosine of .33), so
     there half the similarity is enough, or all of it to the frame before. A swap that hides in a
     turn shows as soon as the face looks straight again, and no challenge ends before that.
 
@@ -95,7 +95,7 @@ class Evidence:
     def moves_with_background(self) -> bool:
         """Whether what is around the face moves as the face does, as with a held print.
 
-        On NUAA it does with 11 of 40 prints and with none of 16 live people.
+        `python -m benchmarks.liveness_challenge`: 11 of 40 prints of NUAA, none of 136 live videos.
         """
         return self._background.moves_with_face
 

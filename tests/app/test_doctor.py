@@ -45,8 +45,8 @@ def test_what_works_is_said(gallery, recognizer, settings):
         "threshold": 0.5, "spoof_below": 0.2, "live_from": 0.8
     }  # fmt: skip
     assert (
-        "liveness   auto, model fake: a score under 0.2 is an attack, from 0.8 live; 0.5 where it "
-        "alone decides\n"
+        "liveness   auto, model fake: a score under 0.200 is an attack, from 0.800 live; 0.500 "
+        "where it alone decides\n"
     ) in doctor.in_words(facts)
     assert ", trained here\ntrusted    yes: as the test says\n" in doctor.in_words(facts)
     recognizer.trusted = False

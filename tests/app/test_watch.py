@@ -205,6 +205,14 @@ def test_a_photograph_alone_keeps_its_name_in_brackets_until_it_is_seen_to_live(
     assert list(dict.fromkeys(labels)) == ["Ada", "not live (Ada)"] and labels[-1] == "Ada"
 
 
+def test_a_camera_that_is_known_shifts_the_score(scene, people):
+    for offset, live in ((0.0, False), (1.0, True)):
+        watcher = Watcher(scene, people, 0.05, FakePassive([0.4]), offset)
+        for number in range(20):
+            seen = show(watcher, scene, number, (10.0, 1))
+        assert seen[0].live is live
+
+
 def test_who_comes_back_is_looked_at_anew(scene, people):
     """A photograph that is held up where somebody has just left does not inherit that they live."""
     watcher = Watcher(scene, people, 0.05, FakePassive([0.9] * 6 + [0.3] * 50))

@@ -13,7 +13,7 @@ from facesync.faces.recognizer import Recognizer
 from facesync.faces.settings import RecognizerSettings
 from facesync.liveness.challenge import DIRECTIONS, Challenge, Look, State, random_order
 from facesync.liveness.evidence import Evidence
-from facesync.liveness.flatness import DEPTH
+from facesync.liveness.flatness import DEPTH, nose_error
 from tests.liveness.fakes import FakePassive, head, photograph
 
 TURNS = {"left": (26, 0), "right": (-26, 0), "up": (0, 26), "down": (0, -26), "": (0, 0)}
@@ -48,7 +48,9 @@ def test_the_turns_that_were_asked_for_pass(order):
     challenge = play(Challenge(order), turns(*order))
     assert challenge.state is State.PASSED
     assert challenge.progress == (len(order), len(order))
-    assert DEPTH <= challenge.depth < 0.35
+    third = [nose_error(head(), head(*np.multiply(0.75, TURNS[way]))) for way in order]
+    assert challenge.depth == pytest.approx(min(third), abs=1e-3)
+    assert min(third) >= DEPTH
     assert challenge.prompt == "Thank you"
 
 
@@ -59,7 +61,7 @@ def test_it_says_what_to_do_and_how_far_one_is():
     assert (challenge.wanted, challenge.prompt) == ("left", "Turn your head to your left")
     assert challenge.seconds_left(0.2) == 6
     reached = []
-    for number, yaw in enumerate((0, 5, 10, 16, 26)):
+    for number, yaw in enumerate((0, 5, 10, 13, 26)):
         challenge.update(Look(0.3 + number / 10, head(yaw)))
         reached.append(challenge.turned)
     assert reached == sorted(reached) and reached[0] == 0 and 0.6 < reached[3] < reached[4] == 1

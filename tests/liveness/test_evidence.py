@@ -104,12 +104,12 @@ def test_a_background_that_moves_with_the_face_is_noticed(held):
 
 
 def test_a_uniform_background_and_one_that_is_not_seen_say_nothing_against_a_face():
-    background = Background()
-    large = np.float32([[200, 100], [400, 100], [300, 200], [220, 300], [380, 300]])
+    uniform, unseen = Background(), Background()
     for shift in (0, 60):
-        background.look(IMAGE, face(head(), shift))
-        background.look(IMAGE[:200, :300], face(large, shift))
-    assert not background.moves_with_face
+        uniform.look(IMAGE, face(head(), shift))
+        unseen.look(IMAGE[180:280, 260:400], face(head() - np.float32([260, 180]), shift))
+    assert (uniform.with_face, uniform.without) == (0, 1)
+    assert (unseen.with_face, unseen.without) == (0, 0)
 
 
 def test_prints_that_are_held_are_noticed_and_live_people_are_not(shared):
