@@ -227,7 +227,8 @@ class VerifyScreen(Screen):
         left = max(1, ceil(self._challenge.seconds_left(seconds)))
         prompt = view.status if view.status == NO_FACE else self._challenge.prompt
         status = f"{prompt} ({left} s)"
-        return replace(view, status=status, marks=view.marks[1:], ring=self._ring)
+        shown = replace(view, status=status, marks=view.marks[1:], ring=self._ring)
+        return replace(shown, keys=(("Q", "cancel"),))
 
     def key(self, key: str, result: Result | None) -> None:
         """V compares the newest analysed frame and those after it with everybody."""
