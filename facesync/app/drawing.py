@@ -59,7 +59,7 @@ class Ring:
     Attributes:
         centre_xy, radius: in pixels of the camera's frame.
         side: where to turn, as a step in the frame: (1, 0) is to its right, (0, -1) up; (0, 0)
-            where nothing is asked.
+            for any side, where it fills from below.
         filled: how far the turn has come, 0…1.
     """
 
@@ -155,12 +155,13 @@ def _draw_ring(image: np.ndarray, ring: Ring, zoom: float, *, mirrored: bool) ->
     to_right, down = (-ring.side[0] if mirrored else ring.side[0]), ring.side[1]
     for colour, thickness in ((GROUND, 9), (_QUIET, 5)):
         cv2.circle(image, (x, y), radius, colour[::-1], thickness, cv2.LINE_AA)
+    towards = round(float(np.degrees(np.arctan2(down or not to_right, to_right))))
+    half = round(180 * min(1.0, ring.filled))
+    if half > 0:
+        arc = cv2.ellipse2Poly((x, y), (radius, radius), 0, towards - half, towards + half, 4)
+        cv2.polylines(image, [np.asarray(arc)], False, GOOD[::-1], 5, cv2.LINE_AA)
     if (to_right, down) == (0, 0):
         return
-    towards = round(float(np.degrees(np.arctan2(down, to_right))))
-    half = round(180 * min(1.0, max(0.03, ring.filled)))
-    arc = cv2.ellipse2Poly((x, y), (radius, radius), 0, towards - half, towards + half, 4)
-    cv2.polylines(image, [np.asarray(arc)], False, GOOD[::-1], 5, cv2.LINE_AA)
     tip = np.array([to_right, down])
     across = np.array([-down, to_right])
     inner = tip * (radius - 9)

@@ -52,11 +52,16 @@ class PoseGuide:
     @property
     def done(self) -> bool:
         """Whether nothing more is to be had: samples, nor a turn that shows depth."""
-        presence = self.enrolment.presence
-        if presence is None or not self.full:
+        if self.depth is None:
             return self.full
         waited = 0.0 if self._full_since is None else self._now - self._full_since
-        return waited > TURN_SECONDS or presence.has_depth
+        return waited > TURN_SECONDS or self.depth >= 1.0
+
+    @property
+    def depth(self) -> float | None:
+        """How far the head has turned of what is needed, from 0; None unless only that counts."""
+        presence = self.enrolment.presence
+        return presence.depth if presence is not None and self.full else None
 
     @property
     def prompt(self) -> str:

@@ -128,6 +128,7 @@ class RegisterScreen(Screen):
         self._asked = False
         self._last = -1  # number of the frame considered last
         self._fault = self._refusal = ""
+        self._ring: Ring | None = None
 
     @property
     def keys(self) -> tuple[tuple[str, str], ...]:  # type: ignore[override]
@@ -141,6 +142,12 @@ class RegisterScreen(Screen):
     def progress(self) -> tuple[int, int]:  # type: ignore[override]
         """Samples taken, of how many."""
         return len(self._guide.enrolment), SAMPLES
+
+    def view(self, result: Result | None, seconds: float = 0.0) -> View:
+        """Show a ring that fills as the head turns far enough, where only that is missing."""
+        view = super().view(result, seconds)
+        ring = None if self.done else self._ring
+        return replace(view, marks=view.marks[1:], ring=ring) if ring else view
 
     def ready(self, result: Result) -> tuple[str, Rgb]:
         """Say what is wrong with the image, or which pose is wanted."""
@@ -177,6 +184,8 @@ class RegisterScreen(Screen):
             self.say(_sentence(verdict.reason), ATTENTION)
         elif verdict is not None:
             self._fault = verdict.reason
+        if self._guide.depth is not None and result.seen is not None:
+            self._ring = _ring(result.seen.faces[0], (0, 0), self._guide.depth, self._ring)
         if self._guide.done:
             self._finish()
 
@@ -283,7 +292,8 @@ class VerifyScreen(Screen):
             return
         self.progress = challenge.progress
         if result.seen is not None:
-            self._ring = _ring(challenge, result.seen.faces[0], self._ring)
+            side, filled = _SIDES[challenge.wanted], challenge.turned
+            self._ring = _ring(result.seen.faces[0], side, filled, self._ring)
 
     def _conclude(self, votes: list[Decision]) -> None:
         self._votes = self._challenge = self._ring = self.progress = None
@@ -311,7 +321,7 @@ class VerifyScreen(Screen):
         self.say(text, BAD, _VERDICT_SECONDS * (1 + decision.nearly), "access denied")
 
 
-def _ring(challenge: Challenge, face: Face, before: Ring | None) -> Ring:
+def _ring(face: Face, side: tuple[int, int], filled: float, before: Ring | None) -> Ring:
     """Place the ring around a face; it follows slowly, because the box of a turning face jumps."""
     left, top, right, bottom = (float(value) for value in face.box_xyxy)
     now = np.array(
@@ -320,7 +330,7 @@ def _ring(challenge: Challenge, face: Face, before: Ring | None) -> Ring:
     if before is not None:
         now = 0.75 * np.array([*before.centre_xy, before.radius]) + 0.25 * now
     x, y, radius = now.tolist()
-    return Ring((x, y), radius, _SIDES[challenge.wanted], challenge.turned)
+    return Ring((x, y), radius, side, filled)
 
 
 def _sentence(text: str) -> str:

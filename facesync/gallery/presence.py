@@ -48,9 +48,9 @@ class Presence:
         self._learn = learn
 
     @property
-    def has_depth(self) -> bool:
-        """Whether the head has turned far enough to show that it is none in a photograph."""
-        return self._evidence.depth >= DEPTH
+    def depth(self) -> float:
+        """How far the turns have shown that the head is none in a photograph; from 1 on they do."""
+        return self._evidence.depth / DEPTH
 
     def look(self, seen: Seen, seconds: float) -> None:
         """Take in a frame with one face, at a time in the camera's clock.

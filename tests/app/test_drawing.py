@@ -113,6 +113,13 @@ def test_the_ring_fills_from_the_side_asked_for_as_the_person_sees_it(side, mirr
     assert abs(full @ seen) < 20  # all around, but for the arrow
 
 
+def test_a_ring_for_any_side_fills_from_below_and_has_no_arrow():
+    canvas = draw(black(640, 480), View("x", ring=Ring((320, 240), 100, filled=0.25)))[:480]
+    down, right = np.nonzero((canvas == GOOD[::-1]).all(axis=2))
+    assert down.min() > 290 and right.mean() == pytest.approx(320, abs=2)
+    assert not (canvas == ATTENTION[::-1]).all(axis=2).any()
+
+
 @pytest.mark.parametrize("size_wh", [(640, 480), (320, 240), (80, 60), (1, 1)])
 @pytest.mark.parametrize("centre_xy", [(0.0, 0.0), (5000.0, -400.0)])
 def test_a_ring_that_does_not_fit_is_drawn_where_there_is_room(size_wh, centre_xy):

@@ -12,13 +12,14 @@ from facesync.app.cameras import Frame
 from facesync.app.drawing import ATTENTION, BAD, GOOD, NEUTRAL, View
 from facesync.app.live import Result
 from facesync.app.liveness import LivenessCheck
-from facesync.app.screens import NO_FACE, RegisterScreen, VerifyScreen
+from facesync.app.screens import NO_FACE, RegisterScreen, Screen, VerifyScreen
 from facesync.app.settings import VERIFY_FRAMES, AppSettings
 from facesync.app.verification import Verification
 from facesync.faces.recognizer import Seen
 from facesync.gallery import attempts
 from facesync.gallery.enrolment import Enrolment
 from facesync.gallery.people import Person, now
+from facesync.gallery.presence import Presence
 from facesync.liveness.evidence import Evidence
 from facesync.liveness.policy import Policy
 from tests.app.fakes import FakeRecognizer, embedding, image, quality
@@ -261,7 +262,7 @@ class Somebody:
 
     def __init__(
         self,
-        screen: VerifyScreen,
+        screen: Screen,
         answers: Callable[[tuple[int, int]], tuple[int, int]] = lambda side: side,
         shape: Callable[[float, float], np.ndarray] = head,
     ) -> None:
@@ -393,6 +394,25 @@ def test_a_challenge_that_is_broken_off_counts(challenged, settings, capsys):
     (line,) = logged(settings)
     assert not line["accepted"] and line["liveness"]["challenge"].startswith("failed: ")
     assert capsys.readouterr().out.startswith("access denied: ")
+
+
+def test_where_only_turns_are_missing_a_ring_fills_as_the_head_turns(saved):
+    passive = FakePassive([0.6])
+    presence = Presence(Policy("auto", passive, None), Evidence(passive, 0.6))
+    person = Somebody(RegisterScreen("Ada", Enrolment(0.6, presence=presence), saved.append))
+    for _ in range(5):
+        person.screen.key("c", None)
+        person.look()
+    assert person.views[-2].ring is None and not saved
+    assert [key for key, _ in person.views[-1].keys] == ["Q"]
+    person.look(8)  # past the words about the last sample, straight ahead
+    assert person.views[-1].ring.filled < 0.2
+    person.answers = lambda side: (1, 0)
+    person.look(30)
+    assert len(saved) == 1 and person.screen.done
+    filled = [view.ring.filled for view in person.views if view.ring]
+    assert filled == sorted(filled) and filled[-1] > 0.7
+    assert person.views[-1].status == "Ada is registered"
 
 
 def test_strangers_are_not_asked_to_turn(challenged, settings):
