@@ -15,7 +15,7 @@ from enum import Enum
 import numpy as np
 
 from facesync.faces.quality import pose
-from facesync.liveness.flatness import DEPTH, nose_error
+from facesync.liveness.flatness import DEPTH, FRAMES, nose_error
 
 DIRECTIONS = ("left", "right", "up", "down")
 """Where one may be asked to turn; left and right are the person's own."""
@@ -25,10 +25,8 @@ STEPS = 3
 
 TURNED, STRAIGHT, WRONG = 15.0, 12.0, 18.0
 """Degrees from one's own straight look: the least turn that answers, the way back, and a turn that
-was not asked for. How far one has to turn is for the nose error to say: 20° to 28°."""
-
-FRAMES = 3
-"""Frames that each of these must last, so that one with bad landmarks proves nothing."""
+was not asked for; each for `FRAMES`, so that one with bad landmarks proves nothing. How far one has
+to turn is for the nose error to say: 20° to 28°."""
 
 FRONTAL = 28.0
 """Degrees off the camera that a straight look may be at most: cameras stand beside screens."""
@@ -163,12 +161,9 @@ class Challenge:
     def _find_straight(self, landmarks: np.ndarray) -> None:
         """Wait for a few frames that look at the camera and hold still."""
         moved = turn_between(self._straight[0], landmarks) if self._straight else (0.0, 0.0)
-        if not is_frontal(landmarks):
+        if max(map(abs, moved)) > STRAIGHT / 2:
             self._straight = []
-        elif max(map(abs, moved)) > STRAIGHT / 2:
-            self._straight = [landmarks]
-        else:
-            self._straight.append(landmarks)
+        self._straight = [*self._straight, landmarks] if is_frontal(landmarks) else []
         if len(self._straight) == FRAMES:
             self._ask()
 

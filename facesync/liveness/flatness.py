@@ -17,11 +17,12 @@ from facesync.faces.quality import pose
 DEPTH = 0.20
 """Nose error from which a face has depth: `python evaluate_liveness.py --flatness` measures it."""
 
-_NOSE, _BASE = 2, [0, 1, 3, 4]
-
-
 FRAMES = 3
 """How many frames must show it: depth is the third largest error, so that two bad ones do not."""
+
+_SQUEEZED = 0.6  # least ratio of the affine map's two scales
+
+_NOSE, _BASE = 2, [0, 1, 3, 4]
 
 
 def nose_error(one: np.ndarray, other: np.ndarray) -> float:
@@ -33,7 +34,8 @@ def nose_error(one: np.ndarray, other: np.ndarray) -> float:
 
     Returns:
         The distance as a share of that from eyes to mouth in `other`; 0 where the points of `one`
-        do not determine an affine map.
+        do not determine an affine map, or where it squeezes them as a tilt by over 50 degrees does:
+        there a bent photograph has errors as large as a head has long before.
     """
     return float(_nose_errors(one, other[None])[0])
 
@@ -76,8 +78,10 @@ def _nose_errors(one: np.ndarray, others: np.ndarray) -> np.ndarray:
     plane = np.column_stack([one[_BASE], np.ones(4)]).astype(np.float64)
     if np.linalg.matrix_rank(plane, rtol=1e-6) < 3:
         return np.zeros(len(others))
-    weights = np.append(one[_NOSE], 1.0) @ np.linalg.pinv(plane)  # of the base points
-    expected = np.einsum("b,nbx->nx", weights, others[:, _BASE].astype(np.float64))
+    affine = np.linalg.pinv(plane) @ others[:, _BASE].astype(np.float64)  # (N, 3, 2)
+    expected = np.append(one[_NOSE], 1.0) @ affine
+    scales = np.linalg.svd(affine[:, :2], compute_uv=False)
     across = np.linalg.norm(others[:, :2].mean(axis=1) - others[:, 3:].mean(axis=1), axis=1)
     off = np.linalg.norm(others[:, _NOSE] - expected, axis=1)
-    return np.divide(off, across, out=np.zeros(len(others)), where=across > 0)
+    telling = (across > 0) & (scales[:, 1] >= _SQUEEZED * scales[:, 0])
+    return np.divide(off, across, out=np.zeros(len(others)), where=telling)

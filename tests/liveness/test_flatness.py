@@ -21,7 +21,7 @@ def test_a_head_has_depth_from_a_turn_of_20_degrees(turn):
     assert 0.1 < nose_error(head(), head(*less)) < DEPTH
 
 
-TILTS = (-45, -20, 0, 20, 45)
+TILTS = (-70, -60, -45, -20, 0, 20, 45, 60, 70)
 
 
 @pytest.mark.parametrize("bent", [0, 30, 60])
@@ -31,7 +31,7 @@ def test_a_photograph_tilted_on_both_axes_bent_and_turned_has_none(bent):
         for yaw, pitch, roll in product(TILTS, TILTS, (0, 30))
         for one in (head(), photograph(bent=bent))
     ]
-    assert max(errors) < (0.15 if bent else 0.05)
+    assert max(errors) < (0.18 if bent else 0.05)
 
 
 def test_a_photograph_of_a_turned_head_has_none_either():
