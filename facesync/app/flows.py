@@ -7,9 +7,10 @@ import time
 from facesync.app import console, registering
 from facesync.app.live import Result
 from facesync.app.registering import Ask
-from facesync.app.screens import RegisterScreen, Screen, VerifyScreen
+from facesync.app.screens import RegisterScreen, Screen
 from facesync.app.session import Session
 from facesync.app.verification import Verification
+from facesync.app.verify_screen import VerifyScreen
 from facesync.app.window import Window, run
 from facesync.cli import count
 from facesync.gallery.enrolment import SAMPLES, Enrolment

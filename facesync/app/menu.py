@@ -15,9 +15,9 @@ from facesync.app import console, flows, registering, store_commands
 from facesync.app.cameras import KINDS, open_camera
 from facesync.app.console import confirm
 from facesync.app.doctor import shown_source
-from facesync.app.screens import VerifyScreen
 from facesync.app.session import Session
 from facesync.app.settings import DeleteOptions, ExportOptions, WatchOptions
+from facesync.app.verify_screen import VerifyScreen
 from facesync.app.watch import watch_camera, watch_window
 from facesync.app.window import why_no_window
 from facesync.errors import CameraError, FaceSyncError

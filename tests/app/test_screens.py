@@ -12,9 +12,10 @@ from facesync.app.cameras import Frame
 from facesync.app.drawing import ATTENTION, BAD, GOOD, NEUTRAL, View
 from facesync.app.live import Result
 from facesync.app.liveness import LivenessCheck
-from facesync.app.screens import NO_FACE, RegisterScreen, Screen, VerifyScreen
+from facesync.app.screens import NO_FACE, RegisterScreen, Screen
 from facesync.app.settings import VERIFY_FRAMES, AppSettings
 from facesync.app.verification import Verification
+from facesync.app.verify_screen import VerifyScreen
 from facesync.faces.recognizer import Seen
 from facesync.gallery import attempts
 from facesync.gallery.enrolment import Enrolment

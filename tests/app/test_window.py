@@ -13,9 +13,10 @@ from PIL import Image
 
 from facesync.app import live, window
 from facesync.app.cameras import DeviceError
-from facesync.app.screens import RegisterScreen, VerifyScreen
+from facesync.app.screens import RegisterScreen
 from facesync.app.settings import AppSettings
 from facesync.app.verification import Verification
+from facesync.app.verify_screen import VerifyScreen
 from facesync.app.window import run, why_no_window
 from facesync.errors import CameraError, StoreError
 from facesync.gallery.enrolment import Enrolment
