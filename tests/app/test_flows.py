@@ -141,11 +141,11 @@ def live_app(gallery, monkeypatch):
     monkeypatch.setattr("facesync.app.commands.why_no_window", lambda: None)
     monkeypatch.setattr(pose_guide, "TURN_SECONDS", 0.5)
 
-    def run(score: float, *command: str) -> int:
+    def run(score: float, *command: str, window: FakeWindow | None = None) -> int:
         frames = (image(who=3, variant=number % 50) for number in count())
         monkeypatch.setattr(session, "open_camera", lambda *a, **k: FakeCamera(frames, live=True))
         monkeypatch.setattr(session, "load_passive", lambda: FakePassive([score], "replay"))
-        monkeypatch.setattr(flows, "Window", FakeWindow())
+        monkeypatch.setattr(flows, "Window", window or FakeWindow())
         files = ["--embeddings", str(gallery.path), "--faces", str(gallery.faces)]
         return faceid_app.main([*files, "--camera", "0", *command])
 
@@ -167,6 +167,22 @@ def test_whoever_does_not_look_alive_is_not_registered(live_app, gallery, window
     assert live_app(0.7, "register", "Cid", "--add", *window) == 1
     assert gallery.find("Cid").samples == 5
     assert live_app(0.1, "--liveness", "off", "register", "Cid", "--add", *window) == 0
+
+
+def test_a_challenge_that_is_left_is_a_wrong_attempt(
+    live_app, gallery, monkeypatch, tmp_path, capsys
+):
+    assert live_app(0.9, "register", "Cid") == 0
+    asked: list[bool] = []
+    monkeypatch.setattr("facesync.app.liveness.random_order", lambda: asked.append(True) or ["up"])
+    window = FakeWindow()
+    window._keys = iter(lambda: "q" if asked else None, "never")
+    log = tmp_path / "log.jsonl"
+    command = "--liveness", "challenge", "--audit-log", str(log), "verify"
+    assert live_app(0.9, *command, window=window) == 1
+    out = capsys.readouterr().out
+    assert "access denied: " in out and "Cancelled" not in out
+    assert json.loads(log.read_text())["liveness"]["challenge"].startswith("failed: ")
 
 
 def test_a_recording_teaches_nothing_about_a_camera(live_app, gallery, tmp_path):
