@@ -9,21 +9,14 @@ import pytest
 
 import faceid_app
 from facesync.app import flows, pose_guide, session
-from facesync.app.cameras import Frame
 from facesync.app.flows import VerifyOnce
-from facesync.app.live import Result
 from facesync.app.settings import AppSettings
 from facesync.app.verification import Verification
 from facesync.gallery.people import Person, now
 from facesync.liveness.camera import file_of, known
+from tests.app.before_camera import result
 from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
 from tests.liveness.fakes import FakePassive
-
-
-def result(number: int, faces: int = 1, who: int = 1) -> Result:
-    image_rgb = image(faces, who, variant=number)
-    frame = Frame(number, number / 10, image_rgb[:, :, ::-1])
-    return Result(frame, FakeRecognizer().look(image_rgb))
 
 
 @pytest.fixture
