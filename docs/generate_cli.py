@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = Path(__file__).with_name("cli.md")
 SCRIPTS = (
     "download_dataset", "preprocessing_dataset", "audit_dataset", "train_model",
-    "continue_training", "evaluate_model", "distill_model", "export_model", "faceid_app",
+    "continue_training", "evaluate_model", "evaluate_liveness", "distill_model",
+    "export_model", "faceid_app",
 )  # fmt: skip
 WIDTH = 96
 

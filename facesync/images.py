@@ -27,6 +27,11 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Usual suffixes of image files, in lower case; what a file is, its content decides."""
 
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp"}
+)
+"""Suffixes by which video files are known, in lower case."""
+
 
 def read_image_rgb(source: Path | str | bytes, name: str = "") -> np.ndarray:
     """Decode an image to RGB as a viewer shows it.
@@ -187,8 +192,18 @@ def is_image(path: Path | str) -> bool:
         return False
 
 
-def images_below(folder: Path, *, subfolders: bool = False) -> list[Path]:
+def is_video(path: Path) -> bool:
+    """Whether a file is called like a video."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def images_below(folder: Path, *, subfolders: bool = False, videos: bool = False) -> list[Path]:
     """List the images in a folder, sorted; how many other files are passed over is logged.
+
+    Args:
+        folder: where they are.
+        subfolders: look into its subfolders, too.
+        videos: list videos, too.
 
     Raises:
         ImageError: the folder cannot be read.
@@ -198,7 +213,7 @@ def images_below(folder: Path, *, subfolders: bool = False) -> list[Path]:
     except OSError as error:
         raise ImageError(f"{folder}: cannot be read ({error.strerror})") from error
     files = [path for path in entries if not path.name.startswith(".") and not path.is_dir()]
-    images = [path for path in files if is_image(path)]
+    images = [path for path in files if (videos and is_video(path)) or is_image(path)]
     say_passed_over(folder, [str(p.relative_to(folder)) for p in set(files) - set(images)])
     return images
 

@@ -20,6 +20,7 @@ SCRIPTS = [
     "download_dataset.py",
     "preprocessing_dataset.py",
     "audit_dataset.py",
+    "evaluate_liveness.py",
     "evaluate_model.py",
     "train_model.py",
     "continue_training.py",

@@ -24,6 +24,7 @@ BAD_INPUT = {
     "continue_training.py": ("--model", NOWHERE, "--data", NOWHERE),
     "distill_model.py": ("--data", NOWHERE, "--output", "out"),
     "download_dataset.py": ("--dataset", "some/faces"),
+    "evaluate_liveness.py": ("--data", NOWHERE, "--report", "out"),
     "evaluate_model.py": ("--data", NOWHERE, "--model", "embedded", "--report", "out"),
     "export_model.py": ("--model", NOWHERE, "--format", "onnx", "--output", "out"),
     "faceid_app.py": ("verify", "--image", NOWHERE),

@@ -20,6 +20,7 @@ from facesync.app.camera_help import OTHERS, why_not
 from facesync.cli import masked
 from facesync.errors import CameraError, ImageError
 from facesync.images import images_below, is_image, read_image_rgb
+from facesync.videos import open_video
 
 log = logging.getLogger(__name__)
 
@@ -158,8 +159,7 @@ class VideoFile(Camera):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Bytes: OpenCV crashes on a name that is not UTF-8. Absolute: `a:b.mp4` is not an address.
-        self._capture = cv2.VideoCapture(os.fsencode(path.absolute()))  # type: ignore[call-overload]
+        self._capture = open_video(path)
         self._rate = self._capture.get(cv2.CAP_PROP_FPS) if self._capture.isOpened() else 0.0
         if not 1 <= self._rate <= 1000:  # unknown
             self._rate = 30.0

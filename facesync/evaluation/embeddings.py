@@ -16,14 +16,13 @@ import numpy as np
 from facesync.data.progress import BAR_AFTER_SECONDS, Progress
 from facesync.errors import DataError, FileError, ImageError
 from facesync.evaluation.cache import VectorCache, content_id
+from facesync.evaluation.faces import CachedFaces
 from facesync.evaluation.images import ImageRef
-from facesync.faces.detection import Detector, Face, FaceDetector, main_face
+from facesync.faces.detection import Detector, Face, FaceDetector
 from facesync.faces.embedding import EMBEDDING_SIZE, FaceModel
 from facesync.images import read_image_rgb
 
 _BATCH = 32
-_FACE_NUMBERS = 15  # box, landmarks, probability
-_NO_FACE = np.full(_FACE_NUMBERS, np.nan, dtype=np.float32)
 _UNREADABLE = (ImageError, FileError, DataError)
 
 CropFunction = Callable[[np.ndarray, Face], "np.ndarray | None"]
@@ -70,11 +69,9 @@ class Embedder:
         crop: CropFunction | None = None,
     ) -> None:
         self._model = model
-        self._detector = detector
+        self._faces = CachedFaces(detector, cache, detection_label) if detector else None
         self._crop_function = crop
         kind = "crops" if detector is None else detection_label
-        self._face_cache = VectorCache(cache / f"faces-{detection_label}", _FACE_NUMBERS)
-        self._faces = dict(self._face_cache.stored()) if detector is not None else {}
         self._embeddings = VectorCache(
             cache / f"embeddings-{model.fingerprint}-{kind}-{label}", EMBEDDING_SIZE
         )
@@ -96,7 +93,8 @@ class Embedder:
         try:
             self._compute(images, missing, done, description)
         finally:
-            self._face_cache.flush()
+            if self._faces:
+                self._faces.flush()
             self._embeddings.flush()
         return done
 
@@ -111,13 +109,7 @@ class Embedder:
 
     def face(self, image_rgb: np.ndarray, key: str) -> Face | None:
         """Return the main face of an image with this content id, detected or from the cache."""
-        if self._detector is None:
-            return None
-        if key not in self._faces:
-            faces = self._detector.detect(image_rgb)
-            self._faces[key] = _pack(main_face(faces, image_rgb)) if faces else _NO_FACE
-            self._face_cache.add(key, self._faces[key])
-        return _unpack(self._faces[key])
+        return self._faces.face(image_rgb, key) if self._faces else None
 
     def decode(self, data: bytes, key: str, name: str = "") -> np.ndarray:
         """Decode an image to uint8 RGB; a study's embedder may change it here."""
@@ -178,10 +170,9 @@ class Embedder:
         crops.clear()
 
     def _crop(self, data: bytes, key: str, name: str) -> np.ndarray | None:
-        if self._detector is None:
+        if self._faces is None:
             return self.decode(data, key, name)
-        known = self._faces.get(key)
-        if known is not None and np.isnan(known[0]):
+        if self._faces.known_empty(key):
             return None  # without decoding it
         image_rgb = self.decode(data, key, name)
         face = self.face(image_rgb, key)
@@ -203,13 +194,3 @@ def mirrored(crop: CropFunction) -> CropFunction:
 def detector_label(detector: FaceDetector) -> str:
     """Name a detector's settings, for the cache."""
     return f"mtcnn-{detector.min_face}-{detector.max_side}-{detector.min_probability}"
-
-
-def _pack(face: Face) -> np.ndarray:
-    return np.array([*face.box_xyxy, *face.landmarks.reshape(-1), face.probability], np.float32)
-
-
-def _unpack(numbers: np.ndarray) -> Face | None:
-    if np.isnan(numbers[0]):
-        return None
-    return Face(numbers[:4], numbers[4:14].reshape(5, 2), float(numbers[14]))

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Callable
 
 import numpy as np
 
 from facesync.cli import decimals
 from facesync.evaluation import plots, summary
+from facesync.evaluation.markup import curves, document, failures, figures, paragraph, table
 from facesync.evaluation.protocols import PairSet
 from facesync.evaluation.report import Report
 
 _WORST = 8
-_THUMBNAIL = 96
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
-       color: #222; background: #fff }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
-table { border-collapse: collapse } td, th { padding: .2rem .8rem .2rem 0; text-align: left }
-tr + tr > * { border-top: 1px solid #ddd }
-.verdict { font-size: 1.1rem } summary { cursor: pointer }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; font-size: .85rem }
-dt { font-weight: 600 } dd { margin: 0 }
-.plots { display: flex; flex-wrap: wrap; gap: 1rem } .plots svg { max-width: 30rem; height: auto }
-.pairs { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0; width: 200px }
-figure img { width: 96px; height: 96px; object-fit: cover }
-figcaption { font-size: .75rem; overflow-wrap: anywhere }
-"""
 
 GLOSSARY = {
     "genuine pair, impostor pair": "two images of one person; of two people",
@@ -60,50 +43,28 @@ CropOf = Callable[[int], "np.ndarray | None"]
 
 def page(report: Report, pairs: PairSet, scores: np.ndarray, crop_of: CropOf) -> str:
     """Compose the page; `scores` are the similarities of the pairs, NaN after failures."""
-    title = html.escape(report.title)
     compared = ~np.isnan(scores)
     shown, same = scores[compared], pairs.same[compared]
     drawings = [
         plots.roc_svg(shown, same),
-        plots.det_svg(shown, same),
-        plots.histogram_svg(shown, same, report.in_force.threshold),
+        plots.det_svg({"pairs": (shown[same], shown[~same])}, plots.FAR, plots.FRR),
+        plots.histogram_svg(
+            {"impostor pairs": shown[~same], "genuine pairs": shown[same]},
+            report.in_force.threshold,
+            "Similarities",
+            "cosine similarity",
+        ),
     ]
     parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width">',
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>",
-        f"<h1>{title}</h1>",
-        f"<p class=verdict>{html.escape(summary.verdict(report))}</p>",
-        _glossary(),
-        f"<p>{html.escape(summary.baseline(report))}</p>",
-        *(_table(name, rows) for name, rows in summary.tables(report)),
-        *(f"<p>{html.escape(note)}</p>" for note in summary.notes(report)),
-        f'<h2>Curves</h2><div class="plots">{"".join(drawings)}</div>',
+        paragraph(summary.baseline(report)),
+        *(table(name, rows) for name, rows in summary.tables(report)),
+        *map(paragraph, summary.notes(report)),
+        curves(drawings),
         _worst("Least similar genuine pairs", pairs, scores, crop_of, genuine=True),
         _worst("Most similar impostor pairs", pairs, scores, crop_of, genuine=False),
-        _failures(report.failures),
-        "</body></html>",
+        failures("Failed to enrol", report.failures),
     ]
-    return "\n".join(parts)
-
-
-def _glossary() -> str:
-    terms = (
-        f"<dt>{html.escape(term)}</dt><dd>{html.escape(meaning)}</dd>"
-        for term, meaning in GLOSSARY.items()
-    )
-    return (
-        f"<details open><summary>What the words mean</summary><dl>{''.join(terms)}</dl></details>"
-    )
-
-
-def _table(title: str, rows: list[summary.Row]) -> str:
-    lines = [f"<h2>{html.escape(title)}</h2><table>"]
-    for number, row in enumerate(rows):
-        tag = "th" if number == 0 else "td"
-        lines.append("<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row) + "</tr>")
-    return "\n".join([*lines, "</table>"])
+    return document(report.title, summary.verdict(report), GLOSSARY, parts)
 
 
 def _worst(
@@ -111,36 +72,10 @@ def _worst(
 ) -> str:
     members = np.flatnonzero(~np.isnan(scores) & (pairs.same == genuine))
     order = np.argsort(scores[members] if genuine else -scores[members], kind="stable")
-    figures = []
+    shown = []
     for pair in members[order[:_WORST]]:
         left, right = int(pairs.left[pair]), int(pairs.right[pair])
         names = f"{pairs.images[left].name}, {pairs.images[right].name}"
-        figures.append(
-            f"<figure>{_image(crop_of(left))}{_image(crop_of(right))}"
-            f"<figcaption>{decimals(scores[pair])}: {html.escape(names)}</figcaption>"
-            "</figure>"
-        )
-    return f'<h2>{title}</h2><div class="pairs">{"".join(figures)}</div>'
-
-
-def _image(crop_rgb: np.ndarray | None) -> str:
-    from PIL import Image
-
-    if crop_rgb is None:
-        return ""
-    buffer = io.BytesIO()
-    image = Image.fromarray(crop_rgb)
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    image.save(buffer, format="JPEG", quality=85)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="" src="data:image/jpeg;base64,{data}">'
-
-
-def _failures(failures: list[tuple[str, str]]) -> str:
-    if not failures:
-        return ""
-    items = "".join(
-        f"<li>{html.escape(name)}: {html.escape(why)}</li>" for name, why in failures[:100]
-    )
-    more = f"<p>… and {len(failures) - 100} more in report.json</p>" if len(failures) > 100 else ""
-    return f"<h2>Failed to enrol</h2><ul>{items}</ul>{more}"
+        crops = [crop_of(left), crop_of(right)]
+        shown.append((crops, f"{decimals(scores[pair])}: {names}"))
+    return figures(title, shown)

@@ -33,14 +33,18 @@ def tables(report: Report) -> list[Table]:
 def as_text(report: Report) -> str:
     """All tables as lines for the terminal."""
     lines = [report.title, "", verdict(report), "", baseline(report)]
-    for title, rows in tables(report):
-        widths = [max(len(row[n]) for row in rows if len(row) > n) for n in range(len(rows[0]))]
-        lines += ["", title]
-        for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
-            lines.append("  " + "  ".join(cells).rstrip())
-    lines += ["", *notes(report)]
-    return "\n".join(lines)
+    lines += [line for table in tables(report) for line in ("", *table_lines(*table))]
+    return "\n".join([*lines, "", *notes(report)])
+
+
+def table_lines(title: str, rows: list[Row]) -> list[str]:
+    """Lay out a table for the terminal, under its title."""
+    widths = [max(len(row[n]) for row in rows if len(row) > n) for n in range(len(rows[0]))]
+    lines = [title]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
+        lines.append("  " + "  ".join(cells).rstrip())
+    return lines
 
 
 def verdict(report: Report) -> str:

@@ -13,6 +13,7 @@ from facesync.app import camera_help, cameras
 from facesync.app.cameras import open_camera
 from facesync.errors import CameraError, ImageError
 from facesync.images import save_jpeg
+from tests.videos import write_video
 
 RED = np.full((60, 80, 3), (250, 10, 10), dtype=np.uint8)
 
@@ -31,12 +32,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def video(tmp_path):
-    path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (80, 60))
-    for level in range(0, 250, 10):
-        writer.write(grey(level))
-    writer.release()
-    return path
+    return write_video(tmp_path / "clip.avi", map(grey, range(0, 250, 10)))
 
 
 def test_an_image_is_one_frame_in_bgr(tmp_path):
