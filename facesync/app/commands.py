@@ -56,7 +56,8 @@ def _register(session: Session, options: RegisterOptions) -> int:
     elif _has_window(session, options.no_window):
         return cli.DONE if flows.register(session, request, ask) else cli.FAILED
     else:
-        registering.register_camera(*common, session.open_camera, ask)
+        watch = partial(flows.presence, session)
+        registering.register_camera(*common, session.open_camera, ask, watch)
     return cli.DONE
 
 

@@ -53,6 +53,23 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Ring:
+    """A ring around a face that is asked to turn: it fills from the side asked for, both ways.
+
+    Attributes:
+        centre_xy, radius: in pixels of the camera's frame.
+        side: where to turn, as a step in the frame: (1, 0) is to its right, (0, -1) up; (0, 0)
+            for any side, where it fills from below.
+        filled: how far the turn has come, 0…1.
+    """
+
+    centre_xy: tuple[float, float]
+    radius: float
+    side: tuple[int, int] = (0, 0)
+    filled: float = 0.0
+
+
+@dataclass(frozen=True)
 class View:
     """What a window shows besides the camera's image.
 
@@ -63,6 +80,7 @@ class View:
         keys: pairs of a key and what it does.
         progress: how many of how many samples are taken, or None.
         marks: boxes around faces.
+        ring: around the face that is asked to turn, if one is.
     """
 
     status: str
@@ -71,6 +89,7 @@ class View:
     keys: tuple[tuple[str, str], ...] = ()
     progress: tuple[int, int] | None = None
     marks: tuple[Mark, ...] = ()
+    ring: Ring | None = None
 
 
 def draw(frame_bgr: np.ndarray | None, view: View, *, mirrored: bool = False) -> np.ndarray:
@@ -97,11 +116,13 @@ def draw(frame_bgr: np.ndarray | None, view: View, *, mirrored: bool = False) ->
         if mirrored:
             left, right = size_wh[0] - right, size_wh[0] - left
         _draw_mark(image, (left, top, right, bottom), mark)
+    if view.ring is not None:
+        _draw_ring(image, view.ring, zoom, mirrored=mirrored)
     if size_wh[0] < MIN_WIDTH:
         side = MIN_WIDTH - size_wh[0]
         sides = side // 2, side - side // 2
         image = cv2.copyMakeBorder(image, 0, 0, *sides, cv2.BORDER_CONSTANT, value=GROUND[::-1])
-    strip = _strip(image.shape[1], replace(view, marks=()))
+    strip = _strip(image.shape[1], replace(view, marks=(), ring=None))
     shown = max(0, len(image) + _STRIP_HEIGHT - len(strip))
     return np.vstack([image[:shown], strip])
 
@@ -121,6 +142,33 @@ def _draw_mark(image: np.ndarray, box: tuple[int, int, int, int], mark: Mark) ->
         if x >= 0 and 0 <= y <= image.shape[0] - height:
             under = image[y : y + height, x : x + width]
             under[:] = under + (label - under.astype(np.float32)) * opacity
+
+
+def _draw_ring(image: np.ndarray, ring: Ring, zoom: float, *, mirrored: bool) -> None:
+    """Draw the ring, whole within the image, and an arrow on the side asked for."""
+    high, wide = image.shape[:2]
+    radius = max(8, round(min(ring.radius * zoom, 0.42 * min(high, wide))))
+    room = radius + 16  # of the arrow
+    x, y = (round(value * zoom) for value in ring.centre_xy)
+    x = min(max(wide - 1 - x if mirrored else x, room), max(room, wide - room))
+    y = min(max(y, room), max(room, high - room))
+    to_right, down = (-ring.side[0] if mirrored else ring.side[0]), ring.side[1]
+    for colour, thickness in ((GROUND, 9), (_QUIET, 5)):
+        cv2.circle(image, (x, y), radius, colour[::-1], thickness, cv2.LINE_AA)
+    towards = round(float(np.degrees(np.arctan2(down or not to_right, to_right))))
+    half = round(180 * min(1.0, ring.filled))
+    if half > 0:
+        arc = cv2.ellipse2Poly((x, y), (radius, radius), 0, towards - half, towards + half, 4)
+        cv2.polylines(image, [np.asarray(arc)], False, GOOD[::-1], 5, cv2.LINE_AA)
+    if (to_right, down) == (0, 0):
+        return
+    tip = np.array([to_right, down])
+    across = np.array([-down, to_right])
+    inner = tip * (radius - 9)
+    corners = np.stack([tip * (radius + 15), inner + across * 20, inner - across * 20])
+    corners += np.array([x, y])
+    cv2.fillConvexPoly(image, corners, ATTENTION[::-1], cv2.LINE_AA)
+    cv2.polylines(image, [corners], True, GROUND[::-1], 2, cv2.LINE_AA)
 
 
 def _rounded_frame(

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 
 from facesync.app import console, registering
-from facesync.app.drawing import NEUTRAL, Rgb
 from facesync.app.live import Result
 from facesync.app.registering import Ask
-from facesync.app.screens import RegisterScreen, Screen, VerifyScreen
+from facesync.app.screens import RegisterScreen, Screen
 from facesync.app.session import Session
 from facesync.app.verification import Verification
+from facesync.app.verify_screen import VerifyScreen
 from facesync.app.window import Window, run
 from facesync.cli import count
 from facesync.gallery.enrolment import SAMPLES, Enrolment
 from facesync.gallery.matching import Decision
 from facesync.gallery.people import clean_name
+from facesync.gallery.presence import Presence
 from facesync.gallery.registration import Doubt, Registration
 
 _PATIENCE_SECONDS = 30.0  # How long one verification waits for a face.
@@ -31,38 +32,26 @@ class VerifyOnce(VerifyScreen):
     keys: tuple[tuple[str, str], ...] = (("Q", "cancel"),)
 
     def __init__(self, verification: Verification, looks: int) -> None:
-        super().__init__(verification)
+        super().__init__(verification, looks)
         self.decision: Decision | None = None
-        self._attempt, self._looks = verification, looks
-        self._seen: list[Decision] = []
-        self._end = time.monotonic() + _PATIENCE_SECONDS
-
-    def ready(self, result: Result) -> tuple[str, Rgb]:
-        """Say how far it is."""
-        return f"Looking … {len(self._seen)} of {self._looks} frames", NEUTRAL
+        self._votes = []
+        self._give_up = time.monotonic() + _PATIENCE_SECONDS
 
     def key(self, key: str, result: Result | None) -> None:
         """There is nothing to press."""
 
-    def update(self, result: Result) -> None:
-        """Count the vote of a new frame; decide when there are enough, or nobody has come."""
-        if self.done:
-            return
-        if result.seen is not None:
-            self._seen.append(self._attempt.decide(result.seen))
-        if len(self._seen) == self._looks or time.monotonic() > self._end:
-            self._conclude()
-
     def ended(self) -> bool:
         """Decide by the frames that a video had."""
-        if not self.done:
-            self._conclude()
+        if self._votes is not None:
+            self._conclude(self._votes)
         return True
 
-    def _conclude(self) -> None:
-        self.decision = self._attempt.conclude(self._seen)
-        self.done = True
-        self._verdict(self.decision)
+    def _too_late(self, result: Result) -> bool:
+        return time.monotonic() > self._give_up
+
+    def _verdict(self, decision: Decision) -> None:
+        self.decision, self.done = decision, True
+        super()._verdict(decision)
 
 
 def register(session: Session, request: Registration, ask: Ask | None) -> bool:
@@ -74,7 +63,7 @@ def register(session: Session, request: Registration, ask: Ask | None) -> bool:
     common = session.gallery, session.recognizer
     request = registering.begin(*common, request, ask)
     print("Samples are taken automatically; press C to take one at once, or Q to cancel.")
-    enrolment = Enrolment(session.recognizer.threshold)
+    enrolment = Enrolment(session.recognizer.threshold, presence=presence(session))
     try:
         shown = _register_in_window(session, request, enrolment)
     except Doubt as doubt:  # asked here, where there is a keyboard to answer with
@@ -86,6 +75,23 @@ def register(session: Session, request: Registration, ask: Ask | None) -> bool:
     if not shown:
         print(f"Cancelled: {clean_name(request.name)} is not registered.")
     return shown
+
+
+def presence(session: Session) -> Presence | None:
+    """Make what watches whether the person who enrols is there alive; None where nobody asks.
+
+    Images that stand in for a camera are files of this machine, not somebody before it.
+
+    Raises:
+        ModelError: the liveness model cannot be loaded.
+    """
+    if session.has_images():
+        return None
+    policy, evidence = session.policy(), session.evidence()
+    if policy is None or evidence is None:
+        return None
+    recorded, learn = session.recorded, session.learn_camera
+    return Presence(policy, evidence, recorded=recorded, learn=learn)
 
 
 def _register_in_window(session: Session, request: Registration, enrolment: Enrolment) -> bool:
@@ -107,7 +113,7 @@ def verify(session: Session, verification: Verification, looks: int) -> bool:
     """
     verification.begin()
     screen = VerifyOnce(verification, looks)
-    if not show(session, screen):
+    if not show(session, screen) and screen.decision is None:
         print("Cancelled: nobody was verified.")
     return screen.decision is not None and screen.decision.accepted
 

@@ -49,8 +49,8 @@ class Capture:
     other error is final. A camera that is open already (`opened`) is taken over.
 
     Attributes:
-        newest: the newest frame, None before the first; numbers and seconds keep growing when
-            the camera is reopened.
+        newest: the newest frame, None before the first; numbers keep growing when the camera is
+            reopened, and seconds go on as on a clock: nobody gains time by pulling a plug.
         mirrored: see `Camera`.
         ended: the end of a video.
         error: why it has stopped delivering frames, if it failed for good.
@@ -69,7 +69,7 @@ class Capture:
         self._stop = threading.Event()
         self._tries = 0
         self._turn = 0  # of the current thread; one that hangs in a driver is left behind
-        self._alive = 0.0
+        self._alive = self._newest_at = 0.0
         self._thread = threading.Thread()
 
     def __enter__(self) -> Capture:
@@ -137,8 +137,8 @@ class Capture:
         camera, self._opened = self._opened or self._open(), None
         with camera:
             self.mirrored, self._recorded = camera.mirrored, not camera.live
-            before = self.newest
-            start = time.monotonic()
+            before, silent_since = self.newest, self._newest_at
+            shift, start = 0.0, time.monotonic()
             while self._counts(turn):
                 frame = camera.read()
                 if not self._counts(turn):
@@ -149,14 +149,17 @@ class Capture:
                 if not camera.live:  # show a recording at the speed it was made
                     self._alive = start + frame.seconds  # a pause in it is not a stall
                     self._stop.wait(self._alive - time.monotonic())
+                self._alive = time.monotonic()
                 if before is not None:
+                    if frame.number == 0:
+                        shift = before.seconds + self._alive - silent_since - frame.seconds
                     frame = replace(
                         frame,
                         number=frame.number + before.number + 1,
-                        seconds=frame.seconds + before.seconds + 1.0,
+                        seconds=frame.seconds + shift,
                     )
-                self._alive = time.monotonic()
                 self._tries, self.trouble = 0, None
+                self._newest_at = self._alive
                 self.newest = frame
 
 

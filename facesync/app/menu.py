@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from glob import glob
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from facesync.app import console, flows, registering, store_commands
 from facesync.app.cameras import KINDS, open_camera
 from facesync.app.console import confirm
 from facesync.app.doctor import shown_source
-from facesync.app.screens import VerifyScreen
 from facesync.app.session import Session
 from facesync.app.settings import DeleteOptions, ExportOptions, WatchOptions
+from facesync.app.verify_screen import VerifyScreen
 from facesync.app.watch import watch_camera, watch_window
 from facesync.app.window import why_no_window
 from facesync.errors import CameraError, FaceSyncError
@@ -100,7 +101,8 @@ class Menu:
             flows.register(self._session, request, confirm)
         else:
             common = self._gallery, self._recognizer, request
-            registering.register_camera(*common, self._session.open_camera, confirm)
+            watch = partial(flows.presence, self._session)
+            registering.register_camera(*common, self._session.open_camera, confirm, watch)
 
     def _register_images(self) -> None:
         request = self._ask_who()

@@ -19,6 +19,7 @@ from facesync.faces.recognizer import Recognizer
 from facesync.gallery import registration
 from facesync.gallery.enrolment import SAMPLES, Enrolment
 from facesync.gallery.people import clean_name
+from facesync.gallery.presence import Presence
 from facesync.gallery.reembedding import renewed
 from facesync.gallery.registration import (
     Doubt,
@@ -67,12 +68,15 @@ def register_camera(
     request: Registration,
     open_camera: OpenCamera,
     ask: Ask | None = None,
+    presence: Callable[[], Presence | None] = lambda: None,
 ) -> None:
     """Register a person from a camera, video or images, without a window.
 
+    `presence` makes what watches whether the person is there alive; it is not called for images.
+
     Raises:
         CameraError: it delivers no frames, or too few good ones; nothing is stored.
-        ImageError: the samples show several people; nothing is stored.
+        ImageError: the samples show several people, or nobody alive; nothing is stored.
         Doubt: there is nobody to ask; nothing is stored.
         StoreError: the name or the store does not allow it, or an answer was no.
     """
@@ -83,7 +87,7 @@ def register_camera(
             images = ((frame.name, frame.image_rgb) for frame in stream)
             _register_photographs(gallery, recognizer, request, images, ask)
             return
-        enrolment = Enrolment(recognizer.threshold)
+        enrolment = Enrolment(recognizer.threshold, presence=presence())
         for _ in _samples_of_video(recognizer, enrolment, stream, live=camera.live):
             if len(enrolment) == 1:
                 request = first_sample(gallery, recognizer, request, enrolment, ask)
@@ -134,6 +138,8 @@ def store(
         print(f"{person.name} has {added} ({person.samples} in all)")
     else:
         print(f"{person.name} is registered ({cli.count(person.samples, 'sample', 'samples')})")
+    if enrolment.presence is not None:
+        enrolment.presence.learn()
     if person.samples < MIN_SAMPLES:
         print(_what_few_cost(recognizer, person.samples))
     warn_of_alike(gallery, recognizer, person)

@@ -1,4 +1,4 @@
-"""The screens of the window, for registering and verifying: what they show, and their keys.
+"""The screens of the window: what they show, and their keys; and the one for registering.
 
 A screen is told about each new result and each key, and says what to show; it knows nothing about
 threads, cameras and windows.
@@ -9,24 +9,25 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 
-from facesync.app.console import WHAT_HELPS, in_words
-from facesync.app.drawing import ATTENTION, BAD, GOOD, NEUTRAL, Mark, Rgb, View
+import numpy as np
+
+from facesync.app.drawing import ATTENTION, GOOD, NEUTRAL, Mark, Rgb, Ring, View
 from facesync.app.live import Result
 from facesync.app.pose_guide import PoseGuide
 from facesync.app.registering import MIN_SAMPLES
-from facesync.app.settings import VERIFY_FRAMES
-from facesync.app.verification import Verification
-from facesync.cli import certainty, decimals
-from facesync.errors import StoreError
-from facesync.faces.quality import CAMERA, complaint
+from facesync.faces.detection import Face
 from facesync.gallery.enrolment import SAMPLES, Enrolment
-from facesync.gallery.matching import Decision
 
 NO_FACE = "No face: look into the camera"
 
-_SAID_SECONDS, _VERDICT_SECONDS = 1.5, 4.0
-_LOOK_LIMIT_SECONDS = 6.0  # How long a verification waits for its frames.
+_RING = 0.75  # Radius of a challenge's ring, as a share of the face's height.
+
+VERDICT_SECONDS = 4.0
+"""How long a verdict stands."""
+
+_SAID_SECONDS = 1.5
 
 
 class Screen(ABC):
@@ -62,6 +63,9 @@ class Screen(ABC):
     def ended(self) -> bool:
         """Whether the end of the video is a success: what was to be done is done."""
         return False
+
+    def close(self) -> None:  # noqa: B027 - most leave nothing unfinished
+        """End what was begun; called once the window is left, for whatever reason."""
 
     def view(self, result: Result | None, seconds: float = 0.0) -> View:
         """Say what to show with the newest result, at a time in the camera's clock."""
@@ -114,10 +118,13 @@ class RegisterScreen(Screen):
         self._asked = False
         self._last = -1  # number of the frame considered last
         self._fault = self._refusal = ""
+        self._ring: Ring | None = None
 
     @property
     def keys(self) -> tuple[tuple[str, str], ...]:  # type: ignore[override]
         """What C would do now: take a sample, or why not."""
+        if self._guide.full:
+            return (("Q", "cancel, store nothing"),)
         now = f"not now: {self._refusal.split(':')[0]}" if self._refusal else "take a sample now"
         return ("C", now), ("Q", "cancel, store nothing")
 
@@ -126,12 +133,18 @@ class RegisterScreen(Screen):
         """Samples taken, of how many."""
         return len(self._guide.enrolment), SAMPLES
 
+    def view(self, result: Result | None, seconds: float = 0.0) -> View:
+        """Show a ring that fills as the head turns far enough, where only that is missing."""
+        view = super().view(result, seconds)
+        ring = None if self.done else self._ring
+        return replace(view, marks=view.marks[1:], ring=ring) if ring else view
+
     def ready(self, result: Result) -> tuple[str, Rgb]:
         """Say what is wrong with the image, or which pose is wanted."""
         fault = self._guide.enrolment.fault(result.seen) or self._fault
         if fault:
-            return _sentence(fault), ATTENTION
-        return _sentence(self._guide.prompt), NEUTRAL
+            return sentence(fault), ATTENTION
+        return sentence(self._guide.prompt), NEUTRAL
 
     def key(self, key: str, result: Result | None) -> None:
         """C takes the newest analysed frame, or the next one if that was considered before."""
@@ -151,18 +164,18 @@ class RegisterScreen(Screen):
         taken = len(self._guide.enrolment)
         self._fault = ""
         self._refusal = self._guide.enrolment.refusal(result.seen) or ""
-        if verdict is None:
-            return
         if taken > before:
             print(f"Sample {taken} of {SAMPLES} taken")
             self.say(f"Sample {taken} of {SAMPLES} taken", GOOD, 0.6)
             if taken == 1 and self._first:
                 self._first(self._guide.enrolment)
-        elif asked or verdict.taken:
+        elif verdict is not None and (asked or verdict.taken):
             print(f"Not taken: {verdict.reason}" if not verdict.taken else verdict.reason)
-            self.say(_sentence(verdict.reason), ATTENTION)
-        else:
+            self.say(sentence(verdict.reason), ATTENTION)
+        elif verdict is not None:
             self._fault = verdict.reason
+        if self._guide.depth is not None and result.seen is not None:
+            self._ring = ring_around(result.seen.faces[0], (0, 0), self._guide.depth, self._ring)
         if self._guide.done:
             self._finish()
 
@@ -175,90 +188,26 @@ class RegisterScreen(Screen):
     def _finish(self) -> None:
         self._save(self._guide.enrolment)
         self.done = True
-        self.say(f"{_short(self._name)} is registered", GOOD, _VERDICT_SECONDS)
+        self.say(f"{short(self._name)} is registered", GOOD, VERDICT_SECONDS)
 
 
-class VerifyScreen(Screen):
-    """Says who is before the camera, each time V is pressed, from several frames."""
-
-    keys: tuple[tuple[str, str], ...] = (("V", "verify"), ("Q", "back"))
-
-    def __init__(self, verification: Verification) -> None:
-        super().__init__()
-        self._verification = verification
-        self._votes: list[Decision] | None = None  # None: V was not pressed
-        self._give_up = 0.0
-        self._last = -1
-
-    def ready(self, result: Result) -> tuple[str, Rgb]:
-        """Say that V may be pressed, which face counts, and what is wrong with the image."""
-        if self._votes is not None:
-            return f"Looking … {len(self._votes)} of {VERIFY_FRAMES} frames", NEUTRAL
-        if len(result.seen.faces) > 1:
-            return f"{len(result.seen.faces)} faces: the largest is verified", ATTENTION
-        wrong = complaint(result.seen.quality, CAMERA)
-        return (_sentence(wrong), ATTENTION) if wrong else ("Ready to verify", NEUTRAL)
-
-    def key(self, key: str, result: Result | None) -> None:
-        """V compares the newest analysed frame and those after it with everybody."""
-        if key != "v" or self._votes is not None:
-            return
-        try:
-            self._verification.begin()
-        except StoreError as error:
-            print(f"access denied: {error}")
-            self.say(_sentence(str(error)), BAD, _VERDICT_SECONDS, "access denied")
-            return
-        self._votes, self._until = [], 0.0
-        self._give_up = time.monotonic() + _LOOK_LIMIT_SECONDS
-        self._last = -1
-        if result is not None:
-            self.update(result)
-
-    def update(self, result: Result) -> None:
-        """Count the vote of a new frame; decide when there are enough.
-
-        A verdict is forgotten when the face goes.
-        """
-        if result.seen is None:
-            self._label = ""
-        if self._votes is None or result.frame.number <= self._last:
-            return
-        self._last = result.frame.number
-        if result.seen is not None:
-            self._votes.append(self._verification.decide(result.seen))
-        late = time.monotonic() > self._give_up
-        nobody = result.seen is None and not self._votes
-        if late or nobody or len(self._votes) == VERIFY_FRAMES:
-            votes, self._votes = self._votes, None
-            self._verdict(self._verification.conclude(votes))
-
-    def _verdict(self, decision: Decision) -> None:
-        print(in_words(decision))
-        if decision.similarity is None or decision.threshold is None:
-            self.say(f"Not verified: {decision.reason}", ATTENTION)
-            return
-        score, needed = (decimals(f, 2) for f in (decision.similarity, decision.threshold))
-        likely = ""
-        if decision.probability is not None:
-            likely = f", {certainty(decision.probability, accepted=decision.accepted)}"
-        if decision.accepted and decision.name:
-            text = f"{_short(decision.name)}: {score}{likely}"
-            self.say(text, GOOD, _VERDICT_SECONDS, decision.name)
-            return
-        text = f"Access denied: {score}, needed {needed}{likely}"
-        if decision.nearly:
-            text = f"Access denied, but nearly: {score}, needed {needed}{likely}. "
-            text += _sentence(WHAT_HELPS)
-        elif decision.similarity >= decision.threshold:
-            text = f"Access denied ({score}): {decision.reason}"
-        self.say(text, BAD, _VERDICT_SECONDS * (1 + decision.nearly), "access denied")
+def ring_around(face: Face, side: tuple[int, int], filled: float, before: Ring | None) -> Ring:
+    """Place the ring around a face; it follows slowly, because the box of a turning face jumps."""
+    left, top, right, bottom = (float(value) for value in face.box_xyxy)
+    now = np.array(
+        [(left + right) / 2, (top + bottom) / 2, _RING * max(right - left, bottom - top)]
+    )
+    if before is not None:
+        now = 0.75 * np.array([*before.centre_xy, before.radius]) + 0.25 * now
+    x, y, radius = now.tolist()
+    return Ring((x, y), radius, side, filled)
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """Begin with a capital letter."""
     return text[:1].upper() + text[1:]
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """Shorten a name to leave room for the text next to it."""
     return name if len(name) <= 32 else name[:31] + "…"

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,7 +187,12 @@ def run(
             window has shown it.
     """
     # The window closes first: a camera that hangs may take seconds.
-    with Capture(open_camera) as capture, Analysis(capture, look) as analysis, window:
+    with (
+        Capture(open_camera) as capture,
+        Analysis(capture, look) as analysis,
+        window,
+        closing(screen),
+    ):
         shown: tuple[int, View] | None = None
         updated = number = -1
         canvas_bgr = None

@@ -19,6 +19,7 @@ from facesync.faces.detection import Face
 from facesync.faces.quality import CAMERA, PHOTOGRAPH, Pose, Quality, appearance, complaint
 from facesync.faces.recognizer import Seen
 from facesync.gallery.people import Person, from_samples
+from facesync.gallery.presence import Presence
 
 SAMPLES = 5
 """Samples that are taken from a camera."""
@@ -72,14 +73,18 @@ class Enrolment:
     Args:
         threshold: cosine similarity that accepts a face; agreement is a share of it.
         photographs: the samples are photographs, not frames of a camera.
+        presence: watches whether the person is there alive; None does not ask.
     """
 
-    def __init__(self, threshold: float, *, photographs: bool = False) -> None:
+    def __init__(
+        self, threshold: float, *, photographs: bool = False, presence: Presence | None = None
+    ) -> None:
         share = PHOTOGRAPH_AGREEMENT if photographs else CAMERA_AGREEMENT
         self._agreement = share * threshold
         self._photographs = photographs
         self._samples: list[_Sample] = []
         self._dropped = 0
+        self.presence = presence
 
     def __len__(self) -> int:
         return len(self._samples)

@@ -200,9 +200,12 @@ def store(
     Raises:
         Doubt: the face is not that of the person with this name, or is stored under another
             name, and `same_person` is not set.
+        NotAlive: the enrolment watches whether the person is there alive, and has not seen it.
         StoreError: the name or the store does not allow it.
     """
     name = check_name(gallery, request)
+    if enrolment.presence is not None:
+        enrolment.presence.confirm()
     person = enrolment.person(name, recognizer.fingerprint)
     check_face(gallery, recognizer, request, person)
     if request.add:

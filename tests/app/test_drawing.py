@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from facesync.app.drawing import GOOD, NEUTRAL, Mark, View, draw
+from facesync.app.drawing import ATTENTION, GOOD, NEUTRAL, Mark, Ring, View, draw
 
 KEYS = (("C", "take a sample"), ("Q", "give up"))
 
@@ -93,3 +93,36 @@ def test_a_hint_stands_where_the_keys_would():
     )
     assert (bare != hint).any()
     assert (hint != keys).any()
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("side", [(1, 0), (-1, 0), (0, -1), (0, 1)])
+def test_the_ring_fills_from_the_side_asked_for_as_the_person_sees_it(side, mirrored):
+    def middle(filled: float, tone: tuple[int, int, int]) -> np.ndarray:
+        """Where a tone stands, on average, right and down of the ring's centre."""
+        view = View("x", ring=Ring((320, 240), 100, side, filled))
+        canvas = draw(black(640, 480), view, mirrored=mirrored)[:480]
+        down, right = np.nonzero((canvas == tone[::-1]).all(axis=2))
+        assert len(right)
+        return np.array([right.mean() - 320, down.mean() - 240])
+
+    seen = np.array([-side[0] if mirrored else side[0], side[1]])
+    np.testing.assert_allclose(middle(0.5, ATTENTION) / 100, seen, atol=0.15)
+    quarter, full = middle(0.25, GOOD), middle(1.0, GOOD)
+    assert quarter @ seen > 60
+    assert abs(full @ seen) < 20  # all around, but for the arrow
+
+
+def test_a_ring_for_any_side_fills_from_below_and_has_no_arrow():
+    canvas = draw(black(640, 480), View("x", ring=Ring((320, 240), 100, filled=0.25)))[:480]
+    down, right = np.nonzero((canvas == GOOD[::-1]).all(axis=2))
+    assert down.min() > 290 and right.mean() == pytest.approx(320, abs=2)
+    assert not (canvas == ATTENTION[::-1]).all(axis=2).any()
+
+
+@pytest.mark.parametrize("size_wh", [(640, 480), (320, 240), (80, 60), (1, 1)])
+@pytest.mark.parametrize("centre_xy", [(0.0, 0.0), (5000.0, -400.0)])
+def test_a_ring_that_does_not_fit_is_drawn_where_there_is_room(size_wh, centre_xy):
+    view = View("x", ring=Ring(centre_xy, 900.0, (1, 0), 0.5))
+    canvas = draw(black(*size_wh), view)
+    assert size_wh == (1, 1) or (canvas[:-88] == GOOD[::-1]).all(axis=2).any()

@@ -107,7 +107,7 @@ def test_a_pose_taken_already_waits_for_another():
     guide = PoseGuide(Enrolment(0.6))
     assert guide.consider(seen(0), 0.0).taken
     assert guide.consider(seen(5), 1.0) is None  # straight again
-    assert guide.prompt == "turn your head a little to your left"
+    assert guide.prompt == "turn your head to your left"
     assert guide.consider(seen(5), 1.2, asked=True).taken  # the key takes it
 
 

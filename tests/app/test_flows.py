@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 
 import pytest
 
 import faceid_app
-from facesync.app import flows, session
-from facesync.app.cameras import Frame
+from facesync.app import flows, pose_guide, session
 from facesync.app.flows import VerifyOnce
-from facesync.app.live import Result
 from facesync.app.settings import AppSettings
 from facesync.app.verification import Verification
 from facesync.gallery.people import Person, now
+from facesync.liveness.camera import file_of, known
+from tests.app.before_camera import result
 from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
-
-
-def result(number: int, faces: int = 1, who: int = 1) -> Result:
-    image_rgb = image(faces, who, variant=number)
-    frame = Frame(number, number / 10, image_rgb[:, :, ::-1])
-    return Result(frame, FakeRecognizer().look(image_rgb))
+from tests.liveness.fakes import FakePassive
 
 
 @pytest.fixture
 def settings(tmp_path) -> AppSettings:
-    return AppSettings(audit_log=tmp_path / "log.jsonl")
+    return AppSettings(audit_log=tmp_path / "log.jsonl", liveness="off")
 
 
 @pytest.fixture
@@ -56,7 +52,7 @@ def test_the_end_of_a_video_decides(once, frames):
 
 
 def test_a_camera_without_a_face_is_given_up(once, monkeypatch, settings):
-    monkeypatch.setattr(flows.time, "monotonic", lambda: once._end + 1)
+    monkeypatch.setattr(flows.time, "monotonic", lambda: once._give_up + 1)
     once.update(result(0, faces=0))
     assert once.done and not once.decision.accepted
     assert json.loads(settings.audit_log.read_text())["accepted"] is False
@@ -114,7 +110,7 @@ def test_commands_open_the_window(
     )
     monkeypatch.setattr(flows, "Window", shown)
     monkeypatch.setattr("facesync.app.commands.why_no_window", lambda: None)
-    files = ["--embeddings", str(gallery.path), "--faces", str(gallery.faces)]
+    files = ["--embeddings", str(gallery.path), "--faces", str(gallery.faces), "--liveness", "off"]
     if keys:
         frames[:] = [image(faces=0)] * 500
     assert faceid_app.main([*files, "--liveness", "off", *command]) == code
@@ -129,3 +125,66 @@ def test_images_are_photographs_and_need_no_window(shot, gallery, monkeypatch, c
     files = ["--embeddings", str(gallery.path), "--faces", str(gallery.faces)]
     assert faceid_app.main([*files, "register", "Ada", "--camera", str(shot("a"))]) == 0
     assert "Ada is registered (1 sample)" in capsys.readouterr().out
+
+
+@pytest.fixture
+def live_app(gallery, monkeypatch):
+    """Run the app with somebody before camera 0, of whom the passive model thinks the same."""
+    monkeypatch.setattr(session, "Recognizer", FakeRecognizer)
+    monkeypatch.setattr("facesync.app.commands.why_no_window", lambda: None)
+    monkeypatch.setattr(pose_guide, "TURN_SECONDS", 0.5)
+
+    def run(score: float, *command: str, window: FakeWindow | None = None) -> int:
+        frames = (image(who=3, variant=number % 50) for number in count())
+        monkeypatch.setattr(session, "open_camera", lambda *a, **k: FakeCamera(frames, live=True))
+        monkeypatch.setattr(session, "load_passive", lambda: FakePassive([score], "replay"))
+        monkeypatch.setattr(flows, "Window", window or FakeWindow())
+        files = ["--embeddings", str(gallery.path), "--faces", str(gallery.faces)]
+        return faceid_app.main([*files, "--camera", "0", *command])
+
+    return run
+
+
+@pytest.mark.parametrize("window", [(), ("--no-window",)])
+def test_whoever_does_not_look_alive_is_not_registered(live_app, gallery, window, capsys):
+    """They never turn their head; for the passive model, 0.8 is sure enough, and 0.2 no attack."""
+    said = "it looks like a screen, not a live face", "this is no photograph: turn your head"
+    for score, line in zip((0.1, 0.7), said, strict=True):
+        assert live_app(score, "register", "Cid", *window) == 1
+        assert f"{line}" in capsys.readouterr().err
+    assert gallery.people() == []
+    assert not file_of(gallery.path).exists()
+    assert live_app(0.9, "register", "Cid", *window) == 0
+    assert gallery.find("Cid").samples == 5
+    assert known(gallery.path, "0", FakePassive()) is not None
+    assert live_app(0.7, "register", "Cid", "--add", *window) == 1
+    assert gallery.find("Cid").samples == 5
+    assert live_app(0.1, "--liveness", "off", "register", "Cid", "--add", *window) == 0
+
+
+def test_a_challenge_that_is_left_is_a_wrong_attempt(
+    live_app, gallery, monkeypatch, tmp_path, capsys
+):
+    assert live_app(0.9, "register", "Cid") == 0
+    asked: list[bool] = []
+    monkeypatch.setattr("facesync.app.liveness.random_order", lambda: asked.append(True) or ["up"])
+    window = FakeWindow()
+    window._keys = iter(lambda: "q" if asked else None, "never")
+    log = tmp_path / "log.jsonl"
+    command = "--liveness", "challenge", "--audit-log", str(log), "verify"
+    assert live_app(0.9, *command, window=window) == 1
+    out = capsys.readouterr().out
+    assert "access denied: " in out and "Cancelled" not in out
+    assert json.loads(log.read_text())["liveness"]["challenge"].startswith("failed: ")
+
+
+def test_a_recording_teaches_nothing_about_a_camera(live_app, gallery, tmp_path):
+    video = tmp_path / "video.mp4"
+    video.touch()
+    assert live_app(0.9, "--camera", str(video), "register", "Cid", "--no-window") == 0
+    assert gallery.find("Cid") and not file_of(gallery.path).exists()
+
+
+def test_images_that_stand_in_for_a_camera_are_not_asked_to_be_alive(gallery, shot):
+    settings = AppSettings(gallery.path, gallery.faces, camera=str(shot("a")))
+    assert flows.presence(session.Session(settings)) is None

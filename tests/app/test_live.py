@@ -217,3 +217,22 @@ def test_frames_of_a_camera_that_stays_away_end_with_a_line(quick, monkeypatch):
         for _ in stream:
             pass
     assert camera.closed.is_set()
+
+
+def test_seconds_go_on_while_a_camera_is_away(monkeypatch):
+    """Who pulls the plug in a challenge gains no time by it."""
+    monkeypatch.setattr(live, "RETRY_SECONDS", (0.01, 0.02))
+    clock, away = time.monotonic, [0.0]
+    monkeypatch.setattr(live.time, "monotonic", lambda: clock() + away[0])
+    before = FakeCamera([image()], live=True, then=DeviceError("gone"))
+    after = FakeCamera(repeat(image()), live=True)
+
+    def open_camera():
+        if before.closed.is_set():
+            away[0] = 100.0
+            return after
+        return before
+
+    with Capture(open_camera) as capture:
+        wait_for(lambda: capture.newest is not None and capture.newest.number > 1, seconds=120)
+        assert 100 <= capture.newest.seconds < 120

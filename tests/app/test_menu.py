@@ -14,7 +14,8 @@ from facesync.app.screens import RegisterScreen
 from facesync.app.settings import AppSettings
 from facesync.gallery import attempts
 from facesync.gallery.people import Person, now
-from tests.app.fakes import FakeRecognizer, embedding, image
+from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
+from tests.liveness.fakes import FakePassive
 
 
 class Calibrated(FakeRecognizer):
@@ -90,6 +91,21 @@ def test_registering_from_images_dragged_into_the_terminal(run, gallery, shot):
 def test_paths_as_they_are_typed(line, paths, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert _paths(line) == paths
+
+
+def test_a_photograph_before_the_camera_is_not_registered(gallery, monkeypatch, capsys):
+    monkeypatch.setattr(session, "Recognizer", FakeRecognizer)
+    frames = [image(who=3, variant=number) for number in range(90)]
+    monkeypatch.setattr(session, "open_camera", lambda *a, **k: FakeCamera(frames, live=True))
+    monkeypatch.setattr(session, "load_passive", lambda: FakePassive([0.1]))
+    monkeypatch.setattr("facesync.app.menu.why_no_window", lambda: "it is a test")
+    answers = iter(("1", "Cid", "q"))
+    monkeypatch.setattr("builtins.input", lambda question: next(answers))
+    settings = AppSettings(embeddings=gallery.path, faces=gallery.faces)
+    assert Menu(session.Session(settings)).run() == 0
+    said = "error: it looks like a print, not a live face; nothing is stored"
+    assert said in capsys.readouterr().out
+    assert gallery.people() == []
 
 
 def test_ctrl_c_while_the_camera_runs_leads_back(run, monkeypatch):

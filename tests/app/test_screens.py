@@ -1,28 +1,21 @@
-"""What the keys do and what is said, without a window."""
+"""What the keys do and what is said when somebody registers, without a window."""
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 import pytest
 
 from facesync.app.cameras import Frame
-from facesync.app.drawing import ATTENTION, BAD, GOOD, NEUTRAL
+from facesync.app.drawing import ATTENTION, GOOD, NEUTRAL
 from facesync.app.live import Result
-from facesync.app.screens import RegisterScreen, VerifyScreen
-from facesync.app.settings import AppSettings
-from facesync.app.verification import Verification
-from facesync.gallery import attempts
+from facesync.app.screens import RegisterScreen
 from facesync.gallery.enrolment import Enrolment
-from facesync.gallery.people import Person, now
-from tests.app.fakes import FakeRecognizer, embedding, image
-
-
-def result(number: int, faces: int = 1, who: int = 1) -> Result:
-    image_rgb = image(faces, who, variant=number)
-    frame = Frame(number, number / 10, image_rgb[:, :, ::-1])
-    return Result(frame, FakeRecognizer().look(image_rgb))
+from facesync.gallery.presence import Presence
+from facesync.liveness.evidence import Evidence
+from facesync.liveness.policy import Policy
+from tests.app.before_camera import Somebody, result
+from tests.app.fakes import FakeRecognizer, image
+from tests.liveness.fakes import FakePassive
 
 
 @pytest.fixture
@@ -33,17 +26,6 @@ def saved() -> list[Enrolment]:
 @pytest.fixture
 def register(saved) -> RegisterScreen:
     return RegisterScreen("Ada", Enrolment(0.6), saved.append)
-
-
-@pytest.fixture
-def settings(tmp_path) -> AppSettings:
-    return AppSettings(audit_log=tmp_path / "log.jsonl")
-
-
-@pytest.fixture
-def verify(gallery, recognizer, settings) -> VerifyScreen:
-    gallery.register(Person("Ada", embedding(1), "model-a", now(), 5), [])
-    return VerifyScreen(Verification(gallery, recognizer, settings))
 
 
 def test_samples_are_taken_by_themselves_a_pose_each(register, saved, capsys):
@@ -138,104 +120,34 @@ def test_register_says_what_is_in_view_and_takes_one_face_only(
     assert (f"Not taken: {status.lower()}" in capsys.readouterr().out) == (faces != 1)
 
 
-def verdict(verify, *people: int) -> None:
-    """Press V and show frames of the people given."""
-    verify.key("v", None)
-    for number, who in enumerate(people):
-        verify.update(result(number, who=who))
-
-
-def test_other_keys_do_nothing(register, verify):
-    for screen in (register, verify):
-        screen.key("x", result(0))
-        assert not screen.done
-    assert register.progress == (0, 5)
-
-
-def test_verify_names_who_is_known(verify, capsys):
-    verdict(verify, 1, 1, 1, 1)
-    assert verify.view(result(3)).status == "Looking … 4 of 5 frames"
-    verify.update(result(4))
-    view = verify.view(result(10))
-    assert view.status.startswith("Ada: 0.9")
-    assert view.tone == GOOD
-    assert view.marks[0].label == "Ada"
-    assert capsys.readouterr().out.startswith("Ada: accepted (5 of 5 frames agree")
-    assert not verify.done
-
-
-def test_verify_denies_strangers(verify, capsys):
-    verdict(verify, 2, 2, 2, 2, 2)
-    view = verify.view(result(6))
-    assert view.status.startswith("Access denied: 0.0")
-    assert view.tone == BAD
-    assert view.marks[0].label == "access denied"
-    assert capsys.readouterr().out.startswith("access denied: accepted in none of 5 frames")
-
-
-@pytest.mark.parametrize(
-    ("threshold", "begins", "ends"),
-    [
-        (0.9, "Ada: 0.92, 97 % sure", "97 % sure"),
-        (
-            0.95,
-            "Access denied, but nearly: 0.92, needed 0.95, of pairs so similar 97 % match. ",
-            "--add",
-        ),
-        (0.99, "Access denied: 0.92, needed 0.99, of pairs so similar 97 % match", "match"),
-    ],
-)
-def test_verify_says_how_likely_and_what_helps_when_near(
-    verify, recognizer, monkeypatch, threshold, begins, ends
-):
-    monkeypatch.setattr(recognizer, "threshold", threshold)
-    monkeypatch.setattr(recognizer, "probability", lambda similarity: 0.97)
-    verdict(verify, 1, 1, 1, 1, 1)
-    status = verify.view(result(10)).status
-    assert status.startswith(begins) and status.endswith(ends)
-
-
-def test_two_frames_of_five_are_not_enough(verify, capsys):
-    verdict(verify, 1, 2, 1, 2, 2)
-    assert "access denied" in capsys.readouterr().out
-    verdict(verify, 1, 2, 1, 2, 1)
-    assert "Ada: accepted (3 of 5 frames agree" in capsys.readouterr().out
-
-
-def test_attempts_in_the_window_are_logged_and_pause(verify, settings, capsys):
-    verdict(verify, 1, 1, 1, 1, 1)
-    verify.key("v", result(0, faces=0))
-    for _ in range(attempts.FREE_ATTEMPTS):
-        verdict(verify, 2, 2, 2, 2, 2)
-    verdict(verify, 1, 1, 1, 1, 1)
-    view = verify.view(result(6))
-    assert (view.status, view.tone) == ("5 failed attempts in a row: try again in 30 s", BAD)
-    assert "access denied: 5 failed attempts in a row" in capsys.readouterr().out
-    lines = [json.loads(line) for line in settings.audit_log.read_text().splitlines()]
-    assert [line["name"] for line in lines] == ["Ada", *[None] * 7]
-    assert lines[1]["reason"] == "no face was seen" and "try again" in lines[-1]["reason"]
-
-
-def test_verify_without_a_face(verify, capsys):
-    verify.key("v", result(0, faces=0))
-    assert verify.view(result(0)).status == "Not verified: no face was seen"
-    assert capsys.readouterr().out == "access denied: no face was seen\n"
-
-
-def test_a_name_does_not_pass_to_the_next_face(verify):
-    verdict(verify, 1, 1, 1, 1, 1)
-    verify.update(result(6, faces=0))
-    assert verify.view(result(7, who=2)).marks[0].label == ""
-
-
-def test_a_verify_before_the_first_result_waits_for_it(verify):
-    verify.key("v", None)
-    assert verify.view(None).status == "Looking for a face …"
-
-
 def test_long_names_leave_room(saved):
     register = RegisterScreen("n" * 300, Enrolment(0.6), saved.append)
     for number in range(0, 50, 8):
         register.update(result(number))
     assert register.done
     assert len(register.view(result(99)).status) < 50
+
+
+def test_where_only_turns_are_missing_a_ring_fills_as_the_head_turns(saved):
+    passive = FakePassive([0.6])
+    presence = Presence(Policy("auto", passive, None), Evidence(passive, 0.6))
+    person = Somebody(RegisterScreen("Ada", Enrolment(0.6, presence=presence), saved.append))
+    for _ in range(5):
+        person.screen.key("c", None)
+        person.look()
+    assert person.views[-2].ring is None and not saved
+    assert [key for key, _ in person.views[-1].keys] == ["Q"]
+    person.look(8)  # past the words about the last sample, straight ahead
+    assert person.views[-1].ring.filled < 0.2
+    person.answers = lambda side: (1, 0)
+    person.look(30)
+    assert len(saved) == 1 and person.screen.done
+    filled = [view.ring.filled for view in person.views if view.ring]
+    assert filled == sorted(filled) and filled[-1] > 0.7
+    assert person.views[-1].status == "Ada is registered"
+
+
+def test_other_keys_do_nothing(register):
+    register.key("x", result(0))
+    assert not register.done
+    assert register.progress == (0, 5)

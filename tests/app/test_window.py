@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from itertools import count, repeat
 
 import numpy as np
@@ -12,9 +13,10 @@ from PIL import Image
 
 from facesync.app import live, window
 from facesync.app.cameras import DeviceError
-from facesync.app.screens import RegisterScreen, VerifyScreen
+from facesync.app.screens import RegisterScreen
 from facesync.app.settings import AppSettings
 from facesync.app.verification import Verification
+from facesync.app.verify_screen import VerifyScreen
 from facesync.app.window import run, why_no_window
 from facesync.errors import CameraError, StoreError
 from facesync.gallery.enrolment import Enrolment
@@ -116,6 +118,24 @@ def test_a_camera_that_stops_is_said_on_screen_and_raised(then, line):
         run(shown, lambda: camera, look, RegisterScreen("Ada", Enrolment(0.6), print))
     assert shown.last_words is not None
     assert not shown.open and camera.closed.is_set()
+
+
+@pytest.mark.parametrize("leaves", ["q", KeyboardInterrupt(), StoreError("disk full")])
+def test_a_screen_is_closed_however_the_window_is_left(leaves):
+    """What was begun is ended: a challenge that is broken off counts as an attempt."""
+
+    class Begun(RegisterScreen):
+        closed = 0
+
+        def close(self) -> None:
+            assert shown.open  # words may still be shown
+            self.closed += 1
+
+    screen = Begun("Ada", Enrolment(0.6), print)
+    shown = FakeWindow([None, leaves])
+    with suppress(KeyboardInterrupt, StoreError):
+        run(shown, endless, look, screen)
+    assert screen.closed == 1
 
 
 def test_a_camera_that_is_away_is_said_and_tried_again_until_q(monkeypatch):

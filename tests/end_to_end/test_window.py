@@ -210,3 +210,6 @@ def test_the_commands_open_the_window_too(app, display, gallery, shared):
     accepted(display)
     verified.expect(r"Ada: accepted \(. of 5 frames agree")
     assert verified.exit_code() == 0
+    replayed = app(video.with_name("one_face_screen_replay.mp4"), "verify", "--name", "ada")
+    replayed.expect("access denied: it .*, not a live face")
+    assert replayed.exit_code() == 1
