@@ -7,10 +7,8 @@ that an interrupted training goes on where it was.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,34 +34,17 @@ from facesync.liveness.material import (
     varied,
 )
 from facesync.liveness.network import LivenessNet, Pair
-from facesync.liveness.passive import KIND, KINDS, PassiveThresholds
+from facesync.liveness.passive import KIND, KINDS
 from facesync.liveness.samples import Sample, read_samples
+from facesync.liveness.thresholds import Scores, choose, rates_at
 from facesync.liveness.training_settings import TrainLivenessSettings
-from facesync.metrics.attacks import attack_rates
 
 log = logging.getLogger(__name__)
-
-SURE = 0.02
-"""Share of live faces that may score below `spoof_below`, and of attacks above `live_from`, in the
-worst of all measurements."""
 
 UNSEEN = "unseen"
 """Name of the set that only thresholds are taken from."""
 
 _LEFT_OUT_PEOPLE = 10  # One of so many, where no dataset of other people is given.
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of videos that were not trained on: medians of their frames.
-
-    Attributes:
-        live: of the live ones.
-        attacks: by kind.
-    """
-
-    live: np.ndarray
-    attacks: dict[str, np.ndarray]
 
 
 def train(settings: TrainLivenessSettings) -> Path:
@@ -94,11 +75,11 @@ def train(settings: TrainLivenessSettings) -> Path:
         "kinds": list(KINDS),
         "thresholds": asdict(thresholds),
         "trained_on": _counts(material, learnt),
-        "unseen": _rates(final, thresholds.threshold),
+        "unseen": rates_at(final, thresholds.threshold),
         "left_out": {
             name: {
-                "with simulated attacks": _rates(measured[name, True], thresholds.threshold),
-                "without": _rates(measured[name, False], thresholds.threshold),
+                "with simulated attacks": rates_at(measured[name, True], thresholds.threshold),
+                "without": rates_at(measured[name, False], thresholds.threshold),
             }
             for name in sets
             if (name, True) in measured
@@ -133,36 +114,6 @@ def score(pair: Pair, material: Material, rows: np.ndarray) -> Scores:
     if not attacks or not (classes == 0).any():
         raise DataError("the people left out must have both live images and attacks")
     return Scores(medians[classes == 0], attacks)
-
-
-def choose(unseen: Scores, left_out: Sequence[Scores]) -> PassiveThresholds:
-    """Choose the thresholds.
-
-    Args:
-        unseen: of people not trained on: where their worst kind of attack and their live faces are
-            mistaken equally often is `threshold`.
-        left_out: of whole datasets not trained on; with `unseen`, they say what is sure.
-    """
-    attacks = list(unseen.attacks.values())
-    tried = np.unique(np.concatenate([unseen.live, *attacks]))
-    wrong = [
-        max(float((unseen.live < t).mean()), *(float((kind >= t).mean()) for kind in attacks))
-        for t in tried
-    ]
-    best = np.flatnonzero(np.array(wrong) == min(wrong))
-    threshold = float(np.clip(tried[best].mean(), 0.02, 0.98))
-    everything = [unseen, *left_out]
-    below = min(float(np.quantile(found.live, SURE)) for found in everything)
-    above = max(
-        float(np.quantile(kind, 1 - SURE))
-        for found in everything
-        for kind in found.attacks.values()
-    )
-    return PassiveThresholds(
-        threshold=threshold,
-        spoof_below=min(max(below, 0.001), threshold),
-        live_from=max(min(above, 0.999), threshold),
-    )
 
 
 class _Work:
@@ -303,11 +254,6 @@ def _counts(material: Material, learnt: np.ndarray) -> dict[str, dict[str, int]]
         }
         for name in np.unique(material.sets[learnt])
     }
-
-
-def _rates(found: Scores, threshold: float) -> dict[str, Any]:
-    rates = asdict(attack_rates(found.live, found.attacks, threshold))
-    return json.loads(json.dumps(rates), parse_float=lambda text: round(float(text), 4))
 
 
 def _say(facts: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from facesync.liveness.crops import SIDE
 from facesync.liveness.material import OTHER_ATTACK, collect, live_samples, varied
 from facesync.liveness.passive import load_passive
 from facesync.liveness.samples import read_samples
-from facesync.liveness.training import Scores, choose
+from facesync.liveness.thresholds import Scores, choose
 
 
 class Middle:
