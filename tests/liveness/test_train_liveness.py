@@ -1,6 +1,7 @@
 """`train_liveness.py` from folders to a model that the app can use."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -193,11 +194,13 @@ def test_thresholds_are_where_errors_balance_and_where_it_is_sure():
     unseen = Scores(live, attacks)
     found = choose(unseen, [])
     assert 0.5 < found.threshold < 0.6
-    assert found.spoof_below == pytest.approx(np.quantile(live, 0.02))
-    assert found.live_from == pytest.approx(np.quantile(attacks["print"], 0.98))
-    worse = Scores(live - 0.4, {"print": attacks["print"] + 0.35})
+    logit = math.log(found.threshold / (1 - found.threshold))
+    assert math.log(found.spoof_below / (1 - found.spoof_below)) == pytest.approx(logit - 2)
+    assert math.log(found.live_from / (1 - found.live_from)) == pytest.approx(logit + 1)
+    worse = Scores(live - 0.45, {"print": attacks["print"] + 0.35})
     with_left_out = choose(unseen, [worse])
     assert with_left_out.threshold == found.threshold
-    assert with_left_out.spoof_below < 0.15 and with_left_out.live_from > 0.9
+    assert with_left_out.spoof_below == pytest.approx(np.quantile(worse.live, 0.02))
+    assert with_left_out.live_from == pytest.approx(np.quantile(worse.attacks["print"], 0.98))
     apart = choose(Scores(np.full(9, 0.9), {"print": np.full(9, 0.1)}), [])
     assert 0.1 < apart.threshold <= 0.9 and apart.spoof_below <= apart.threshold <= apart.live_from
