@@ -199,6 +199,13 @@ def test_images_without_faces_are_left_out(sets, detector, tmp_path, caplog):
         collect("dark", dark, detector, tmp_path, dark)
 
 
+def test_a_link_that_leads_nowhere_is_left_out(sets, detector, tmp_path, caplog):
+    (sets / "b" / "live" / "nowhere.jpg").symlink_to(tmp_path / "nothing")
+    samples = read_samples(sets / "b")
+    assert len(collect("b", samples, detector, tmp_path, samples).live) == len(samples) - 1
+    assert "nowhere.jpg: cannot be read" in caplog.text
+
+
 def test_where_the_face_is_in_its_sources(sets, detector, tmp_path):
     samples = live_samples(sets / "more")
     assert [sample.person for sample in samples] == ["Dora", "Emil"]
