@@ -193,6 +193,8 @@ class Refusing(Actor):
             raise KeyboardInterrupt
         elif self.how == "unplugged":
             raise CameraError("the camera is gone")
+        elif self.how == "no reader":
+            raise BrokenPipeError
 
 
 @pytest.mark.parametrize(
@@ -216,7 +218,8 @@ def test_who_does_not_turn_as_asked_is_refused(verification, settings, how, reas
 
 
 @pytest.mark.parametrize(
-    ("how", "error"), [("Ctrl-C", KeyboardInterrupt), ("unplugged", CameraError)]
+    ("how", "error"),
+    [("Ctrl-C", KeyboardInterrupt), ("unplugged", CameraError), ("no reader", BrokenPipeError)],
 )
 def test_a_challenge_that_is_broken_off_was_a_wrong_attempt(verification, settings, how, error):
     """Or one would learn for nothing whether a face is registered."""

@@ -103,6 +103,46 @@ def test_what_is_finished_is_not_done_again(train, sets, detector, monkeypatch):
     assert (sets / "out" / "liveness.onnx").read_bytes() == onnx
 
 
+@pytest.fixture
+def fits(monkeypatch):
+    """Networks that learn nothing; how many were asked for."""
+    made = []
+
+    def fit(*args):
+        made.append(fitting.LivenessNet().eval())
+        return made[-1]
+
+    monkeypatch.setattr(fitting, "fit", fit)
+    return made
+
+
+def test_what_is_kept_of_other_images_of_the_same_names_is_not_used(train, sets, fits):
+    assert train() == 0 and len(fits) == 2
+    assert train() == 0 and len(fits) == 2
+    for seed, path in enumerate(sorted((sets / "a").rglob("*.jpg"))):
+        save(path, 100 + seed)
+    assert train() == 0 and len(fits) == 4
+
+
+def test_what_is_kept_and_damaged_is_made_again(train, sets, fits, caplog):
+    assert train() == 0
+    cache = sets / "out" / "cache"
+    for path in [*cache.glob("*.pt"), *cache.glob("*.npy")]:
+        path.write_bytes(path.read_bytes()[:500])
+    assert train() == 0 and len(fits) == 4
+    assert caplog.text.count("is damaged") == 4
+    assert train() == 0 and len(fits) == 4
+
+
+def test_too_few_people_are_said_before_training(sets, detector, fits, capsys):
+    for path in (sets / "a").rglob("*.jpg"):
+        if not path.name.startswith("ada"):
+            path.unlink()
+    args = ["--data", str(sets / "a"), "--output", str(sets / "out"), "--steps", "1"]
+    assert train_liveness.main(args) == 1 and not fits
+    assert "the people left out must have both live" in capsys.readouterr().err
+
+
 def test_without_other_people_some_are_left_out(sets, detector):
     data = ["--data", str(sets / "a"), str(sets / "b"), "--output", str(sets / "out")]
     assert train_liveness.main([*data, "--steps", "1", "--variants", "1"]) == 0
@@ -158,6 +198,13 @@ def test_images_without_faces_are_left_out(sets, detector, tmp_path, caplog):
     dark = [sample for sample in samples if sample.person == "dark"]
     with pytest.raises(DataError, match="no image of dark shows a face"):
         collect("dark", dark, detector, tmp_path, dark)
+
+
+def test_a_link_that_leads_nowhere_is_left_out(sets, detector, tmp_path, caplog):
+    (sets / "b" / "live" / "nowhere.jpg").symlink_to(tmp_path / "nothing")
+    samples = read_samples(sets / "b")
+    assert len(collect("b", samples, detector, tmp_path, samples).live) == len(samples) - 1
+    assert "nowhere.jpg: cannot be read" in caplog.text
 
 
 def test_where_the_face_is_in_its_sources(sets, detector, tmp_path):
