@@ -45,7 +45,8 @@ def choose(unseen: Scores, left_out: Sequence[Scores]) -> PassiveThresholds:
         left_out: of whole datasets not trained on; with `unseen`, they say what is sure.
     """
     attacks = list(unseen.attacks.values())
-    tried = np.unique(np.concatenate([unseen.live, *attacks]))
+    scores = np.unique(np.concatenate([[0.0], unseen.live, *attacks, [1.0]]))
+    tried = (scores[:-1] + scores[1:]) / 2  # between two scores, where rounding changes nothing
     wrong = [
         max(float((unseen.live < t).mean()), *(float((kind >= t).mean()) for kind in attacks))
         for t in tried
