@@ -55,10 +55,11 @@ def main() -> None:
         settings = LivenessSettings(data=data / folder, report=report, model=args.model)
         rows.append(row(name, evaluate_liveness(settings).to_dict()["by_video"]))
     print(f"\nBy video, at the model's threshold\n\n{head}", *rows, sep="\n")
-    print(f"\nWhole datasets left out of the training, by video\n\n{head}")
+    print("\nWhole datasets left out of the training, by video\n")
+    print("| left out | AUC, EER | without simulated attacks |\n|---|---|---|")
     for name, both in load_passive(args.model).facts["left_out"].items():
-        for how, rates in both.items():
-            print(row(f"{name}, {how}", rates))
+        cells = [f"{rates['auc']:.3f}, {percent(rates['eer'])}" for rates in both.values()]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from facesync.faces.recognizer import Seen
 from facesync.gallery.matching import Decision
-from facesync.liveness.challenge import Challenge, Look, random_order
+from facesync.liveness.challenge import Challenge, Look, State, random_order
 from facesync.liveness.evidence import Evidence
 from facesync.liveness.policy import NEEDED, Policy
 
@@ -39,8 +39,14 @@ class LivenessCheck:
         if seen is None:
             challenge.update(Look(seconds, None))
         else:
-            face = seen.faces[0]
-            challenge.update(self._evidence.glance(seen.image_rgb, face, seen.embedding, seconds))
+            glance = self._evidence.glance(
+                seen.image_rgb,
+                seen.faces[0],
+                seen.embedding,
+                seconds,
+                begins=challenge.state is State.STRAIGHT,
+            )
+            challenge.update(glance)
 
     def conclude(self, decision: Decision, *, recorded: bool) -> Decision:
         """Add the liveness to a decision; whoever was not shown to be alive is refused.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,7 @@ from facesync.app.cameras import Frame
 from facesync.app.console import announce, warn_of_alike
 from facesync.app.live import OpenCamera, frames
 from facesync.app.pose_guide import SAMPLE_SECONDS, PoseGuide
-from facesync.errors import CameraError, ImageError, StoreError
+from facesync.errors import CameraError, FileError, ImageError, StoreError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery import registration
 from facesync.gallery.enrolment import SAMPLES, Enrolment
@@ -29,6 +30,8 @@ from facesync.gallery.registration import (
     enrol_images,
 )
 from facesync.gallery.store import Gallery
+
+log = logging.getLogger(__name__)
 
 MIN_SAMPLES = 3
 """If a camera or video gives fewer samples than this, nobody is registered; with fewer
@@ -139,7 +142,10 @@ def store(
     else:
         print(f"{person.name} is registered ({cli.count(person.samples, 'sample', 'samples')})")
     if enrolment.presence is not None:
-        enrolment.presence.learn()
+        try:
+            enrolment.presence.learn()
+        except FileError as error:  # the person is registered all the same
+            log.warning("%s: nothing is learnt about this camera", error)
     if person.samples < MIN_SAMPLES:
         print(_what_few_cost(recognizer, person.samples))
     warn_of_alike(gallery, recognizer, person)

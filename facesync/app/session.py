@@ -25,6 +25,9 @@ from facesync.liveness.policy import Policy
 
 log = logging.getLogger(__name__)
 
+RECORDINGS = "recordings"
+"""What the camera of all video files is called: which camera made one, nobody knows."""
+
 
 class Session:
     """One run of the app."""
@@ -93,12 +96,12 @@ class Session:
     def learn_camera(self, evidence: Evidence) -> None:
         """Remember what the camera in force does to the score of somebody who has just enrolled.
 
-        Nothing is learnt from files, nor from too few looks.
+        Nothing is learnt from too few looks.
 
         Raises:
             FileError: it cannot be written.
         """
-        if not self.recorded and evidence.raw_score is not None:
+        if evidence.raw_score is not None:
             store, score = self.gallery.path, evidence.raw_score
             cameras_known.learn(store, self._camera_name, self.passive, score)
 
@@ -118,6 +121,8 @@ class Session:
 
     @property
     def _camera_name(self) -> str:
+        if self.recorded:
+            return RECORDINGS
         return masked(self.settings.camera)  # an address may hold a password
 
     def _known_camera(self) -> cameras_known.CameraLiveness | None:

@@ -246,8 +246,9 @@ class Verification:
                 if challenge is not None:
                     try:
                         looking.follow(stream, look, challenge, self.watch_challenge, say)
-                    except (FaceSyncError, KeyboardInterrupt):
-                        # Who has learnt that the face is known has made an attempt.
+                    except BaseException:
+                        # Who has learnt that the face is known has made an attempt, also by
+                        # closing the pipe that the prompts go into.
                         self.conclude(votes)
                         raise
         return self.conclude(votes)

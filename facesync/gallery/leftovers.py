@@ -1,9 +1,9 @@
 """What is left of a person after a deletion.
 
 Every file that the app keeps beside a store is searched, and opened first if it is sealed: the
-store, the version before it, what a killed save may have left, the count of wrong attempts, what is
-known of the cameras, and the person's folder of images. Copies made elsewhere (`store backup`,
-`export`), a log of attempts, and what a disk keeps of removed files are out of its reach.
+store, the version before it, what a killed save may have left, the count of wrong attempts, and the
+person's folder of images. What is known of the cameras names nobody. Copies made elsewhere (`store
+backup`, `export`), a log of attempts, and what a disk keeps of removed files are out of its reach.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ def find(
     wanted = [part for part in wanted if not any(part in content for content in anyway)]
     left = []
     for path in managed_files(store):
+        if path == camera.file_of(store):
+            continue  # it names cameras, and a person may be called `0`
         content = _content(path, keys)
         if content is None or any(part in content for part in wanted):
             left.append(path)
@@ -90,7 +92,7 @@ def _tokens(name: str) -> set[bytes]:
 
 def _content(path: Path, keys: KeyChain) -> bytes | None:
     """Read what a file holds, unsealed; None if it cannot be opened."""
-    if path.suffix in (".attempts", ".damaged", ".liveness"):
+    if path.suffix in (".attempts", ".damaged"):
         return path.read_bytes()
     try:
         plain, _ = sealing.read(path, keys, sealing.STORE)

@@ -96,7 +96,15 @@ def _read(store: Path, passive: PassiveModel) -> dict[str, list[float]]:
         return {str(name): _scores(values) for name, values in data["cameras"].items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ):
         log.warning("%s cannot be read: every camera counts as unknown", path)
         return {}
 

@@ -23,6 +23,9 @@ _TURNED_SHARE = 0.5
 """Of the similarity asked for, where the face is turned; see `Evidence`."""
 
 
+_MOST_COMPARED = 100  # frames
+
+
 class Evidence:
     """What the frames of one attempt say about whether the face is alive.
 
@@ -45,11 +48,12 @@ class Evidence:
         self._same_person = same_person
         self._offset = offset
         self._first: tuple[np.ndarray, np.ndarray] | None = None  # embedding, landmarks
-        self._before: np.ndarray | None = None  # embedding of the last frame
+        self._before: tuple[np.ndarray, np.ndarray] | None = None  # those of the last frame
+        self._embeddings: list[np.ndarray] = []  # of the first looks
         self._scores: list[PassiveScore] = []
         self._straight: list[float] = []  # those of the frames that look into the camera
         self._recent: deque[float] = deque(maxlen=RECENT)
-        self._depth = flatness.Depth()
+        self._depth, self._deepest = flatness.Depth(), 0.0
         self._background = Background()
         self.same = True
 
@@ -89,7 +93,7 @@ class Evidence:
     @property
     def depth(self) -> float:
         """Nose error of the turns that happened by themselves; see `flatness.Depth`."""
-        return self._depth.value
+        return max(self._deepest, self._depth.value)
 
     @property
     def moves_with_background(self) -> bool:
@@ -110,7 +114,10 @@ class Evidence:
             embedding: of it, (512,), unit length.
             seconds: in the camera's clock.
         """
+        if not self._continues(face.landmarks, embedding):
+            self._deepest, self._depth = self.depth, flatness.Depth()
         self._check(face.landmarks, embedding)
+        self._embeddings = [*self._embeddings, embedding][:_MOST_COMPARED]
         (score,) = self._passive.score(image_rgb, [face])
         self._scores.append(score)
         if is_frontal(face.landmarks):
@@ -120,13 +127,23 @@ class Evidence:
         self._background.look(image_rgb, face)
 
     def glance(
-        self, image_rgb: np.ndarray, face: Face, embedding: np.ndarray, seconds: float
+        self,
+        image_rgb: np.ndarray,
+        face: Face,
+        embedding: np.ndarray,
+        seconds: float,
+        *,
+        begins: bool = False,
     ) -> Look:
         """Check one frame of a challenge, for `Challenge.update`; arguments as of `look`.
 
-        Its score is not counted in the median of the attempt: turned faces score lower.
+        Its score is not counted in the median of the attempt: turned faces score lower. `begins`:
+        the challenge waits for the straight look that it begins with.
         """
-        same = self._check(face.landmarks, embedding)
+        if begins and is_frontal(face.landmarks):
+            self._first = embedding, face.landmarks
+            self.same = self.same and self._is_like_most(embedding)
+        same = self._check(face.landmarks, embedding) and self.same
         self._recent.append(self._passive.score(image_rgb, [face])[0].live)
         recent = self._calibrated(median(self._recent))
         live = len(self._recent) < LOOKS or recent >= self._passive.thresholds.spoof_below
@@ -151,14 +168,26 @@ class Evidence:
         if self._first is None:
             self._first = embedding, landmarks
         first, straight = self._first
-        before = embedding if self._before is None else self._before
-        self._before = embedding
+        before = embedding if self._before is None else self._before[0]
+        self._before = embedding, landmarks
         same = bool(first @ embedding >= self._same_person)
         if not same and max(map(abs, turn_between(straight, landmarks))) > STRAIGHT:
             least = _TURNED_SHARE * self._same_person
             same = bool(first @ embedding >= least or before @ embedding >= self._same_person)
         self.same = self.same and same
         return same
+
+    def _continues(self, landmarks: np.ndarray, embedding: np.ndarray) -> bool:
+        """Return whether a frame may show the face of the frame before, a little later."""
+        if self._before is None:
+            return True
+        before, where = self._before
+        alike = bool(before @ embedding >= self._same_person)
+        return alike and flatness.continues(where, landmarks)
+
+    def _is_like_most(self, embedding: np.ndarray) -> bool:
+        alike = [float(each @ embedding) for each in self._embeddings]
+        return not alike or median(alike) >= self._same_person
 
     def _calibrated(self, raw: float) -> float:
         return calibrated(raw, self._offset, self._passive.thresholds)

@@ -24,6 +24,9 @@ _SQUEEZED = 0.6  # least ratio of the affine map's two scales
 
 _NOSE, _BASE = 2, [0, 1, 3, 4]
 
+_FRONTAL = np.array([[-0.47, -0.5], [0.47, -0.5], [-0.38, 0.5], [0.38, 0.5]])
+"""Eyes and mouth corners of a face seen from the front, in distances from eyes to mouth."""
+
 
 def nose_error(one: np.ndarray, other: np.ndarray) -> float:
     """Return how far the nose is from where it would be if the face were flat.
@@ -38,6 +41,15 @@ def nose_error(one: np.ndarray, other: np.ndarray) -> float:
         there a bent photograph has errors as large as a head has long before.
     """
     return float(_nose_errors(one, other[None])[0])
+
+
+def continues(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether a head may have moved so from one frame's landmarks, (5, 2), to the next's.
+
+    Two photographs of different angles, one shown after the other, are as far apart as a head that
+    has turned, but at once, and however they are tilted; a head gets there by several frames.
+    """
+    return float(np.linalg.norm(_straightened_nose(one) - _straightened_nose(other))) < DEPTH
 
 
 class Depth:
@@ -85,3 +97,12 @@ def _nose_errors(one: np.ndarray, others: np.ndarray) -> np.ndarray:
     off = np.linalg.norm(others[:, _NOSE] - expected, axis=1)
     telling = (across > 0) & (scales[:, 1] >= _SQUEEZED * scales[:, 0])
     return np.divide(off, across, out=np.zeros(len(others)), where=telling)
+
+
+def _straightened_nose(landmarks: np.ndarray) -> np.ndarray:
+    """Return where the nose is, (2,), once an affine map has taken the others to `_FRONTAL`."""
+    plane = np.column_stack([landmarks[_BASE], np.ones(4)]).astype(np.float64)
+    if np.linalg.matrix_rank(plane, rtol=1e-6) < 3:
+        return np.full(2, np.nan)
+    nose: np.ndarray = np.append(landmarks[_NOSE], 1.0) @ np.linalg.pinv(plane) @ _FRONTAL
+    return nose

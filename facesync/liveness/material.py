@@ -223,7 +223,11 @@ def _readable(sample: Sample) -> Iterator[np.ndarray]:
 
 
 def _fingerprint(samples: Sequence[Sample]) -> str:
-    """Tell files apart by name and size, and what is cut from them by the constants."""
-    told = [(str(s.path.resolve()), s.path.stat().st_size, s.kind, s.person) for s in samples]
+    """Tell files apart by name, size and time, and what is cut from them by the constants."""
+    told = []
+    for sample in samples:
+        found = sample.path.stat() if sample.path.exists() else None  # a link that leads nowhere
+        version = (found.st_size, found.st_mtime_ns) if found else ()
+        told.append((str(sample.path.resolve()), version, sample.kind, sample.person))
     constants = (SOURCE_SCALES, SOURCE_SIDES, SCALES, SIDE)
     return hashlib.sha256(repr((told, constants)).encode()).hexdigest()[:16]

@@ -85,8 +85,14 @@ class PassiveModel:
         crops = np.stack([texture_and_context(image_rgb, face.box_xyxy) for face in faces])
         batch = crops.transpose(0, 1, 4, 2, 3).astype(np.float32)
         chances = self._run(batch)[0]
-        expected = chances.shape == (len(faces), len(KINDS))
-        if not expected or not ((chances >= 0) & (chances <= 1)).all():
+        numbers = (
+            isinstance(chances, np.ndarray) and chances.dtype.kind == "f"
+        )  # not text, nor maps
+        if (
+            not numbers
+            or chances.shape != (len(faces), len(KINDS))
+            or not ((chances >= 0) & (chances <= 1)).all()
+        ):
             raise ModelError(f"the liveness model {self.name} gives no score; use another one")
         return [
             PassiveScore(

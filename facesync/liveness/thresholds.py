@@ -9,12 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from facesync.liveness.camera import LARGEST_OFFSET
 from facesync.liveness.passive import PassiveThresholds
 from facesync.metrics.attacks import attack_rates
 
 SURE = 0.02
 """Share of live faces that may score below `spoof_below`, and of attacks above `live_from`, in the
 worst of all measurements."""
+
+UNKNOWN_CAMERA = 2.0
+"""How far below `threshold`, on the logit, a score must be at least to be surely an attack: by so
+much may a camera be off that nobody has registered with. What is surely live is above it by the
+largest offset of a camera, so that no offset accepts what is below `threshold`."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,8 @@ def choose(unseen: Scores, left_out: Sequence[Scores]) -> PassiveThresholds:
         left_out: of whole datasets not trained on; with `unseen`, they say what is sure.
     """
     attacks = list(unseen.attacks.values())
-    tried = np.unique(np.concatenate([unseen.live, *attacks]))
+    scores = np.unique(np.concatenate([[0.0], unseen.live, *attacks, [1.0]]))
+    tried = (scores[:-1] + scores[1:]) / 2  # between two scores, where rounding changes nothing
     wrong = [
         max(float((unseen.live < t).mean()), *(float((kind >= t).mean()) for kind in attacks))
         for t in tried
@@ -55,9 +62,14 @@ def choose(unseen: Scores, left_out: Sequence[Scores]) -> PassiveThresholds:
     )
     return PassiveThresholds(
         threshold=threshold,
-        spoof_below=min(max(below, 0.001), threshold),
-        live_from=max(min(above, 0.999), threshold),
+        spoof_below=max(0.001, min(below, _moved(threshold, -UNKNOWN_CAMERA))),
+        live_from=min(0.999, max(above, _moved(threshold, LARGEST_OFFSET))),
     )
+
+
+def _moved(score: float, by: float) -> float:
+    """Move a score on the logit."""
+    return float(1 / (1 + (1 / score - 1) * np.exp(-by)))
 
 
 def rates_at(found: Scores, threshold: float) -> dict[str, Any]:

@@ -55,6 +55,10 @@ def train(settings: TrainLivenessSettings) -> Path:
     """
     material = _collected(settings, _named_sets(settings))
     learnt = _learnt(settings, material)
+    for chosen, whose in ((learnt, "to learn from"), (~learnt, "left out")):
+        live = material.live[chosen]
+        if live.all() or not live.any():  # before hours of training, not after them
+            raise DataError(f"the people {whose} must have both live images and attacks")
     unseen = np.flatnonzero(~learnt)
     work = _Work(settings, material, learnt)
     pair = work.pair(learnt, settings.simulated, settings.steps, "all")
@@ -126,8 +130,12 @@ class _Work:
         self._material = material
         self._learnt = learnt
         stamp = repr((settings.variants, settings.seed, material.videos.tolist(), learnt.tolist()))
+        digest = hashlib.sha256(stamp.encode())
+        digest.update(
+            np.ascontiguousarray(material.views).data
+        )  # other images may be called the same
         self._cache = settings.output / "cache"
-        self._stamp = hashlib.sha256(stamp.encode()).hexdigest()[:12]
+        self._stamp = digest.hexdigest()[:12]
         self._pools: dict[int, Pool] = {}
 
     def pair(self, usable: np.ndarray, simulated: float, steps: int, title: str) -> Pair:
@@ -144,8 +152,12 @@ class _Work:
         kept = self._cache / f"{NETWORKS[number]}-{self._stamp}-{name}.pt"
         network = LivenessNet()
         if kept.is_file():
-            network.load_state_dict(torch.load(kept, weights_only=True))
-            return network.eval()
+            try:
+                network.load_state_dict(torch.load(kept, weights_only=True))
+                return network.eval()
+            except Exception as error:  # whatever torch raises of a file that is damaged
+                _say_damaged(kept, error)
+                network = LivenessNet()
         pool = self._pool(number)
         sets, people = self._material.sets, self._material.people
         drawn = fitting.chances(pool, sets, people, usable, simulated)
@@ -176,7 +188,8 @@ class _Work:
         jobs = _jobs(rng, material, self._learnt, settings.variants)
         kept = self._cache / f"crops-{NETWORKS[number]}-{self._stamp}.npy"
         classes = np.where(jobs[:, 1] > 0, jobs[:, 1], material.classes[jobs[:, 0]])
-        if not kept.is_file():
+        crops = _kept_crops(kept, len(jobs))
+        if crops is None:
             seen_wide = material.regions[:, 1, 0, 2:] - material.regions[:, 1, 0, :2]
             order = np.argsort(-np.prod(seen_wide, axis=1), kind="stable")
             backgrounds = order[: max(1, len(order) // 2)]  # faces with much around them
@@ -187,8 +200,25 @@ class _Work:
                 crops[row] = varied(rng, material, number, int(face), backgrounds, kind)
             with replacing(kept) as file:
                 np.save(file, crops)
-        crops = np.load(kept, mmap_mode="r", allow_pickle=False)
         return Pool(crops, jobs[:, 0], classes, jobs[:, 1] > 0)
+
+
+def _kept_crops(path: Path, count: int) -> np.ndarray | None:
+    """Open the crops in the cache, uint8 (count, SIDE, SIDE, 3); None if they have to be made."""
+    try:
+        crops: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        if crops.shape != (count, SIDE, SIDE, 3) or crops.dtype != np.uint8:
+            raise ValueError("these are no crops")
+        return crops
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # whatever NumPy raises of a file that is damaged
+        _say_damaged(path, error)
+        return None
+
+
+def _say_damaged(path: Path, error: Exception) -> None:
+    log.warning("%s is damaged (%s); making it again", path, type(error).__name__)
 
 
 def _jobs(

@@ -178,11 +178,14 @@ def test_a_challenge_that_is_left_is_a_wrong_attempt(
     assert json.loads(log.read_text())["liveness"]["challenge"].startswith("failed: ")
 
 
-def test_a_recording_teaches_nothing_about_a_camera(live_app, gallery, tmp_path):
+def test_recordings_count_as_one_camera(live_app, gallery, tmp_path):
     video = tmp_path / "video.mp4"
     video.touch()
     assert live_app(0.9, "--camera", str(video), "register", "Cid", "--no-window") == 0
-    assert gallery.find("Cid") and not file_of(gallery.path).exists()
+    cameras = json.loads(file_of(gallery.path).read_text(encoding="utf-8"))["cameras"]
+    assert set(cameras) == {session.RECORDINGS}
+    other = AppSettings(embeddings=gallery.path, camera=str(tmp_path / "another.mp4"))
+    assert session.Session(other)._offset() != 0
 
 
 def test_images_that_stand_in_for_a_camera_are_not_asked_to_be_alive(gallery, shot):

@@ -11,8 +11,8 @@ import pytest
 
 from facesync import files
 from facesync.app import registering
-from facesync.errors import CameraError, ImageError, StoreError
-from facesync.gallery.enrolment import TwoPeople
+from facesync.errors import CameraError, FileError, ImageError, StoreError
+from facesync.gallery.enrolment import Enrolment, TwoPeople
 from facesync.gallery.registration import Doubt, Registration
 from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
 
@@ -39,6 +39,21 @@ def test_register_says_what_came_of_each_image(register, gallery, shot, tmp_path
     assert (person.samples, person.fingerprint) == (1, "model-a")
     (sample,) = gallery.images("Ada")
     assert sample.shape == (80, 80, 3)  # twice the box of 40 pixels
+
+
+def test_who_is_stored_is_registered_though_nothing_can_be_learnt(gallery, recognizer, caplog):
+    class Unwritable:
+        def confirm(self) -> None:
+            pass
+
+        def learn(self) -> None:
+            raise FileError("cannot write e.liveness")
+
+    enrolment = Enrolment(0.6)
+    assert enrolment.offer(recognizer.look(image())).taken
+    enrolment.presence = Unwritable()
+    registering.store(gallery, recognizer, Registration("Ada"), enrolment)
+    assert gallery.find("Ada") and "cannot write e.liveness: nothing is learnt" in caplog.text
 
 
 @pytest.mark.parametrize(("answers", "who"), [([True], 1), ([False, True], 2), ([False] * 2, None)])

@@ -88,6 +88,15 @@ def test_a_longer_name_is_not_a_leftover(either):
     assert either.delete("Ada") == "Ada"
 
 
+def test_what_is_known_of_cameras_is_not_of_a_person_with_the_name_of_one(either):
+    either.register(enrolled("Bob"), images())
+    camera.file_of(either.path).write_text('{"format": 1, "model": "x", "cameras": {"0": [0.9]}}')
+    for name in ("0", "model"):
+        either.register(enrolled(name, 2), images())
+        assert either.delete(name) == name
+    assert camera.file_of(either.path).exists()
+
+
 def test_a_person_who_is_only_in_the_backup(either):
     """As after a restore."""
     either.register(enrolled("Ada"), [])

@@ -78,6 +78,19 @@ def test_a_photograph_that_is_turned_and_bent_is_not_enrolled(gallery, bent, gui
     assert gallery.people() == [] and not gallery.faces.exists()
 
 
+@pytest.mark.parametrize("tilt", [0, 20, 55])
+def test_two_photographs_at_different_angles_have_no_depth(gallery, tilt):
+    """Swapped as they are, or while both are tilted until their points say nothing."""
+    angles = sorted({0, 5, 10, 0.7 * tilt, tilt})
+    one = [photograph(angle) for angle in angles]
+    other = [photograph(angle, shows=head(32, size=1.0)) for angle in reversed(angles)]
+    enrolment = enrolling()
+    shown(enrolment, 20 * (one + other + other[::-1] + one[::-1]))
+    assert len(enrolment) == SAMPLES
+    with pytest.raises(NotAlive, match="turn your head"):
+        ada(gallery, enrolment)
+
+
 def test_what_is_surely_an_attack_ends_early(gallery):
     enrolment = enrolling([0.1], "replay")
     with pytest.raises(NotAlive, match="it looks like a screen, not a live face; nothing"):

@@ -78,6 +78,7 @@ def test_scores_of_another_model_mean_nothing(store):
         '{"format": 1, "model": "fake", "cameras": {"0": [-9]}}',
         '{"format": 1, "model": "fake", "cameras": {"0": ["x"]}}',
         '{"format": 1, "model": "fake", "cameras": {"0": [null]}}',
+        '{"format": 1, "model": "fake", "cameras": {"0": [1' + 400 * "0" + "]}}",
     ],
 )
 def test_a_damaged_file_leaves_every_camera_unknown_with_a_warning(store, content, caplog):

@@ -35,7 +35,7 @@ def test_the_median_over_five_looks_counts():
 
 def test_turned_faces_do_not_count_where_there_are_straight_looks():
     evidence = Evidence(FakePassive([0.1] * 6 + [0.9] * 5), 0.5)
-    for number, yaw in enumerate([40] * 6 + [0] * 5):
+    for number, yaw in enumerate([45, 42, 40, 38, 35, 32, 20, 10, 0, 0, 0]):
         evidence.look(IMAGE, face(head(yaw)), embedding(1), number / 5)
         assert evidence.score == (None if number < 4 else 0.1 if number < 10 else 0.9)
     assert evidence.depth >= 0.2
@@ -74,6 +74,26 @@ def test_every_frame_must_show_the_same_person(frames, same):
     assert evidence.same is same
     assert all(glance.same_person for glance in glances) is same
     assert ("more than one person" in evidence.in_words()) is not same
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_who_begins_a_challenge_must_be_who_was_looked_at(first):
+    """Not somebody a little alike where that one was turned, even if they were seen first."""
+    evidence = Evidence(FakePassive(), 0.5)
+    for number in range(5):
+        turned, alike = (0, 0.3) if number < first else (25, 1)
+        evidence.look(IMAGE, face(head(turned)), embedding(alike), number / 5)
+    assert evidence.same
+    assert not evidence.glance(IMAGE, face(head()), embedding(0.3), 3, begins=True).same_person
+
+
+def test_a_challenge_measures_turns_from_the_look_that_it_begins_with():
+    evidence = Evidence(FakePassive(), 0.5)
+    for number in range(5):
+        evidence.look(IMAGE, face(head(25)), embedding(1), number / 5)
+    assert evidence.glance(IMAGE, face(head()), embedding(1), 2, begins=True).same_person
+    assert evidence.glance(IMAGE, face(head(-20)), embedding(0.7), 3).same_person
+    assert not evidence.glance(IMAGE, face(head()), embedding(0.3), 4).same_person
 
 
 def test_one_frame_that_scores_low_fails_no_challenge_but_an_attack_does():

@@ -114,6 +114,14 @@ def test_what_is_no_probability_is_no_score(tmp_path, wrong):
         loaded.score(np.full((480, 640, 3), 200, np.uint8), [face(head())])
 
 
+@pytest.mark.parametrize("output", [np.array([["a", "b", "c"]]), [{0: 0.5}]], ids=["text", "map"])
+def test_what_is_no_number_is_no_score(model, monkeypatch, output):
+    loaded = load_passive(str(model))
+    monkeypatch.setattr(loaded, "_run", lambda batch: [output])
+    with pytest.raises(ModelError, match="gives no score"):
+        loaded.score(np.full((480, 640, 3), 200, np.uint8), [face(head())])
+
+
 BOX = np.float32([100, 60, 200, 180])
 
 

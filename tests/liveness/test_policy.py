@@ -106,7 +106,7 @@ def test_a_passed_challenge_does_not_excuse_the_rest(evidence):
     assert after.live is not True and after.challenge == "passed"
 
 
-TURNING = (0, 0, 0, 0, 0, 30)
+TURNING = (0, 10, 20, 30, 20, 10)
 
 
 @pytest.mark.parametrize(

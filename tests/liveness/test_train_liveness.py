@@ -1,6 +1,7 @@
 """`train_liveness.py` from folders to a model that the app can use."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -110,6 +111,46 @@ def test_a_dataset_may_be_called_as_those_that_set_the_thresholds(train, sets):
     assert set(facts["trained_on"]) == {"a", f"{sets.name}-unseen"}
 
 
+@pytest.fixture
+def fits(monkeypatch):
+    """Networks that learn nothing; how many were asked for."""
+    made = []
+
+    def fit(*args):
+        made.append(fitting.LivenessNet().eval())
+        return made[-1]
+
+    monkeypatch.setattr(fitting, "fit", fit)
+    return made
+
+
+def test_what_is_kept_of_other_images_of_the_same_names_is_not_used(train, sets, fits):
+    assert train() == 0 and len(fits) == 2
+    assert train() == 0 and len(fits) == 2
+    for seed, path in enumerate(sorted((sets / "a").rglob("*.jpg"))):
+        save(path, 100 + seed)
+    assert train() == 0 and len(fits) == 4
+
+
+def test_what_is_kept_and_damaged_is_made_again(train, sets, fits, caplog):
+    assert train() == 0
+    cache = sets / "out" / "cache"
+    for path in [*cache.glob("*.pt"), *cache.glob("*.npy")]:
+        path.write_bytes(path.read_bytes()[:500])
+    assert train() == 0 and len(fits) == 4
+    assert caplog.text.count("is damaged") == 4
+    assert train() == 0 and len(fits) == 4
+
+
+def test_too_few_people_are_said_before_training(sets, detector, fits, capsys):
+    for path in (sets / "a").rglob("*.jpg"):
+        if not path.name.startswith("ada"):
+            path.unlink()
+    args = ["--data", str(sets / "a"), "--output", str(sets / "out"), "--steps", "1"]
+    assert train_liveness.main(args) == 1 and not fits
+    assert "the people left out must have both live" in capsys.readouterr().err
+
+
 def test_without_other_people_some_are_left_out(sets, detector):
     data = ["--data", str(sets / "a"), str(sets / "b"), "--output", str(sets / "out")]
     assert train_liveness.main([*data, "--steps", "1", "--variants", "1"]) == 0
@@ -169,6 +210,13 @@ def test_images_without_faces_are_left_out(sets, detector, tmp_path, caplog):
         collect("dark", dark, detector, tmp_path, dark)
 
 
+def test_a_link_that_leads_nowhere_is_left_out(sets, detector, tmp_path, caplog):
+    (sets / "b" / "live" / "nowhere.jpg").symlink_to(tmp_path / "nothing")
+    samples = read_samples(sets / "b")
+    assert len(collect("b", samples, detector, tmp_path, samples).live) == len(samples) - 1
+    assert "nowhere.jpg: cannot be read" in caplog.text
+
+
 def test_where_the_face_is_in_its_sources(sets, detector, tmp_path):
     samples = live_samples(sets / "more")
     assert [sample.person for sample in samples] == ["Dora", "Emil"]
@@ -203,11 +251,13 @@ def test_thresholds_are_where_errors_balance_and_where_it_is_sure():
     unseen = Scores(live, attacks)
     found = choose(unseen, [])
     assert 0.5 < found.threshold < 0.6
-    assert found.spoof_below == pytest.approx(np.quantile(live, 0.02))
-    assert found.live_from == pytest.approx(np.quantile(attacks["print"], 0.98))
-    worse = Scores(live - 0.4, {"print": attacks["print"] + 0.35})
+    logit = math.log(found.threshold / (1 - found.threshold))
+    assert math.log(found.spoof_below / (1 - found.spoof_below)) == pytest.approx(logit - 2)
+    assert math.log(found.live_from / (1 - found.live_from)) == pytest.approx(logit + 1)
+    worse = Scores(live - 0.45, {"print": attacks["print"] + 0.35})
     with_left_out = choose(unseen, [worse])
     assert with_left_out.threshold == found.threshold
-    assert with_left_out.spoof_below < 0.15 and with_left_out.live_from > 0.9
+    assert with_left_out.spoof_below == pytest.approx(np.quantile(worse.live, 0.02))
+    assert with_left_out.live_from == pytest.approx(np.quantile(worse.attacks["print"], 0.98))
     apart = choose(Scores(np.full(9, 0.9), {"print": np.full(9, 0.1)}), [])
     assert 0.1 < apart.threshold <= 0.9 and apart.spoof_below <= apart.threshold <= apart.live_from
