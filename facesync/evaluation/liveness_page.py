@@ -52,8 +52,14 @@ def page(report: LivenessReport) -> str:
         *(markup.table(*table) for table in tables(report)),
         *map(markup.paragraph, notes(report)),
         markup.curves(drawings),
-        _worst("Attacks that pass", [m for m in report.mistakes if m.kind != LIVE]),
-        _worst("Live people taken for attacks", [m for m in report.mistakes if m.kind == LIVE]),
+        _worst(
+            "Attacks with frames that pass, by the worst frame",
+            [m for m in report.mistakes if m.kind != LIVE],
+        ),
+        _worst(
+            "Live people with frames taken for attacks, by the worst frame",
+            [m for m in report.mistakes if m.kind == LIVE],
+        ),
         markup.failures("Cannot be read", report.unreadable),
     ]
     return markup.document(_title(report), verdict(report), GLOSSARY, parts)

@@ -11,7 +11,6 @@ SIDE = 112
 TEXTURE, CONTEXT = 1.2, 2.7
 """Their sides, as multiples of the longer side of the face's box."""
 
-
 _SHRINK = 0.67  # at a smaller zoom an image is shrunk by areas
 
 

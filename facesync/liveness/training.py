@@ -241,7 +241,7 @@ def _named_sets(settings: TrainLivenessSettings) -> dict[str, list[Sample]]:
     for folder in settings.data:
         place = folder.absolute()
         name = place.name
-        while name in sets:  # `a/train` and `b/train`
+        while name in (*sets, LIVE_ONLY, UNSEEN):  # `a/train` and `b/train`
             place = place.parent
             name = f"{place.name}-{name}"
         sets[name] = read_samples(folder)
@@ -289,7 +289,8 @@ def _counts(material: Material, learnt: np.ndarray) -> dict[str, dict[str, int]]
 def _say(facts: dict[str, Any]) -> None:
     rows = {"people not trained on": facts["unseen"]}
     for name, both in facts["left_out"].items():
-        rows.update({f"without {name}, {how}": found for how, found in both.items()})
+        rows[f"trained without {name}"] = both["with simulated attacks"]
+        rows[f"trained without {name} and without simulated attacks"] = both["without"]
     for what, found in rows.items():
         print(
             f"{what}: APCER {100 * found['apcer_worst']:.1f} % ({found['worst']}), BPCER "

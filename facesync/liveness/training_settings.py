@@ -52,9 +52,15 @@ class TrainLivenessSettings:
         """Refuse settings that cannot work.
 
         Raises:
-            UsageError: there is nothing to learn from.
+            UsageError: there is nothing to learn from, or a dataset is named twice: it would be
+                measured on what was learnt from it.
         """
         if not self.data:
             raise UsageError("--data: name at least one dataset of live faces and attacks")
+        folders = [folder.resolve() for folder in self.data]
+        if len(set(folders)) < len(folders):
+            raise UsageError("--data: name each dataset once")
+        if self.unseen is not None and self.unseen.resolve() in folders:
+            raise UsageError("--unseen must not be one of --data: thresholds need other people")
         if self.leave_out and len(self.data) == 1:
             raise UsageError("--leave-out needs two or more datasets")

@@ -88,7 +88,8 @@ def test_from_folders_to_a_model(train, sets, capsys):
     assert "unseen" not in facts["trained_on"] and set(facts["left_out"]) == {"a", "b"}
     assert set(facts["left_out"]["b"]["without"]["apcer"]) == {"attack"}
     printed = capsys.readouterr().out
-    assert "without a, with simulated attacks: APCER" in printed
+    assert "trained without a: APCER" in printed
+    assert "trained without b and without simulated attacks: APCER" in printed
     assert "people not trained on: APCER" in printed
 
 
@@ -101,6 +102,13 @@ def test_what_is_finished_is_not_done_again(train, sets, detector, monkeypatch):
     assert train() == 0
     assert detector.calls == searched
     assert (sets / "out" / "liveness.onnx").read_bytes() == onnx
+
+
+def test_a_dataset_may_be_called_as_those_that_set_the_thresholds(train, sets):
+    (sets / "b").rename(sets / "unseen")
+    assert train(data=("a", "unseen")) == 0
+    facts = json.loads((sets / "out" / "liveness.json").read_text(encoding="utf-8"))
+    assert set(facts["trained_on"]) == {"a", f"{sets.name}-unseen"}
 
 
 @pytest.fixture
@@ -156,6 +164,8 @@ def test_without_other_people_some_are_left_out(sets, detector):
     [
         ([], "--data: name at least one"),
         (["--data", "a", "--leave-out", "5"], "two or more datasets"),
+        (["--data", "a", "b", "x/../a"], "--data: name each dataset once"),
+        (["--data", "a", "b", "--unseen", "b/"], "--unseen must not be one of --data"),
         (["--data", "nowhere"], "there is no folder nowhere"),
     ],
 )
