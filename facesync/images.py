@@ -96,12 +96,12 @@ def _decoded(data: bytes) -> tuple[np.ndarray, str | None]:
     return decode(data, suffix_of(data))
 
 
-def encode_jpeg(image_rgb: np.ndarray) -> bytes:
-    """Encode uint8 RGB (height, width, 3) as a JPEG of quality 95."""
+def encode_jpeg(image_rgb: np.ndarray, quality: int = 95) -> bytes:
+    """Encode uint8 RGB (height, width, 3) as a JPEG."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(image_rgb).save(buffer, format="JPEG", quality=95)
+    Image.fromarray(image_rgb).save(buffer, format="JPEG", quality=quality)
     return buffer.getvalue()
 
 

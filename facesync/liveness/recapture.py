@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from facesync.images import encode_jpeg, read_image_rgb
+
 Rng = np.random.Generator
 
 Region = tuple[float, float, float, float]
@@ -70,9 +72,7 @@ def camera(rng: Rng, image_rgb: np.ndarray) -> np.ndarray:
         x = x + rng.normal(0, rng.uniform(0.002, 0.02), x.shape)
     filmed = _to_uint8(x)
     if rng.random() < 0.7:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 97))]
-        encoded = cv2.imencode(".jpg", filmed, quality)[1]
-        filmed = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
+        filmed = read_image_rgb(encode_jpeg(filmed, int(rng.integers(40, 97))))
     return filmed
 
 
