@@ -9,7 +9,6 @@ face is searched for in each frame, or followed from the one before, as in the w
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import count
 
 import numpy as np
 
@@ -36,14 +35,14 @@ def compare(name: str, model: FaceModel, passive: PassiveModel, rounds: int) -> 
     matcher = Matcher(crowd(model.embed(frame, [before])[0]))
 
     def way(find: Callable[[], Face | None], *, liveness: bool) -> Callable[[], object]:
-        evidence, seconds = Evidence(passive, THRESHOLD), count()
+        evidence = Evidence(passive, THRESHOLD)
 
         def decide() -> object:
             face = find()
             assert face is not None
             embedding: np.ndarray = model.embed(frame, [face])[0]
             if liveness:
-                evidence.look(frame, face, embedding, float(next(seconds)))
+                evidence.look(frame, face, embedding)
             return matcher.decide(embedding, THRESHOLD)
 
         return decide

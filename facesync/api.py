@@ -187,10 +187,10 @@ class Model:
             raise UsageError("liveness takes a list of frames: one image cannot show it")
         passive = load_passive()
         evidence = Evidence(passive, self._recognizer.threshold)
-        for number, frame in enumerate(frames):
+        for frame in frames:
             seen = self._recognizer.look(_read(frame))
             if seen is not None:
-                evidence.look(seen.image_rgb, seen.faces[0], seen.embedding, float(number))
+                evidence.look(seen.image_rgb, seen.faces[0], seen.embedding)
         return Policy("passive", passive, None).judge(evidence, recorded=True)
 
 

@@ -24,9 +24,9 @@ class LivenessCheck:
         self._evidence = evidence
         self._challenge: Challenge | None = None
 
-    def look(self, seen: Seen, seconds: float) -> None:
+    def look(self, seen: Seen) -> None:
         """Take in a frame of the attempt, of its main face."""
-        self._evidence.look(seen.image_rgb, seen.faces[0], seen.embedding, seconds)
+        self._evidence.look(seen.image_rgb, seen.faces[0], seen.embedding)
 
     def challenge(self, *, recorded: bool) -> Challenge | None:
         """Return the challenge that has to decide; None if the looks do."""

@@ -41,7 +41,7 @@ def look_at_main_face(recognizer: Recognizer, path: Path) -> Seen | None:
 def votes(
     stream: Iterator[Frame],
     look: LookAt,
-    decide: Callable[[Seen, float], Decision],
+    decide: Callable[[Seen], Decision],
     looks: int,
     *,
     live: bool,
@@ -51,7 +51,7 @@ def votes(
     for frame in _spaced(stream, live):
         seen = look(frame)
         if seen is not None:
-            cast.append(decide(seen, frame.seconds))
+            cast.append(decide(seen))
         if len(cast) == looks:
             break
     return cast

@@ -91,7 +91,7 @@ class PoseGuide:
             return Verdict(False, fault)
         assert seen is not None
         if self.enrolment.presence is not None:
-            self.enrolment.presence.look(seen, seconds)
+            self.enrolment.presence.look(seen)
         if self.full:
             return None
         if self._waiting_since is None:

@@ -144,11 +144,11 @@ class Verification:
         """Return how many frames to look at: as many as asked for, or as liveness needs."""
         return asked if self._new_liveness is None or self.stills else max(asked, LOOKS)
 
-    def decide(self, seen: Seen, seconds: float = 0.0) -> Decision:
+    def decide(self, seen: Seen) -> Decision:
         """Say whose the main face of a frame is; this is a vote, not yet an attempt."""
         self._frames.append(seen)
         if self._liveness is not None:
-            self._liveness.look(seen, seconds)
+            self._liveness.look(seen)
         return self._matcher.decide(
             seen.embedding, self.threshold(), self._margin, self._nearly_from()
         )

@@ -92,7 +92,7 @@ class VerifyScreen(Screen):
             self._watch(self._challenge, result)
             return
         if result.seen is not None:
-            self._votes.append(self._verification.decide(result.seen, result.frame.seconds))
+            self._votes.append(self._verification.decide(result.seen))
         if len(self._votes) == self._looks or self._too_late(result):
             self._challenge = self._verification.challenge(self._votes)
             if self._challenge is None:

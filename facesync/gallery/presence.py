@@ -52,13 +52,13 @@ class Presence:
         """How far the turns have shown that the head is none in a photograph; from 1 on they do."""
         return self._evidence.depth / DEPTH
 
-    def look(self, seen: Seen, seconds: float) -> None:
-        """Take in a frame with one face, at a time in the camera's clock.
+    def look(self, seen: Seen) -> None:
+        """Take in a frame with one face.
 
         Raises:
             NotAlive: it is surely an attack, or another person stepped in.
         """
-        self._evidence.look(seen.image_rgb, seen.faces[0], seen.embedding, seconds)
+        self._evidence.look(seen.image_rgb, seen.faces[0], seen.embedding)
         if self._evidence.looks >= SURE_LOOKS:
             refusal = self._policy.refusal(self._evidence)
             if refusal is not None:

@@ -103,16 +103,13 @@ class Evidence:
         """
         return self._background.moves_with_face
 
-    def look(
-        self, image_rgb: np.ndarray, face: Face, embedding: np.ndarray, seconds: float
-    ) -> None:
+    def look(self, image_rgb: np.ndarray, face: Face, embedding: np.ndarray) -> None:
         """Take in one frame.
 
         Args:
             image_rgb: uint8, (height, width, 3).
             face: the face that is verified or enrolled.
             embedding: of it, (512,), unit length.
-            seconds: in the camera's clock.
         """
         if not self._continues(face.landmarks, embedding):
             self._deepest, self._depth = self.depth, flatness.Depth()

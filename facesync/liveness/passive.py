@@ -85,14 +85,7 @@ class PassiveModel:
         crops = np.stack([texture_and_context(image_rgb, face.box_xyxy) for face in faces])
         batch = crops.transpose(0, 1, 4, 2, 3).astype(np.float32)
         chances = self._run(batch)[0]
-        numbers = (
-            isinstance(chances, np.ndarray) and chances.dtype.kind == "f"
-        )  # not text, nor maps
-        if (
-            not numbers
-            or chances.shape != (len(faces), len(KINDS))
-            or not ((chances >= 0) & (chances <= 1)).all()
-        ):
+        if not _are_chances(chances, len(faces)):
             raise ModelError(f"the liveness model {self.name} gives no score; use another one")
         return [
             PassiveScore(
@@ -102,6 +95,13 @@ class PassiveModel:
             )
             for chance, face in zip(chances, faces, strict=True)
         ]
+
+
+def _are_chances(found: Any, faces: int) -> bool:
+    """Whether an output, which may be text or maps in another's file, is the chances of faces."""
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
+        return False
+    return found.shape == (faces, len(KINDS)) and bool(((found >= 0) & (found <= 1)).all())
 
 
 def load_passive(choice: str = EMBEDDED) -> PassiveModel:

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from facesync.errors import DataError, FileError
+from facesync.errors import DataError, FileError, ModelError
 from facesync.faces import onnx_files
 from facesync.faces.detection import FaceDetector
 from facesync.faces.onnx_export import to_onnx
+from facesync.faces.torch_model import read_checkpoint, write_checkpoint
 from facesync.files import replacing
 from facesync.liveness import fitting
 from facesync.liveness.crops import SIDE
@@ -131,9 +132,7 @@ class _Work:
         self._learnt = learnt
         stamp = repr((settings.variants, settings.seed, material.videos.tolist(), learnt.tolist()))
         digest = hashlib.sha256(stamp.encode())
-        digest.update(
-            np.ascontiguousarray(material.views).data
-        )  # other images may be called the same
+        digest.update(np.ascontiguousarray(material.views).data)  # others may be called the same
         self._cache = settings.output / "cache"
         self._stamp = digest.hexdigest()[:12]
         self._pools: dict[int, Pool] = {}
@@ -153,11 +152,10 @@ class _Work:
         network = LivenessNet()
         if kept.is_file():
             try:
-                network.load_state_dict(torch.load(kept, weights_only=True))
+                network.load_state_dict(read_checkpoint(kept)["model_state_dict"])
                 return network.eval()
-            except Exception as error:  # whatever torch raises of a file that is damaged
+            except (ModelError, RuntimeError) as error:  # of another shape: torch's RuntimeError
                 _say_damaged(kept, error)
-                network = LivenessNet()
         pool = self._pool(number)
         sets, people = self._material.sets, self._material.people
         drawn = fitting.chances(pool, sets, people, usable, simulated)
@@ -172,8 +170,7 @@ class _Work:
 
             trained = fitting.fit(pool, drawn, domains, steps, settings.seed, after_step)
         network.load_state_dict(trained.state_dict())
-        with replacing(kept) as file:
-            torch.save(network.state_dict(), file)
+        write_checkpoint(kept, {"model_state_dict": network.state_dict()})
         return network.eval()
 
     def _pool(self, number: int) -> Pool:

@@ -302,7 +302,7 @@ def test_what_kind_of_source_the_camera_is(made, tmp_path, shot):
 def test_a_camera_is_learnt_without_its_password_and_files_without_their_names(made, ada, tmp_path):
     evidence = Evidence(FakePassive(), 0.6)
     for _ in range(5):
-        evidence.look(image(), face(head()), embedding(1), 0.0)
+        evidence.look(image(), face(head()), embedding(1))
     made(tmp_path / "clip.mp4").learn_camera(evidence)
     assert "clip" not in cameras_known.file_of(ada.path).read_text()
     camera = made("rtsp://me:secret@camera/1")

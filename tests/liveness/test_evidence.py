@@ -25,9 +25,9 @@ def embedding(cosine: float) -> np.ndarray:
 def test_the_median_over_five_looks_counts():
     evidence = Evidence(FakePassive([0.1, 0.9, 0.7, 0.2, 0.8]), 0.5)
     assert (evidence.looks, evidence.surroundings, evidence.attack) == (0, 0.0, "")
-    for number in range(5):
+    for _number in range(5):
         assert evidence.score is None
-        evidence.look(IMAGE, face(head()), embedding(1), number / 5)
+        evidence.look(IMAGE, face(head()), embedding(1))
     assert evidence.score == evidence.raw_score == 0.7
     assert (evidence.looks, evidence.surroundings, evidence.attack) == (5, 1.0, "print")
     assert evidence.in_words() == ("5 looks", "passive score 0.70")
@@ -36,7 +36,7 @@ def test_the_median_over_five_looks_counts():
 def test_turned_faces_do_not_count_where_there_are_straight_looks():
     evidence = Evidence(FakePassive([0.1] * 6 + [0.9] * 5), 0.5)
     for number, yaw in enumerate([45, 42, 40, 38, 35, 32, 20, 10, 0, 0, 0]):
-        evidence.look(IMAGE, face(head(yaw)), embedding(1), number / 5)
+        evidence.look(IMAGE, face(head(yaw)), embedding(1))
         assert evidence.score == (None if number < 4 else 0.1 if number < 10 else 0.9)
     assert evidence.depth >= 0.2
     assert "the face has depth" in evidence.in_words()
@@ -48,7 +48,7 @@ def test_turned_faces_do_not_count_where_there_are_straight_looks():
 def test_the_offset_of_the_camera_moves_the_score(raw, offset, shown):
     evidence = Evidence(FakePassive([raw]), 0.5, offset)
     for _ in range(5):
-        evidence.look(IMAGE, face(head()), embedding(1), 0.0)
+        evidence.look(IMAGE, face(head()), embedding(1))
     assert (evidence.score, evidence.raw_score) == (pytest.approx(shown, abs=1e-3), raw)
 
 
@@ -67,7 +67,7 @@ def test_the_offset_of_the_camera_moves_the_score(raw, offset, shown):
 )
 def test_every_frame_must_show_the_same_person(frames, same):
     evidence = Evidence(FakePassive(), 0.5)
-    evidence.look(IMAGE, face(head()), embedding(1), 0.0)
+    evidence.look(IMAGE, face(head()), embedding(1))
     glances = [
         evidence.glance(IMAGE, face(head(yaw)), embedding(cosine), 0.1) for yaw, cosine in frames
     ]
@@ -82,15 +82,15 @@ def test_who_begins_a_challenge_must_be_who_was_looked_at(first):
     evidence = Evidence(FakePassive(), 0.5)
     for number in range(5):
         turned, alike = (0, 0.3) if number < first else (25, 1)
-        evidence.look(IMAGE, face(head(turned)), embedding(alike), number / 5)
+        evidence.look(IMAGE, face(head(turned)), embedding(alike))
     assert evidence.same
     assert not evidence.glance(IMAGE, face(head()), embedding(0.3), 3, begins=True).same_person
 
 
 def test_a_challenge_measures_turns_from_the_look_that_it_begins_with():
     evidence = Evidence(FakePassive(), 0.5)
-    for number in range(5):
-        evidence.look(IMAGE, face(head(25)), embedding(1), number / 5)
+    for _number in range(5):
+        evidence.look(IMAGE, face(head(25)), embedding(1))
     assert evidence.glance(IMAGE, face(head()), embedding(1), 2, begins=True).same_person
     assert evidence.glance(IMAGE, face(head(-20)), embedding(0.7), 3).same_person
     assert not evidence.glance(IMAGE, face(head()), embedding(0.3), 4).same_person
@@ -117,7 +117,7 @@ def test_a_background_that_moves_with_the_face_is_noticed(held):
         seen = face(head(), shift)
         image_rgb = moved(room, shift) if held else room
         background.look(image_rgb, seen)
-        evidence.look(image_rgb, seen, embedding(1), 0.0)
+        evidence.look(image_rgb, seen, embedding(1))
     assert (background.with_face, background.without) == ((3, 0) if held else (0, 3))
     assert evidence.moves_with_background is held
     assert ("what is around the face moves with it" in evidence.in_words()) is held

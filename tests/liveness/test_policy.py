@@ -23,7 +23,7 @@ def looked(score=0.9, looks=5, surroundings=1.0, yaws=(0,), attack="print") -> E
     evidence = Evidence(FakePassive([score], attack, surroundings), 0.5)
     for number in range(looks):
         yaw = yaws[number % len(yaws)]
-        evidence.look(IMAGE, face(head(yaw)), ONE, number / 5)
+        evidence.look(IMAGE, face(head(yaw)), ONE)
     return evidence
 
 
@@ -71,7 +71,7 @@ def test_what_no_mode_lets_through(mode):
     nothing = judged(mode, looked(looks=0))
     assert (nothing.live, nothing.challenge) == (None, None)
     swapped = looked()
-    swapped.look(IMAGE, face(head()), OTHER, 9.0)
+    swapped.look(IMAGE, face(head()), OTHER)
     assert judged(mode, swapped).live is False
     assert "more than one person" in judged(mode, swapped).reason
     for attack, words in (("print", "a print"), ("replay", "a screen")):
@@ -141,7 +141,7 @@ def test_an_enrolment_from_a_held_screen_needs_a_better_score(monkeypatch):
 def test_two_people_and_too_few_frames_cannot_enrol():
     policy = Policy("auto", FakePassive(), KNOWN)
     swapped = looked(0.9, 18, yaws=TURNING)
-    swapped.look(IMAGE, face(head()), OTHER, 9.0)
+    swapped.look(IMAGE, face(head()), OTHER)
     assert policy.enrolled(swapped, recorded=False).live is False
     assert policy.enrolled(looked(0.9, 4), recorded=False).live is None
 
