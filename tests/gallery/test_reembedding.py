@@ -125,11 +125,11 @@ def test_an_interruption_leaves_the_store_as_it_was(either, recognizer, monkeypa
             raise KeyboardInterrupt
         return FakeRecognizer.look(recognizer, *args, **kwargs)
 
-    monkeypatch.setattr(recognizer, "look", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    # Undone alone: where the fixtures keep keys is patched, too.
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(recognizer, "look", interrupted)
         renewed(either, recognizer)
     assert either.path.read_bytes() == before
-    monkeypatch.undo()
     assert {p.fingerprint for p in renewed(either, recognizer)} == {"model-b"}
 
 
