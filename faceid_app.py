@@ -3,12 +3,12 @@
     python faceid_app.py            # the menu
     python faceid_app.py --help     # the commands
 
-The code is in `facesync.app.main`, which `pip install .` also installs as the command `facesync`.
+The code is in `facesync.main`, which `pip install .` also installs as the command `facesync`.
 """
 
 import sys
 
-from facesync.app.main import build_parser, main
+from facesync.main import build_parser, main
 
 __all__ = ["build_parser", "main"]
 
