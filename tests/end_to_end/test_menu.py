@@ -131,13 +131,13 @@ def test_make_has_no_error_of_its_own_after_ctrl_c():
                 if not (block := os.read(main, 65536)):
                     break
                 text += block
-            elif br"Choose 1-\d+: " in text:
+            elif rb"Choose 1-\d+: " in text:
                 # Again where nothing came of it, as a person does: Python loses a key that
                 # comes between its prompt and its read (PyOS_Readline).
                 os.write(main, b"\x03")
     os.close(main)  # what is still there is hung up
     made.wait(PATIENCE)
-    assert br"Choose 1-\d+: " in text and b"***" not in text and b"Traceback" not in text
+    assert rb"Choose 1-\d+: " in text and b"***" not in text and b"Traceback" not in text
 
 
 def test_the_menu_without_a_terminal_leaves():
