@@ -210,6 +210,22 @@ def test_a_renamed_person_stays_paused(folder, capsys):
     assert "5 failed attempts in a row" in capsys.readouterr().err
 
 
+def test_what_was_searched_after_a_deletion_is_said(folder, capsys):
+    assert run("verify", "--name", "Ada", "--image", "Bob.png") == 1
+    capsys.readouterr()
+    assert run("delete", "Ada", "--yes") == 0
+    beside = [folder / "models" / f"face_embeddings.pkl{end}" for end in ("", ".bak", ".attempts")]
+    size = sum(path.stat().st_size for path in beside)
+    said, searched = capsys.readouterr().out.splitlines()
+    assert said == "Ada is deleted: template, samples, images and the copy in the backup"
+    proof = (
+        f"  searched: 3 files of the store ({size:,} bytes) and faces; nothing about them is left"
+    )
+    assert searched == f"{proof} in any"
+    assert run("delete", "--all", "--yes") == 0
+    assert "0 files of the store (0 bytes) and faces" in capsys.readouterr().out
+
+
 def test_everybody_is_forgotten(folder, capsys):
     assert run("delete", "--all") == 2  # there is no terminal to ask on
     assert run("delete", "--all", "--yes") == 0
