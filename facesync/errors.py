@@ -49,3 +49,16 @@ class CameraError(FaceSyncError):
 
 class UsageError(FaceSyncError):
     """Options are missing, or conflict."""
+
+
+TRAINING_PACKAGES = ("torch", "torchvision", "facenet_pytorch", "onnx", "scipy", "matplotlib",
+                     "requests", "kaggle", "six")  # fmt: skip
+"""What the app does without, and an installation of it alone lacks; as they are imported."""
+
+
+def not_installed(package: str) -> str:
+    """Return, for the user, what to do where one of `TRAINING_PACKAGES` is missing."""
+    return (
+        f"this needs {package.replace('_', '-')}, which an installation of the app alone does not "
+        "have; run: pip install -r requirements.txt"
+    )

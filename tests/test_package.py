@@ -85,7 +85,10 @@ def test_pip_and_the_requirements_agree():
         import tomli as tomllib
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    run = _requirements((ROOT / "requirements.txt").read_text().splitlines())
-    assert run == _requirements(project["dependencies"] + extras["train"])
-    dev = _requirements((ROOT / "requirements-dev.txt").read_text().splitlines())
-    assert dev == _requirements(extras["dev"])
+    parts = {
+        "requirements-app.txt": project["dependencies"] + extras["web"],
+        "requirements.txt": extras["train"],
+        "requirements-dev.txt": extras["dev"],
+    }
+    for file, lines in parts.items():
+        assert _requirements((ROOT / file).read_text().splitlines()) == _requirements(lines), file
