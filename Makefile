@@ -51,11 +51,11 @@ demo: install  ## the whole way on two public-domain photographs, no camera need
 test: install  ## all tests
 	@$(PY) -m pytest -n 2
 
-# Of what the app does without, the tests need onnx to make networks, and photographs of others.
+# Of what the app does without, its tests need onnx, to make networks, and the photographs in others.
 $(APP_TESTS)/.installed: requirements-app.txt constraints.txt Makefile
 	$(call environment,$(APP_TESTS))
 	$(call pip,$(APP_TESTS)) -r requirements-app.txt \
-		pytest pytest-timeout pytest-xdist onnx matplotlib scikit-image
+		pytest pytest-timeout pytest-xdist setuptools onnx matplotlib scikit-image
 	@touch $@
 
 test-app: $(APP_TESTS)/.installed  ## the app's own tests where torch is not installed
