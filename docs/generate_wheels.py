@@ -1,4 +1,4 @@
-"""Write the table of wheels in docs/install.md: what the app needs, and for which systems it is built.
+"""Write the table of wheels in docs/install.md: what the app needs, and built for what.
 
     python -m pip install uv            # needed for this alone
     python docs/generate_wheels.py
