@@ -55,10 +55,16 @@ TRAINING_PACKAGES = ("torch", "torchvision", "facenet_pytorch", "onnx", "scipy",
                      "requests", "kaggle", "six")  # fmt: skip
 """What the app does without, and an installation of it alone lacks; as they are imported."""
 
+WEB_PACKAGES = ("starlette", "uvicorn", "websockets", "python_multipart")
+"""What the page in the browser needs besides; as they are imported."""
+
 
 def not_installed(package: str) -> str:
-    """Return, for the user, what to do where one of `TRAINING_PACKAGES` is missing."""
+    """Return, for the user, what to do where one of the packages above is missing."""
+    name = package.replace("_", "-")
+    if package in WEB_PACKAGES:
+        return f"the page needs {name}; run: pip install -r requirements-app.txt"
     return (
-        f"this needs {package.replace('_', '-')}, which an installation of the app alone does not "
-        "have; run: pip install -r requirements.txt"
+        f"this needs {name}, which an installation of the app alone does not have; run: "
+        "pip install -r requirements.txt"
     )
