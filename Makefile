@@ -55,7 +55,8 @@ test: install  ## all tests
 $(APP_TESTS)/.installed: requirements-app.txt constraints.txt Makefile
 	$(call environment,$(APP_TESTS))
 	$(call pip,$(APP_TESTS)) -r requirements-app.txt \
-		pytest pytest-timeout pytest-xdist setuptools onnx matplotlib scikit-image
+		pytest pytest-timeout pytest-xdist setuptools openapi-spec-validator \
+		onnx matplotlib scikit-image
 	@touch $@
 
 test-app: $(APP_TESTS)/.installed  ## the app's own tests where torch is not installed
