@@ -74,8 +74,12 @@ class PlainModel(Facts):
         return graphs.to_onnx(graphs.INCEPTION, self.weights)
 
 
-def open_model(path: Path) -> PlainModel:
+def open_model(path: Path, others: Mapping[str, np.ndarray] | None = None) -> PlainModel:
     """Read a model from a checkpoint or a bare state dict (see `read_checkpoint`).
+
+    Args:
+        path: the file.
+        others: weights, float32, that take the place of those in the file.
 
     Raises:
         ModelError: missing, damaged or of another architecture.
@@ -94,6 +98,7 @@ def open_model(path: Path) -> PlainModel:
     shapes = graphs.shapes(graphs.INCEPTION)
     found = fitting(checkpoint["model_state_dict"], shapes, str(path), f"an {ARCHITECTURE}")
     weights = {key: np.asarray(value, np.float32) for key, value in found.items()}
+    weights.update(others or {})
     return PlainModel(
         weights,
         crop=crop,

@@ -42,22 +42,21 @@ def to_onnx(name: str, weights: Mapping[str, np.ndarray]) -> bytes:
 
     Its input is float32 (N, 3, S, S), RGB, its output float32 (N, 512) of unit length.
     """
-    tensors = [_tensor(key, value) for key, value in weights.items()]
-    length = sum(map(len, tensors))
-    return b"".join([graph_path(name).read_bytes(), *_field(_GRAPH, length), *tensors])
+    parts: list[bytes | memoryview] = []
+    for key, value in weights.items():
+        data = np.ascontiguousarray(value, "<f4").reshape(-1).view(np.uint8).data
+        dims = b"".join(_varint(_DIMS) + _varint(length) for length in value.shape)
+        kind = _varint(_DATA_TYPE) + _varint(_FLOAT)
+        head = dims + kind + _begun(_NAME, len(key.encode())) + key.encode()
+        head += _begun(_RAW_DATA, len(data))
+        parts += _begun(_INITIALIZER, len(head) + len(data)), head, data
+    graph = _begun(_GRAPH, sum(map(len, parts)))
+    return b"".join([graph_path(name).read_bytes(), graph, *parts])
 
 
-def _tensor(name: str, value: np.ndarray) -> bytes:
-    named, data = name.encode(), np.ascontiguousarray(value, "<f4").tobytes()
-    dims = b"".join(_varint(_DIMS) + _varint(length) for length in value.shape)
-    kind = _varint(_DATA_TYPE) + _varint(_FLOAT)
-    head = dims + kind + b"".join(_field(_NAME, len(named))) + named
-    head += b"".join(_field(_RAW_DATA, len(data)))
-    return b"".join([*_field(_INITIALIZER, len(head) + len(data)), head, data])
-
-
-def _field(tag: int, length: int) -> tuple[bytes, bytes]:
-    return _varint(tag), _varint(length)
+def _begun(tag: int, length: int) -> bytes:
+    """Return the beginning of a field of so many bytes."""
+    return _varint(tag) + _varint(length)
 
 
 def _varint(value: int) -> bytes:

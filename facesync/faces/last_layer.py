@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import replace
 
 import numpy as np
 
 from facesync.errors import ModelError
-from facesync.faces.checkpoints import PlainModel, fingerprint
 from facesync.faces.onnx_files import ASSETS
 
 HEAD_NAME = "vggface2.head.npy"
@@ -22,12 +20,8 @@ _EPSILON = 0.001
 """What the batch norm behind it adds to a variance."""
 
 
-def with_head(model: PlainModel, sha256: str) -> PlainModel:
-    """Return a model with the last layer that ships.
-
-    Args:
-        model: the VGGFace2 weights.
-        sha256: of the file that holds the layer.
+def shipped(sha256: str) -> dict[str, np.ndarray]:
+    """Return the layer that ships, see `as_weights`, from the file with this SHA-256.
 
     Raises:
         ModelError: the file is missing or damaged.
@@ -36,9 +30,7 @@ def with_head(model: PlainModel, sha256: str) -> PlainModel:
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ModelError(f"{path} is missing or damaged; install FaceSync again")
-    layer = np.load(io.BytesIO(content), allow_pickle=False)
-    weights = {**model.weights, **as_weights(layer)}
-    return replace(model, weights=weights, fingerprint=fingerprint(weights, model.crop))
+    return as_weights(np.load(io.BytesIO(content), allow_pickle=False))
 
 
 def as_weights(layer: np.ndarray) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ from facesync.faces.checkpoints import PlainModel, open_model
 from facesync.faces.crops import CropSpec
 from facesync.faces.downloads import download
 from facesync.faces.embedding import FaceModel
-from facesync.faces.last_layer import with_head
+from facesync.faces.last_layer import shipped
 from facesync.faces.models import (
     AUTO,
     EDGEFACE,
@@ -99,10 +99,8 @@ def load_face_model(
 
 def _opened(weights: Weights, *, published: bool = False) -> PlainModel:
     """Open a file of torch's that was found; see `as_torch`."""
-    model, known = open_model(weights.path), weights.known
-    if published or known is None or known.head is None:
-        return model
-    return with_head(model, known.head)
+    head = None if published or weights.known is None else weights.known.head
+    return open_model(weights.path, None if head is None else shipped(head))
 
 
 def load_torch_model(choice: str | Path | None, *, offline: bool = False) -> TorchModel:

@@ -97,7 +97,7 @@ def test_the_last_layer_is_put_in_as_in_torch(state, faces, tmp_path):
     layer = np.load(last_layer.ASSETS / last_layer.HEAD_NAME)
     assert network.get_submodule("last_bn").eps == last_layer._EPSILON
     torch_model.set_last_layer(network, layer)
-    ours = last_layer.with_head(model, VGGFACE2.head)
+    ours = checkpoints.open_model(path, last_layer.shipped(VGGFACE2.head))
     assert ours.fingerprint == torch_model.fingerprint(network, BOX) != model.fingerprint
     expected = torch_model.on_arrays(network, "cpu")(faces)
     np.testing.assert_allclose(open_embedder(ours.to_onnx())(faces), expected, atol=1e-5)
