@@ -92,9 +92,12 @@ def load_face_model(
         unpack = facts.get("unpack") is True
         return _face_model(weights, facts, open_embedder(weights.path, unpack=unpack))
     model = _opened(weights)
-    if str(device) == "cpu":
-        return _face_model(weights, model.facts(), open_embedder(model.to_onnx()))
-    return _face_model(weights, model.facts(), on_arrays(in_torch(model).network, device))
+    facts = model.facts()
+    if str(device) != "cpu":
+        return _face_model(weights, facts, on_arrays(in_torch(model).network, device))
+    network = model.to_onnx()
+    del model  # as large as what is made of it
+    return _face_model(weights, facts, open_embedder(network))
 
 
 def _opened(weights: Weights, *, published: bool = False) -> PlainModel:
