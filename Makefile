@@ -3,25 +3,46 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+APP := .venv-app
+APP_TESTS := .venv-app-tests
 
-.PHONY: help install run demo test quick lowest check docs format bench bench-peers clean
+# `$(call environment,FOLDER)` makes a virtual environment there, unless there is one.
+define environment
+@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	{ echo "FaceSync needs Python 3.10 to 3.13; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	{ echo "this Python cannot create environments; on Debian or Ubuntu: sudo apt install python3-venv"; exit 1; }
+@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+endef
+# `$(call pip,FOLDER) WHAT` installs into it what the tests ran on.
+pip = @$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help install app web run demo test test-app quick lowest check docs format bench bench-peers clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
 
-install: $(STAMP)  ## create .venv and install the tested versions into it
+app: $(APP)/.installed  ## create .venv-app, 0.4 GB without torch, and start the app
+	@$(APP)/bin/python faceid_app.py
 
-$(STAMP): requirements.txt requirements-dev.txt constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
-		{ echo "FaceSync needs Python 3.10 to 3.13; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
-		{ echo "this Python cannot create environments; on Debian or Ubuntu: sudo apt install python3-venv"; exit 1; }
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV) (once; the first time takes a few minutes and up to 6 GB with CUDA's libraries) ..."
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+web: $(APP)/.installed  ## the app as a page in the browser, from .venv-app
+	@$(APP)/bin/python faceid_app.py web
+
+$(APP)/.installed: requirements-app.txt constraints.txt
+	$(call environment,$(APP))
+	@echo "Installing the app into $(APP) (once; a minute or two and 0.4 GB) ..."
+	$(call pip,$(APP)) -r requirements-app.txt
 	@touch $@
 
-run: install  ## start the app (a terminal menu and a camera window)
+install: $(STAMP)  ## create .venv and install the tested versions of everything into it
+
+$(STAMP): requirements-app.txt requirements.txt requirements-dev.txt constraints.txt
+	$(call environment,$(VENV))
+	@echo "Installing into $(VENV) (once; the first time takes a few minutes and up to 6 GB with CUDA's libraries) ..."
+	$(call pip,$(VENV)) -r requirements-dev.txt
+	@touch $@
+
+run: install  ## start the app from .venv (a terminal menu and a camera window)
 	@$(PY) faceid_app.py
 
 demo: install  ## the whole way on two public-domain photographs, no camera needed
@@ -29,6 +50,17 @@ demo: install  ## the whole way on two public-domain photographs, no camera need
 
 test: install  ## all tests
 	@$(PY) -m pytest -n 2
+
+# Of what the app does without, its tests need onnx, to make networks, and the photographs in others.
+$(APP_TESTS)/.installed: requirements-app.txt constraints.txt Makefile
+	$(call environment,$(APP_TESTS))
+	$(call pip,$(APP_TESTS)) -r requirements-app.txt \
+		pytest pytest-timeout pytest-xdist setuptools openapi-spec-validator \
+		onnx matplotlib scikit-image
+	@touch $@
+
+test-app: $(APP_TESTS)/.installed  ## the app's own tests where torch is not installed
+	@$(APP_TESTS)/bin/python -m pytest -n 2
 
 quick: install  ## the fast tests, for the habit of running them
 	@$(PY) -m pytest -n 2 -q -m "not slow and not window" --ignore tests/end_to_end
@@ -61,4 +93,4 @@ bench-peers: install  ## speed beside other projects', as far as they are instal
 	@for name in benchmarks/peers/[a-z]*.py; do $(PY) -m benchmarks.peers.$$(basename $$name .py) || exit 1; done
 
 clean:  ## remove the environment and what the demo wrote
-	rm -rf $(VENV) .venv-lowest demo_output benchmark_output
+	rm -rf $(VENV) $(APP) $(APP_TESTS) .venv-lowest demo_output benchmark_output

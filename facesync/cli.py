@@ -13,7 +13,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from facesync.errors import FaceSyncError, UsageError
+from facesync.errors import (
+    TRAINING_PACKAGES,
+    WEB_PACKAGES,
+    FaceSyncError,
+    UsageError,
+    not_installed,
+)
 from facesync.version import __version__
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -84,8 +90,9 @@ def guarded(main: Main) -> Main:
     """Wrap a script's `main(argv=None) -> int`: user errors become one line and exit code 1.
 
     What is printed is what a terminal shows, not what it obeys (`printable`): much of it is from
-    files. A `FaceSyncError` or `OSError` prints `error: …` on standard error and returns 1 (a
-    `UsageError` 2); Ctrl-C returns 130. Anything else is a bug and keeps its traceback.
+    files. A `FaceSyncError`, an `OSError` or the lack of a package that not every installation has
+    prints `error: …` on standard error and returns 1 (a `UsageError` 2); Ctrl-C returns 130.
+    Anything else is a bug and keeps its traceback.
     """
 
     @functools.wraps(main)
@@ -108,6 +115,12 @@ def guarded(main: Main) -> Main:
         except FaceSyncError as error:
             print(f"error: {one_line(error)}", file=sys.stderr)
             return USAGE if isinstance(error, UsageError) else FAILED
+        except ModuleNotFoundError as error:
+            package = str(error.name).partition(".")[0]
+            if package not in TRAINING_PACKAGES + WEB_PACKAGES:
+                raise
+            print(f"error: {not_installed(package)}", file=sys.stderr)
+            return FAILED
         except BrokenPipeError:
             # The reader of a pipe (`… | head`) is gone; nothing more can be printed.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

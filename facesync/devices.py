@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import platform
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from facesync.errors import ModelError
+from facesync.errors import ModelError, not_installed
 
 if TYPE_CHECKING:
     import torch
@@ -18,10 +19,12 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 def device_name(name: str) -> str:
     """Turn `auto` into the name of a device, without importing torch for `cpu`.
 
+    Where torch is not installed, `auto` is the CPU.
+
     Raises:
         ModelError: the device was asked for and this machine has none.
     """
-    if name == "cpu" or (name == "auto" and not _accelerator()):
+    if name == "cpu" or (name == "auto" and not (find_spec("torch") and _accelerator())):
         return "cpu"
     return pick_device(name).type
 
@@ -43,12 +46,15 @@ def pick_device(name: str) -> torch.device:
     """Turn `auto`, `cpu`, `cuda` or `mps` into a torch device.
 
     Raises:
-        ModelError: the device was asked for and this machine has none, or there is no such name.
+        ModelError: the device was asked for and this machine has none, torch is not installed, or
+            there is no such name.
     """
-    import torch
-
     if name not in DEVICES:
         raise ModelError(f"unknown device {name!r}; choose one of {', '.join(DEVICES)}")
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise ModelError(f"--device {name}: {not_installed('torch')}") from error
     if name == "cuda" and not torch.cuda.is_available():
         raise ModelError("no CUDA device on this machine; use --device cpu")
     if name == "mps" and not torch.backends.mps.is_available():

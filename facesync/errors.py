@@ -49,3 +49,22 @@ class CameraError(FaceSyncError):
 
 class UsageError(FaceSyncError):
     """Options are missing, or conflict."""
+
+
+TRAINING_PACKAGES = ("torch", "torchvision", "facenet_pytorch", "onnx", "scipy", "matplotlib",
+                     "requests", "kaggle", "six")  # fmt: skip
+"""What the app does without, and an installation of it alone lacks; as they are imported."""
+
+WEB_PACKAGES = ("starlette", "uvicorn", "websockets", "python_multipart")
+"""What the page in the browser needs besides; as they are imported."""
+
+
+def not_installed(package: str) -> str:
+    """Return, for the user, what to do where one of the packages above is missing."""
+    name = package.replace("_", "-")
+    if package in WEB_PACKAGES:
+        return f"the page needs {name}; run: pip install -r requirements-app.txt"
+    return (
+        f"this needs {name}, which an installation of the app alone does not have; run: "
+        "pip install -r requirements.txt"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+if find_spec("torch") is None:  # the app's own environment: there is nothing to train with
+    collect_ignore = [
+        *("training", "distillation", "export", "evaluation", "audit", "data", "benchmarks"),
+        *("liveness/test_fitting.py", "liveness/test_train_liveness.py", "test_processes.py"),
+        *(f"end_to_end/test_{name}.py" for name in ("demo", "resume", "training", "two_processes")),
+    ]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,10 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from facesync import devices
 from facesync.errors import ModelError
+
+torch = pytest.importorskip("torch")
 
 
 def test_cuda_is_refused_without_a_device(monkeypatch):

@@ -85,7 +85,25 @@ def test_pip_and_the_requirements_agree():
         import tomli as tomllib
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    run = _requirements((ROOT / "requirements.txt").read_text().splitlines())
-    assert run == _requirements(project["dependencies"] + extras["train"])
-    dev = _requirements((ROOT / "requirements-dev.txt").read_text().splitlines())
-    assert dev == _requirements(extras["dev"])
+    parts = {
+        "requirements-app.txt": project["dependencies"] + extras["web"],
+        "requirements.txt": extras["train"],
+        "requirements-dev.txt": extras["dev"],
+    }
+    for file, lines in parts.items():
+        assert _requirements((ROOT / file).read_text().splitlines()) == _requirements(lines), file
+
+
+def test_the_table_of_wheels_has_what_the_app_needs():
+    """`docs/generate_wheels.py` writes it, which asks the package index."""
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\w-]+) \| ([\d., ]+) \| (.+) \|$", page, re.MULTILINE)
+    versions = {name: version.split(", ") for name, version, _ in rows}
+    assert not [name for name, _, cells in rows if len(cells.split(" | ")) != 4]
+    pinned = (ROOT / "constraints.txt").read_text().splitlines()
+    for line in _requirements((ROOT / "requirements-app.txt").read_text().splitlines()):
+        name = re.match(r"[\w-]+", line)[0]
+        if name == "tomli":  # for Python 3.10, which is not in the table
+            continue
+        exact = next(each for each in pinned if each.startswith(f"{name}==") and "<" not in each)
+        assert exact.partition(";")[0].partition("==")[2] in versions[name], name

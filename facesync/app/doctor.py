@@ -27,8 +27,9 @@ from facesync.gallery.reembedding import has_images
 from facesync.gallery.store import Gallery
 from facesync.liveness.passive import load_passive
 
-PACKAGES = ("torch", "torchvision", "facenet-pytorch", "onnxruntime", "opencv-python",
-            "opencv-python-headless", "numpy", "pillow", "scipy", "cryptography")  # fmt: skip
+PACKAGES = ("onnxruntime", "opencv-python", "opencv-python-headless", "numpy", "pillow",
+            "cryptography", "starlette", "uvicorn", "websockets", "torch", "torchvision",
+            "facenet-pytorch", "scipy")  # fmt: skip
 
 _CAMERAS = 4  # numbers that are tried: 0 to 3
 _TEST_SECONDS, _TEST_FRAMES = 3.0, 30
@@ -99,7 +100,9 @@ def _faults(facts: dict[str, Any], chosen: str) -> list[str]:
 def in_words(facts: dict[str, Any]) -> str:
     """Write the facts as text, one a line."""
     lines = [f"system     {facts['system']}, Python {facts['python']}"]
-    lines.append("packages   " + ", ".join(f"{n} {v}" for n, v in facts["packages"].items()))
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    alone = "" if "torch" in facts["packages"] else "; without torch, as the app may be"
+    lines.append(f"packages   {packages}{alone}")
     lines.append(f"window     {facts['window']}")
     for camera in facts["cameras"]:
         if camera["opens"]:

@@ -1,7 +1,7 @@
 """Text in any script, drawn with PIL: DejaVu Sans first, then the fonts of this system.
 
-DejaVu Sans comes with matplotlib and has Latin, Greek, Cyrillic, Arabic and Hebrew letters. What
-no font has is written as code points, never as empty boxes.
+DejaVu Sans ships in `facesync/assets` and has Latin, Greek, Cyrillic, Arabic and Hebrew letters.
+What no font has is written as code points, never as empty boxes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from pathlib import Path
 
 from PIL import ImageDraw, ImageFont, features
 
+from facesync.faces.models import ASSETS
+
 log = logging.getLogger(__name__)
 
 _SHAPED = {"Arabic", "Syriac", "Devanagari", "Bengali", "Gurmukhi", "Gujarati", "Oriya", "Tamil",
            "Telugu", "Kannada", "Malayalam", "Sinhala", "Khmer", "Myanmar", "Tibetan"}  # fmt: skip
 """Scripts whose letters change with their neighbours, by the first word of a letter's name."""
 
+_OWN_FONT = str(ASSETS / "DejaVuSans.ttf")
 _JOINERS = "\u200c\u200d"
 _FIXED_FOLDERS = ("/System/Library/Fonts", "/Library/Fonts", "C:/Windows/Fonts")
 _NO_LETTER = "\U0010fffe"  # Has no glyph in any font, so that its glyph is that of no letter.
@@ -38,7 +41,7 @@ def write(
 ) -> None:
     """Write a line of text from `xy`, the left end of its middle."""
     x, middle = xy
-    ascent, descent = _font(_own_font(), size).getmetrics()
+    ascent, descent = _font(_OWN_FONT, size).getmetrics()
     for font, part in runs(text, size):
         at = (x, middle + (ascent - descent) / 2)
         draw.text(at, part, colour, font, anchor="ls", direction=_direction())
@@ -83,17 +86,17 @@ def runs(text: str, size: int) -> tuple[Run, ...]:
         if parts and (letter in _JOINERS or letter.isspace()):
             parts[-1][1] += letter
             continue
-        before = parts[-1][0] if parts else _own_font()
+        before = parts[-1][0] if parts else _OWN_FONT
         if _direction() is None:
             _say_unshaped(_script(letter))
         if letter.isascii():
-            path = _own_font()
+            path = _OWN_FONT
         elif _has(before, letter):  # marks stay with their letters
             path = before
         elif found := _path_for(letter):
             path = found
         else:
-            path, letter = _own_font(), f"U+{ord(letter):04X} "
+            path, letter = _OWN_FONT, f"U+{ord(letter):04X} "
         if parts and path == parts[-1][0]:
             parts[-1][1] += letter
         else:
@@ -104,7 +107,7 @@ def runs(text: str, size: int) -> tuple[Run, ...]:
 @lru_cache(maxsize=4096)
 def _path_for(letter: str) -> str | None:
     """Find a font that has a letter."""
-    for path in (_own_font(), *_system_fonts()):
+    for path in (_OWN_FONT, *_system_fonts()):
         if _has(path, letter):
             return path
     _say_missing(_script(letter))
@@ -177,13 +180,6 @@ def _system_fonts() -> list[str]:
 @lru_cache(maxsize=64)
 def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, size)
-
-
-@lru_cache(maxsize=1)
-def _own_font() -> str:
-    import matplotlib
-
-    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 
 @lru_cache(maxsize=1)

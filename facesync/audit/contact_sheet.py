@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from facesync.faces.crops import resize
+from facesync.faces.models import ASSETS
 from facesync.files import replacing
 
 SHOWN_OF_A_KIND = 100
@@ -134,6 +135,4 @@ def _fitting(text: str) -> str:
 
 @lru_cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    from matplotlib import get_data_path
-
-    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+    return ImageFont.truetype(ASSETS / "DejaVuSans.ttf", size)

@@ -25,8 +25,8 @@ from facesync.distillation.student import EPS, FEATURES, RIDGE, linear_map
 from facesync.errors import DataError, ModelError
 from facesync.faces.crops import CropSpec
 from facesync.faces.embedding import EMBEDDING_SIZE, FaceModel
-from facesync.faces.last_layer import HEAD_NAME, set_last_layer
-from facesync.faces.torch_model import TorchModel, write_checkpoint
+from facesync.faces.last_layer import HEAD_NAME
+from facesync.faces.torch_model import TorchModel, set_last_layer, write_checkpoint
 from facesync.faces.weights import load_face_model, load_torch_model
 from facesync.files import replacing
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -253,14 +255,12 @@ def user_calibration(fingerprint: str, crop: CropSpec) -> Calibration | None:
     That it decides is logged. A damaged file costs a warning: the calibration that ships with the
     model is used instead.
     """
-    from facesync.faces.onnx_files import is_own_file
-
     try:
         path = user_calibration_path(fingerprint)
     except FileError:  # a user without a home, who has none
         return None
     try:
-        if path.exists() and not is_own_file(path):
+        if path.exists() and not _is_own(path):
             raise ModelError("others may have written it; if they have not, chmod 600 it")
         data = json.loads(read_regular(path))["calibration"]
         own = calibration_for(data, str(path), crop, fingerprint)
@@ -272,3 +272,12 @@ def user_calibration(fingerprint: str, crop: CropSpec) -> Calibration | None:
     if own is not None:
         log.info("Calibrated by the user, on %s (%s)", own.measured_on, path)
     return own
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is the user's own, not a link, and nobody else may write it."""
+    found = os.lstat(path)
+    if os.name != "posix":  # Windows: the user's folders are theirs by access lists
+        return stat.S_ISREG(found.st_mode)
+    others = found.st_uid != os.geteuid() or found.st_mode & 0o022
+    return stat.S_ISREG(found.st_mode) and not others

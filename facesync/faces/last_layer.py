@@ -8,27 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from facesync.errors import ModelError
-from facesync.faces.models import ASSETS
-from facesync.faces.torch_model import TorchModel, fingerprint
-
-if TYPE_CHECKING:
-    import torch
+from facesync.faces.onnx_files import ASSETS
 
 HEAD_NAME = "vggface2.head.npy"
 
+_EPSILON = 0.001
+"""What the batch norm behind it adds to a variance."""
 
-def with_head(model: TorchModel, sha256: str) -> TorchModel:
-    """Return a model, in place, with the last layer that ships.
 
-    Args:
-        model: the VGGFace2 weights.
-        sha256: of the file that holds the layer.
+def shipped(sha256: str) -> dict[str, np.ndarray]:
+    """Return the layer that ships, see `as_weights`, from the file with this SHA-256.
 
     Raises:
         ModelError: the file is missing or damaged.
@@ -37,26 +30,20 @@ def with_head(model: TorchModel, sha256: str) -> TorchModel:
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ModelError(f"{path} is missing or damaged; install FaceSync again")
-    set_last_layer(model.network, np.load(io.BytesIO(content), allow_pickle=False))
-    return replace(model, fingerprint=fingerprint(model.network, model.crop))
+    return as_weights(np.load(io.BytesIO(content), allow_pickle=False))
 
 
-def set_last_layer(network: torch.nn.Module, layer: np.ndarray) -> None:
-    """Replace the last layer of an InceptionResnetV1 in place.
+def as_weights(layer: np.ndarray) -> dict[str, np.ndarray]:
+    """Return a last layer as weights of an InceptionResnetV1, by their names there.
 
     Args:
-        network: an embedder.
         layer: (512, 1793): weights of the 1792 pooled features, then the bias.
     """
-    import torch
-
-    values = torch.from_numpy(layer.astype(np.float32))
-    norm: Any = network.get_submodule("last_bn")
-    state = {
+    values, size = layer.astype(np.float32), len(layer)
+    return {
         "last_linear.weight": values[:, :-1],
         "last_bn.bias": values[:, -1],  # the batch norm is left nothing else to do
-        "last_bn.weight": torch.ones(len(values)),
-        "last_bn.running_mean": torch.zeros(len(values)),
-        "last_bn.running_var": torch.full((len(values),), 1 - norm.eps),
+        "last_bn.weight": np.ones(size, np.float32),
+        "last_bn.running_mean": np.zeros(size, np.float32),
+        "last_bn.running_var": np.full(size, 1 - _EPSILON, np.float32),
     }
-    network.load_state_dict({**network.state_dict(), **state})

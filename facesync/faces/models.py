@@ -15,10 +15,8 @@ from typing import Any
 
 from facesync.errors import ModelError, UsageError
 from facesync.faces.crops import BOX, CropSpec
+from facesync.faces.onnx_files import ASSETS
 from facesync.files import config_folder, expanded, read_regular, write_json
-
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
-"""Small models, and what was measured of all."""
 
 AUTO = "auto"
 """The name that stands for none: the app chooses."""

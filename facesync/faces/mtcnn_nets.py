@@ -1,71 +1,45 @@
-"""Load MTCNN's three networks; their weights ship inside facenet-pytorch."""
+"""Load MTCNN's three networks; they ship as ONNX files (`docs/generate_graphs.py`)."""
 
 from __future__ import annotations
 
-import logging
-from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facesync.errors import FileError, ModelError
 from facesync.faces.facenet import import_facenet
 from facesync.faces.mtcnn import Net, Nets
-from facesync.faces.onnx_files import exported
+from facesync.faces.onnx_files import ASSETS, read_description
 from facesync.faces.onnx_runtime import open_net
 
 if TYPE_CHECKING:
     import torch
-
-log = logging.getLogger(__name__)
-
-# Of each network: the shape of an example input, and the names of its outputs.
-_NETS: dict[str, tuple[tuple[int, int, int, int], tuple[str, ...]]] = {
-    "pnet": ((1, 3, 48, 64), ("shifts", "probabilities")),
-    "rnet": ((2, 3, 24, 24), ("shifts", "probabilities")),
-    "onet": ((2, 3, 48, 48), ("shifts", "landmarks", "probabilities")),
-}
 
 
 def load_mtcnn(device: str) -> Nets:
     """Load the networks: on `cpu` they run in ONNX Runtime, on any other torch device in torch.
 
     Raises:
-        ModelError: facenet-pytorch is missing.
+        ModelError: they are missing or damaged.
     """
-    if device != "cpu":
-        return torch_nets(device)
-    try:
-        return onnx_nets()
-    except FileError as error:
-        log.warning("%s: detection runs in torch, which is slower", error)
-        return torch_nets(device)
+    return onnx_nets() if device == "cpu" else torch_nets(device)
+
+
+def net_path(name: str) -> Path:
+    """Return where `pnet`, `rnet` or `onet` is."""
+    return ASSETS / f"mtcnn-{name}.onnx"
 
 
 def onnx_nets() -> Nets:
-    """Open the networks in ONNX Runtime; the first time, torch exports them to the user's cache.
+    """Open the networks in ONNX Runtime.
 
     Raises:
-        ModelError: facenet-pytorch is missing.
-        FileError: the cache cannot be written.
+        ModelError: they are missing or damaged.
     """
-    spec = find_spec("facenet_pytorch")  # without importing it, which would import torch
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError("facenet-pytorch is missing; run: pip install -r requirements.txt")
-    data = Path(spec.submodule_search_locations[0]) / "data"
-    paths = [exported(data / f"{name}.pt", partial(_export, name))[0] for name in _NETS]
+    paths = [net_path(name) for name in ("pnet", "rnet", "onet")]
+    for path in paths:
+        read_description(path)
     return Nets(*map(open_net, paths))
-
-
-def _export(name: str) -> tuple[bytes, dict[str, Any]]:
-    from facesync.faces.onnx_export import to_onnx, without_prelu
-
-    mtcnn = import_facenet().models.mtcnn
-    shape, outputs = _NETS[name]
-    network = without_prelu({"pnet": mtcnn.PNet, "rnet": mtcnn.RNet, "onet": mtcnn.ONet}[name]())
-    return to_onnx(network, shape, outputs, any_size=name == "pnet"), {"net": f"MTCNN {name}"}
 
 
 def torch_nets(device: str) -> Nets:

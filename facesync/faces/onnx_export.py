@@ -30,7 +30,7 @@ def to_onnx(
         input_shape: of one example, such as (2, 3, 160, 160).
         outputs: names of its outputs.
         any_size: height and width of input and outputs may vary too.
-        fold: work out what depends on weights alone; otherwise each keeps its name.
+        fold: work out what depends on weights alone; otherwise each weight keeps its name.
 
     Raises:
         ModelError: torch could not export it.
@@ -41,6 +41,7 @@ def to_onnx(
     # The newer exporter takes ten times as long for the same result.
     takes_dynamo = "dynamo" in inspect.signature(torch.onnx.export).parameters
     older: dict[str, Any] = {"dynamo": False} if takes_dynamo else {}
+    modes = torch.onnx.TrainingMode
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             path = Path(folder) / "model.onnx"
@@ -54,6 +55,8 @@ def to_onnx(
                 dynamic_axes={name: axes for name in ("input", *outputs)},
                 opset_version=17,
                 do_constant_folding=fold,
+                # Folds batch norms, too, unless the network's own mode, which is the same, stays.
+                training=modes.EVAL if fold else modes.PRESERVE,
                 **older,
             )
             return path.read_bytes()

@@ -146,25 +146,24 @@ class _Content:
 
     def finish(self, wanted: Callable[[Any], bool], leaf: Leaf) -> Any:
         """Put arrays in the place of what was claimed; a part in several places stays one."""
-        value, done = self._value, {}
+        value = self._value
         if isinstance(value, dict):
             value = {key: part for key, part in value.items() if wanted(key)}
+        return self._finished(value, leaf, {})
 
-        def finished(value: Any) -> Any:
-            if id(value) not in done:
-                done[id(value)] = finish(value)
+    def _finished(self, value: Any, leaf: Leaf, done: dict[int, Any]) -> Any:
+        if id(value) in done:
             return done[id(value)]
-
-        def finish(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                return leaf(self._array(value))
-            if isinstance(value, dict):
-                return type(value)((key, finished(part)) for key, part in value.items())
-            if isinstance(value, (list, tuple)):
-                return type(value)(map(finished, value))
-            return value
-
-        return finish(value)
+        made = value
+        if isinstance(value, Tensor):
+            made = leaf(self._array(value))
+        elif isinstance(value, dict):
+            parts = ((key, self._finished(part, leaf, done)) for key, part in value.items())
+            made = type(value)(parts)
+        elif isinstance(value, (list, tuple)):
+            made = type(value)(self._finished(part, leaf, done) for part in value)
+        done[id(value)] = made
+        return made
 
     def _array(self, tensor: Tensor) -> np.ndarray:
         numbers = self._numbers(tensor.storage)

@@ -2,8 +2,7 @@
 
 Without a choice, the model trained here is taken if it is trusted (`trust`), else the best known
 one (`models`) that is here or can be downloaded; the last of these ships with the package. On a CPU
-a model runs in ONNX Runtime: the first time, it is exported to the user's own cache; later, torch
-is not imported.
+a model runs in ONNX Runtime, and torch is not needed.
 """
 
 from __future__ import annotations
@@ -14,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facesync.cli import one_line
-from facesync.errors import DownloadError, FileError, ModelError
-from facesync.faces import edgeface, models, trust
+from facesync.errors import DownloadError, ModelError
+from facesync.faces import edgeface, graphs, models, trust
 from facesync.faces.calibration import calibration_for, user_calibration
+from facesync.faces.checkpoints import PlainModel, open_model
 from facesync.faces.crops import CropSpec
 from facesync.faces.downloads import download
 from facesync.faces.embedding import FaceModel
-from facesync.faces.last_layer import with_head
+from facesync.faces.last_layer import shipped
 from facesync.faces.models import (
     AUTO,
     EDGEFACE,
@@ -29,16 +29,13 @@ from facesync.faces.models import (
     VGGFACE2_PUBLISHED,
     KnownModel,
 )
-from facesync.faces.onnx_files import exported, read_description, sha256
+from facesync.faces.onnx_files import read_description, sha256
 from facesync.faces.onnx_runtime import Embedder, open_embedder
 from facesync.faces.torch_model import (
-    TRAINING,
     State,
     TorchModel,
-    load_state,
-    new_network,
+    in_torch,
     on_arrays,
-    open_torch_model,
     read_checkpoint,
 )
 
@@ -94,15 +91,19 @@ def load_face_model(
         facts = read_description(weights.path)
         unpack = facts.get("unpack") is True
         return _face_model(weights, facts, open_embedder(weights.path, unpack=unpack))
-    if str(device) == "cpu":
-        try:
-            onnx, facts = exported(weights.path, lambda: _export(weights), _head(weights) or "")
-        except FileError as error:
-            log.warning("%s: the model runs in torch, which is slower", error)
-        else:
-            return _face_model(weights, facts, open_embedder(onnx))
-    model = as_torch(weights)
-    return _face_model(weights, model.facts(), on_arrays(model.network, device))
+    model = _opened(weights)
+    facts = model.facts()
+    if str(device) != "cpu":
+        return _face_model(weights, facts, on_arrays(in_torch(model).network, device))
+    network = model.to_onnx()
+    del model  # as large as what is made of it
+    return _face_model(weights, facts, open_embedder(network))
+
+
+def _opened(weights: Weights, *, published: bool = False) -> PlainModel:
+    """Open a file of torch's that was found; see `as_torch`."""
+    head = None if published or weights.known is None else weights.known.head
+    return open_model(weights.path, None if head is None else shipped(head))
 
 
 def load_torch_model(choice: str | Path | None, *, offline: bool = False) -> TorchModel:
@@ -129,13 +130,7 @@ def as_torch(weights: Weights, *, published: bool = False) -> TorchModel:
     """
     if weights.path.suffix == ".onnx" or weights.known is EDGEFACE:
         raise ModelError(f"{weights.name} is not a torch network; choose another model")
-    model, head = open_torch_model(weights.path), _head(weights)
-    return model if published or head is None else with_head(model, head)
-
-
-def _head(weights: Weights) -> str | None:
-    """Return the SHA-256 of the last layer that replaces the file's own; None if none does."""
-    return None if weights.known is None else weights.known.head
+    return in_torch(_opened(weights, published=published))
 
 
 def find_weights(choice: str | Path | None, *, offline: bool = False) -> Weights:
@@ -226,7 +221,7 @@ def fetched(model: KnownModel, *, offline: bool = False) -> Path:
                 f"--offline: {model.title}, missing at {model.path}, cannot be downloaded; run "
                 "once without it, or choose a model with --model"
             )
-        download(model, _vggface2_weights if model is VGGFACE2 else edgeface.read_weights)
+        download(model, open_model if model is VGGFACE2 else edgeface.read_weights)
     return model.path
 
 
@@ -234,30 +229,15 @@ def _open_edgeface(weights: Weights, device: torch.device | str) -> FaceModel:
     if str(device) != "cpu":
         log.info("%s runs on the CPU, in ONNX Runtime", EDGEFACE.title)
 
-    def make() -> tuple[bytes, dict[str, Any]]:
-        log.info("Preparing %s for this computer (once) ...", weights.name)
-        if sha256(weights.path) != EDGEFACE.sha256:
-            raise ModelError(
-                f"{weights.path} is damaged: its checksum is not the published one; delete it, and "
-                "it is downloaded again"
-            )
-        # A weights file has no other fingerprint here; a new crop for it would need one.
-        facts = {"crop": EDGEFACE.crop.to_dict(), "fingerprint": EDGEFACE.sha256[:16]}
-        return edgeface.to_onnx(edgeface.read_weights(weights.path)), facts
-
-    onnx: Path | bytes
-    try:
-        onnx, facts = exported(weights.path, make)
-    except FileError as error:
-        log.warning("%s: the model is prepared again each time", error)
-        onnx, facts = make()
-    return _face_model(weights, facts, open_embedder(onnx))
-
-
-def _export(weights: Weights) -> tuple[bytes, dict[str, Any]]:
-    log.info("Preparing %s for this computer (once) ...", weights.name)
-    model = as_torch(weights)
-    return model.to_onnx(), model.facts()
+    if sha256(weights.path) != EDGEFACE.sha256:
+        raise ModelError(
+            f"{weights.path} is damaged: its checksum is not the published one; delete it, and "
+            "it is downloaded again"
+        )
+    network = graphs.to_onnx(graphs.EDGEFACE_XS, edgeface.read_weights(weights.path))
+    # A weights file has no other fingerprint here; a new crop for it would need one.
+    facts = {"crop": EDGEFACE.crop.to_dict(), "fingerprint": EDGEFACE.sha256[:16]}
+    return _face_model(weights, facts, open_embedder(network))
 
 
 def _face_model(weights: Weights, facts: dict[str, Any], network: Embedder) -> FaceModel:
@@ -304,10 +284,6 @@ def vggface2_state(*, offline: bool = False) -> tuple[State, Path]:
         DownloadError: the download failed; the next call resumes it.
     """
     path = fetched(VGGFACE2, offline=offline)
-    return _vggface2_weights(path), path
-
-
-def _vggface2_weights(path: Path) -> State:
-    state: State = read_checkpoint(path, leave_out=TRAINING)["model_state_dict"]
-    load_state(new_network(), state, str(path))
-    return state
+    open_model(path)
+    state: State = read_checkpoint(path)["model_state_dict"]
+    return state, path

@@ -22,14 +22,9 @@ from typing import Any
 import torch
 
 from facesync.errors import FileError, ModelError
+from facesync.faces.checkpoints import ARCHITECTURE, checkpoint_crop
 from facesync.faces.crops import CropSpec
-from facesync.faces.torch_model import (
-    ARCHITECTURE,
-    State,
-    checkpoint_crop,
-    read_checkpoint,
-    write_checkpoint,
-)
+from facesync.faces.torch_model import State, read_checkpoint, write_checkpoint
 from facesync.pickles import load_plain
 from facesync.training.history import INVALID, History, share
 from facesync.training.settings import MARGINS

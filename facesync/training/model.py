@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from facesync.errors import DownloadError, FileError, ModelError
+from facesync.faces.checkpoints import TRAINING
 from facesync.faces.models import VGGFACE2
-from facesync.faces.torch_model import TRAINING, State, load_state, new_network, read_checkpoint
+from facesync.faces.torch_model import State, load_state, new_network, read_checkpoint
 from facesync.faces.weights import vggface2_state
 from facesync.training.heads import Head, new_head
 from facesync.training.teacher import similarity_loss

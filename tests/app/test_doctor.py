@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,18 @@ def test_what_works_is_said(gallery, recognizer, settings):
     assert said.endswith("verdict    everything works, but the model is not trusted")
     for text in (json.dumps(facts), doctor.in_words(facts)):
         assert "Secret" not in text
+
+
+def test_torch_is_not_missed(gallery, recognizer, settings, monkeypatch):
+    def version(name: str) -> str:
+        if "torch" in name:
+            raise metadata.PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(metadata, "version", version)
+    facts = doctor.examine(settings, gallery, recognizer)
+    assert facts["faults"] == [] and "starlette" in facts["packages"]
+    assert "scipy 1.0; without torch, as the app may be\n" in doctor.in_words(facts)
 
 
 def test_what_does_not_work_is_said(gallery, recognizer, tmp_path):

@@ -14,8 +14,7 @@ from facesync.distillation.head import Linear, joined, mapped, own_layer, pooled
 from facesync.distillation.student import FEATURES
 from facesync.faces.crops import ALIGNED_112, BOX
 from facesync.faces.embedding import FaceModel, unit
-from facesync.faces.last_layer import set_last_layer
-from facesync.faces.torch_model import TorchModel, new_network, on_arrays
+from facesync.faces.torch_model import TorchModel, new_network, on_arrays, set_last_layer
 from facesync.faces.weights import load_torch_model
 from facesync.images import save_jpeg
 
@@ -72,7 +71,7 @@ def test_the_script_learns_a_layer_and_writes_the_weights_with_it(
 
     teacher = FaceModel(teach, ALIGNED_112, "teacher", "a stand-in")
     monkeypatch.setattr(head, "load_face_model", lambda *a, **k: teacher)
-    loaded = TorchModel(network, BOX, "weights")
+    loaded = TorchModel(network, crop=BOX, fingerprint="weights")
     monkeypatch.setattr(head, "load_torch_model", lambda *a, **k: loaded)
     for number, crop in enumerate(CROPS):
         save_jpeg(crop[:112, :112], tmp_path / "faces" / f"{number}.jpg")

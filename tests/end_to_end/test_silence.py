@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -71,19 +72,22 @@ def test_no_connection_and_nothing_kept_for_one(traced, shared, tmp_path, monkey
            "--faces", tmp_path / "faces", "--camera", tmp_path / "camera.avi"]  # fmt: skip
     image = tmp_path / "image.jpg"
     assert traced("register", *app, "register", "Eileen", "--images", image).wait(300) == 0
+    demo = ("demo", ["-m", "facesync.demo", "--output", tmp_path / "demo"])
     with Display() as display:
         watch = traced("watch", *app, "watch", display=display.name)
         for name, command in (
             ("verify", [*app, "verify", "--image", image]),
             ("doctor", [*app, "doctor"]),
-            ("demo", ["-m", "facesync.demo", "--output", tmp_path / "demo"]),
+            *([demo] if find_spec("torch") else []),
         ):
             assert traced(name, *command).wait(300) == 0, (tmp_path / f"{name}.out").read_text()
         assert watch.wait(300) == 0
     assert "s  Eileen" in (tmp_path / "watch.out").read_text()
-    for name in ("register", "watch", "verify", "doctor", "demo"):
-        trace = (tmp_path / f"{name}.trace").read_text().splitlines()
-        assert [line for line in trace if "AF_INET" in line] == [], name
+    traces = list(tmp_path.glob("*.trace"))
+    assert len(traces) >= 4
+    for path in traces:
+        lines = path.read_text().splitlines()
+        assert [line for line in lines if "AF_INET" in line] == [], path.stem
     caches = {path.name for path in (tmp_path / "home").glob(".*/*")}
     assert caches <= {"facesync", "matplotlib"}, sorted((tmp_path / "home").rglob("*"))
 

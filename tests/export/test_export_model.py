@@ -40,7 +40,13 @@ class SmallNetwork(torch.nn.Module):
 def small():
     torch.manual_seed(0)
     network = SmallNetwork().eval()
-    return TorchModel(network, SMALL, fingerprint(network, SMALL), "epoch 3", 0.5)
+    return TorchModel(
+        network,
+        crop=SMALL,
+        fingerprint=fingerprint(network, SMALL),
+        remark="epoch 3",
+        threshold=0.5,
+    )
 
 
 @pytest.fixture

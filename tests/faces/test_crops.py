@@ -45,6 +45,7 @@ def test_a_box_outside_the_image_still_gives_a_crop(ramp, cut, box):
 @pytest.mark.parametrize("box", [(40, 30, 120, 150), (-20, -5, 70, 80), (180, 90, 260, 210)])
 def test_the_box_crop_is_the_same_as_facenet_pytorchs(ramp, box):
     """Models trained with its MTCNN(margin=32, post_process=False) get the same input here."""
+    pytest.importorskip("facenet_pytorch")
     from facenet_pytorch.models.utils.detect_face import extract_face
 
     theirs = extract_face(ramp, box, image_size=160, margin=32).numpy().transpose(1, 2, 0)

@@ -1,17 +1,13 @@
 """EdgeFace-XS without timm and torch gives the embeddings that it gives with them."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
-from facesync.errors import FileError, ModelError
-from facesync.faces import edgeface, weights
+from facesync.errors import ModelError
+from facesync.faces import edgeface, graphs, weights
 from facesync.faces.detection import FaceDetector
 from facesync.faces.models import EDGEFACE
 from facesync.faces.onnx_runtime import open_embedder
-from tests.conftest import ROOT
 
 # timm 1.0.31 and torch 2.11 on `inputs`: the first numbers of one, the last of the other, and their
 # similarity.
@@ -54,30 +50,10 @@ def test_it_tells_people_apart_with_its_own_calibration(here, astronaut, grace_h
     assert a @ b > model.calibration.threshold(1e-4) > a @ c
 
 
-def test_neither_its_first_use_nor_the_next_imports_torch(here, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    code = (
-        "import sys; from facesync.faces.weights import load_face_model; "
-        "load_face_model('edgeface-xs', offline=True); sys.exit('torch' in sys.modules)"
-    )
-    for _ in range(2):
-        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-
-
 def test_it_runs_on_the_cpu_beside_another_device_and_says_so(here, caplog):
     caplog.set_level("INFO")
     weights.load_face_model("edgeface-xs", "cuda", offline=True)
     assert "EdgeFace-XS runs on the CPU" in caplog.text
-
-
-def test_it_runs_where_no_export_can_be_kept(here, monkeypatch, caplog):
-    def refuse(*_):
-        raise FileError("no room")
-
-    monkeypatch.setattr(weights, "exported", refuse)
-    model = weights.load_face_model("edgeface-xs", offline=True)
-    np.testing.assert_allclose(model.network(inputs())[0, :4], FIRST, atol=1e-5)
-    assert "no room: the model is prepared again each time" in caplog.text
 
 
 def test_a_file_with_another_hash_is_not_opened(tmp_path, monkeypatch):
@@ -97,9 +73,9 @@ def test_it_is_no_torch_network(here):
 
 def test_the_generator_makes_the_same_network(here, tmp_path, monkeypatch):
     pytest.importorskip("timm")
-    from docs import generate_edgeface_graph
+    from docs import generate_graphs
 
-    monkeypatch.setattr(edgeface, "graph_path", lambda: tmp_path / "graph.onnx")
-    generate_edgeface_graph.main()
-    made = open_embedder(edgeface.to_onnx(edgeface.read_weights(EDGEFACE.path)))
-    np.testing.assert_allclose(made(inputs())[0, :4], FIRST, atol=1e-5)
+    monkeypatch.setattr(graphs, "ASSETS", tmp_path)
+    generate_graphs.main(["edgeface-xs"])
+    made = graphs.to_onnx(graphs.EDGEFACE_XS, edgeface.read_weights(EDGEFACE.path))
+    np.testing.assert_allclose(open_embedder(made)(inputs())[0, :4], FIRST, atol=1e-5)

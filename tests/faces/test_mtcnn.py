@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
-from facenet_pytorch import MTCNN
 
+from facesync.errors import ModelError
+from facesync.faces import mtcnn_nets, onnx_files
 from facesync.faces.boxes import overlap
 from facesync.faces.detection import FaceDetector
 from facesync.faces.mtcnn import AreaSampler, suppress
-from facesync.faces.mtcnn_nets import torch_nets
+from facesync.faces.mtcnn_nets import onnx_nets, torch_nets
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +18,13 @@ def detector():
 
 @pytest.fixture(scope="module")
 def theirs():
-    return MTCNN(keep_all=True, min_face_size=40)
+    return pytest.importorskip("facenet_pytorch").MTCNN(keep_all=True, min_face_size=40)
 
 
 @pytest.mark.parametrize("size", [(24, 24), (48, 48), (7, 90), (100, 133)])
 @pytest.mark.parametrize("corners", [(0, 0, 200, 150), (3, 5, 10, 9), (50, 20, 151, 149)])
 def test_areas_are_averaged_as_in_torch(size, corners):
+    torch = pytest.importorskip("torch")
     image = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
     left, top, right, bottom = corners
     part = torch.from_numpy(
@@ -124,7 +125,31 @@ def test_faces_are_followed_in_the_pixels_of_large_images(detector, astronaut):
     assert overlap(before[0].box_xyxy, again.box_xyxy) > 0.85
 
 
+def test_the_networks_that_ship_are_facenet_pytorchs():
+    pytest.importorskip("facenet_pytorch")
+    ours, theirs = onnx_nets(), torch_nets("cpu")
+    random = np.random.default_rng(0)
+    sizes = {"pnet": (3, 40, 57), "rnet": (5, 24, 24), "onet": (5, 48, 48)}
+    for name, (count, *size) in sizes.items():
+        batch = random.uniform(-1, 1, (count, 3, *size)).astype(np.float32)
+        outputs = getattr(ours, name)(batch), getattr(theirs, name)(batch)
+        for one, other in zip(*outputs, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_networks_that_are_damaged_or_missing_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(mtcnn_nets, "ASSETS", tmp_path)
+    with pytest.raises(ModelError, match=r"cannot read .*mtcnn-pnet\.json"):
+        FaceDetector()
+    for name in ("pnet", "rnet", "onet"):
+        onnx_files.write(mtcnn_nets.net_path(name), b"", {})
+    mtcnn_nets.net_path("onet").write_bytes(b"another")
+    with pytest.raises(ModelError, match=r"mtcnn-pnet\.onnx is not an ONNX file"):
+        FaceDetector()
+
+
 def test_faces_are_found_and_followed_in_torch(detector, astronaut):
+    pytest.importorskip("facenet_pytorch")
     before = detector.detect(astronaut)
     elsewhere = FaceDetector()
     elsewhere._nets = torch_nets("cpu")

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from facesync.errors import ModelError
 from facesync.faces.torch_files import dequantized, read_torch_file
 from tests.conftest import ROOT
+
+torch = pytest.importorskip("torch")
 
 
 def same(one, other):

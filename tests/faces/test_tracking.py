@@ -7,7 +7,7 @@ import pytest
 
 from facesync.faces.boxes import iou
 from facesync.faces.detection import Face
-from facesync.faces.tracking import LOST_SECONDS, REJOIN_SECONDS, Tracker
+from facesync.faces.tracking import LOST_SECONDS, REJOIN_SECONDS, Tracker, _assign
 from tests.gallery.conftest import unit
 
 
@@ -80,3 +80,16 @@ def test_a_face_that_comes_back_elsewhere_is_recognised_by_its_embedding(away, s
     assert (embedding is not None) is again
     assert new.number == (1 if again else 2)
     assert tracker.rejoin(new, unit(seed), 0.6) is None  # a track is continued once
+
+
+def test_pairs_have_the_largest_overlap_in_all():
+    optimize = pytest.importorskip("scipy.optimize")
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        overlap = random.random(random.integers(0, 9, 2))
+        overlap *= random.random(overlap.shape) < random.random()  # most boxes are far apart
+        pairs = _assign(overlap)
+        rows, columns = optimize.linear_sum_assignment(-overlap)
+        assert len({row for row, _ in pairs}) == len({c for _, c in pairs}) == min(overlap.shape)
+        best = overlap[rows, columns].sum()
+        assert sum(overlap[pair] for pair in pairs) == pytest.approx(best, abs=1e-12)

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from facesync.errors import FileError, ModelError
-from facesync.faces import last_layer, models, onnx_files, torch_model, weights
+from facesync.errors import ModelError
+from facesync.faces import checkpoints, last_layer, models, onnx_files, weights
 from facesync.faces.crops import ALIGNED_112, BOX, SQUARE
 from facesync.faces.models import VGGFACE2
 from facesync.faces.recognizer import Recognizer
@@ -17,6 +16,9 @@ from facesync.faces.settings import RecognizerSettings
 from tests.faces.stand_ins import tiny_model
 from tests.faces.test_calibration import MEASURED
 from tests.faces.test_trust import FIGURES
+
+torch = pytest.importorskip("torch")
+from facesync.faces import torch_model  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -40,15 +42,7 @@ def torch_home(tmp_path, monkeypatch):
     return tmp_path / "torch"
 
 
-@pytest.fixture
-def quick_export(monkeypatch):
-    """Exports are a tiny model: the real export takes seconds."""
-    monkeypatch.setattr(torch_model.TorchModel, "to_onnx", lambda _: tiny_model())
-
-
-def test_older_checkpoints_open_with_the_crop_they_were_trained_on(
-    random_state, tmp_path, quick_export
-):
+def test_older_checkpoints_open_with_the_crop_they_were_trained_on(random_state, tmp_path):
     path = tmp_path / "old.pth"
     torch.save(
         {"epoch": 4, "model_state_dict": random_state, "optimizer_state_dict": {},
@@ -68,37 +62,6 @@ def test_embeddings_are_unit_length_and_do_not_depend_on_the_batch(weights_file)
     alone = np.concatenate([model.embed_crops([crop]) for crop in crops])
     np.testing.assert_allclose(alone, together, atol=1e-5)
     assert model.embed_crops([]).shape == (0, 512)
-
-
-def test_onnx_runtime_gives_what_torch_gives(weights_file):
-    model = weights.load_face_model(weights_file)
-    ours = weights.load_torch_model(weights_file)
-    assert (model.fingerprint, model.crop) == (ours.fingerprint, ours.crop)
-    crops = list(np.random.default_rng(1).integers(0, 255, (2, 160, 160, 3), np.uint8))
-    batch = np.stack([model.crop.array(crop) for crop in crops])
-    in_torch = torch_model.on_arrays(ours.network, "cpu")(batch)
-    np.testing.assert_allclose(model.embed_crops(crops), in_torch, atol=1e-5)
-
-
-def test_an_exported_model_needs_no_torch(weights_file, monkeypatch):
-    first = weights.load_face_model(weights_file)
-    monkeypatch.setattr(weights, "open_torch_model", None)
-    again = weights.load_face_model(weights_file)
-    assert (again.fingerprint, again.crop, again.source) == (
-        first.fingerprint,
-        first.crop,
-        first.source,
-    )
-
-
-def test_the_model_runs_in_torch_if_no_export_can_be_kept(weights_file, monkeypatch, caplog):
-    def full(*_):
-        raise FileError("the disk is full")
-
-    monkeypatch.setattr(weights, "exported", full)
-    model = weights.load_face_model(weights_file)
-    assert "the disk is full: the model runs in torch" in caplog.text
-    assert model.embed_crops([np.zeros((160, 160, 3), np.uint8)]).shape == (1, 512)
 
 
 def test_the_fingerprint_depends_on_weights_and_crop_but_not_on_the_classifier(random_state):
@@ -166,7 +129,7 @@ def test_a_truncated_or_corrupted_file_is_one_line(random_state, tmp_path):
         corrupted[start + random.integers(15000)] ^= int(random.integers(1, 256))
         path.write_bytes(corrupted)
         with contextlib.suppress(ModelError):
-            weights.read_checkpoint(path)
+            checkpoints.read_checkpoint(path)
 
 
 def test_missing_models_say_what_to_do(torch_home):
@@ -176,9 +139,7 @@ def test_missing_models_say_what_to_do(torch_home):
         weights.load_face_model("vggface2", offline=True)
 
 
-def test_order_option_choice_trained_model_then_the_best(
-    torch_home, weights_file, random_state, quick_export
-):
+def test_order_option_choice_trained_model_then_the_best(torch_home, weights_file, random_state):
     cached = VGGFACE2.path
     assert cached.is_relative_to(torch_home)
     cached.parent.mkdir(parents=True)
@@ -210,7 +171,7 @@ def test_order_option_choice_trained_model_then_the_best(
     ],
 )
 def test_a_trained_model_that_is_not_trusted_is_used_only_if_asked_for(
-    torch_home, random_state, quick_export, caplog, figures, why
+    torch_home, random_state, caplog, figures, why
 ):
     caplog.set_level("INFO")
     path = weights.DEFAULT_MODEL
@@ -228,7 +189,7 @@ def test_a_trained_model_that_is_not_trusted_is_used_only_if_asked_for(
         with pytest.raises(ModelError, match=why):
             recognizer.load()
         return
-    for _ in range(2):  # exported now, and found again
+    for _ in range(2):
         recognizer = Recognizer(RecognizerSettings(model=str(path)))
         assert recognizer.trust()["trusted"] is False
         assert recognizer.model_in_words.startswith(f"{path}, not trusted: {why}")
@@ -241,7 +202,7 @@ def test_a_trained_model_that_is_not_trusted_is_used_only_if_asked_for(
         caplog.clear()
 
 
-def test_an_export_keeps_the_figures(torch_home, random_state, tmp_path, quick_export):
+def test_an_export_keeps_the_figures(torch_home, random_state, tmp_path):
     path = tmp_path / "x.pth"
     torch.save({"epoch": 1, "model_state_dict": random_state, "unseen": FIGURES}, path)
     onnx = tmp_path / "x.onnx"
@@ -301,7 +262,7 @@ def test_a_last_layer_that_is_missing_or_changed_is_refused(
             weights.load_face_model("vggface2", offline=True)
 
 
-def test_a_checkpoint_brings_its_calibration(random_state, tmp_path, quick_export):
+def test_a_checkpoint_brings_its_calibration(random_state, tmp_path):
     path = tmp_path / "calibrated.pth"
     torch.save(random_state, path)
     model = weights.load_face_model(path)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from facesync.errors import DataError
 from facesync.metrics.calibration import fit_logistic, fit_thresholds, worst
 from facesync.metrics.thresholds import Thresholds
+
+LogisticRegression = pytest.importorskip("sklearn.linear_model").LogisticRegression
 
 GENERATOR = np.random.default_rng(5)
 GENUINE = np.clip(GENERATOR.normal(0.7, 0.12, 5000), -1, 1).astype(np.float32)
