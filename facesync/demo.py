@@ -52,11 +52,20 @@ class StepFailed(FaceSyncError):
 
 
 def make_pack(folder: Path, random: np.random.Generator) -> int:
-    """Write a pack of aligned faces of both people; return the number of images."""
+    """Write a pack of aligned faces of both people; return the number of images.
+
+    Raises:
+        FileError: there is a photograph of one of them only.
+    """
+    people = photographs()
+    if len(people) < 2:
+        raise FileError(
+            f"the photograph of {KNOWN} is part of scikit-image: pip install scikit-image"
+        )
     torch.set_num_threads(1)
     detector = FaceDetector()
     images = []
-    for label, photo in enumerate(photographs().values()):
+    for label, photo in enumerate(people.values()):
         for _ in range(TRAINING_COPIES):
             copy = vary(photo, random)
             faces = detector.detect(copy)
