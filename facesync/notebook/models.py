@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from facesync.cli import count
 from facesync.errors import ModelError
 from facesync.faces.trust import of_file
 from facesync.training.checkpoint import BEST_NAME, FINAL_NAME, load_checkpoint
@@ -18,7 +19,7 @@ def finished(models: Path, run: int, epochs: int) -> bool:
     done = load_history(history).column("run").count(run) if history.exists() else 0
     if done < epochs:
         return False
-    print(f"This is done: {models} has the {epochs} epochs of it.")
+    print(f"This is done: {models} has {count(epochs, 'epoch', 'epochs')} of it.")
     return True
 
 
