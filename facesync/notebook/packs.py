@@ -15,7 +15,7 @@ from facesync.errors import FileError, UsageError
 from facesync.notebook.running import run
 
 TOKEN = "KAGGLE_API_TOKEN"
-SAMPLE = "sample"
+SAMPLE, SAMPLE_COPIES = "sample", 15
 
 _NO_SECRET = {
     "SecretNotFoundError": f"Colab has no secret called {TOKEN}",
@@ -88,7 +88,7 @@ def _sample_pack(folder: Path) -> Path:
     if not folder.exists():
         part = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        make_pack(part, np.random.default_rng(42))
+        make_pack(part, np.random.default_rng(42), SAMPLE_COPIES)
         part.rename(folder)
     return folder
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import facesync
+from facesync.api import Match
 from facesync.errors import CameraError, FaceSyncError, ImageError
 from facesync.images import read_image_rgb
 from facesync.sample_images import HOPPER, photographs, vary
@@ -57,10 +58,10 @@ _TAKE = """(async ({text, frames, seconds}) => {
     canvas.height = video.videoHeight;
     const images = [];
     for (let taken = 0; taken < frames; taken++) {
-      line.textContent = `Image ${taken + 1} of ${frames}: look into the camera`;
+      line.textContent = `Image ${taken + 1} of ${frames}: turn your head a little`;
       canvas.getContext('2d').drawImage(video, 0, 0);
       images.push(canvas.toDataURL('image/jpeg', 0.9));
-      await wait(400);
+      await wait(700);
     }
     return {images};
   } catch (error) {
@@ -162,7 +163,7 @@ def _register_and_look(
     print("What was registered here is removed again.")
 
 
-def _in_words(match: facesync.api.Match) -> str:
+def _in_words(match: Match) -> str:
     found = f"recognised as {match.name}" if match.name else f"not recognised ({match.reason})"
     if match.similarity is None:
         return found

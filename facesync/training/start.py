@@ -70,7 +70,12 @@ def train(settings: TrainSettings) -> bool:
     settings = settings.for_its_weights()
     with explaining(), ranks(pick_device(settings.device)) as (group, device):
         if not settings.estimate:
-            return train_epochs(_new_training(settings, group, device))
+            try:
+                run = _new_training(settings, group, device)
+            except KeyboardInterrupt:
+                log.info("Stopped before the first batch: nothing is saved; run the same again")
+                raise
+            return train_epochs(run)
         if group.size > 1:
             raise UsageError("--estimate times one process; run it without torchrun")
         # Nothing that takes long beforehand, and no checkpoint.

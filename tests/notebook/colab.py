@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from pathlib import Path
 
 MODULES = {
@@ -30,16 +31,16 @@ def download(path):
     print("downloaded", path)
 """,
     "output": """
-import base64, os
+import base64, os, pathlib
 def eval_js(expression):
     answer = os.environ.get("FAKE_CAMERA", "NotAllowedError: Permission denied")
     if answer == "gone":
         raise RuntimeError("the tab was closed")
-    if not os.path.exists(answer):
+    if not os.path.isdir(answer):
         return {"error": answer}
-    with open(answer, "rb") as file:
-        url = "data:image/jpeg;base64," + base64.b64encode(file.read()).decode()
-    return {"images": 5 * [url]}
+    encoded = [base64.b64encode(path.read_bytes()).decode()
+               for path in sorted(pathlib.Path(answer).iterdir())]
+    return {"images": ["data:image/jpeg;base64," + each for each in encoded]}
 """,
 }
 
@@ -53,8 +54,11 @@ def write(folder: Path) -> Path:
     return folder
 
 
-def install(folder: Path, monkeypatch) -> None:
+def install(monkeypatch) -> None:
     """Make the module importable in this process, for one test."""
-    for name in [name for name in sys.modules if name.split(".")[0] == "google"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(write(folder))
+    package = types.ModuleType("google.colab")
+    monkeypatch.setitem(sys.modules, "google.colab", package)
+    for name, text in MODULES.items():
+        module = types.ModuleType(f"google.colab.{name}")
+        exec(text, module.__dict__)
+        setattr(package, name, module)
