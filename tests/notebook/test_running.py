@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 
@@ -11,6 +12,7 @@ import pytest
 
 from facesync.errors import FaceSyncError
 from facesync.notebook import running
+from tests.conftest import ROOT
 from tests.training.stand_ins import posix
 
 pytestmark = posix
@@ -96,3 +98,8 @@ def test_the_machine_is_said(monkeypatch):
     assert "There is no GPU here" in running.machine() or "GPU: " in running.machine()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "Change runtime type" in running.machine()
+
+
+def test_nothing_needs_to_be_installed_to_run_pip():
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import facesync.notebook.running"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
