@@ -51,13 +51,27 @@ class StepFailed(FaceSyncError):
     """A step of the demo gave a wrong answer."""
 
 
-def make_pack(folder: Path, random: np.random.Generator) -> int:
-    """Write a pack of aligned faces of both people; return the number of images."""
+def make_pack(folder: Path, random: np.random.Generator, copies: int = 0) -> int:
+    """Write a pack of aligned faces of both people; return the number of images.
+
+    Args:
+        folder: of the pack.
+        random: varies the copies.
+        copies: of each photograph; 0 for `TRAINING_COPIES`.
+
+    Raises:
+        FileError: there is a photograph of one of them only.
+    """
+    people = photographs()
+    if len(people) < 2:
+        raise FileError(
+            f"the photograph of {KNOWN} is part of scikit-image: pip install scikit-image"
+        )
     torch.set_num_threads(1)
     detector = FaceDetector()
     images = []
-    for label, photo in enumerate(photographs().values()):
-        for _ in range(TRAINING_COPIES):
+    for label, photo in enumerate(people.values()):
+        for _ in range(copies or TRAINING_COPIES):
             copy = vary(photo, random)
             faces = detector.detect(copy)
             if faces:

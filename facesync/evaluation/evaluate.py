@@ -21,6 +21,7 @@ from facesync.evaluation.calibrations import data_fingerprint, store_calibration
 from facesync.evaluation.cfp import cfp_pairs
 from facesync.evaluation.embeddings import Embedded, Embedder, detector_label, mirrored
 from facesync.evaluation.groups import group_pairs, group_rates, read_groups
+from facesync.evaluation.held_out import held_out_images
 from facesync.evaluation.images import ImageRef, dataset_image_refs
 from facesync.evaluation.page import page
 from facesync.evaluation.protocols import PairSet, draw_pairs, read_bin, read_lfw_pairs
@@ -95,7 +96,13 @@ def _sets(settings: EvaluateSettings) -> dict[str, Callable[[], PairSet]]:
     if settings.protocol:
         drawn = cfp_pairs(folder, settings.seed)
         return {name: partial(drawn.__getitem__, name) for name in drawn}
-    return {"pairs": partial(draw_pairs, folder, settings.impostors, settings.seed)}
+    return {"pairs": partial(_drawn_pairs, settings, folder)}
+
+
+def _drawn_pairs(settings: EvaluateSettings, folder: Path) -> PairSet:
+    """Draw pairs of all people of a dataset, or of those whom the model's training held out."""
+    images = held_out_images(Path(settings.model), folder) if settings.held_out else None
+    return draw_pairs(folder, settings.impostors, settings.seed, images)
 
 
 def _evaluate_pairs(

@@ -206,18 +206,22 @@ def _encoded(item: Any) -> memoryview:
     return memoryview(item)
 
 
-def draw_pairs(source: Path, impostors: int, seed: int) -> PairSet:
+def draw_pairs(
+    source: Path, impostors: int, seed: int, images: Sequence[ImageRef] | None = None
+) -> PairSet:
     """Draw pairs from identity folders or a pack: all genuine pairs, some impostor pairs.
 
     Args:
         source: identity folders or a pack; of each identity at most 100 images are used.
         impostors: number of impostor pairs to draw, each at most once; all if there are fewer.
         seed: of the draw and of the split into ten folds.
+        images: those of the source to draw from; None for all.
 
     Raises:
         DataError: there are no images, no two people, or no two images of one person.
     """
-    images = dataset_image_refs(FaceDataset(source, min_images=1, max_images=_MAX_IMAGES))
+    if images is None:
+        images = dataset_image_refs(FaceDataset(source, min_images=1, max_images=_MAX_IMAGES))
     members: dict[str | None, list[int]] = defaultdict(list)
     for index, image in enumerate(images):
         members[image.identity].append(index)
@@ -230,7 +234,7 @@ def draw_pairs(source: Path, impostors: int, seed: int) -> PairSet:
     pairs, truth = pairs[order], truth[order]
     return PairSet(
         f"pairs drawn from {source.name} with seed {seed}",
-        images,
+        list(images),
         pairs[:, 0],
         pairs[:, 1],
         truth,

@@ -52,6 +52,10 @@ class EvaluateSettings:
     impostors: int = _images(
         100_000, "number of impostor pairs to draw from --data", parse=positive_int, metavar="N"
     )
+    held_out: bool = _images(
+        False,
+        "of --data take only the people whom the training of --model held out, if it did",
+    )
     crops: bool = _how(False, "the images are face crops already: do not detect faces")
     mirror: bool = _how(False, "embed each face as the mean of the image and its mirror image")
     cache: Path | None = _how(
@@ -104,6 +108,8 @@ class EvaluateSettings:
             )
         if bool(self.pairs) != bool(self.images) and not alone:
             raise UsageError("--pairs and --images go together")
+        if self.held_out and not self.data:
+            raise UsageError("--held-out needs --data: the data that the model was trained on")
         if self.protocol and not alone:
             raise UsageError("--protocol draws its own pairs, from --images alone")
         if self.bin and self.open_set:

@@ -38,15 +38,15 @@ def train_epochs(run: Run) -> bool:
     """
     messages.announce(run)
     batches = run.loader.batches(run.order)
-    if not run.kept:
-        # There is always a checkpoint to resume from; and a full disk shows before the long work.
-        save_run(run)
     wanted = run.recipe.tensorboard and run.ranks.first
     with (
         StopRequest(run.ranks, run.device) as stop,
         Board(run.output / FOLDER if wanted else None) as board,
     ):
         try:
+            if not run.kept:
+                # There is always one to resume from; and a full disk shows before the long work.
+                save_run(run)
             if run.data.holdout and run.start is None and not run.learner.steps:
                 run.start = measure_start(run, stop.check)
             while run.progress.epochs_done < run.last_epoch and not _patience_is_over(run):

@@ -218,10 +218,13 @@ class Recipe:
 
 
 RESUMABLE = {
-    "resume", "overwrite", "offline", "data", "output", "model", "weights", "compile", "workers",
-    "device", "save_every", "keep", "tensorboard", "checkpoint_activations",
+    "resume", "overwrite", "estimate", "offline", "data", "output", "model", "weights", "compile",
+    "workers", "device", "save_every", "keep", "tensorboard", "checkpoint_activations",
 }  # fmt: skip
 """Settings that may change when a run is resumed; all others determine its result."""
+
+SPLIT_SETTINGS = ("seed", "min_images", "max_images", "holdout_identities")
+"""Settings that decide which images are trained on."""
 
 PAPER: dict[str, Any] = {
     "loss": "softmax",
@@ -276,6 +279,12 @@ class TrainSettings(Recipe):
         "how the images are cropped: aligned on five points, as in CASIA-WebFace, or as upright "
         "squares around the face; the app crops faces the same way",
         choices=CROPS,
+    )
+    estimate: bool = _machine(
+        False,
+        "only time some batches, say how long this training would take here (without --teacher), "
+        "and end; no model is written or replaced",
+        kept=False,
     )
     seed: int = _data(
         42,

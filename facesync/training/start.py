@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from facesync.devices import pick_device
-from facesync.errors import DataError, FileError, ModelError
+from facesync.errors import DataError, FileError, ModelError, UsageError
 from facesync.faces.calibration import Calibration
 from facesync.faces.crops import ALIGNED_112, SQUARE
 from facesync.faces.models import VGGFACE2
@@ -21,6 +22,7 @@ from facesync.processes import Ranks, ranks
 from facesync.training.batches import EpochOrder, SplitData, load_split, seed_everything
 from facesync.training.checkpoint import BEST_NAME, Checkpoint, load_checkpoint, restore_optimizer
 from facesync.training.epoch import train_epochs
+from facesync.training.estimate import estimate
 from facesync.training.history import HISTORY_NAME, History, load_history
 from facesync.training.imprint import imprint
 from facesync.training.learner import Learner
@@ -31,6 +33,7 @@ from facesync.training.run import Run
 from facesync.training.saving import check_writable, refuse_to_lose_a_run, refuse_to_replace
 from facesync.training.settings import (
     PAPER,
+    SPLIT_SETTINGS,
     ContinueSettings,
     Recipe,
     TrainSettings,
@@ -44,7 +47,6 @@ from facesync.training.workers import explaining
 log = logging.getLogger(__name__)
 
 CROP_SPECS = {spec.kind: spec for spec in (ALIGNED_112, SQUARE)}
-SPLIT_SETTINGS = ("seed", "min_images", "max_images", "holdout_identities")
 LOSS_SETTINGS = ("loss", "margin", "scale", "pictures_per_identity")
 KEPT_SETTINGS = (
     "freeze_batchnorm", "weight_decay", "ema", "clip_norm", "teacher", "teacher_weight"
@@ -59,13 +61,30 @@ def train(settings: TrainSettings) -> bool:
     `if __name__ == "__main__":`.
 
     Returns:
-        Whether it was completed; False after Ctrl-C.
+        Whether it was completed, or with `estimate` how long it would take was said; False after
+        Ctrl-C.
 
     Raises:
         FaceSyncError: something is wrong with the settings, the data or the weights.
     """
+    settings = settings.for_its_weights()
     with explaining(), ranks(pick_device(settings.device)) as (group, device):
-        return train_epochs(_new_training(settings.for_its_weights(), group, device))
+        if not settings.estimate:
+            try:
+                run = _new_training(settings, group, device)
+            except KeyboardInterrupt:
+                log.info("Stopped before the first batch: nothing is saved; run the same again")
+                raise
+            return train_epochs(run)
+        if group.size > 1:
+            raise UsageError("--estimate times one process; run it without torchrun")
+        # Nothing that takes long beforehand, and no checkpoint.
+        timed = replace(
+            settings, resume=False, overwrite=True, imprint=False, teacher="none",
+            save_every=sys.maxsize,
+        )  # fmt: skip
+        print(estimate(_new_training(timed, group, device), imprint=settings.imprint), flush=True)
+        return True
 
 
 def _new_training(settings: TrainSettings, group: Ranks, device: torch.device) -> Run:
@@ -172,6 +191,17 @@ def _known(given: Any, saved: dict[str, Any], name: str) -> Any:
     if not sound:
         raise ModelError(f"the model's {name} is {value!r:.60}, not a number")
     return value
+
+
+def split_of(checkpoint: Checkpoint, data: Path) -> SplitData:
+    """Split a dataset as it was split to train a checkpoint.
+
+    Raises:
+        DataError: it is other data, or cannot be read.
+        ModelError: the checkpoint's settings are none.
+    """
+    known = {name: _known(None, checkpoint.settings, name) for name in SPLIT_SETTINGS}
+    return same_data(checkpoint, _split(data, known))
 
 
 def _split(data: Path, effective: dict[str, Any]) -> SplitData:

@@ -49,6 +49,14 @@ def test_a_wrong_answer_fails_the_demo(capsys):
         demo.run("train_model.py", "--no-such-option")
 
 
+def test_one_photograph_makes_no_pack(tmp_path, monkeypatch):
+    alone = {demo.STRANGER: demo.photographs()[demo.STRANGER]}
+    monkeypatch.setattr(demo, "photographs", lambda: alone)
+    with pytest.raises(FaceSyncError, match="pip install scikit-image"):
+        demo.make_pack(tmp_path / "pack", np.random.default_rng(0))
+    assert not (tmp_path / "pack").exists()
+
+
 def test_an_output_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(FaceSyncError, match="not the demo's own folder"):

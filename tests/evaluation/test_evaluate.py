@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 import evaluate_model
+import train_model
 from facesync.evaluation import evaluate as module
 from facesync.evaluation.baseline import read_baseline
+from facesync.evaluation.held_out import held_out_images
 from facesync.faces import models
 from facesync.faces.calibration import user_calibration
 from facesync.faces.models import EDGEFACE
 from facesync.images import save_jpeg
+from facesync.training.checkpoint import load_checkpoint
+from tests.training.stand_ins import TinyNetwork, draw_identity
 
 
 @pytest.fixture(autouse=True)
@@ -341,3 +345,51 @@ def test_the_real_thing_on_two_folds(shared, tmp_path, monkeypatch):
     assert code == 0 and report["pairs"] == 60
     assert report["accuracy_mean"] > 0.95
     assert report["failed_to_enrol"] == 0
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """A model whose training held 10 of 20 people out, and the images it was trained on."""
+    images = tmp_path / "all"
+    for number in range(20):
+        draw_identity(images / f"p{number}", number, 5)
+
+    def train(name, *options):
+        given = ["--data", images, "--output", tmp_path / name, "--weights", "none"]
+        given += ["--workers", 0, *options]
+        with monkeypatch.context() as patch:
+            patch.setattr("facesync.training.model.new_network", TinyNetwork)
+            patch.setattr("facesync.training.saving.save_curves", lambda history, path: None)
+            assert train_model.main([str(each) for each in given]) == 0
+        return tmp_path / name / "best_face_model.pth"
+
+    return train, images
+
+
+def test_of_its_own_data_only_the_people_held_out(evaluate, trained, tmp_path, capsys):
+    train, images = trained
+    model = train("m")
+    code, report = evaluate("--model", model, "--data", images, "--crops", "--held-out")
+    assert code == 0 and report["pictures"] == 50
+    pairs = report["genuine_pairs"], report["impostor_pairs"]
+    assert pairs == (10 * 10, 50 * 49 // 2 - 100)
+    held_out = set(load_checkpoint(model).label_map)
+    assert report["all_pairs"]["identities"] == 10 and len(held_out) == 10
+
+    shown = held_out_images(model, images)
+    assert not {image.identity for image in shown} & held_out  # nobody of its classes
+
+    draw_identity(images / "p20", 20, 5)
+    code, _ = evaluate("--model", model, "--data", images, "--crops", "--held-out")
+    assert code == 1 and "use the data it was trained on" in capsys.readouterr().err
+
+
+def test_nobody_held_out_is_one_line(evaluate, trained, capsys):
+    train, images = trained
+    model = train("m", "--holdout-identities", 0)
+    code, _ = evaluate("--model", model, "--data", images, "--crops", "--held-out")
+    assert code == 1 and "its training held nobody out" in capsys.readouterr().err
+    code, _ = evaluate("--model", "vggface2", "--data", images, "--crops", "--held-out")
+    error = capsys.readouterr().err
+    assert code == 1 and error.startswith("error: ") and len(error.splitlines()) == 1
+    assert evaluate("--images", images, "--open-set", "--held-out")[0] == 2

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import signal
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,18 @@ from torch.nn.functional import normalize
 import continue_training
 import train_model
 from facesync.data.left_out import list_path, write_list
-from facesync.errors import DownloadError
+from facesync.errors import DownloadError, UsageError
 from facesync.faces.calibration import Calibration
 from facesync.faces.crops import ALIGNED_112
 from facesync.faces.torch_model import fingerprint, load_state
 from facesync.pickles import load_plain, save_plain
+from facesync.processes import Ranks
 from facesync.training import epoch, model, validation
+from facesync.training.batches import load_split
+from facesync.training.estimate import _timed
 from facesync.training.run import Totals
+from facesync.training.settings import TrainSettings
+from facesync.training.start import train as training
 from facesync.training.stopping import Stopped
 from facesync.training.transforms import ToInput
 from tests.training.stand_ins import TinyNetwork, draw_identity, known_model, posix
@@ -764,3 +769,86 @@ def test_data_that_is_not_there_is_found_before_the_weights_are_asked_for(
     monkeypatch.setattr("facesync.training.start.starting_state", ask)
     assert train(tmp_path / "nowhere", tmp_path / "m") == 1
     assert "nowhere: no such folder or pack" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("told", ["while the first checkpoint is written", "before"])
+def test_ctrl_c_before_the_first_batch(images, tmp_path, monkeypatch, capsys, told):
+    """The first checkpoint of a real network takes seconds, on a network drive more."""
+    save, made = epoch.save_run, []
+
+    def interrupted(run) -> None:
+        if not made:
+            os.kill(os.getpid(), signal.SIGINT)
+        made.append(save(run))
+
+    def interrupt(run) -> None:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "m"
+    with monkeypatch.context() as patch:
+        if told == "before":
+            patch.setattr("facesync.training.start.imprint", interrupt)
+            assert train(images, folder, "--imprint") == 130
+            assert "nothing is saved; run the same again" in capsys.readouterr().err
+            assert not any(folder.iterdir())
+        else:
+            patch.setattr(epoch, "save_run", interrupted)
+            assert train(images, folder, "--imprint") == 130
+            assert "with --resume" in capsys.readouterr().out
+            assert checkpoint(folder / "final_face_model.pth")["interrupted"]
+    assert train(images, folder, "--imprint", "--resume") == 0
+    assert WRITTEN <= {path.name for path in folder.iterdir()}
+
+
+def test_an_estimate_trains_and_replaces_nothing(trained, images, capsys):
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    assert train(images, trained, "--estimate", "--epochs", 3, "--save-every", 1) == 0
+    said = capsys.readouterr().out
+    assert re.fullmatch(
+        r"This training would take about a minute on CPU: 3 epochs of 14 images at [0-9.]+ "
+        r"images/s, and 66 images that are only measured, at [0-9.]+\. .*\n",
+        said,
+    ), said  # each epoch 4 of the validation, and all 18 for the calibration
+    assert before == {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+
+
+def test_an_estimate_says_what_it_is_for(many, tmp_path, monkeypatch, capsys):
+    timed = iter([2.0, 0.5])  # seconds of a step, of a batch that is only measured
+    monkeypatch.setattr("facesync.training.estimate._timed", lambda work: next(timed))
+    options = ("--preset", "best", "--precision", "fp32", "--epochs", 500, "--estimate")
+    assert train(many, tmp_path / "m", *options) == 0
+    said = capsys.readouterr().out
+    trained, measured = (
+        int(found.replace(",", "")) for found in re.findall(r"([0-9,]+) images (?:at|that)", said)
+    )
+    data = load_split(many, seed=42, min_images=5, max_images=100, holdout_identities=None)
+    held_out = len(data.holdout)
+    assert trained == len(data.train)
+    # Before training all for the mean features and those held out, then these in each epoch.
+    assert measured == trained + held_out + 500 * (len(data.validation) + held_out)
+    minutes = round((500 * trained * 2.0 + measured * 0.5) / 8 / 60)
+    assert f"about {minutes // 60} hour {minutes % 60} minutes on CPU" in said
+    assert "at 4.0 images/s" in said and "at 16.0." in said
+
+
+def test_a_warm_up_does_not_count_and_enough_is_enough(monkeypatch):
+    clock = iter([0.0, 100.0, *(100.0 + 0.01 * number for number in range(1, 200))])
+    monkeypatch.setattr("facesync.training.estimate.time.perf_counter", lambda: next(clock))
+    calls = []
+
+    def work(note) -> None:
+        for number in range(200):
+            calls.append(number)
+            note()
+
+    assert _timed(work) == pytest.approx(0.01)
+    assert 3 <= len(calls) < 200
+
+
+def test_an_estimate_is_of_one_process():
+    settings = TrainSettings(data=Path("images"), estimate=True, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        two = nullcontext((Ranks(0, 2), torch.device("cpu")))
+        patch.setattr("facesync.training.start.ranks", lambda device: two)
+        with pytest.raises(UsageError, match="without torchrun"):
+            training(settings)

@@ -1,0 +1,1 @@
+"""What the cells of `FaceID.ipynb` call, so that they stay short."""
