@@ -10,7 +10,15 @@ from functools import partial
 from typing import Any
 
 from facesync import cli
-from facesync.app import console, doctor, flows, model_commands, registering, store_commands
+from facesync.app import (
+    console,
+    doctor,
+    flows,
+    model_commands,
+    people_commands,
+    registering,
+    store_commands,
+)
 from facesync.app.menu import Menu, Serve
 from facesync.app.results import compare, of_decision, of_images
 from facesync.app.session import Session
@@ -198,6 +206,8 @@ COMMANDS: dict[str, Callable[[Session, Any], int]] = {
     "verify": _verify,
     "compare": _compare,
     "list": _list,
+    "rename": people_commands.rename,
+    "merge": people_commands.merge,
     "delete": _delete,
     "watch": _watch,
     "doctor": _doctor,

@@ -37,9 +37,6 @@ from facesync.liveness.settings import LOOKS
 
 log = logging.getLogger(__name__)
 
-ANYBODY = ""
-"""What failed attempts are counted under when no name is claimed; nobody can be called that."""
-
 
 @dataclass(frozen=True)
 class ImageDecision:
@@ -92,7 +89,7 @@ class Verification:
         self._margin = settings.margin
         self._audit_log = settings.audit_log
         self._claimed = claimed
-        self._counted_as = ANYBODY if claimed is None else claimed
+        self._counted_as = attempts.ANYBODY if claimed is None else claimed
         self._near_misses = near_misses or NearMisses()
         self._frames: list[Seen] = []  # of this attempt
         self._require_liveness = settings.require_liveness
