@@ -132,11 +132,18 @@ def test_json_is_not_taken_from_a_form(served):
         assert answer.status == 415
 
 
-@pytest.mark.parametrize("headers", [{}, {"Cookie": "facesync_{port}=wrong"},
-                                     {"Cookie": "facesync=" + COOKIE},
-                                     {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer "},
-                                     {"Authorization": f"Basic {API_TOKEN}"},
-                                     {"Authorization": API_TOKEN}])  # fmt: skip
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Cookie": "facesync_{port}=wrong"},
+        {"Cookie": "facesync=" + COOKIE},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer "},
+        {"Authorization": f"Basic {API_TOKEN}"},
+        {"Authorization": API_TOKEN},
+    ],
+)
 def test_without_token_or_cookie_nothing_is_said(served, headers):
     headers = {name: value.format(port=served.port) for name, value in headers.items()}
     for method, path in (("GET", "/api/people"), ("GET", "/api/openapi.json"), ("GET", "/api/x"),
