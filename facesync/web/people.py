@@ -156,20 +156,27 @@ def _nobody(name: str) -> NotFound:
 
 
 _PERSON = "/api/people/{name:path}"
+_SAMPLES = {"name": "string", "samples": "integer"}
 _DOUBTS = {"same_person": "boolean?", "similar_name": "boolean?"}
 
 ENDPOINTS = [
-    Endpoint("GET", "/api/people", _list, "List who is registered."),
+    Endpoint("GET", "/api/people", _list, "List who is registered.", answer={"people": "array"}),
     Endpoint(
         "POST",
         "/api/people",
         _register,
         "Register somebody from images, or add samples to who is registered.",
         {"name": "string", "images": "files", "add": "boolean?", "replace": "boolean?", **_DOUBTS},
+        answer={**_SAMPLES, "outcomes": "array", "notes": "array"},
         status=201,
     ),
     Endpoint(
-        "DELETE", "/api/people", _delete_all, "Delete everybody.", {"confirm": f"={EVERYTHING}"}
+        "DELETE",
+        "/api/people",
+        _delete_all,
+        "Delete everybody.",
+        {"confirm": f"={EVERYTHING}"},
+        answer={"names": "array", "proof": "string"},
     ),
     Endpoint(
         "POST",
@@ -177,6 +184,7 @@ ENDPOINTS = [
         _merge,
         "Let the samples of somebody else join theirs; the other name is gone.",
         {"other": "string", "same_person": "boolean?"},
+        answer=_SAMPLES,
     ),
     Endpoint(
         "GET",
@@ -192,6 +200,13 @@ ENDPOINTS = [
         _rename,
         "Give them another name.",
         {"name": "string", "similar_name": "boolean?"},
+        answer={"name": "string"},
     ),
-    Endpoint("DELETE", _PERSON, _delete, "Delete everything stored about them."),
+    Endpoint(
+        "DELETE",
+        _PERSON,
+        _delete,
+        "Delete everything stored about them.",
+        answer={"name": "string", "proof": "string"},
+    ),
 ]
