@@ -89,6 +89,8 @@ def _config(app: object, options: WebOptions) -> uvicorn.Config:
         log_config=None,
         log_level=logging.CRITICAL + 1,  # what the user can do something about, the app says
         access_log=False,
+        http="h11",  # everywhere the same, and strict: it takes no second Host
+        loop="asyncio",
         lifespan="off",
         proxy_headers=False,
         server_header=False,

@@ -58,7 +58,8 @@ def enter_web(tmp_path, run_script):
 
     def run(*arguments: object) -> tuple[int, str, str]:
         store = ("--embeddings", tmp_path / "s.pkl", "--faces", tmp_path / "f")
-        done = run_script("faceid_app.py", *store, "web", "--no-browser", "--port", 0, *arguments)
+        web = ("web", "--no-browser", "--port", 0, *arguments)
+        done = run_script("faceid_app.py", *store, *web, timeout=60)
         return done.returncode, done.stdout, done.stderr
 
     return run
