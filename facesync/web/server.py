@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import socket
+import ssl
 import sys
 import threading
 import webbrowser
@@ -40,6 +41,7 @@ def serve(session: Session, options: WebOptions) -> int:
     """
     session = Session(choices.chosen(session.settings))  # what the page sets is the page's alone
     session.gallery.people()  # asks for the store's passphrase while somebody looks
+    _check_certificate(options)
     keys = Keys(api_token=_api_token(options.api_token))
     with _listening(options) as listening:
         address = _address(options, listening)
@@ -143,11 +145,7 @@ def _address(options: WebOptions, listening: socket.socket) -> Address:
 
 
 def _names_in(certfile: Path | None) -> Sequence[str]:
-    """Return the host names that a certificate is for.
-
-    Raises:
-        FileError: it cannot be read.
-    """
+    """Return the host names that a certificate is for."""
     if certfile is None:
         return ()
     try:
@@ -156,9 +154,27 @@ def _names_in(certfile: Path | None) -> Sequence[str]:
         return names.get_values_for_type(x509.DNSName)
     except x509.ExtensionNotFound:
         return ()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no certificate in PEM"
-        raise FileError(f"cannot use {certfile}: {reason}") from error
+
+
+def _check_certificate(options: WebOptions) -> None:
+    """Check that the certificate can be used.
+
+    Raises:
+        FileError: a file cannot be read, or the key is not that of the certificate.
+    """
+    if options.certfile is None or options.keyfile is None:
+        return
+    for file in (options.certfile, options.keyfile):
+        try:
+            read_regular(file, most=1 << 20)
+        except OSError as error:
+            raise FileError(f"cannot read {file}: {error.strerror}") from error
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(options.certfile, options.keyfile)
+    except OSError as error:  # ssl.SSLError, too
+        raise FileError(
+            f"{options.certfile} and {options.keyfile} are no certificate and its key, both in PEM"
+        ) from error
 
 
 def _shown(options: WebOptions, address: Address, keys: Keys) -> str:
