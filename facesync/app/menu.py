@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from glob import glob
 from pathlib import Path
+from typing import TypeAlias
 
 from facesync import cli
 from facesync.app import console, flows, people_commands, registering, store_commands
@@ -22,6 +23,7 @@ from facesync.app.settings import (
     MergeOptions,
     RenameOptions,
     WatchOptions,
+    WebOptions,
 )
 from facesync.app.verify_screen import VerifyScreen
 from facesync.app.watch import watch_camera, watch_window
@@ -31,12 +33,16 @@ from facesync.gallery.matching import comparable
 from facesync.gallery.people import clean_name, name_key
 from facesync.gallery.registration import Registration
 
+Serve: TypeAlias = Callable[[Session, WebOptions], int]
+"""Serves the page until it is stopped; returns an exit code."""
+
 
 class Menu:
     """Asks what to do, until the answer is to leave."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, serve: Serve) -> None:
         self._session = session
+        self._serve = serve
         self._gallery = session.gallery
         self._recognizer = session.recognizer
         self._choices: dict[str, tuple[str, Callable[[], object]]] = {
@@ -49,6 +55,7 @@ class Menu:
             "7": ("Export what is stored about a person", self._export),
             "8": ("Rename or merge people", self._rename),
             "9": ("Choose the camera", self._choose_camera),
+            "10": ("Open the page in the browser", self._open_page),
         }
         self._exit = str(len(self._choices) + 1)
 
@@ -212,6 +219,9 @@ class Menu:
             if camera.read() is None:
                 raise CameraError(f"{shown_source(source)} delivers no frames")
         self._session.settings = replace(settings, camera=source)
+
+    def _open_page(self) -> None:
+        self._serve(self._session, WebOptions())
 
     def _has_window(self) -> bool:
         reason = why_no_window()
