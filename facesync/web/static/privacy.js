@@ -1,0 +1,87 @@
+// Privacy: what is stored and where; copies, encryption, and an end of it all.
+
+import { get, person, post, remove } from "./api.js";
+import { ask } from "./dialogs.js";
+import { banner, bdi, button, count, h, heading, notice, size } from "./dom.js";
+
+export const title = "Privacy";
+
+const WORDS = "delete everything";
+
+export async function show(place, { signal, again }) {
+  const [about, { people }] = await Promise.all([get("/api/privacy", signal), get("/api/people", signal)]);
+  place.append(
+    heading("Privacy", about.network),
+    stored(about),
+    encryption(about, again),
+    copies(people),
+    end(again));
+}
+
+function section(id, text, ...children) {
+  return h("section", { className: "card", "aria-labelledby": id }, h("h2", { id }, text), ...children);
+}
+
+function stored(about) {
+  const sealed = { true: "yes", false: "no" };
+  return section("stored", "What is stored, and where",
+    h("div", { className: "scroll", tabIndex: 0, role: "region", "aria-labelledby": "stored" },
+      h("table", {},
+        h("thead", {}, h("tr", {}, ["What", "Where", "Number", "Size", "Encrypted"].map((text) => h("th", { scope: "col" }, text)))),
+        h("tbody", {}, about.stored.map(({ what, where, items, bytes, sealed: is }) => h("tr", {},
+          h("th", { scope: "row" }, what), h("td", {}, h("code", {}, where)), h("td", {}, items.toLocaleString("en")),
+          h("td", {}, size(bytes)), h("td", {}, sealed[is] ?? "–")))))));
+}
+
+function encryption({ encrypted, key }, again) {
+  return section("encryption", "Encryption", h("p", {}, key),
+    encrypted ? null : h("div", { className: "actions" }, button("Encrypt", async () => {
+      const sure = await ask({
+        title: "Encrypt everything stored?", confirm: "Encrypt",
+        body: h("p", {}, "A key is made and kept in this computer's key store. Who copies the files cannot read them without it."),
+      });
+      if (!sure) return;
+      try {
+        const { done } = await post("/api/privacy/encrypt", {});
+        await again();
+        notice(done);
+      } catch (error) {
+        notice(error.message);
+      }
+    })));
+}
+
+function copies(people) {
+  const select = h("select", {}, people.map(({ name }) => h("option", { value: name }, name)));
+  const link = h("a", { className: "button", download: "" }, "Export");
+  const aim = () => { link.href = people.length ? `${person(select.value)}/export` : ""; };
+  select.addEventListener("change", aim);
+  aim();
+  return section("copies", "Take it with you",
+    h("p", {}, "A backup holds everybody: keep it where you would keep the originals. “python faceid_app.py store restore FILE” brings it back."),
+    h("div", { className: "actions" }, h("a", { className: "button", href: "/api/privacy/backup", download: "" }, "Back up")),
+    people.length ? h("div", { className: "actions" }, h("label", { className: "inline" }, "Everything about", select), link) : null);
+}
+
+function end(again) {
+  const forget = async () => {
+    const input = h("input", { type: "text", required: true, pattern: WORDS, autocomplete: "off", title: WORDS });
+    const sure = await ask({
+      title: "Delete everybody?", confirm: "Delete everything", danger: true,
+      body: [
+        h("p", {}, "Every person, sample and image is deleted, and cannot be brought back."),
+        h("label", {}, h("span", {}, "To go on, type ", h("strong", {}, WORDS)), input),
+      ],
+    });
+    if (!sure) return;
+    try {
+      const { names, proof } = await remove("/api/people", { confirm: WORDS });
+      await again();
+      document.getElementById("end")?.after(banner([count(names.length, "person is", "people are"), "deleted.", proof].join(" "), "good"));
+    } catch (error) {
+      notice(error.message);
+    }
+  };
+  return section("end", "Delete everything", h("p", {}, "All people with their samples and images. Backups that you made are not touched."),
+    h("div", { className: "actions" }, button("Delete everything", forget, { className: "danger" })));
+}
