@@ -33,7 +33,7 @@ async function show() {
     if (link.hash === `#/${name}` || (screen === people && link.hash === "#/people")) link.setAttribute("aria-current", "page");
   }
   unfold(false);
-  const place = h("div", { className: `screen ${name}` });
+  const place = h("div", { className: `screen at-${name}` });
   try {
     await screen.show(place, { parameters: address.searchParams, signal, again: show });
   } catch (error) {

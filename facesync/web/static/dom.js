@@ -67,9 +67,11 @@ export function size(bytes) {
   return bytes < 1e6 ? `${(bytes / 1e3).toFixed(0)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
-// What a probability means beside a similarity, as the app says it.
+// What a probability means beside a similarity, as the app says it: never certain.
 export function certainty(probability, accepted) {
   if (probability === null || probability === undefined) return null;
-  const share = `${Math.min(99.9, Math.max(0.1, 100 * probability)).toFixed(accepted ? 0 : 1)} %`;
+  let share = percent(probability, probability >= 0.01 && probability < 0.99 ? 0 : 1);
+  if (probability < 0.001) share = "under 0.1 %";
+  if (probability > 0.999) share = "over 99.9 %";
   return accepted ? `${share} sure` : `of pairs so similar ${share} match`;
 }

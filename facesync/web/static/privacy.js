@@ -23,14 +23,10 @@ function section(id, text, ...children) {
 }
 
 function stored(about) {
-  const sealed = { true: "yes", false: "no" };
   return section("stored", "What is stored, and where",
-    h("div", { className: "scroll", tabIndex: 0, role: "region", "aria-labelledby": "stored" },
-      h("table", {},
-        h("thead", {}, h("tr", {}, ["What", "Where", "Number", "Size", "Encrypted"].map((text) => h("th", { scope: "col" }, text)))),
-        h("tbody", {}, about.stored.map(({ what, where, items, bytes, sealed: is }) => h("tr", {},
-          h("th", { scope: "row" }, what), h("td", {}, h("code", {}, where)), h("td", {}, items.toLocaleString("en")),
-          h("td", {}, size(bytes)), h("td", {}, sealed[is] ?? "–")))))));
+    h("ul", { className: "stored", role: "list" }, about.stored.map(({ what, where, items, bytes, sealed }) => h("li", {},
+      h("h3", {}, what), h("code", {}, where),
+      h("p", {}, [count(items, "item", "items"), size(bytes), sealed === null ? "" : sealed ? "encrypted" : "not encrypted"].filter(Boolean).join(" · "))))));
 }
 
 function encryption({ encrypted, key }, again) {
