@@ -23,6 +23,7 @@ export class Camera {
   #next = null;
   #woken = null;
   #over = false;
+  #failure = null;
 
   // `shown` is called with each view and the size of the frame that it is about.
   constructor(video, shown, signal) {
@@ -107,8 +108,6 @@ export class Camera {
     this.#waiting = null;
   }
 
-  #failure = null;
-
   async #reply() {
     if (this.#messages.length) return this.#messages.shift();
     if (this.#failure) throw this.#failure;
@@ -142,18 +141,19 @@ export class Camera {
     if (this.#over || this.#next) return;
     this.#socket.send(jpeg);
     const view = await this.#answer();
-    if (this.#over) return;
+    if (this.#over || !view) return;
     this.shown(view, [this.canvas.width, this.canvas.height]);
     if (view.done && !this.#next) await new Promise((resolve) => { this.#woken = resolve; });
   }
 
+  // The view of a frame; null where a question was answered in its place.
   async #answer() {
-    for (;;) {
-      const message = await this.#reply();
-      if (message.type === "doubt") this.#send({ type: "answer", yes: Boolean(await askDoubt(message)) });
-      else if (message.type === "error") throw new CameraError(message.error);
-      else if (message.type === "view") return message;
-    }
+    const message = await this.#reply();
+    if (message.type === "error") throw new CameraError(message.error);
+    if (message.type !== "doubt") return message;
+    const yes = Boolean(await askDoubt(message));
+    this.#send({ type: "answer", yes });
+    return yes ? null : this.#answer();  // an error that says what is left undone
   }
 
   #send(message) {
