@@ -8,6 +8,7 @@
   python faceid_app.py verify --image x.jpg --name Ada --json
   python faceid_app.py compare a.jpg b.jpg                # exit code 0: same person, 1: not
   python faceid_app.py watch --record out.mp4 --events who.jsonl
+  python faceid_app.py web                                # the app as a page in the browser
   python faceid_app.py doctor                             # what works on this machine
   python faceid_app.py models                             # which there are, how good; fetch, use
   python faceid_app.py list
@@ -21,9 +22,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from facesync import cli
 from facesync.app import settings
+
+if TYPE_CHECKING:
+    from facesync.app.session import Session
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,4 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parsed = settings.parse(build_parser(), argv)
     from facesync.app import commands
 
-    return commands.run(*parsed)
+    return commands.run(*parsed, serve=_serve)
+
+
+def _serve(session: Session, options: settings.WebOptions) -> int:
+    """Serve the page, which stands above the app."""
+    from facesync.web.server import serve
+
+    return serve(session, options)

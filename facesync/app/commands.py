@@ -12,7 +12,7 @@ from typing import Any
 from facesync import cli
 from facesync.app import console, doctor, flows, model_commands, registering, store_commands
 from facesync.app.looking import look_at_main_face
-from facesync.app.menu import Menu
+from facesync.app.menu import Menu, Serve
 from facesync.app.session import Session
 from facesync.app.settings import (
     AppSettings,
@@ -33,11 +33,13 @@ from facesync.gallery.registration import Registration
 log = logging.getLogger(__name__)
 
 
-def run(settings: AppSettings, command: str | None, options: Any) -> int:
-    """Run the given command, or the menu if there is none."""
+def run(settings: AppSettings, command: str | None, options: Any, *, serve: Serve) -> int:
+    """Run the given command, or the menu if there is none; `serve` serves the page."""
     session = Session(settings)
     if command is None:
-        return Menu(session).run()
+        return Menu(session, serve).run()
+    if command == "web":
+        return serve(session, options)
     if command in store_commands.COMMANDS:
         return store_commands.COMMANDS[command](session.gallery, options)
     if command in model_commands.COMMANDS:

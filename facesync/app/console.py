@@ -102,11 +102,11 @@ def list_people(gallery: Gallery, recognizer: Recognizer) -> None:
             print(_not_told_apart(one, other))
 
 
-def warn_of_alike(gallery: Gallery, recognizer: Recognizer, person: Person) -> None:
-    """Print whom the app cannot tell a person apart from; the models are loaded."""
+def alike_in_words(gallery: Gallery, recognizer: Recognizer, person: Person) -> list[str]:
+    """Say whom the app cannot tell a person apart from; the models are loaded."""
     compared = comparable(gallery.people(), recognizer.fingerprint)
-    for one, other in too_alike([person], compared, recognizer.threshold_for(len(compared))):
-        print(_not_told_apart(one, other))
+    alike = too_alike([person], compared, recognizer.threshold_for(len(compared)))
+    return [_not_told_apart(one, other) for one, other in alike]
 
 
 def _not_told_apart(one: Person, other: Person) -> str:

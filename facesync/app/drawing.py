@@ -45,11 +45,13 @@ class Mark:
         box_xyxy: left, top, right, bottom in pixels of the camera's frame.
         tone: its colour.
         label: text above it, if any.
+        track: number of the face that is followed, if it is.
     """
 
     box_xyxy: tuple[float, ...]
     tone: Rgb
     label: str = ""
+    track: int | None = None
 
 
 @dataclass(frozen=True)

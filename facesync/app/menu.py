@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from glob import glob
 from pathlib import Path
+from typing import TypeAlias
 
 from facesync import cli
 from facesync.app import console, flows, registering, store_commands
@@ -16,7 +17,7 @@ from facesync.app.cameras import KINDS, open_camera
 from facesync.app.console import confirm
 from facesync.app.doctor import shown_source
 from facesync.app.session import Session
-from facesync.app.settings import DeleteOptions, ExportOptions, WatchOptions
+from facesync.app.settings import DeleteOptions, ExportOptions, WatchOptions, WebOptions
 from facesync.app.verify_screen import VerifyScreen
 from facesync.app.watch import watch_camera, watch_window
 from facesync.app.window import why_no_window
@@ -25,12 +26,16 @@ from facesync.gallery.matching import comparable
 from facesync.gallery.people import clean_name
 from facesync.gallery.registration import Registration
 
+Serve: TypeAlias = Callable[[Session, WebOptions], int]
+"""Serves the page until it is stopped; returns an exit code."""
+
 
 class Menu:
     """Asks what to do, until the answer is to leave."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, serve: Serve) -> None:
         self._session = session
+        self._serve = serve
         self._gallery = session.gallery
         self._recognizer = session.recognizer
         self._choices: dict[str, tuple[str, Callable[[], object]]] = {
@@ -42,24 +47,26 @@ class Menu:
             "6": ("Register a person from images", self._register_images),
             "7": ("Export what is stored about a person", self._export),
             "8": ("Choose the camera", self._choose_camera),
+            "9": ("Open the page in the browser", self._open_page),
         }
+        self._exit = str(len(self._choices) + 1)
 
     def run(self) -> int:
-        """Show the menu until it is left: with 9, q, Ctrl-C or the end of input.
+        """Show the menu until it is left: with the last number, q, Ctrl-C or the end of input.
 
         Errors, and Ctrl-C in what was chosen, lead back to it.
         """
         while True:
             try:
                 self._header()
-                choice = input("Choose 1-9: ").strip()
+                choice = input(f"Choose 1-{self._exit}: ").strip()
             except (EOFError, KeyboardInterrupt):
                 print()
                 return cli.DONE
-            if choice in ("9", "q", "Q"):
+            if choice in (self._exit, "q", "Q"):
                 return cli.DONE
             if choice not in self._choices:
-                print("Please type a number from 1 to 9.")
+                print(f"Please type a number from 1 to {self._exit}.")
                 continue
             _, action = self._choices[choice]
             try:
@@ -90,8 +97,8 @@ class Menu:
         print(f"  camera     {shown_source(self._session.settings.camera)}")
         print(f"  known      {known}\n")
         for number, (what, _) in self._choices.items():
-            print(f"  {number}  {what}")
-        print("  9  Exit\n")
+            print(f" {number:>2}  {what}")
+        print(f" {self._exit:>2}  Exit\n")
 
     def _register(self) -> None:
         request = self._ask_who()
@@ -191,6 +198,9 @@ class Menu:
             if camera.read() is None:
                 raise CameraError(f"{shown_source(source)} delivers no frames")
         self._session.settings = replace(settings, camera=source)
+
+    def _open_page(self) -> None:
+        self._serve(self._session, WebOptions())
 
     def _has_window(self) -> bool:
         reason = why_no_window()

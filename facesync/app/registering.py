@@ -12,14 +12,14 @@ import numpy as np
 
 from facesync import cli
 from facesync.app.cameras import Frame
-from facesync.app.console import announce, warn_of_alike
+from facesync.app.console import alike_in_words, announce
 from facesync.app.live import OpenCamera, frames
 from facesync.app.pose_guide import SAMPLE_SECONDS, PoseGuide
 from facesync.errors import CameraError, FileError, ImageError, StoreError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery import registration
 from facesync.gallery.enrolment import SAMPLES, Enrolment
-from facesync.gallery.people import clean_name
+from facesync.gallery.people import Person, clean_name
 from facesync.gallery.presence import Presence
 from facesync.gallery.reembedding import renewed
 from facesync.gallery.registration import (
@@ -126,8 +126,8 @@ def store(
     request: Registration,
     enrolment: Enrolment,
     ask: Ask | None = None,
-) -> None:
-    """Store an enrolment and say so; if there is doubt, ask first.
+) -> Person:
+    """Store an enrolment and say so; if there is doubt, ask first. Return who is stored.
 
     Raises:
         Doubt: there is nobody to ask.
@@ -146,9 +146,25 @@ def store(
             enrolment.presence.learn()
         except FileError as error:  # the person is registered all the same
             log.warning("%s: nothing is learnt about this camera", error)
-    if person.samples < MIN_SAMPLES:
-        print(_what_few_cost(recognizer, person.samples))
-    warn_of_alike(gallery, recognizer, person)
+    for note in notes(gallery, recognizer, person):
+        print(note)
+    return person
+
+
+def notes(gallery: Gallery, recognizer: Recognizer, person: Person) -> list[str]:
+    """Say what should be known of somebody who was stored: few samples, whom they look like."""
+    few = [_what_few_cost(recognizer, person.samples)] if person.samples < MIN_SAMPLES else []
+    return [*few, *alike_in_words(gallery, recognizer, person)]
+
+
+def not_very_alike(recognizer: Recognizer, enrolment: Enrolment) -> str | None:
+    """Say that photographs hardly agree; None if they do."""
+    if enrolment.agreement >= recognizer.threshold:
+        return None
+    return (
+        "note: the images are not very alike (similarity "
+        f"{cli.decimals(enrolment.agreement)}); check that all of them show the same person"
+    )
 
 
 def _what_few_cost(recognizer: Recognizer, samples: int) -> str:
@@ -218,11 +234,8 @@ def _register_photographs(
             print(f"{outcome.name}: {reason}: left out")
         if outcome.taken and len(enrolment) == 1:
             request = first_sample(gallery, recognizer, request, enrolment, ask)
-    if enrolment.agreement < recognizer.threshold:
-        print(
-            "note: the images are not very alike (similarity "
-            f"{cli.decimals(enrolment.agreement)}); check that all of them show the same person"
-        )
+    if note := not_very_alike(recognizer, enrolment):
+        print(note)
     store(gallery, recognizer, request, enrolment, ask)
 
 

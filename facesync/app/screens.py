@@ -107,7 +107,7 @@ class RegisterScreen(Screen):
         self,
         name: str,
         enrolment: Enrolment,
-        save: Callable[[Enrolment], None],
+        save: Callable[[Enrolment], object],
         first: Callable[[Enrolment], object] | None = None,
     ) -> None:
         super().__init__()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import quote
 
 from facesync.app.cameras import Camera, open_camera
 from facesync.app.candidates import candidates
@@ -42,6 +45,23 @@ class Session:
         )
         self.recognizer = Recognizer(settings)
         self.near_misses = NearMisses()
+
+    def use(self, settings: AppSettings) -> None:
+        """Go on with other settings of models and liveness; models are loaded anew if needed."""
+        self.settings = settings
+        self.recognizer = Recognizer(settings)
+
+    def in_browser(self, label: str) -> Session:
+        """Return this session for a camera that a browser reads, which is live.
+
+        It shares gallery, models and memory. `label` is what the browser calls the camera; scores
+        are learnt under it, as under the source of one that is opened here.
+        """
+        if self._asks_for_liveness:
+            _ = self.passive  # loaded once for both
+        other = copy.copy(self)
+        other.settings = replace(self.settings, camera=f"browser://{quote(label, safe=' ')}")
+        return other
 
     def open_camera(self) -> Camera:
         """Open the camera that the settings name."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,14 @@ def margin(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def tcp_port(text: str) -> int:
+    """Argparse type: a port of TCP; 0 for any."""
+    value = int(text)
+    if not 0 <= value < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 65535")
     return value
 
 
@@ -67,6 +75,7 @@ class AppSettings(RecognizerSettings):
     require_liveness: bool = option(
         False, "refuse still images, which cannot show that somebody is alive"
     )
+    given: frozenset[str] = field(default=frozenset(), repr=False)  # what was not left to a default
 
     def __post_init__(self) -> None:
         if self.require_liveness and self.liveness == "off":
@@ -159,6 +168,37 @@ class WatchOptions:
 
 
 @dataclass(frozen=True)
+class WebOptions:
+    """`web`."""
+
+    port: int = option(
+        8642,
+        "port; the browser remembers its camera permission for each, 0 takes any free one",
+        parse=tcp_port,
+        metavar="N",
+    )
+    no_browser: bool = option(False, "do not open a browser")
+    host: str = option(
+        "127.0.0.1",
+        "address to listen on; one that other machines reach needs --certfile, --keyfile and a "
+        "passphrase (asked for, or taken from FACESYNC_WEB_PASSPHRASE)",
+        metavar="ADDRESS",
+    )
+    certfile: Path | None = option(None, "certificate for https, PEM", metavar="FILE")
+    keyfile: Path | None = option(None, "its private key, PEM", metavar="FILE")
+    api_token: Path | None = option(
+        None,
+        "let programs in that send the token in this file (Authorization: Bearer ...); it is "
+        "written if there is none",
+        metavar="FILE",
+    )
+
+    def __post_init__(self) -> None:
+        if (self.certfile is None) != (self.keyfile is None):
+            raise UsageError("web: --certfile and --keyfile go together")
+
+
+@dataclass(frozen=True)
 class DeleteOptions:
     """`delete`."""
 
@@ -220,6 +260,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "verify": (VerifyOptions, "say who is in an image or in front of the camera"),
     "compare": (CompareOptions, "say whether two images show the same person"),
     "watch": (WatchOptions, "follow and recognise several people at once"),
+    "web": (WebOptions, "open the app as a page in the browser"),
     "list": (JsonOptions, "list registered people"),
     "delete": (DeleteOptions, "delete a person's template and images"),
     "doctor": (JsonOptions, "report what works on this machine: cameras, model, store, versions"),
@@ -273,6 +314,8 @@ def parse(
     """Parse a command line: the settings, the command (None for the menu) and its options."""
     args = parser.parse_args(argv)
     settings = make_settings(parser, AppSettings, args)
+    in_file = options.read_config(args.config, AppSettings) if "config" in args else {}
+    settings = replace(settings, given=frozenset(vars(args)) | frozenset(in_file))
     if args.command is None:
         return settings, None, None
     given = argparse.Namespace(**{k: v for k, v in vars(args).items() if k != "config"})

@@ -247,14 +247,14 @@ def _same(path: Path, source: str) -> bool:
 
 
 def _mark(sighting: Sighting, seconds: float) -> Mark:
-    box_xyxy = tuple(sighting.moving.box_at(seconds).tolist())
+    box_xyxy, track = tuple(sighting.moving.box_at(seconds).tolist()), sighting.track
     if sighting.live is False:
         whose = f" ({sighting.name})" if sighting.name else ""
-        return Mark(box_xyxy, ATTENTION, f"{NOT_LIVE}{whose}")
+        return Mark(box_xyxy, ATTENTION, f"{NOT_LIVE}{whose}", track)
     if sighting.name is not None:
-        return Mark(box_xyxy, GOOD, f"{sighting.name}{_score(sighting, places=2)}")
+        return Mark(box_xyxy, GOOD, f"{sighting.name}{_score(sighting, places=2)}", track)
     label, tone = ("unknown", ATTENTION) if sighting.settled else ("…", NEUTRAL)
-    return Mark(box_xyxy, tone, label)
+    return Mark(box_xyxy, tone, label, track)
 
 
 def _score(sighting: Sighting, places: int) -> str:

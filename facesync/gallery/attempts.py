@@ -38,6 +38,10 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30.0, 3600.0
 _MOST_BYTES = 1 << 22
 
 
+class Paused(StoreError):
+    """There were too many failed attempts; the error says how long to wait."""
+
+
 @dataclass(frozen=True)
 class _Count:
     """Failed attempts in a row for one name, and when the last was, in seconds since 1970."""
@@ -153,7 +157,7 @@ def _check(store: Path, state: _State, name: str, now: float) -> None:
         _write(store, state)
     left = count.last + pause - now
     if pause and left > 0:
-        raise StoreError(f"{count.wrong} failed attempts in a row: try again in {_in_words(left)}")
+        raise Paused(f"{count.wrong} failed attempts in a row: try again in {_in_words(left)}")
 
 
 def _read(store: Path) -> _State:

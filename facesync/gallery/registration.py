@@ -131,7 +131,7 @@ def check_name(gallery: Gallery, request: Registration) -> str:
 def enrol_images(
     recognizer: Recognizer,
     enrolment: Enrolment,
-    images: Iterable[tuple[str, Path | np.ndarray]],
+    images: Iterable[tuple[str, Path | bytes | np.ndarray]],
     ask: Callable[[str], bool] | None = None,
 ) -> Iterator[Outcome]:
     """Offer photographs to an enrolment, then drop those that do not agree with the others.
@@ -139,7 +139,8 @@ def enrol_images(
     Args:
         recognizer: finds and embeds the main face of each image.
         enrolment: made with `photographs=True`; collects the samples.
-        images: pairs of a name and an image: a file, or uint8 RGB (height, width, 3).
+        images: pairs of a name and an image: a file, its bytes, or uint8 RGB (height,
+            width, 3).
         ask: answers whether the person is the one described, where an image shows several who are
             about equally large; without it such an image is left out.
 
@@ -154,7 +155,7 @@ def enrol_images(
     taken = []
     for name, image in images:
         try:
-            image_rgb = read_image_rgb(image) if isinstance(image, Path) else image
+            image_rgb = image if isinstance(image, np.ndarray) else read_image_rgb(image, name)
             seen = recognizer.look(image_rgb, photograph=True)
             same_size = [] if seen is None else equally_large(seen.faces)
             if seen is not None and len(same_size) > 1:

@@ -178,3 +178,8 @@ class FakeCamera(Camera):
 
     def close(self) -> None:
         self.closed.set()
+
+
+def no_page(session: object, options: object) -> int:
+    """Serve no page: for a menu that nobody asks for one."""
+    raise AssertionError("nobody has asked for the page")

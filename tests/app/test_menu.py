@@ -11,10 +11,10 @@ from facesync.app.cameras import Frame
 from facesync.app.live import Result
 from facesync.app.menu import Menu, _paths
 from facesync.app.screens import RegisterScreen
-from facesync.app.settings import AppSettings
+from facesync.app.settings import AppSettings, WebOptions
 from facesync.gallery import attempts
 from facesync.gallery.people import Person, now
-from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
+from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image, no_page
 from tests.liveness.fakes import FakePassive
 
 
@@ -45,7 +45,7 @@ def run(gallery, shot, tmp_path, monkeypatch, capsys):
             audit_log=log,
             liveness="off",
         )
-        assert Menu(session.Session(settings)).run() == 0
+        assert Menu(session.Session(settings), no_page).run() == 0
         return capsys.readouterr().out
 
     return answer
@@ -102,7 +102,7 @@ def test_a_photograph_before_the_camera_is_not_registered(gallery, monkeypatch, 
     answers = iter(("1", "Cid", "q"))
     monkeypatch.setattr("builtins.input", lambda question: next(answers))
     settings = AppSettings(embeddings=gallery.path, faces=gallery.faces)
-    assert Menu(session.Session(settings)).run() == 0
+    assert Menu(session.Session(settings), no_page).run() == 0
     said = "error: it looks like a print, not a live face; nothing is stored"
     assert said in capsys.readouterr().out
     assert gallery.people() == []
@@ -147,3 +147,17 @@ def test_in_a_window_whose_face_it_is_is_asked_after_the_first_sample(
     assert len(taken) == (5 if answer == "y" else 1)
     assert len(gallery.people()) == people
     assert ("Countess is registered (5 samples)" in out) is (answer == "y")
+
+
+def test_the_page_is_opened_with_the_session_of_the_menu(gallery, monkeypatch):
+    served = []
+
+    def serve(opened, options):
+        served.append((opened, options))
+        return 0
+
+    answers = iter(("9", "q"))
+    monkeypatch.setattr("builtins.input", lambda question: next(answers))
+    made = session.Session(AppSettings(embeddings=gallery.path, faces=gallery.faces))
+    assert Menu(made, serve).run() == 0
+    assert served == [(made, WebOptions())]

@@ -19,7 +19,7 @@ from facesync.app.settings import AppSettings
 from facesync.app.verification import Verification
 from facesync.errors import StoreError
 from facesync.gallery.people import Person, now
-from tests.app.fakes import FakeCamera, FakeRecognizer, face, image, quality
+from tests.app.fakes import FakeCamera, FakeRecognizer, face, image, no_page, quality
 
 ADA, AGAIN, NEAR, LIKE_HER, BOB = range(1, 6)
 _DEGREES = {ADA: 0, AGAIN: 37, NEAR: 55, LIKE_HER: -55, BOB: 180}
@@ -187,9 +187,9 @@ def test_the_menu_asks_after_the_attempt(ada, recognizer, monkeypatch, answer):
     monkeypatch.setattr(made, "open_camera", lambda: FakeCamera([image(who=next(people))]))
     monkeypatch.setattr(flows.console, "terminal", lambda: True)
     monkeypatch.setattr(Menu, "_has_window", lambda menu: False)
-    answers = iter(("2", "2", answer, "9"))
+    answers = iter(("2", "2", answer, "10"))
     monkeypatch.setattr("builtins.input", lambda question: next(answers))
-    assert Menu(made).run() == 0
+    assert Menu(made, no_page).run() == 0
     assert ada.find("Ada").samples == 1 + (answer == "y")
 
 

@@ -1,0 +1,174 @@
+"""`web`: serves the page until Ctrl-C."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import secrets
+import socket
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+from cryptography import x509
+
+from facesync import cli
+from facesync.app.session import Session
+from facesync.app.settings import WebOptions
+from facesync.errors import FileError, UsageError
+from facesync.files import read_regular, replacing
+from facesync.web import passphrase
+from facesync.web.access import Address, Keys, names_of
+from facesync.web.app import build
+from facesync.web.camera import MOST_BYTES
+from facesync.web.desk import Desk
+
+_LEAVE_SECONDS = 3  # How long the end waits for answers that are not finished.
+
+
+def serve(session: Session, options: WebOptions) -> int:
+    """Serve the page until Ctrl-C.
+
+    Raises:
+        UsageError: other machines would reach it unprotected.
+        FileError: a certificate or the file of the token cannot be used.
+        StoreError: the store cannot be read.
+    """
+    session.gallery.people()  # asks for the store's passphrase while somebody looks
+    keys = Keys(api_token=_api_token(options.api_token))
+    with _listening(options) as listening:
+        address = _address(options, listening)
+        if address.any_ip:
+            keys.passphrase, keys.token = passphrase.ask(), None
+        shown = _shown(options.host, address, keys)
+        desk = Desk(session)
+        server = _Server(_config(build(desk, address, keys), options), shown, options.no_browser)
+        try:
+            server.run(sockets=[listening])
+        except KeyboardInterrupt:
+            print("Stopped.")
+        finally:
+            desk.close()
+    return cli.DONE
+
+
+class _Server(uvicorn.Server):
+    """Says where it is once it listens."""
+
+    def __init__(self, config: uvicorn.Config, shown: str, no_browser: bool) -> None:
+        super().__init__(config)
+        self._shown, self._no_browser = shown, no_browser
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        print(f"The page is at {self._shown}", flush=True)
+        print("Press Ctrl-C to stop.", flush=True)
+        if not self._no_browser:
+            webbrowser.open(self._shown)
+
+
+def _config(app: object, options: WebOptions) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_config=None,
+        log_level=logging.CRITICAL + 1,  # what the user can do something about, the app says
+        access_log=False,
+        lifespan="off",
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        ws_max_size=MOST_BYTES,
+        ws_max_queue=2,
+        ws_per_message_deflate=False,
+        limit_concurrency=64,
+        timeout_graceful_shutdown=_LEAVE_SECONDS,
+        ssl_certfile=options.certfile,
+        ssl_keyfile=options.keyfile,
+    )
+
+
+def _listening(options: WebOptions) -> socket.socket:
+    """Listen where the options say."""
+    try:
+        found = socket.getaddrinfo(
+            options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise UsageError(f"web: there is no address {options.host} here") from error
+    family, kind, protocol, _, where = found[0]
+    if not ipaddress.ip_address(where[0]).is_loopback and options.certfile is None:
+        raise UsageError(
+            f"web: other machines reach {options.host}, which needs --certfile and --keyfile"
+        )
+    listening = socket.socket(family, kind, protocol)
+    try:
+        if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows: or another program could share it
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(where)
+        listening.listen(64)
+    except OSError as error:
+        listening.close()
+        raise UsageError(
+            f"web: cannot listen on {options.host} port {options.port} ({error.strerror}); "
+            "choose another with --port N, or --port 0 for any"
+        ) from error
+    return listening
+
+
+def _address(options: WebOptions, listening: socket.socket) -> Address:
+    ip, port = listening.getsockname()[:2]
+    local = ipaddress.ip_address(ip).is_loopback
+    names = [*_names_in(options.certfile), options.host, *(["localhost", ip] if local else [])]
+    return Address(options.certfile is not None, port, names_of(names), any_ip=not local)
+
+
+def _names_in(certfile: Path | None) -> Sequence[str]:
+    """Return the host names that a certificate is for.
+
+    Raises:
+        FileError: it cannot be read.
+    """
+    if certfile is None:
+        return ()
+    try:
+        certificate = x509.load_pem_x509_certificate(read_regular(certfile, most=1 << 20))
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return names.get_values_for_type(x509.DNSName)
+    except x509.ExtensionNotFound:
+        return ()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no certificate in PEM"
+        raise FileError(f"cannot use {certfile}: {reason}") from error
+
+
+def _shown(host: str, address: Address, keys: Keys) -> str:
+    """Return the address for the user."""
+    place = f"[{host}]" if ":" in host else host
+    start = f"{'https' if address.secure else 'http'}://{place}:{address.port}/"
+    return start if keys.token is None else f"{start}?token={keys.token}"
+
+
+def _api_token(file: Path | None) -> str | None:
+    """Read the token of programs; write one, for the owner alone, where there is no file.
+
+    Raises:
+        FileError: the file cannot be read or written, or holds no token.
+    """
+    if file is None:
+        return None
+    try:
+        token = read_regular(file, most=1 << 20).decode("ascii").strip()
+    except FileNotFoundError:
+        token = secrets.token_urlsafe(32)
+        with replacing(file, private=True) as opened:
+            opened.write(token.encode() + b"\n")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it holds no token"
+        raise FileError(f"cannot use {file}: {reason}") from error
+    if len(token) < 16 or len(token.split()) != 1:
+        raise FileError(f"{file} holds no token: it needs 16 characters without spaces, or more")
+    return token

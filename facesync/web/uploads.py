@@ -1,0 +1,144 @@
+"""What is sent to the server, as much of it as is taken: counted while it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Message, Receive
+
+from facesync.cli import one_line
+from facesync.errors import UsageError
+
+MOST_IMAGES = 20
+"""Of one request."""
+
+STALL_SECONDS = 30.0
+"""A sender that sends nothing for so long is given up."""
+
+_MB = 1 << 20
+
+
+class TooLarge(Exception):
+    """More was sent than is taken."""
+
+
+class TooSlow(Exception):
+    """Nothing was sent for too long."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that was sent.
+
+    Attributes:
+        name: what the sender calls it, for messages only.
+        data: encoded.
+    """
+
+    name: str
+    data: bytes
+
+
+def limited(request: Request, most: int) -> Request:
+    """Return a request that fails once more than so many bytes were sent, or nothing for long.
+
+    Raises:
+        TooLarge: it announces more; when its body is read, also where it announces nothing.
+        TooSlow: when its body is read.
+    """
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > most:
+        raise _too_large(most)
+    return Request(request.scope, _counted(request.receive, most))
+
+
+def _counted(receive: Receive, most: int) -> Receive:
+    taken = 0
+
+    async def counted() -> Message:
+        nonlocal taken
+        try:
+            message = await asyncio.wait_for(receive(), STALL_SECONDS)
+        except asyncio.TimeoutError:
+            raise TooSlow(f"nothing was sent for {STALL_SECONDS:.0f} s") from None
+        taken += len(message.get("body", b""))
+        if taken > most:
+            raise _too_large(most)
+        return message
+
+    return counted
+
+
+def _too_large(most: int) -> TooLarge:
+    size = f"{most // _MB} MB" if most >= _MB else f"{most:,} bytes"
+    return TooLarge(f"too much was sent: at most {size}")
+
+
+async def body(request: Request, most: int) -> bytes:
+    """Read a small body.
+
+    Raises:
+        TooLarge, TooSlow: see `limited`.
+    """
+    return await limited(request, most).body()
+
+
+async def form(request: Request) -> FormData:
+    """Read a form with files; close it at the end.
+
+    Raises:
+        UsageError: it is no such form, or has too many parts.
+    """
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise HTTPException(415, "send a form with files: multipart/form-data")
+    try:
+        return await request.form(max_files=MOST_IMAGES, max_fields=20, max_part_size=4096)
+    except HTTPException as error:
+        raise UsageError(one_line(error.detail)) from error
+
+
+async def images(sent: FormData, field: str) -> list[Image]:
+    """Read the images of a field, one or more.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = []
+    for each in sent.getlist(field):
+        if isinstance(each, UploadFile):
+            name = (each.filename or "").replace("\\", "/").rpartition("/")[2]
+            found.append(Image(one_line(name)[:200] or "the image", await each.read()))
+    if not found:
+        raise UsageError(f"send a file as {field}")
+    return found
+
+
+def text(sent: Mapping[str, object], field: str) -> str | None:
+    """Return the text of a field; None if it was not sent.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    value = sent.get(field)
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{field} is no text")
+    return value
+
+
+def flag(sent: Mapping[str, object], field: str) -> bool:
+    """Whether a field says yes: `true`, in a form as text.
+
+    Raises:
+        UsageError: it is neither true nor false.
+    """
+    value = sent.get(field, False)
+    if value in (True, "true"):
+        return True
+    if value in (False, "false", ""):
+        return False
+    raise UsageError(f"{field} is neither true nor false")
