@@ -9,6 +9,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,7 +34,23 @@ VIDEO_SUFFIXES = frozenset(
 """Suffixes by which video files are known, in lower case."""
 
 
-def read_image_rgb(source: Path | str | bytes, name: str = "") -> np.ndarray:
+@dataclass(frozen=True)
+class NamedImage:
+    """An encoded image that is no file here, such as one that was sent.
+
+    Attributes:
+        name: what messages call it.
+        data: its bytes.
+    """
+
+    name: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def read_image_rgb(source: Path | str | bytes | NamedImage, name: str = "") -> np.ndarray:
     """Decode an image to RGB as a viewer shows it.
 
     Any common encoding; the EXIF orientation is applied; grey, 16-bit, float, palette and CMYK
@@ -41,7 +58,7 @@ def read_image_rgb(source: Path | str | bytes, name: str = "") -> np.ndarray:
     more than 32 million pixels (`decoding.MAX_PIXELS_READ`) is halved until it has fewer.
 
     Args:
-        source: path of a file, or encoded bytes.
+        source: path of a file, or encoded bytes, or those with a name.
         name: what messages call it; empty means the path, or "the image".
 
     Returns:
@@ -51,6 +68,8 @@ def read_image_rgb(source: Path | str | bytes, name: str = "") -> np.ndarray:
         ImageError: missing, empty, damaged, not an image, or too large.
     """
     name = name or ("the image" if isinstance(source, bytes) else str(source))
+    if isinstance(source, NamedImage):
+        source = source.data
     try:
         image_rgb, warning = _decoded(source if isinstance(source, bytes) else read_file(source))
     except ImageError as error:

@@ -12,6 +12,8 @@
   python faceid_app.py doctor                             # what works on this machine
   python faceid_app.py models                             # which there are, how good; fetch, use
   python faceid_app.py list
+  python faceid_app.py rename "Ada" "Ada Lovelace"
+  python faceid_app.py merge "Ada" "Ada L."               # the same person: one name is gone
   python faceid_app.py delete "Ada" --yes
 
 The options of all commands may come before or after the command (--config only before it). Exit

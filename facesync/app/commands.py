@@ -5,14 +5,22 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from facesync import cli
-from facesync.app import console, doctor, flows, model_commands, registering, store_commands
-from facesync.app.looking import look_at_main_face
+from facesync.app import (
+    console,
+    doctor,
+    flows,
+    model_commands,
+    people_commands,
+    registering,
+    store_commands,
+)
 from facesync.app.menu import Menu, Serve
+from facesync.app.results import compare, of_decision, of_images
 from facesync.app.session import Session
 from facesync.app.settings import (
     AppSettings,
@@ -86,7 +94,7 @@ def _verify(session: Session, options: VerifyOptions) -> int:
             results = [ImageDecision(path, decision) for path in options.image]
             return _print_images(results, session.recognizer)
     if options.json:
-        console.print_json({**asdict(decision), **session.recognizer.trust()})
+        console.print_json(of_decision(decision, session.recognizer))
     else:
         print(console.in_words(decision))
     return cli.DONE if decision.accepted else cli.FAILED
@@ -124,59 +132,27 @@ def _show_faces(result: ImageDecision) -> None:
 
 
 def _print_images(results: Sequence[ImageDecision], recognizer: Recognizer) -> int:
-    """Print the decisions of one or several images as one line of JSON.
-
-    At the top is the decision of the image that decides: one that is not accepted, if there is
-    one, else the best.
-    """
-    decisive = min(
-        (result.decision for result in results),
-        key=lambda decision: (decision.accepted, -(decision.similarity or -1.0)),
-    )
-    faces = [
-        {
-            "image": str(result.path),
-            "box": [round(float(value)) for value in face.box_xyxy],
-            "name": decision.name,
-            "similarity": decision.similarity,
-            "probability": decision.probability,
-            "nearly": decision.nearly,
-            "reason": decision.reason,
-        }
-        for result in results
-        for face, decision in result.faces
-    ]
-    data = {**asdict(decisive), **recognizer.trust(), "faces": faces}
-    if len(results) > 1:
-        data["images"] = [{"image": str(r.path), **asdict(r.decision)} for r in results]
+    """Print the decisions of one or several images as one line of JSON."""
+    data = of_images(results, recognizer)
     console.print_json(data)
-    return cli.DONE if decisive.accepted else cli.FAILED
+    return cli.DONE if data["accepted"] else cli.FAILED
 
 
 def _compare(session: Session, options: CompareOptions) -> int:
     recognizer = session.recognizer
-    compared = None
     try:
-        embeddings = []
-        for path in (options.first, options.second):
-            seen = look_at_main_face(recognizer, path)
-            if seen is None:
-                raise ImageError(f"no face found in {path}")
-            embeddings.append(seen.embedding)
-        compared = recognizer.compare(*embeddings)
-        reason = str(compared)
+        found = compare(recognizer, options.first, options.second)
     except FaceSyncError as error:
         if not options.json:
             raise
-        reason = str(error)
-    if options.json:
         nothing = dict.fromkeys(("similarity", "probability"))
         nothing["threshold"] = recognizer.threshold_if_any()
-        found = asdict(compared) if compared else {**nothing, "same_person": False}
-        console.print_json({**found, "reason": reason, **recognizer.trust()})
+        found = {**nothing, "same_person": False, "reason": str(error), **recognizer.trust()}
+    if options.json:
+        console.print_json(found)
     else:
-        print(reason)
-    return cli.DONE if compared and compared.same_person else cli.FAILED
+        print(found["reason"])
+    return cli.DONE if found["same_person"] else cli.FAILED
 
 
 def _list(session: Session, options: JsonOptions) -> int:
@@ -230,6 +206,8 @@ COMMANDS: dict[str, Callable[[Session, Any], int]] = {
     "verify": _verify,
     "compare": _compare,
     "list": _list,
+    "rename": people_commands.rename,
+    "merge": people_commands.merge,
     "delete": _delete,
     "watch": _watch,
     "doctor": _doctor,

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from facesync.app.cameras import Frame
 from facesync.faces.recognizer import Recognizer, Seen
 from facesync.gallery.matching import Decision
-from facesync.images import read_image_rgb
+from facesync.images import NamedImage, read_image_rgb
 from facesync.liveness.challenge import Challenge
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ _OTHERS = 10  # Frames of a recording so short that those in between are looked 
 LookAt: TypeAlias = Callable[[Frame], Seen | None]
 
 
-def look_at_main_face(recognizer: Recognizer, path: Path) -> Seen | None:
+def look_at_main_face(recognizer: Recognizer, path: Path | NamedImage) -> Seen | None:
     """Look at the main face of a photograph, if any; a warning says if it shows others, too."""
     seen = recognizer.look(read_image_rgb(path), photograph=True)
     if seen is not None and len(seen.faces) > 1:

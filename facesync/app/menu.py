@@ -12,18 +12,25 @@ from pathlib import Path
 from typing import TypeAlias
 
 from facesync import cli
-from facesync.app import console, flows, registering, store_commands
+from facesync.app import console, flows, people_commands, registering, store_commands
 from facesync.app.cameras import KINDS, open_camera
 from facesync.app.console import confirm
 from facesync.app.doctor import shown_source
 from facesync.app.session import Session
-from facesync.app.settings import DeleteOptions, ExportOptions, WatchOptions, WebOptions
+from facesync.app.settings import (
+    DeleteOptions,
+    ExportOptions,
+    MergeOptions,
+    RenameOptions,
+    WatchOptions,
+    WebOptions,
+)
 from facesync.app.verify_screen import VerifyScreen
 from facesync.app.watch import watch_camera, watch_window
 from facesync.app.window import why_no_window
 from facesync.errors import CameraError, FaceSyncError
 from facesync.gallery.matching import comparable
-from facesync.gallery.people import clean_name
+from facesync.gallery.people import clean_name, name_key
 from facesync.gallery.registration import Registration
 
 Serve: TypeAlias = Callable[[Session, WebOptions], int]
@@ -46,8 +53,9 @@ class Menu:
             "5": ("Watch who is in view", self._watch),
             "6": ("Register a person from images", self._register_images),
             "7": ("Export what is stored about a person", self._export),
-            "8": ("Choose the camera", self._choose_camera),
-            "9": ("Open the page in the browser", self._open_page),
+            "8": ("Rename or merge people", self._rename),
+            "9": ("Choose the camera", self._choose_camera),
+            "10": ("Open the page in the browser", self._open_page),
         }
         self._exit = str(len(self._choices) + 1)
 
@@ -97,8 +105,8 @@ class Menu:
         print(f"  camera     {shown_source(self._session.settings.camera)}")
         print(f"  known      {known}\n")
         for number, (what, _) in self._choices.items():
-            print(f" {number:>2}  {what}")
-        print(f" {self._exit:>2}  Exit\n")
+            print(f"  {number:>2}  {what}")
+        print(f"  {self._exit:>2}  Exit\n")
 
     def _register(self) -> None:
         request = self._ask_who()
@@ -175,6 +183,19 @@ class Menu:
             file = " ".join(_paths(line))
             options = ExportOptions(name, Path(file) if file else None)
             store_commands.COMMANDS["export"](self._gallery, options)
+
+    def _rename(self) -> None:
+        name = self._ask_whom()
+        if not name:
+            return
+        new = clean_name(input("New name, or that of the same person (Enter to go back): "))
+        if not new:
+            return
+        other = self._gallery.find(new)
+        if other is None or name_key(new) == name_key(name):
+            people_commands.rename(self._session, RenameOptions(name, new))
+        elif confirm(f"Are {name} and {other.name} one person, to be called {other.name}?"):
+            people_commands.merge(self._session, MergeOptions(other.name, name))
 
     def _ask_whom(self) -> str:
         """Show everybody in a numbered list and ask for one; empty to go back."""

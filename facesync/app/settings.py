@@ -90,6 +90,10 @@ def _no_window_option(instead: str) -> Any:
     return option(False, f"{instead} instead of opening a window")
 
 
+def _similar_name_option() -> Any:
+    return option(False, "confirm a name that looks like a registered one, but has other letters")
+
+
 @dataclass(frozen=True)
 class NoOptions:
     """A command without options of its own."""
@@ -119,9 +123,7 @@ class RegisterOptions:
         "confirm that this is the same person, or a twin, although the face is registered under "
         "another name, or looks different from the samples",
     )
-    similar_name: bool = option(
-        False, "confirm a name that looks like a registered one, but has other letters"
-    )
+    similar_name: bool = _similar_name_option()
     no_window: bool = _no_window_option("with a camera, use the terminal")
 
 
@@ -212,6 +214,30 @@ class DeleteOptions:
 
 
 @dataclass(frozen=True)
+class RenameOptions:
+    """`rename`."""
+
+    name: str = option(help="the person's name", metavar="OLD", positional=True)
+    new: str = option(help="the name to have from now on", metavar="NEW", positional=True)
+    similar_name: bool = _similar_name_option()
+
+
+@dataclass(frozen=True)
+class MergeOptions:
+    """`merge`."""
+
+    name: str = option(help="who keeps the name", metavar="A", positional=True)
+    other: str = option(
+        help="whose samples and images join those of A; the name is gone then",
+        metavar="B",
+        positional=True,
+    )
+    same_person: bool = option(
+        False, "confirm that both are the same person, although their faces look different"
+    )
+
+
+@dataclass(frozen=True)
 class ExportOptions:
     """`export`."""
 
@@ -262,6 +288,8 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "watch": (WatchOptions, "follow and recognise several people at once"),
     "web": (WebOptions, "open the app as a page in the browser"),
     "list": (JsonOptions, "list registered people"),
+    "rename": (RenameOptions, "give a person another name"),
+    "merge": (MergeOptions, "make one person of two who are registered, but are the same"),
     "delete": (DeleteOptions, "delete a person's template and images"),
     "doctor": (JsonOptions, "report what works on this machine: cameras, model, store, versions"),
     "models": (

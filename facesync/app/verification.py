@@ -30,15 +30,12 @@ from facesync.gallery import attempts, audit_log, matching
 from facesync.gallery.matching import Decision, Matcher, majority
 from facesync.gallery.people import Person
 from facesync.gallery.store import Gallery
-from facesync.images import read_image_rgb
+from facesync.images import NamedImage, read_image_rgb
 from facesync.liveness.challenge import Challenge
 from facesync.liveness.policy import still
 from facesync.liveness.settings import LOOKS
 
 log = logging.getLogger(__name__)
-
-ANYBODY = ""
-"""What failed attempts are counted under when no name is claimed; nobody can be called that."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,12 @@ class ImageDecision:
     """The result for one image.
 
     Attributes:
-        path: the image.
+        path: the image, or what it is called.
         decision: of the image: that of its best accepted face, else of the most similar one.
         faces: every face that was compared, with its own decision.
     """
 
-    path: Path
+    path: Path | NamedImage
     decision: Decision
     faces: tuple[tuple[Face, Decision], ...] = ()
 
@@ -92,7 +89,7 @@ class Verification:
         self._margin = settings.margin
         self._audit_log = settings.audit_log
         self._claimed = claimed
-        self._counted_as = ANYBODY if claimed is None else claimed
+        self._counted_as = attempts.ANYBODY if claimed is None else claimed
         self._near_misses = near_misses or NearMisses()
         self._frames: list[Seen] = []  # of this attempt
         self._require_liveness = settings.require_liveness
@@ -194,7 +191,7 @@ class Verification:
         self._remember(decision)
         return decision
 
-    def image(self, path: Path, *, main_face: bool = False) -> ImageDecision:
+    def image(self, path: Path | NamedImage, *, main_face: bool = False) -> ImageDecision:
         """Compare every face of an image, or the main one only: one attempt.
 
         Raises:
@@ -207,8 +204,7 @@ class Verification:
         if not faces:
             nobody = self.refused(f"no face found in {path}")
             return ImageDecision(path, self.conclude([nobody]))
-        threshold, nearly_from = self.threshold(len(faces)), self._nearly_from(len(faces))
-        decisions = self._matcher.decide_each(embeddings, threshold, self._margin, nearly_from)
+        decisions = self._decide_each(embeddings)
         best = max(decisions, key=lambda decision: (decision.accepted, decision.similarity))
         if len(faces) > 1 and not best.accepted:
             best = replace(best, reason=f"none of {len(faces)} faces: {best.reason}")
@@ -216,6 +212,24 @@ class Verification:
         if decision.similarity is None:  # refused meanwhile: nothing about the faces either
             return ImageDecision(path, decision)
         return ImageDecision(path, decision, tuple(zip(faces, decisions, strict=True)))
+
+    def identify(self, image: Path | NamedImage) -> list[tuple[Face, Decision]]:
+        """Say of every face of an image whose it is, largest first: no attempt, nobody is let in.
+
+        Raises:
+            ImageError: the image cannot be read.
+            StoreError: there is nobody to compare with.
+        """
+        image_rgb = read_image_rgb(image)
+        assert self.people  # or there is an error, before anything is looked for
+        faces, embeddings = self._recognizer.find_and_embed(image_rgb)
+        decisions = self._decide_each(embeddings) if faces else []
+        return list(zip(faces, decisions, strict=True))
+
+    def _decide_each(self, embeddings: np.ndarray) -> list[Decision]:
+        faces = len(embeddings)
+        threshold, nearly_from = self.threshold(faces), self._nearly_from(faces)
+        return self._matcher.decide_each(embeddings, threshold, self._margin, nearly_from)
 
     def camera(
         self,
@@ -273,7 +287,7 @@ class Verification:
     def _nearly_from(self, faces: int = 1) -> float:
         return self._recognizer.nearly_from(faces * len(self.people))
 
-    def _faces(self, path: Path, main_face: bool) -> tuple[Sequence[Face], np.ndarray]:
+    def _faces(self, path: Path | NamedImage, main_face: bool) -> tuple[Sequence[Face], np.ndarray]:
         if main_face:
             seen = looking.look_at_main_face(self._recognizer, path)
             if seen is None:

@@ -30,6 +30,8 @@ from facesync.gallery.people import name_key
 
 log = logging.getLogger(__name__)
 
+ANYBODY = ""
+"""What attempts are counted under when no name is claimed; nobody can be called that."""
 FREE_ATTEMPTS = 5
 """Failed attempts in a row until the first pause."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30.0, 3600.0
@@ -132,14 +134,27 @@ def record(store: Path, name: str, accepted: str | None, now: float | None = Non
         raise paused
 
 
-def forget(store: Path, names: Iterable[str]) -> None:
-    """Delete the counts for some names."""
+def carry(store: Path, names: Iterable[str], name: str) -> None:
+    """Count for a name, from now on, the worst of what is counted for some names and for it."""
     if not file_of(store).exists():
         return
     with locked(file_of(store)):
         state = _read(store)
-        for name in names:
-            state.counts.pop(state.key(name), None)
+        counts = [state.of(each) for each in (name, *names)]
+        worst = _Count(max(c.wrong for c in counts), max(c.last for c in counts))
+        if worst != state.of(name):
+            state.counts[state.key(name)] = worst
+            _write(store, state)
+
+
+def keep(store: Path, names: Iterable[str]) -> None:
+    """Delete the counts of all names but some; that of attempts without a name stays."""
+    if not file_of(store).exists():
+        return
+    with locked(file_of(store)):
+        state = _read(store)
+        kept = {state.key(name) for name in (ANYBODY, *names)}
+        state.counts = {key: count for key, count in state.counts.items() if key in kept}
         _write(store, state)
 
 

@@ -12,6 +12,11 @@ changed:
     {"time": "2026-11-05T14:02:58+01:00", "event": "embedded again", "names": ["Ada"],
      "model": "a31314377876ab9f", "stored": true, "this_run": {}, "register_again": {"Bob": "…"}}
 
+So do these; after the second, Ada has the samples of the other, who is gone:
+
+    {"time": "2026-11-05T14:02:59+01:00", "event": "renamed", "name": "Ada", "new": "Eva"}
+    {"time": "2026-11-05T14:03:01+01:00", "event": "merged", "name": "Ada", "other": "Bob"}
+
 Names stay in the log when people are deleted: a log that can be changed afterwards is worth
 nothing. Keeping and removing it is up to its owner.
 """
@@ -56,7 +61,7 @@ def append(path: Path, decision: Decision, asked: str | None = None) -> None:
 
 
 def append_event(path: Path, event: str, facts: Mapping[str, Any]) -> None:
-    """Append what the app did to the store unasked, as `append` does."""
+    """Append what was done to the store, as `append` does."""
     _append_line(path, {"event": event, **facts})
 
 

@@ -240,28 +240,73 @@ def from_samples(
     )
 
 
-def with_samples(person: Person, rows: np.ndarray, qualities: np.ndarray) -> Person:
-    """Add samples, (n, 512) and (n,), to a person; the template becomes the mean of all.
-
-    Of samples that were not kept (format 1) only the direction of the mean is known: its length is
-    taken to be 1.
+def merged(person: Person, other: Person) -> Person:
+    """Add the samples of another to a person; the template becomes the mean of all.
 
     Raises:
         StoreError: the samples point in opposite directions and have no mean.
     """
-    lost = max(0, person.samples - len(person.sample_embeddings))
-    if person.samples == 0 and not len(person.sample_embeddings):
-        lost = 1  # the older form does not say how many its template is the mean of
-    all_rows = np.concatenate([person.sample_embeddings, rows]).astype(np.float32)
-    total = all_rows.sum(axis=0, dtype=np.float64) + lost * person.embedding
+    rows = np.concatenate([person.sample_embeddings, other.sample_embeddings])
+    qualities = np.concatenate([person.sample_qualities, other.sample_qualities])
+    return with_samples(person, rows, qualities, [person, other])
+
+
+def with_samples(
+    person: Person, rows: np.ndarray, qualities: np.ndarray, unkept: Sequence[Person] = ()
+) -> Person:
+    """Give a person samples, (n, 512) and (n,), in place of theirs.
+
+    The template becomes the mean of these and of those of `unkept` that were not kept
+    (`unkept_samples`), of which only the direction of the mean is known: its length is taken to
+    be 1.
+
+    Raises:
+        StoreError: the samples point in opposite directions and have no mean.
+    """
+    total = rows.sum(axis=0, dtype=np.float64)
+    for each in unkept:
+        if number := unkept_samples(each):
+            total += number * each.embedding
     template = unit(total).astype(np.float32)
     if not is_template(template):
         raise StoreError(f"the samples of {person.name} have nothing in common; use --replace")
     return replace(
         person,
         embedding=template,
-        samples=len(all_rows) + lost,
+        samples=len(rows) + sum(map(unkept_samples, unkept)),
         changed=now(),
-        sample_embeddings=all_rows,
-        sample_qualities=np.concatenate([person.sample_qualities, qualities]).astype(np.float32),
+        sample_embeddings=rows.astype(np.float32),
+        sample_qualities=qualities.astype(np.float32),
     )
+
+
+def unkept_samples(person: Person) -> int:
+    """Return of how many samples, besides those that are kept, a template is the mean.
+
+    Format 1 kept none; the older form does not say how many there were, and counts as one.
+    """
+    if person.samples == 0 and not len(person.sample_embeddings):
+        return 1
+    return max(0, person.samples - len(person.sample_embeddings))
+
+
+def with_name(people: Sequence[Person], name: str) -> tuple[list[Person], list[Person]]:
+    """Split people into those who have a name, however spelled, and the others."""
+    key = name_key(name)
+    same = [person for person in people if name_key(person.name) == key]
+    return same, [person for person in people if name_key(person.name) != key]
+
+
+def one_with_name(people: Sequence[Person], name: str) -> tuple[Person, list[Person]]:
+    """Return who has a name, and everybody else.
+
+    Older versions told spellings of a name apart: then it is who is spelled just so, or the first.
+
+    Raises:
+        StoreError: nobody has it.
+    """
+    same, _ = with_name(people, name)
+    if not same:
+        raise StoreError(f"nobody is registered as {clean_name(name)}; `list` shows who is")
+    one = next((person for person in same if person.name == clean_name(name)), same[0])
+    return one, [person for person in people if person is not one]

@@ -12,7 +12,7 @@ Nothing here prints or asks. A program registers somebody like this:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from facesync.cli import decimals
 from facesync.errors import ImageError, StoreError, UsageError
 from facesync.faces.detection import Face
 from facesync.faces.recognizer import Recognizer, Seen
+from facesync.gallery import audit_log
 from facesync.gallery.enrolment import (
     CAMERA_AGREEMENT,
     PHOTOGRAPH_AGREEMENT,
@@ -31,7 +32,7 @@ from facesync.gallery.enrolment import (
 )
 from facesync.gallery.lookalikes import look_alike
 from facesync.gallery.matching import Matcher, comparable
-from facesync.gallery.people import Person, clean_name, name_key
+from facesync.gallery.people import Person, clean_name, name_key, one_with_name
 from facesync.gallery.reembedding import renewed
 from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
@@ -117,7 +118,14 @@ def check_name(gallery: Gallery, request: Registration) -> str:
             f"{taken.name} is already registered; "
             "use --add to add samples, or --replace to start over"
         )
-    alike = None if taken or request.similar_name else look_alike(name, gallery.people())
+    if not taken and not request.similar_name:
+        _check_looks(name, gallery.people())
+    return taken.name if taken and request.add else name
+
+
+def _check_looks(name: str, people: Sequence[Person]) -> None:
+    """Raise a Doubt if a name looks like that of somebody else."""
+    alike = look_alike(name, people)
     if alike:
         raise Doubt(
             f"{name} looks like {alike.name}, who is registered, but has other letters",
@@ -125,7 +133,6 @@ def check_name(gallery: Gallery, request: Registration) -> str:
             "if it is meant",
             "similar_name",
         )
-    return taken.name if taken and request.add else name
 
 
 def enrol_images(
@@ -213,6 +220,53 @@ def store(
         return gallery.add(person, enrolment.images_rgb)
     gallery.register(person, enrolment.images_rgb, replace=request.replace)
     return person
+
+
+def rename(gallery: Gallery, name: str, new: str, *, similar_name: bool = False) -> Person:
+    """Give a person another name, checked as that of a new person is, and return them.
+
+    Raises:
+        Doubt: the new name looks like somebody else's, and `similar_name` is not set.
+        StoreError: nobody has the name, the new one is taken, or the store does not allow it.
+        FileError: what was done cannot be written to the log of the gallery.
+    """
+    person, others = one_with_name(gallery.people(), name)
+    if not similar_name:
+        _check_looks(clean_name(new), others)
+    renamed = gallery.rename(person.name, new)
+    _note(gallery, "renamed", {"name": person.name, "new": renamed.name})
+    return renamed
+
+
+def merge(
+    gallery: Gallery, recognizer: Recognizer, name: str, other: str, *, same_person: bool = False
+) -> Person:
+    """Let the samples of another person join somebody's, checked as added ones are.
+
+    Raises:
+        Doubt: their faces are not alike enough, and `same_person` is not set.
+        StoreError: nobody has one of the names, or it is one person's; another model made a
+            template and it cannot be made again; or the store does not allow it.
+        FileError: what was done cannot be written to the log of the gallery.
+    """
+    for spelled in (name, other):  # before seconds are spent on loading
+        one_with_name(gallery.people(), spelled)
+    people = renewed(gallery, recognizer)
+    person, joining = (one_with_name(people, spelled)[0] for spelled in (name, other))
+    for each in (person, joining):
+        if not comparable([each], recognizer.fingerprint):
+            raise StoreError(f"{each.name} was registered with another model: register them again")
+    if not same_person and person is not joining:
+        request = Registration(person.name, add=True)
+        _check_same_face(recognizer, request, joining, person)
+    both = gallery.merge(person.name, joining.name)
+    _note(gallery, "merged", {"name": both.name, "other": joining.name})
+    return both
+
+
+def _note(gallery: Gallery, event: str, facts: Mapping[str, str]) -> None:
+    if gallery.audit_log is not None:
+        audit_log.append_event(gallery.audit_log, event, facts)
 
 
 def check_face(

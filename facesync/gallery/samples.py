@@ -17,7 +17,7 @@ to it are staged before it, in a folder named after it, and put in place after i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,8 +40,12 @@ def encoded(
 ) -> dict[str, bytes]:
     """Encode images (each uint8 RGB) and name them; with `add`, after those in use."""
     first = 1 + max(map(_number, in_use(folder)), default=0) if add else 1
-    images = enumerate(map(encode_jpeg, samples_rgb), start=first)
-    return {f"sample_{number}.jpg": data for number, data in images}
+    return numbered(map(encode_jpeg, samples_rgb), first)
+
+
+def numbered(images: Iterable[bytes], first: int = 1) -> dict[str, bytes]:
+    """Name encoded images, in their order."""
+    return {f"sample_{number}.jpg": data for number, data in enumerate(images, first)}
 
 
 def stage(

@@ -11,28 +11,29 @@ to seal: `facesync.gallery.resealing` decrypts it for good.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from facesync.errors import StoreError
 from facesync.files import same_name_key
-from facesync.gallery import attempts, leftovers, samples, store_file
+from facesync.gallery import attempts, samples
+from facesync.gallery.forgetting import ForgettingGallery
 from facesync.gallery.matching import comparable
-from facesync.gallery.on_disk import GalleryOnDisk
 from facesync.gallery.people import (
     Person,
     are_samples,
     clean_name,
     is_template,
-    name_key,
-    with_samples,
+    merged,
+    one_with_name,
+    with_name,
 )
-from facesync.gallery.store_file import Content
 
 
-class Gallery(GalleryOnDisk):
+class Gallery(ForgettingGallery):
     """Everyone who is registered: a store of templates and a folder of images, changed together.
 
     Args:
@@ -58,7 +59,7 @@ class Gallery(GalleryOnDisk):
 
     def find(self, name: str) -> Person | None:
         """Return the person of a name, or None; case and Unicode form do not matter."""
-        same, _ = _split(self.people(), name)
+        same, _ = with_name(self.people(), name)
         return same[0] if same else None
 
     def images(self, name: str) -> list[np.ndarray]:
@@ -88,15 +89,13 @@ class Gallery(GalleryOnDisk):
             )
         with self.locked():
             content = self.content()
-            same, others = _split(content.people, person.name)
+            same, others = with_name(content.people, person.name)
             if same and not replace:
                 raise StoreError(f"{same[0].name} is already registered")
             folder = self.folder(person.name)
-            images = {folder: samples.encoded(folder, samples_rgb)}
-            for old in (self.folder(other.name) for other in same):
-                # The name may now be spelled differently.
-                if old.exists() and not (folder.exists() and old.samefile(folder)):
-                    images[old] = {}
+            images: dict[Path, Mapping[str, bytes]] = {folder: samples.encoded(folder, samples_rgb)}
+            for other in same:  # the name may now be spelled differently
+                images |= self._emptied(self.folder(other.name), folder)
             self.change(self.to_seal(content), [*others, person], images)
 
     def add(self, person: Person, samples_rgb: Sequence[np.ndarray]) -> Person:
@@ -119,123 +118,86 @@ class Gallery(GalleryOnDisk):
             )
         with self.locked():
             content = self.content()
-            same, others = _split(content.people, person.name)
-            if not same:
-                raise StoreError(f"nobody is registered as {clean_name(person.name)}")
-            if not comparable(same, person.fingerprint):
+            known, others = one_with_name(content.people, person.name)
+            if not comparable([known], person.fingerprint):
                 raise StoreError(
-                    f"{same[0].name} was registered with another model; use --replace instead"
+                    f"{known.name} was registered with another model; use --replace instead"
                 )
-            person = with_samples(same[0], rows, qualities)
+            person = merged(known, replace(person, samples=len(rows)))
             folder = self.folder(person.name)
             images = {folder: samples.encoded(folder, samples_rgb, add=True)}
             self.change(self.to_seal(content), [*others, person], images, add=True)
         return person
 
-    def delete(self, name: str) -> str | None:
-        """Forget a person: template, samples, images, attempts and the backup's copy.
+    def rename(self, name: str, new: str) -> Person:
+        """Give a person another name, or another spelling of theirs, and return them.
 
-        Everything that the app keeps here is then searched for what was known of them. After an
-        error, whoever is still listed has something left; the same call finishes the job.
-
-        Returns:
-            The name as it was stored, or None if nobody had it and no images were left.
+        Nothing keeps the name that they had: neither the version before nor an image. Failed
+        attempts count on.
 
         Raises:
-            StoreError: the store cannot be read, locked or written, or something is left.
+            StoreError: nobody has the name, the new one is taken or empty, or the store or an image
+                cannot be read, locked or written; the next change finishes or undoes what was
+                begun.
         """
+        new = clean_name(new)
+        if not new:
+            raise StoreError("a name needs at least one printable character")
         with self.locked():
-            content, before = self.content(), self._content_of_backup()
-            same, others = _split(content.people, name)
-            in_backup, still = _split(before.people if before else [], name)
-            gone = [*same, *in_backup]
-            names = [clean_name(name), *(person.name for person in gone)]
-            folders = self._folders_of(names)
-            unreadable = before is None and self.backup.exists()  # it may hold anybody
-            left = []
-            if gone or folders or unreadable:
-                content = self.to_seal(content) if content.plain is not None else content
-                kept = still if before and not same else others
-                left = self._forget(content, others, before, kept, folders)
-            attempts.forget(self.path, names)
-            leftovers.remove_temporary(self.path)
-            kept = [*others, *still]
-            left += leftovers.find(self.path, folders, self.keys, names, gone, kept)
-        if left:
-            raise StoreError(f"something of {names[-1]} is left in {', '.join(map(str, left))}")
-        if gone:
-            return gone[0].name
-        return names[0] if folders else None
+            content = self.content()
+            person, others = one_with_name(content.people, name)
+            taken, _ = with_name(others, new)
+            if taken:
+                raise StoreError(f"{taken[0].name} is already registered")
+            if new == person.name:
+                return person
+            renamed = replace(person, name=new)
+            old, folder = self.folder(person.name), self.folder(new)
+            images: dict[Path, Mapping[str, bytes]] = {}
+            if old != folder:
+                images[folder] = samples.read_encoded(old, self.keys)
+                images |= self._emptied(old, folder)
+            attempts.carry(self.path, [person.name], new)
+            self.replace_people(content, [person], [*others, renamed], images)
+        return renamed
 
-    def delete_all(self) -> list[str]:
-        """Forget everybody, also those of whom only images are left, and remove the store.
+    def merge(self, name: str, other: str) -> Person:
+        """Let the samples and images of another person join somebody's, and return them.
 
-        Returns:
-            The names in the store and the version before.
+        The template becomes the mean of all samples. Nobody has the other name then, and nothing
+        keeps it; of the failed attempts, the worse count on.
 
         Raises:
-            StoreError: the store cannot be read, locked or removed, or something is left.
+            StoreError: nobody has one of the names, both are one person's, their templates are of
+                two models, or the store or an image cannot be read, locked or written; the next
+                change finishes or undoes what was begun.
         """
         with self.locked():
-            content, before = self.content(), self._content_of_backup()
-            gone = [*content.people, *(before.people if before else [])]
-            names = sorted({person.name for person in gone})
-            folders = {*samples.folders(self.faces), *self._folders_of(names)}
-            left = self._forget(content, [], before, [], folders)
-            # The store last: without it, what an interruption leaves would have no owner.
-            for file in reversed(leftovers.managed_files(self.path)):
-                file.unlink()
-            left += leftovers.find(self.path, folders, self.keys, names, gone, [])
-        if left:
-            raise StoreError(f"something is left in {', '.join(map(str, left))}")
-        return names
+            content = self.content()
+            person, rest = one_with_name(content.people, name)
+            joining, others = one_with_name(content.people, other)
+            if joining is person:
+                raise StoreError(f"{person.name} cannot be merged with themselves")
+            others = [each for each in rest if each is not joining]
+            if person.fingerprint != joining.fingerprint:
+                raise StoreError(
+                    f"{person.name} and {joining.name} were registered with different models"
+                )
+            both = merged(person, joining)
+            folder, gone = self.folder(person.name), self.folder(joining.name)
+            encoded = [
+                data
+                for each in (folder, gone)
+                for data in samples.read_encoded(each, self.keys).values()
+            ]
+            images = {folder: samples.numbered(encoded), **self._emptied(gone, folder)}
+            attempts.carry(self.path, [joining.name], person.name)
+            self.replace_people(content, [person, joining], [*others, both], images)
+        return both
 
-    def _forget(
-        self,
-        content: Content,
-        people: Sequence[Person],
-        before: Content | None,
-        kept: Sequence[Person],
-        folders: Iterable[Path],
-    ) -> list[Path]:
-        """Keep `people` in the store, `kept` in the version before, and no image in `folders`.
-
-        Returns:
-            Images that folders which are links point at: they are left.
-        """
-        links = [folder for folder in folders if folder.is_symlink()]
-        left = [image for link in links for image in samples.behind_link(link)]
-        if content.plain is not None:
-            emptied: dict[Path, dict[str, bytes]] = {
-                folder: {} for folder in folders if folder not in links
-            }
-            self.change(content, people, emptied, before=kept)
-        else:
-            for folder in folders:
-                samples.remove(folder)
-            if before:
-                store_file.write(self.backup, kept, before.created, before.key, before.saves)
-        for link in links:
-            link.unlink(missing_ok=True)
-        return left
-
-    def _folders_of(self, names: Iterable[str]) -> set[Path]:
-        """Find the folders of images of some names, however they are spelled."""
-        named = {self.folder(name) for name in names}
-        found = {folder for folder in named if folder.is_symlink()}
-        keys = {same_name_key(folder.name) for folder in named}
-        return found | {f for f in samples.folders(self.faces) if same_name_key(f.name) in keys}
-
-    def _content_of_backup(self) -> Content | None:
-        """Read the version before; None if there is none or it cannot be read."""
-        try:
-            return self.read(self.backup) if self.backup.exists() else None
-        except StoreError:
-            return None
-
-
-def _split(people: Sequence[Person], name: str) -> tuple[list[Person], list[Person]]:
-    """Split people into those who have a name, however spelled, and the others."""
-    key = name_key(name)
-    same = [person for person in people if name_key(person.name) == key]
-    return same, [person for person in people if name_key(person.name) != key]
+    def _emptied(self, folder: Path, kept: Path) -> dict[Path, Mapping[str, bytes]]:
+        """Return no images for a folder that exists, unless it is another spelling of one kept."""
+        exists = folder.is_symlink() or folder.exists()
+        if not exists or (kept.exists() and folder.samefile(kept)):
+            return {}
+        return {folder: {}}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from facesync.app import flows, registering
 from facesync.app.cameras import Frame
 from facesync.app.drawing import ATTENTION, BAD, GOOD, NEUTRAL, Ring, View
 from facesync.app.live import Result
+from facesync.app.results import of_decision
 from facesync.app.screens import RegisterScreen, Screen
 from facesync.app.session import Session
 from facesync.app.verification import Verification
@@ -124,7 +124,7 @@ class Verify(Task):
         decision = self._shown.decision
         if decision is None:
             return {}
-        return {"decision": {**asdict(decision), **self._recognizer.trust()}}
+        return {"decision": of_decision(decision, self._recognizer)}
 
 
 class Watch(Task):

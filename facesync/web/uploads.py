@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -13,6 +12,7 @@ from starlette.types import Message, Receive
 
 from facesync.cli import one_line
 from facesync.errors import UsageError
+from facesync.images import NamedImage
 
 MOST_IMAGES = 20
 """Of one request."""
@@ -29,19 +29,6 @@ class TooLarge(Exception):
 
 class TooSlow(Exception):
     """Nothing was sent for too long."""
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image that was sent.
-
-    Attributes:
-        name: what the sender calls it, for messages only.
-        data: encoded.
-    """
-
-    name: str
-    data: bytes
 
 
 def limited(request: Request, most: int) -> Request:
@@ -102,7 +89,7 @@ async def form(request: Request) -> FormData:
         raise UsageError(one_line(error.detail)) from error
 
 
-async def images(sent: FormData, field: str) -> list[Image]:
+async def images(sent: FormData, field: str) -> list[NamedImage]:
     """Read the images of a field, one or more.
 
     Raises:
@@ -112,7 +99,7 @@ async def images(sent: FormData, field: str) -> list[Image]:
     for each in sent.getlist(field):
         if isinstance(each, UploadFile):
             name = (each.filename or "").replace("\\", "/").rpartition("/")[2]
-            found.append(Image(one_line(name)[:200] or "the image", await each.read()))
+            found.append(NamedImage(one_line(name)[:200] or "the image", await each.read()))
     if not found:
         raise UsageError(f"send a file as {field}")
     return found

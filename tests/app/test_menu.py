@@ -156,7 +156,7 @@ def test_the_page_is_opened_with_the_session_of_the_menu(gallery, monkeypatch):
         served.append((opened, options))
         return 0
 
-    answers = iter(("9", "q"))
+    answers = iter(("10", "q"))
     monkeypatch.setattr("builtins.input", lambda question: next(answers))
     made = session.Session(AppSettings(embeddings=gallery.path, faces=gallery.faces))
     assert Menu(made, serve).run() == 0

@@ -187,7 +187,7 @@ def test_the_menu_asks_after_the_attempt(ada, recognizer, monkeypatch, answer):
     monkeypatch.setattr(made, "open_camera", lambda: FakeCamera([image(who=next(people))]))
     monkeypatch.setattr(flows.console, "terminal", lambda: True)
     monkeypatch.setattr(Menu, "_has_window", lambda menu: False)
-    answers = iter(("2", "2", answer, "10"))
+    answers = iter(("2", "2", answer, "q"))
     monkeypatch.setattr("builtins.input", lambda question: next(answers))
     assert Menu(made, no_page).run() == 0
     assert ada.find("Ada").samples == 1 + (answer == "y")

@@ -53,22 +53,22 @@ def test_list_delete_and_bad_input(menu, gallery):
     app.expect("FaceSync\n  model      .*loaded when first needed")
     app.expect("threshold  the model's own, else 0.600")
     app.expect("known      2 people in ")
-    for nonsense in ("", "10", "register", "\x1b[A"):
-        app.expect("Choose 1-10: ")
+    for nonsense in ("", "0", "register", "\x1b[A"):
+        app.expect(r"Choose 1-\d+: ")
         app.type(nonsense)
-        app.expect("Please type a number from 1 to 10")
-    app.expect("Choose 1-10: ")
+        app.expect(r"Please type a number from 1 to \d+")
+    app.expect(r"Choose 1-\d+: ")
     app.type("3")
     app.expect("  Bob +20..-..-.. ..:..  2 samples\n  José")
 
-    app.expect("Choose 1-10: ")
+    app.expect(r"Choose 1-\d+: ")
     app.type("4")
     app.expect("  1  Bob\n +2  José\nNumber or name .*: ")
     app.type("jose\u0301")
     app.expect(r"Delete José, template and images, for good\? \[y/N\] ")
     app.type("")
     app.expect("known      2 people")
-    app.expect("Choose 1-10: ")
+    app.expect(r"Choose 1-\d+: ")
     app.type("4")
     app.expect("Number or name .*: ")
     app.type("2")
@@ -77,27 +77,27 @@ def test_list_delete_and_bad_input(menu, gallery):
     app.expect("José is deleted")
     app.expect("known      1 person")
 
-    app.expect("Choose 1-10: ")
+    app.expect(r"Choose 1-\d+: ")
     app.type("4")
     app.expect("Number or name .*: ")
     app.type("nobody")
     app.expect("error: nobody is registered as nobody")
-    app.expect("Choose 1-10: ")
-    app.type("10")
+    app.expect(r"Choose 1-\d+: ")
+    app.type("q")
     assert app.exit_code() == 0
     assert [p.name for p in gallery.people()] == ["Bob"]
 
 
 def test_the_end_of_input_leaves(menu):
     app = menu()
-    app.expect("Choose 1-10: ")
+    app.expect(r"Choose 1-\d+: ")
     app.end_of_input()
     assert app.exit_code() == 0
 
 
 def test_the_end_of_input_in_a_question_leaves(menu):
     app = menu()
-    app.expect("Choose 1-10: ")
+    app.expect(r"Choose 1-\d+: ")
     app.type("1")
     app.expect("Name .*: ")
     app.end_of_input()
@@ -106,7 +106,7 @@ def test_the_end_of_input_in_a_question_leaves(menu):
 
 def test_ctrl_c_leaves(menu):
     app = menu()
-    app.expect("Choose 1-10: ")
+    app.expect(r"Choose 1-\d+: ")
     app.interrupt()
     assert app.exit_code() == 0
     assert "Traceback" not in app.text and "error" not in app.text
@@ -131,13 +131,13 @@ def test_make_has_no_error_of_its_own_after_ctrl_c():
                 if not (block := os.read(main, 65536)):
                     break
                 text += block
-            elif b"Choose 1-10: " in text:
+            elif rb"Choose 1-\d+: " in text:
                 # Again where nothing came of it, as a person does: Python loses a key that
                 # comes between its prompt and its read (PyOS_Readline).
                 os.write(main, b"\x03")
     os.close(main)  # what is still there is hung up
     made.wait(PATIENCE)
-    assert b"Choose 1-10: " in text and b"***" not in text and b"Traceback" not in text
+    assert rb"Choose 1-\d+: " in text and b"***" not in text and b"Traceback" not in text
 
 
 def test_the_menu_without_a_terminal_leaves():
@@ -150,13 +150,13 @@ def test_ctrl_c_in_a_question_leads_back(menu, gallery):
     gallery.register(person("Bob"), [])
     app = menu()
     for choice, question in (("1", "Name .*: "), ("4", "Number or name .*: "), ("8", "camera: ")):
-        app.expect("Choose 1-10: ")
+        app.expect(r"Choose 1-\d+: ")
         app.type(choice)
         app.expect(question)
         app.interrupt()
         app.expect("Interrupted: back to the menu")
-    app.expect("Choose 1-10: ")
-    app.type("10")
+    app.expect(r"Choose 1-\d+: ")
+    app.type("q")
     assert app.exit_code() == 0
     assert [p.name for p in gallery.people()] == ["Bob"]
 
@@ -166,7 +166,7 @@ def test_export_and_the_choice_of_a_camera(menu, gallery, tmp_path):
     save_jpeg(np.zeros((80, 80, 3), np.uint8), tmp_path / "a camera.jpg")
     app = menu()
     app.expect("camera     0\n")
-    app.expect("Choose 1-10: ")
+    app.expect(r"Choose 1-\d+: ")
     app.type("7")
     app.expect("Number or name .*: ")
     app.type("1")
@@ -175,14 +175,14 @@ def test_export_and_the_choice_of_a_camera(menu, gallery, tmp_path):
     app.expect("everything stored about Bob")
     assert (tmp_path / "bob.zip").exists()
     for typed, shown in (("nothing.mp4", "0"), (f"{tmp_path}/a camera.jpg", ".*a camera.jpg")):
-        app.expect("Choose 1-10: ")
+        app.expect(r"Choose 1-\d+: ")
         app.type("8")
         app.expect("camera: .*: ")
         app.type(typed)
         app.expect(f"camera     {shown}\n")
     assert "error: nothing.mp4 does not exist" in app.text
-    app.expect("Choose 1-10: ")
-    app.type("10")
+    app.expect(r"Choose 1-\d+: ")
+    app.type("q")
     assert app.exit_code() == 0
 
 
@@ -192,11 +192,11 @@ def test_a_store_that_cannot_be_read_is_said_and_stays(menu, gallery):
     app = menu()
     app.expect("known .*e.pkl is damaged")
     for choice in ("2", "3"):
-        app.expect("Choose 1-10: ")
+        app.expect(r"Choose 1-\d+: ")
         app.type(choice)
         app.expect("error: .*e.pkl is damaged")
-    app.expect("Choose 1-10: ")
-    app.type("10")
+    app.expect(r"Choose 1-\d+: ")
+    app.type("q")
     assert app.exit_code() == 0
     assert gallery.path.read_bytes() == b"damaged"
 
@@ -204,20 +204,20 @@ def test_a_store_that_cannot_be_read_is_said_and_stays(menu, gallery):
 def test_errors_lead_back_to_the_menu(menu, tmp_path):
     (tmp_path / "text.pth").write_text("no model")
     app = menu("--model", tmp_path / "text.pth", "--camera", tmp_path / "nothing.mp4")
-    app.expect("Choose 1-10: ")
+    app.expect(r"Choose 1-\d+: ")
     app.type("2")
     app.expect("error: nobody is registered in")
-    app.expect("Choose 1-10: ")
+    app.expect(r"Choose 1-\d+: ")
     app.type("1")
     app.expect("Name .*: ")
     app.type("Ada")
     app.expect("error: .*text.pth.*not a checkpoint")
-    app.expect("Choose 1-10: ")
+    app.expect(r"Choose 1-\d+: ")
     app.type("1")
     app.expect("Name .*: ")
     app.type("")
-    app.expect("Choose 1-10: ")
-    app.type("10")
+    app.expect(r"Choose 1-\d+: ")
+    app.type("q")
     assert app.exit_code() == 0
     assert "Traceback" not in app.text
 
@@ -231,7 +231,7 @@ def test_without_a_display_the_flows_go_without_a_window(menu, gallery, tmp_path
     arguments, environment = app_weights(tmp_path)
     environment = {**NO_DISPLAY, **environment, "DISPLAY": display}
     app = menu(*arguments, "--camera", tmp_path / "camera.jpg", env=environment)
-    app.expect("Choose 1-10: ")
+    app.expect(r"Choose 1-\d+: ")
     app.type("1")
     app.expect("Name .*: ")
     app.type("Ada")
@@ -239,18 +239,18 @@ def test_without_a_display_the_flows_go_without_a_window(menu, gallery, tmp_path
     app.expect("Loading the models")
     app.expect("Ada is registered")
     app.expect("known      1 person")
-    app.expect("Choose 1-10: ")
+    app.expect(r"Choose 1-\d+: ")
     app.type("2")
     app.expect("Ada: accepted")
 
-    app.expect("Choose 1-10: ")
+    app.expect(r"Choose 1-\d+: ")
     app.type("1")
     app.expect("Name .*: ")
     app.type("ADA")
     app.expect(r"Ada is already registered: \[a\]dd samples, \[r\]eplace the old ones, or Enter")
     app.type("")
-    app.expect("Choose 1-10: ")
-    app.type("10")
+    app.expect(r"Choose 1-\d+: ")
+    app.type("q")
     assert app.exit_code() == 0
     assert app.text.count("Loading the models") == 1
     (ada,) = gallery.people()

@@ -71,8 +71,26 @@ def test_names_are_not_in_the_file(store):
     assert b"Ada" not in file.read_bytes()
     if os.name == "posix":
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    attempts.forget(store, ["ada lovelace"])
-    assert json.loads(file.read_text())["counts"] == {}
+    wrong(store, 3, name=attempts.ANYBODY)
+    wrong(store, 1, name="Bob")
+    attempts.keep(store, ["ada lovelace"])
+    counts = json.loads(file.read_text())["counts"].values()
+    assert sorted(count["wrong"] for count in counts) == [2, 3]
+    attempts.keep(store, [])
+    (count,) = json.loads(file.read_text())["counts"].values()
+    assert count["wrong"] == 3  # attempts without a name are nobody's
+
+
+def test_a_pause_moves_with_a_name_and_the_worse_one_counts(store):
+    attempts.carry(store, ["Bob"], "Ada")
+    assert not attempts.file_of(store).exists()
+    wrong(store, 5, 1000, "Bob")
+    wrong(store, 1, 1010, "Ada")
+    attempts.carry(store, ["Bob"], "Ada")
+    assert paused(store, 1039, "Ada") and not paused(store, 1040, "Ada")
+    assert paused(store, 1029, "Bob")  # until `keep`: an interruption lifts no pause
+    attempts.carry(store, ["Cid"], "Ada")
+    assert paused(store, 1039, "Ada")
 
 
 @pytest.mark.parametrize(
