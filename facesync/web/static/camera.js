@@ -4,6 +4,7 @@ import { gone } from "./api.js";
 import { askDoubt } from "./dialogs.js";
 
 const WIDTH = 640, QUALITY = 0.92;  // of the JPEGs sent
+const BUSY = 4503, TRIES = 4, WAIT = 500;  // a window that was just closed gives the camera back
 const PATIENCE = 250;  // milliseconds to wait for a new frame; a hidden tab gets none
 
 const DEVICE = "camera";  // where the browser remembers which camera was chosen
@@ -116,17 +117,20 @@ export class Camera {
 
   // Say what the camera is used for; a doubt is asked, and the answer sent along the next time.
   async #begin(first) {
-    for (let asked = first; ;) {
+    let asked = first;
+    for (let tries = TRIES; ;) {
       if (!this.#socket) await this.#connect();
       this.#send({ ...asked, camera: this.label });
+      const socket = this.#socket;
       const answer = await this.#reply();
       if (answer.type === "ready") return;
+      this.#socket = null;
+      const { code } = await new Promise((resolve) => { socket.onclose = resolve; });
       const by = answer.doubt?.allowed_by;
-      const socket = this.#socket;
-      this.#socket = null;  // the server closes it
-      socket?.close();
-      if (!by || asked[by] || !await askDoubt(answer.doubt)) throw new CameraError(answer.error);
-      asked = { ...asked, [by]: true };
+      if (code === BUSY && --tries) await new Promise((resolve) => { setTimeout(resolve, WAIT); });
+      else if (by && !asked[by] && await askDoubt(answer.doubt)) asked = { ...asked, [by]: true };
+      else throw new CameraError(answer.error);
+      if (this.#over) return;
     }
   }
 
@@ -143,7 +147,7 @@ export class Camera {
     const view = await this.#answer();
     if (this.#over || !view) return;
     this.shown(view, [this.canvas.width, this.canvas.height]);
-    if (view.done && !this.#next) await new Promise((resolve) => { this.#woken = resolve; });
+    if (view.done && !this.#next && !this.#over) await new Promise((resolve) => { this.#woken = resolve; });
   }
 
   // The view of a frame; null where a question was answered in its place.

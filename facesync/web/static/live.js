@@ -77,7 +77,8 @@ function decided(decision) {
     h("p", { dir: "auto" }, `${decision.reason.charAt(0).toUpperCase()}${decision.reason.slice(1)}.`),
     facts([
       ["Similarity", two(similarity)], ["Needed", two(threshold)],
-      ["Probability", certainty(probability, accepted)],
+      // a face that is like enough but refused was refused for another reason
+      ["Probability", accepted || similarity < threshold ? certainty(probability, accepted) : null],
       ["Live", liveness ? liveness.reason : null],
     ]),
     decision.trusted === false ? h("p", { className: "remark" }, `The model is not trusted: ${decision.model?.why ?? ""}`) : null);

@@ -21,7 +21,7 @@ export async function show(place, { signal, again }) {
 function welcome() {
   return h("div", { className: "welcome" },
     h("div", { className: "mark", "aria-hidden": "true" }, icon("live")),
-    h("h1", { tabIndex: -1 }, "Hello"),
+    h("h1", { tabIndex: -1 }, "Welcome to FaceSync"),
     h("p", { className: "lead" }, "FaceSync learns your face from five looks into the camera, in about half a minute. Nothing leaves this computer, and you can delete everything again."),
     h("a", { className: "button primary large", href: "#/register" }, "Register yourself"));
 }

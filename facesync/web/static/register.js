@@ -2,7 +2,7 @@
 
 import { get, upload } from "./api.js";
 import { settled } from "./dialogs.js";
-import { banner, bdi, button, count, h, heading, notice } from "./dom.js";
+import { banner, bdi, button, count, h, heading } from "./dom.js";
 import { dropZone } from "./drop.js";
 import { Stage } from "./stage.js";
 
@@ -19,23 +19,21 @@ export async function show(place, { parameters, signal }) {
     placeholder: "Ada Lovelace",
   });
   const consent = h("input", { type: "checkbox", required: true });
-  const outcome = h("div", { className: "outcome", role: "status" });
-  const asked = () => ({ name: name.value, ...(more ? { add: true } : {}) });
   const form = h("form", { className: "card form", onsubmit: (event) => event.preventDefault() },
     h("label", {}, "Name", name),
     h("label", { className: "check" }, consent, h("span", {}, "I may register this person: they have agreed")));
+  const done = (answer) => place.replaceChildren(registered(answer));
+  const asked = () => ({ name: name.value, ...(more ? { add: true } : {}) });
   const first = people.length === 0;
   place.append(
     more ? heading("Add samples", "More samples of a person: in another light, with glasses, with a new beard.")
       : heading(first ? "Register yourself" : "Register", "Look straight into the camera, then turn your head a little as the ring says. The samples are taken by themselves."),
     form,
     h("div", { className: "columns" },
-      camera({ form, asked, outcome, signal }),
-      images({ form, asked, outcome })),
-    outcome);
+      camera({ form, asked, done, signal }), images({ form, asked, done })));
 }
 
-function camera({ form, asked, outcome, signal }) {
+function camera({ form, asked, done, signal }) {
   const dots = h("ol", { className: "dots", "aria-hidden": "true" });
   const samples = h("p", { className: "samples" });
   const stage = new Stage(signal, {
@@ -48,8 +46,8 @@ function camera({ form, asked, outcome, signal }) {
       dots.replaceChildren(...Array.from({ length: of }, (_, number) => h("li", { className: number < taken ? "taken" : "" })));
       take.disabled = view.done || !view.keys.some(([key]) => key === "C");
       if (!view.person) return;
-      registered(outcome, view.person);
       stage.camera?.stop();
+      done(view.person);
     },
     stopped() {
       start.hidden = false;
@@ -60,7 +58,6 @@ function camera({ form, asked, outcome, signal }) {
   });
   const start = button("Start camera", () => {
     if (!form.reportValidity()) return;
-    outcome.replaceChildren();
     start.hidden = true;
     take.hidden = stop.hidden = false;
     take.disabled = true;
@@ -78,7 +75,8 @@ function camera({ form, asked, outcome, signal }) {
     h("div", { className: "actions" }, start, take, stop));
 }
 
-function images({ form, asked, outcome }) {
+function images({ form, asked, done }) {
+  const outcome = h("div", { role: "status" });
   const send = async (files) => {
     if (!form.reportValidity()) return;
     outcome.replaceChildren(banner(`Looking at ${count(files.length, "image", "images")} …`));
@@ -86,7 +84,7 @@ function images({ form, asked, outcome }) {
       const { name, ...flags } = asked();
       const answer = await settled((allowed) => upload("/api/people", { name, images: files, ...flags, ...allowed }));
       if (answer === null) outcome.replaceChildren(banner("Nothing is stored."));
-      else registered(outcome, answer);
+      else done(answer);
     } catch (error) {
       outcome.replaceChildren(banner(error.message, "bad"));
     }
@@ -102,20 +100,18 @@ function images({ form, asked, outcome }) {
         go.disabled = false;
       },
     }),
-    h("div", { className: "actions" }, go));
+    h("div", { className: "actions" }, go), outcome);
 }
 
-function registered(outcome, { name, samples, outcomes = [], notes = [] }) {
-  outcome.replaceChildren(
-    h("div", { className: "card verdict good" },
-      h("h2", {}, bdi(name), " is registered"),
-      h("p", {}, `${count(samples, "sample", "samples")} in all.`),
-      notes.map((note) => h("p", { className: "remark" }, note)),
-      outcomes.length ? h("ul", { className: "outcomes" }, outcomes.map((each) => h("li", {},
-        h("bdi", {}, each.image), `: ${each.taken ? "used" : "left out"}${each.reason ? `, ${each.reason}` : ""}`))) : null,
-      h("div", { className: "actions" },
-        h("a", { className: "button primary", href: "#/live" }, "Try it"),
-        h("a", { className: "button", href: "#/people" }, "See people"))));
-  notice(bdi(name), " is registered.");
-  outcome.scrollIntoView({ block: "nearest" });
+function registered({ name, samples, outcomes = [], notes = [] }) {
+  const title = h("h1", { tabIndex: -1 }, bdi(name), " is registered");
+  queueMicrotask(() => title.focus());  // once it is in the page
+  return h("div", { className: "card verdict good", role: "status" }, title,
+    h("p", {}, `${count(samples, "sample", "samples")} in all.`),
+    notes.map((note) => h("p", { className: "remark" }, note)),
+    outcomes.length ? h("ul", { className: "outcomes" }, outcomes.map((each) => h("li", {},
+      bdi(each.image), `: ${each.taken ? "used" : "left out"}${each.reason ? `, ${each.reason}` : ""}`))) : null,
+    h("div", { className: "actions" },
+      h("a", { className: "button primary", href: "#/live" }, "Try it"),
+      h("a", { className: "button", href: "#/people" }, "See people")));
 }
