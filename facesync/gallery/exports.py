@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -14,14 +15,26 @@ from facesync.gallery.store import Gallery
 
 
 def export(gallery: Gallery, name: str, file: Path) -> int:
-    """Write everything stored about a person into a zip file, mode 0600, not encrypted.
+    """Write what `packed` returns into a file, mode 0600; return the number of images.
+
+    Raises:
+        StoreError: see `packed`.
+        FileError: the file cannot be written.
+    """
+    data, images = packed(gallery, name)
+    with replacing(file, private=True) as opened:
+        opened.write(data)
+    return images
+
+
+def packed(gallery: Gallery, name: str) -> tuple[bytes, int]:
+    """Return everything stored about a person as a zip file, not encrypted, and how many images.
 
     `person.json` has the template, each sample's embedding and quality, and the times;
-    `pictures/` has the sample images, whose number is returned.
+    `pictures/` has the sample images.
 
     Raises:
         StoreError: nobody has this name, or something cannot be opened.
-        FileError: the file cannot be written.
     """
     with gallery.locked():  # the images may have to be put in place first
         person = gallery.find(name)
@@ -39,7 +52,8 @@ def export(gallery: Gallery, name: str, file: Path) -> int:
         "sample_qualities": person.sample_qualities.tolist(),
         "pictures": list(images),
     }
-    with replacing(file, private=True) as opened, zipfile.ZipFile(opened, "w") as archive:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(
             "person.json",
             json.dumps(facts, ensure_ascii=False, allow_nan=False, indent=1),
@@ -47,4 +61,4 @@ def export(gallery: Gallery, name: str, file: Path) -> int:
         )
         for image, data in images.items():
             archive.writestr(f"pictures/{image}", data)
-    return len(images)
+    return file.getvalue(), len(images)

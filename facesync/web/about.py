@@ -1,4 +1,4 @@
-"""The part of the API about the app itself: its state, settings, what it stores."""
+"""The part of the API about the app itself: its state and its settings, and what works."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ from typing import Any
 
 from starlette.requests import Request
 
+from facesync.app import doctor
 from facesync.app.session import Session
+from facesync.errors import StoreError
+from facesync.faces.models import AUTO, KNOWN
 from facesync.version import __version__
+from facesync.web import choices
 from facesync.web.desk import Desk
-from facesync.web.endpoints import Endpoint
+from facesync.web.endpoints import Endpoint, fields
+
+_LIVENESS = {
+    "auto": "Judge by how the face looks, and ask for turns of the head where that is not sure",
+    "passive": "Judge by how the face looks",
+    "challenge": "Always ask for turns of the head",
+    "off": "Do not ask: photographs and screens are not refused",
+}
 
 
 async def _state(desk: Desk, request: Request) -> dict[str, Any]:
@@ -34,6 +45,70 @@ def _facts(session: Session) -> dict[str, Any]:
     }
 
 
+async def _settings(desk: Desk, request: Request) -> dict[str, Any]:
+    return await desk.read(_choices, desk.session)
+
+
+async def _set(desk: Desk, request: Request) -> dict[str, Any]:
+    wanted = await fields(request)
+
+    def use() -> dict[str, Any]:
+        if desk.camera_in_use:
+            raise StoreError("the camera is in use: close it before settings are changed")
+        settings = choices.changed(desk.session.settings, wanted)
+        choices.keep(settings)
+        desk.use(settings)
+        return _choices(desk.session)
+
+    return await desk.do(use)
+
+
+def _choices(session: Session) -> dict[str, Any]:
+    settings = session.settings
+    now = choices.current(settings)
+    models: list[dict[str, Any]] = [
+        {"name": each.name, "title": each.title, "here": each.path.is_file(),
+         "licence": each.licence}
+        for each in KNOWN.values()
+    ]  # fmt: skip
+    models.insert(0, {"name": AUTO, "title": "the app's choice", "here": True, "licence": ""})
+    return {
+        "false_match_rate": {
+            "value": now["false_match_rate"],
+            "choices": [
+                {"value": rate, "words": _rate_in_words(rate), "refused": None}
+                for rate in choices.RATES
+            ],
+        },
+        "model": {"value": now["model"], "choices": models},
+        "liveness": {
+            "value": now["liveness"],
+            "choices": [{"value": value, "words": words} for value, words in _LIVENESS.items()],
+        },
+        "camera": {"value": now["camera"]},
+        "fixed": choices.fixed(settings),
+    }
+
+
+def _rate_in_words(rate: float | None) -> str:
+    return "the model's default" if rate is None else f"1 stranger in {round(1 / rate):,}"
+
+
+async def _doctor(desk: Desk, request: Request) -> dict[str, Any]:
+    session = desk.session
+    facts = await desk.do(doctor.examine, session.settings, session.gallery, session.recognizer)
+    return {**facts, "words": doctor.in_words(facts)}
+
+
 ENDPOINTS = [
     Endpoint("GET", "/api/state", _state, "Say what is in use."),
+    Endpoint("GET", "/api/settings", _settings, "List what can be set, and to what."),
+    Endpoint(
+        "PATCH",
+        "/api/settings",
+        _set,
+        "Set something, for this run and the next ones of `web`.",
+        {"false_match_rate": "number|null?", "model": "string?", "liveness": "string?"},
+    ),
+    Endpoint("GET", "/api/doctor", _doctor, "Say what works on this machine, as `doctor` does."),
 ]

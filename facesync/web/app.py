@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,14 +13,25 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
-from facesync.web import about, camera, people
+from facesync.web import about, camera, log, openapi, people, recognising
 from facesync.web.access import Access, Address, Keys
 from facesync.web.desk import Desk
 from facesync.web.endpoints import Endpoint, in_json
 
 STATIC = Path(__file__).parent / "static"
 
-ENDPOINTS: list[Endpoint] = [*people.ENDPOINTS, *about.ENDPOINTS]
+
+async def _description(desk: Desk, request: Request) -> dict[str, Any]:
+    return openapi.describe(ENDPOINTS)
+
+
+ENDPOINTS: list[Endpoint] = [
+    *people.ENDPOINTS,
+    *recognising.ENDPOINTS,
+    *log.ENDPOINTS,
+    *about.ENDPOINTS,
+    Endpoint("GET", "/api/openapi.json", _description, "This description."),
+]
 
 # Named here: what a system calls them, a registry of its own may say.
 _TYPES = {

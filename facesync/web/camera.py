@@ -70,7 +70,9 @@ class Conversation:
         said = _parsed(message.get("text") or "")
         if "task" in said:
             await self._leave()
-            self._task = await self._desk.do(tasks.begin, self._desk.session, said)
+            self._task = await self._desk.do(
+                tasks.begin, self._desk.session, self._desk.sightings, said
+            )
             await self._send({"type": "ready"})
         elif said.get("type") == "key" and self._task is not None:
             await self._desk.do(self._task.key, str(said.get("key"))[:1].lower())

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from facesync.app.session import Session
+from facesync.app.settings import AppSettings
+from facesync.app.sightings import Sightings
 
 T = TypeVar("T")
 
@@ -17,12 +19,16 @@ class Desk:
 
     Attributes:
         session: settings, gallery and models.
+        sightings: who appeared before the camera; for what `do` does.
         camera_in_use: whether a page has the camera session; there is one at a time.
     """
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.camera_in_use = False
+        self.sightings = Sightings(
+            session.gallery, session.recognizer, liveness=session.settings.liveness != "off"
+        )
         # Models are not made for several threads, and two at a time would be no faster: whoever
         # uses them, or changes people, does it here, one after the other. The loop never waits.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="recognition")
@@ -35,6 +41,12 @@ class Desk:
     async def read(self, work: Callable[..., T], *args: object) -> T:
         """Do what only reads what is stored, beside what `do` does."""
         return await asyncio.to_thread(work, *args)
+
+    def use(self, settings: AppSettings) -> None:
+        """Go on with other settings of models and liveness."""
+        self.session.use(settings)
+        self.sightings.recognizer = self.session.recognizer
+        self.sightings.liveness = settings.liveness != "off"
 
     def close(self) -> None:
         """Wait for what was begun."""

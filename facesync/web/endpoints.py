@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -40,7 +41,8 @@ class Endpoint:
         handler: is called with what is shared and the request; returns plain data or a response.
         summary: what it does.
         takes: the fields of its body and what they are: `string`, `boolean`, `number`, `file` or
-            `files`, with `?` where one may be left out; with a file, they come as a form.
+            `files`, with `?` where one may be left out, `=` before the only value there is, `|`
+            between types; with a file, they come as a form.
         gives: the type of its answer.
         status: of success.
     """
@@ -80,6 +82,14 @@ class plain(JSONResponse):
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 
+def attached(data: bytes, name: str, kind: str) -> Response:
+    """Return a file that a browser saves, with a name of any characters (RFC 6266, RFC 8187)."""
+    plain_name = "".join(c if c.isascii() and (c.isalnum() or c in " ._-") else "_" for c in name)
+    encoded = quote(name.encode("utf-8", "replace"), safe="")
+    disposition = f"attachment; filename=\"{plain_name}\"; filename*=UTF-8''{encoded}"
+    return Response(data, media_type=kind, headers={"Content-Disposition": disposition})
+
+
 async def fields(request: Request) -> dict[str, Any]:
     """Read a body of JSON: an object.
 
@@ -117,12 +127,12 @@ def status_of(error: Exception) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
-def in_json(error: Exception) -> Response:
+def in_json(error: Exception, **more: Any) -> Response:
     """Return any error as the API does."""
     if isinstance(error, HTTPException):
         return failure(error.detail, error.status_code)
     status = status_of(error)
-    return failure(says(error), status, **doubt_of(error))
+    return failure(says(error), status, **doubt_of(error), **more)
 
 
 def says(error: Exception) -> str:

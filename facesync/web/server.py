@@ -18,7 +18,7 @@ from facesync.app.session import Session
 from facesync.app.settings import WebOptions
 from facesync.errors import FileError, UsageError
 from facesync.files import read_regular, replacing
-from facesync.web import passphrase
+from facesync.web import choices, passphrase
 from facesync.web.access import Address, Keys, names_of
 from facesync.web.app import build
 from facesync.web.camera import MOST_BYTES
@@ -35,6 +35,7 @@ def serve(session: Session, options: WebOptions) -> int:
         FileError: a certificate or the file of the token cannot be used.
         StoreError: the store cannot be read.
     """
+    session = Session(choices.chosen(session.settings))  # what the page sets is the page's alone
     session.gallery.people()  # asks for the store's passphrase while somebody looks
     keys = Keys(api_token=_api_token(options.api_token))
     with _listening(options) as listening:

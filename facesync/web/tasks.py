@@ -20,6 +20,7 @@ from facesync.app.live import Result
 from facesync.app.results import of_decision
 from facesync.app.screens import RegisterScreen, Screen
 from facesync.app.session import Session
+from facesync.app.sightings import Sightings
 from facesync.app.verification import Verification
 from facesync.app.verify_screen import VerifyScreen
 from facesync.app.watch import Events, WatchScreen
@@ -130,13 +131,17 @@ class Verify(Task):
 class Watch(Task):
     """Names everybody in view."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, sightings: Sightings) -> None:
         self._watcher = session.watcher()
+        self._sightings = sightings
+        sightings.begin()
         super().__init__(WatchScreen(Events()))
 
     def look(self, frame: Frame) -> Any:
-        """Find, follow and recognise everybody."""
-        return self._watcher.look(frame)
+        """Find, follow and recognise everybody, and keep who appeared."""
+        seen = self._watcher.look(frame)
+        self._sightings.note(seen, frame)
+        return seen
 
     def facts(self) -> dict[str, Any]:
         """Add who is in view."""
@@ -179,7 +184,7 @@ class Register(Task):
         self._person = registering.store(*self._stored, self._request, enrolment)
 
 
-def begin(session: Session, asked: Mapping[str, Any]) -> Task:
+def begin(session: Session, sightings: Sightings, asked: Mapping[str, Any]) -> Task:
     """Begin what the first message of a camera session asks for; loads the models.
 
     Raises:
@@ -191,7 +196,7 @@ def begin(session: Session, asked: Mapping[str, Any]) -> Task:
     if asked["task"] == "verify":
         return Verify(session, name or None)
     if asked["task"] == "watch":
-        return Watch(session)
+        return Watch(session, sightings)
     if asked["task"] == "register":
         options = ("replace", "add", "same_person", "similar_name")
         allowed = {option: flag(asked, option) for option in options}

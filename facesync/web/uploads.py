@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -75,18 +76,23 @@ async def body(request: Request, most: int) -> bytes:
     return await limited(request, most).body()
 
 
-async def form(request: Request) -> FormData:
-    """Read a form with files; close it at the end.
+@asynccontextmanager
+async def form(request: Request) -> AsyncIterator[FormData]:
+    """Read a form with files.
 
     Raises:
-        UsageError: it is no such form, or has too many parts.
+        UsageError: it has too many parts, or cannot be read.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise HTTPException(415, "send a form with files: multipart/form-data")
     try:
-        return await request.form(max_files=MOST_IMAGES, max_fields=20, max_part_size=4096)
+        sent = await request.form(max_files=MOST_IMAGES, max_fields=20, max_part_size=4096)
     except HTTPException as error:
         raise UsageError(one_line(error.detail)) from error
+    try:
+        yield sent
+    finally:
+        await sent.close()
 
 
 async def images(sent: FormData, field: str) -> list[NamedImage]:
