@@ -1,18 +1,18 @@
 // Questions: a doubt that the owner decides, a confirmation, a name.
 
-import { button, h } from "./dom.js";
+import { button, h, sentence } from "./dom.js";
 
 let numbered = 0;
 
 // Ask in a modal dialog; the answer is what `value` gives when the button is pressed, else null.
-export function ask({ title, body = [], confirm, danger = false, value = () => true }) {
+export function ask({ title, body = [], confirm, cancel = "Cancel", danger = false, value = () => true }) {
   const id = `dialog-${++numbered}`;
   const form = h("form", { method: "dialog" });
   const dialog = h("dialog", { "aria-labelledby": id }, form);
   form.append(
     h("h2", { id }, title), ...[body].flat(),
     h("div", { className: "actions" },
-      button("Cancel", () => dialog.close(), { className: "quiet" }),
+      cancel ? button(cancel, () => dialog.close()) : null,
       h("button", { type: "submit", className: danger ? "danger" : "primary" }, confirm)));
   return new Promise((resolve) => {
     let answer = null;
@@ -26,11 +26,13 @@ export function ask({ title, body = [], confirm, danger = false, value = () => t
   });
 }
 
+// Say what went wrong with something that was asked for.
+export const regret = (error) => ask({ title: "That did not work", body: h("p", { dir: "auto" }, sentence(error.message)), confirm: "Close", cancel: "" });
+
 export async function askDoubt(doubt) {
-  const what = doubt.what.charAt(0).toUpperCase() + doubt.what.slice(1);
   return ask({
     title: "Are you sure?", confirm: "Yes, go on",
-    body: [h("p", { dir: "auto" }, `${what}.`), h("p", {}, doubt.question)],
+    body: [h("p", { dir: "auto" }, sentence(doubt.what)), h("p", {}, doubt.question)],
   });
 }
 

@@ -53,6 +53,15 @@ export function notice(...text) {
   hiding = setTimeout(() => place.replaceChildren(), 8000);
 }
 
+// Say what is to be read at leisure, such as a proof: above the screen until it is left.
+export function stays(text) {
+  const line = h("p", { className: "banner good", role: "status", dir: "auto" });
+  document.querySelector("main .screen").prepend(line);
+  line.textContent = sentence(text);
+}
+
+export const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/[.!]$/, "")}.`;
+
 export const percent = (share, places = 1) => `${(100 * share).toFixed(places).replace(/\.0+$/, "")} %`;
 
 export const count = (number, one, several) => `${number.toLocaleString("en")} ${number === 1 ? one : several}`;

@@ -1,7 +1,7 @@
 // Live: names on the boxes of everybody in view; a press of Verify decides who it is.
 
 import { get } from "./api.js";
-import { bdi, button, certainty, facts, h, heading } from "./dom.js";
+import { bdi, button, certainty, facts, h, heading, sentence } from "./dom.js";
 import { Stage } from "./stage.js";
 
 export const title = "Live";
@@ -74,7 +74,7 @@ function decided(decision) {
   const two = (value) => (value === null || value === undefined ? null : value.toFixed(2));
   return h("section", { className: `card verdict ${accepted ? "good" : "bad"}`, "aria-label": "Verdict" },
     h("h2", {}, accepted ? ["Accepted: ", bdi(name)] : nearly ? "Denied, but nearly" : "Access denied"),
-    h("p", { dir: "auto" }, `${decision.reason.charAt(0).toUpperCase()}${decision.reason.slice(1)}.`),
+    h("p", { dir: "auto" }, sentence(decision.reason)),
     facts([
       ["Similarity", two(similarity)], ["Needed", two(threshold)],
       // a face that is like enough but refused was refused for another reason

@@ -1,8 +1,8 @@
 // Log: who appeared while watching; an unknown face gets a name here, and a mistake is undone.
 
 import { get, post, remove } from "./api.js";
-import { ask, settled } from "./dialogs.js";
-import { banner, bdi, button, certainty, h, heading, icon, notice, when } from "./dom.js";
+import { ask, regret, settled } from "./dialogs.js";
+import { bdi, button, certainty, h, heading, icon, notice, when } from "./dom.js";
 
 export const title = "Log";
 
@@ -37,7 +37,7 @@ function row(entry, people, again) {
       h("h2", { id }, title_(entry)),
       h("p", {}, h("time", { dateTime: entry.time }, when(entry.time)), ...details(entry))),
     h("div", { className: "actions" },
-      unnamed && entry.image ? act("This is …", () => nameIt(entry, people, again)) : null,
+      unnamed && entry.image && entry.live !== false ? act("This is …", () => nameIt(entry, people, again)) : null,
       unnamed ? act("Nobody I know", () => send(() => post(`/api/log/${entry.id}`, { name: null }), "Noted: nobody you know."), "quiet") : null,
       entry.undo ? act("Undo", () => send(() => remove(`/api/log/${entry.id}/name`), "Undone."), "quiet") : null));
 }
@@ -62,7 +62,7 @@ async function change(work, words, again) {
     await again();
     notice(...words);
   } catch (error) {
-    await ask({ title: "That did not work", body: banner(error.message, "bad"), confirm: "Close" });
+    await regret(error);
   }
 }
 

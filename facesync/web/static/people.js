@@ -1,8 +1,8 @@
 // People: who is registered, and what can be done with each of them.
 
 import { get, patch, person, post, remove } from "./api.js";
-import { ask, settled } from "./dialogs.js";
-import { banner, bdi, button, count, h, heading, icon, notice, when } from "./dom.js";
+import { ask, regret, settled } from "./dialogs.js";
+import { bdi, button, count, h, heading, icon, notice, stays, when } from "./dom.js";
 
 export const title = "People";
 
@@ -54,14 +54,14 @@ export function portrait(name) {
 }
 
 // Do something, say what came of it, and draw the screen again; an error is said in its place.
-async function done(work, words, again) {
+async function done(work, say, again) {
   try {
     const answer = await work();
     if (answer === null) return;
     await again();
-    notice(...words(answer));
+    say(answer);
   } catch (error) {
-    await ask({ title: "That did not work", body: banner(error.message, "bad"), confirm: "Close" });
+    await regret(error);
   }
 }
 
@@ -75,7 +75,7 @@ async function rename(name, again) {
   const wanted = await asked;
   if (wanted === null || wanted === name) return;
   await done(() => settled((allowed) => patch(person(name), { name: wanted, ...allowed })),
-    (now) => [bdi(name), " is now called ", bdi(now.name), "."], again);
+    (now) => notice(bdi(name), " is now called ", bdi(now.name), "."), again);
 }
 
 async function merge(name, people, again) {
@@ -90,7 +90,7 @@ async function merge(name, people, again) {
   });
   if (other === null) return;
   await done(() => settled((allowed) => post(`${person(name)}/merge`, { other, ...allowed })),
-    (now) => [bdi(other), " is merged into ", bdi(now.name), `: ${count(now.samples, "sample", "samples")}.`], again);
+    (now) => notice(bdi(other), " is merged into ", bdi(now.name), `: ${count(now.samples, "sample", "samples")}.`), again);
 }
 
 async function forget(name, again) {
@@ -99,5 +99,5 @@ async function forget(name, again) {
     body: h("p", {}, bdi(name), " will not be recognised any more. All samples and images are deleted, in the previous copy of the store too."),
   });
   if (!sure) return;
-  await done(() => remove(person(name)), (gone) => [bdi(gone.name), " is deleted. ", gone.proof], again);
+  await done(() => remove(person(name)), ({ proof }) => stays(proof), again);
 }

@@ -2,7 +2,7 @@
 
 import { get, person, post, remove } from "./api.js";
 import { ask } from "./dialogs.js";
-import { banner, bdi, button, count, h, heading, notice, size } from "./dom.js";
+import { button, count, h, heading, notice, size, stays } from "./dom.js";
 
 export const title = "Privacy";
 
@@ -71,9 +71,9 @@ function end(again) {
     });
     if (!sure) return;
     try {
-      const { names, proof } = await remove("/api/people", { confirm: WORDS });
+      const { proof } = await remove("/api/people", { confirm: WORDS });
       await again();
-      document.getElementById("end")?.after(banner([count(names.length, "person is", "people are"), "deleted.", proof].join(" "), "good"));
+      stays(proof);
     } catch (error) {
       notice(error.message);
     }

@@ -1,7 +1,7 @@
 // The camera's image with what is drawn over it, and the line that says what is going on.
 
 import { Camera } from "./camera.js";
-import { banner, h, icon } from "./dom.js";
+import { banner, h, icon, sentence } from "./dom.js";
 import { Overlay } from "./overlay.js";
 
 const SECONDS = /^(.*) \((\d+) s\)$/;  // a challenge says how much time is left
@@ -45,7 +45,7 @@ export class Stage {
     this.left.hidden = true;
     if (this.signal.aborted) return;
     this.say("The camera is off.");
-    if (trouble) this.trouble.replaceChildren(banner(trouble.charAt(0).toUpperCase() + trouble.slice(1), "bad"));
+    if (trouble) this.trouble.replaceChildren(banner(sentence(trouble), "bad"));
     this.stopped(trouble);
   }
 
