@@ -114,7 +114,7 @@ class Access:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the app behind it answer."""
-        host = HTTPConnection(scope).headers.get("host", "")
+        host = _host(HTTPConnection(scope))
         socket = f" {'wss' if self._address.secure else 'ws'}://{host}"
         policy = _POLICY.format(socket=socket if self._address.is_called(host) else "")
 
@@ -131,7 +131,7 @@ class Access:
     async def _entrance(self, scope: Scope, receive: Receive) -> Response | None:
         """Return the answer to whoever is not let through; None for who is."""
         request = HTTPConnection(scope)
-        if not self._address.is_called(request.headers.get("host", "")):
+        if not self._address.is_called(_host(request)):
             return failure("this server has another address", 421)
         if not self._from_own_page(request):
             return failure("another page may not ask that", 403)
@@ -155,7 +155,7 @@ class Access:
     def _from_own_page(self, request: HTTPConnection) -> bool:
         headers = request.headers
         origins = headers.getlist("origin")
-        own = f"{self._scheme}://{headers['host']}"
+        own = f"{self._scheme}://{_host(request)}"
         if any(origin.lower() != own.lower() for origin in origins):
             return False
         # A link to the page may stand anywhere; it shows the page and does nothing else.
@@ -257,6 +257,12 @@ def _page(says: str, content: str, status: int) -> Response:
 
 def _same(given: str, known: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "replace"), known.encode())
+
+
+def _host(request: HTTPConnection) -> str:
+    """Return the Host header; "" if there is none, or more than one."""
+    hosts = request.headers.getlist("host")
+    return hosts[0] if len(hosts) == 1 else ""
 
 
 def _split(host: str) -> tuple[str, int | None]:

@@ -18,7 +18,7 @@ Each binary message is then a frame, a JPEG of at most 1920 x 1080 pixels and 1 
 `{"type": "view"}` with `status` and `tone` (neutral, good, attention, bad), `hint`, `keys` (pairs
 of a key and what it does), `progress` (how many of how many, or null), `marks` (`box` in pixels of
 the frame, `tone`, `label`, `track`), `ring` (`centre`, `radius`, `side`, `filled`, or null) and
-`done`; besides, `decision` after an attempt (as `verify --json`), `person` once somebody is
+`done`; besides, `decision` once after an attempt (as `verify --json`), `person` once somebody is
 registered, and `people` in view while watching. Send the next frame after the answer.
 `{"type": "key", "key": "v"}` begins to verify, `"c"` takes a sample now. After `{"type": "doubt",
 "what", "question", "allowed_by"}` send `{"type": "answer", "yes": true|false}`. An error is

@@ -93,13 +93,9 @@ class Task(ABC):
 
 
 class _VerifyScreen(VerifyScreen):
-    """Keeps the decision of the last attempt, until the next one begins."""
+    """Keeps the decision of an attempt until it is told."""
 
     decision: Decision | None = None
-
-    def key(self, key: str, result: Result | None) -> None:
-        self.decision = None
-        super().key(key, result)
 
     def _verdict(self, decision: Decision) -> None:
         self.decision = decision
@@ -121,8 +117,8 @@ class Verify(Task):
         return self._recognizer.look(frame.image_rgb)
 
     def facts(self) -> dict[str, Any]:
-        """Add the decision, as `verify --json` has it."""
-        decision = self._shown.decision
+        """Add the decision of an attempt, once, as `verify --json` has it."""
+        decision, self._shown.decision = self._shown.decision, None
         if decision is None:
             return {}
         return {"decision": of_decision(decision, self._recognizer)}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
+import numpy as np
 import pytest
 
 from facesync.app import session as session_module
@@ -13,7 +15,7 @@ from facesync.gallery.people import Person, now
 from facesync.images import encode_jpeg
 from tests.app.conftest import gallery, recognizer  # noqa: F401 - fixtures
 from tests.app.fakes import FakeRecognizer, embedding, image
-from tests.web.servers import Served, serving
+from tests.web.servers import Served, serving, web_running
 
 
 @pytest.fixture
@@ -28,8 +30,8 @@ def session(settings, monkeypatch) -> Session:
     monkeypatch.setattr(session_module, "Recognizer", FakeRecognizer)
     made = Session(settings)
     for name, who in (("Ada", 1), ("Bob", 2)):
-        rows = embedding(who)[None]
-        person = Person(name, embedding(who), "model-a", now(), 1, sample_embeddings=rows)
+        one = {"sample_embeddings": embedding(who)[None], "sample_qualities": np.ones(1, "f4")}
+        person = Person(name, embedding(who), "model-a", now(), 1, **one)
         made.gallery.register(person, [image(who=who)])
     return made
 
@@ -48,3 +50,26 @@ def shot():
         return name, encode_jpeg(image(**shown), quality=100)
 
     return encoded
+
+
+@pytest.fixture
+def enter_web(tmp_path, run_script):
+    """Run `web` where it ends by itself, and return its exit code and what it wrote."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        store = ("--embeddings", tmp_path / "s.pkl", "--faces", tmp_path / "f")
+        done = run_script("faceid_app.py", *store, "web", "--no-browser", "--port", 0, *arguments)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.fixture
+def web_process(tmp_path):
+    """Run `web` and return the address that it prints; it is stopped with Ctrl-C at the end."""
+    with ExitStack() as stack:
+
+        def start(*arguments: object) -> str:
+            return stack.enter_context(web_running(tmp_path, *arguments)).address
+
+        yield start

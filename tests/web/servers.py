@@ -5,13 +5,23 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from websockets.sync.client import ClientConnection, connect
 
 from facesync.app.session import Session
@@ -20,6 +30,7 @@ from facesync.web import server
 from facesync.web.access import Keys
 from facesync.web.app import build
 from facesync.web.desk import Desk
+from tests.conftest import ROOT
 
 API_TOKEN = "a-token-for-programs-in-tests"
 COOKIE = "a-cookie-given-out-before"
@@ -118,3 +129,71 @@ def serving(session: Session, keys: Keys | None = None) -> Iterator[Served]:
             desk.close()
     assert not thread.is_alive()
     assert logging.getLogger("uvicorn.error").level > logging.CRITICAL
+
+
+class Web:
+    """`faceid_app.py web` as a process; `address` is what it printed."""
+
+    def __init__(self, folder: Path, *arguments: object, env: Mapping[str, str] | None = None):
+        store = ("--embeddings", folder / "s.pkl", "--faces", folder / "f")
+        command = [sys.executable, ROOT / "faceid_app.py", *store, "web", "--no-browser"]
+        port = () if "--port" in arguments else ("--port", 0)
+        self.process = subprocess.Popen(
+            [str(each) for each in (*command, *port, *arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line.startswith("The page is at "):
+            raise AssertionError(line + self.process.communicate(timeout=60)[1])
+        self.address = line.removeprefix("The page is at ").strip()
+
+    def stop(self) -> tuple[int, str, str]:
+        """Press Ctrl-C; return exit code, output and errors."""
+        self.process.send_signal(signal.SIGINT)
+        out, error = self.process.communicate(timeout=60)
+        return self.process.returncode, out, error
+
+
+@contextmanager
+def web_running(folder: Path, *arguments: object, **how: Any) -> Iterator[Web]:
+    """Run `web` until the end of the block."""
+    web = Web(folder, *arguments, **how)
+    try:
+        yield web
+    finally:
+        if web.process.poll() is None:
+            code, _, error = web.stop()
+            assert code == 0 and "Traceback" not in error, error
+
+
+def write_certificate(folder: Path) -> tuple[Path, Path]:
+    """Write a certificate for localhost and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
