@@ -1,4 +1,4 @@
-"""A real browser before the real app: `web` as a person starts it, and Chromium with a video as camera."""
+"""A real browser before the real app: `web` as a person starts it, a video as the camera."""
 
 from __future__ import annotations
 

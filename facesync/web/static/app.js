@@ -1,7 +1,7 @@
 // The frame around the screens: which one is shown, and the navigation.
 
 import { get } from "./api.js";
-import { banner, h } from "./dom.js";
+import { banner, h, heading } from "./dom.js";
 import * as compare from "./compare.js";
 import * as doctor from "./doctor.js";
 import * as live from "./live.js";
@@ -12,6 +12,8 @@ import * as register from "./register.js";
 import * as settings from "./settings.js";
 
 const SCREENS = { people, register, live, log, compare, settings, privacy, doctor };
+
+const PATIENCE = 250;  // milliseconds until a screen that takes longer says so
 
 const main = document.getElementById("main");
 const screens = document.getElementById("screens");
@@ -34,12 +36,14 @@ async function show() {
   }
   unfold(false);
   const place = h("div", { className: `screen at-${name}` });
+  const slow = setTimeout(() => main.replaceChildren(heading(screen.title, "One moment …")), PATIENCE);
+  signal.addEventListener("abort", () => clearTimeout(slow));
   try {
     await screen.show(place, { parameters: address.searchParams, signal, again: show });
   } catch (error) {
-    if (signal.aborted) return;
     place.replaceChildren(h("h1", { tabIndex: -1 }, screen.title), banner(error.message, "bad"));
   }
+  clearTimeout(slow);
   if (signal.aborted) return;
   main.replaceChildren(place);
   window.scrollTo(0, 0);

@@ -60,7 +60,9 @@ export function stays(text) {
   line.textContent = sentence(text);
 }
 
-export const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/[.!]$/, "")}.`;
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+export const sentence = (text) => `${capital(text).replace(/[.!?]$/, "")}.`;
 
 export const percent = (share, places = 1) => `${(100 * share).toFixed(places).replace(/\.0+$/, "")} %`;
 

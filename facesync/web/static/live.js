@@ -66,7 +66,7 @@ function inView(place, names) {
   const words = names.map((name) => name ?? "unknown");
   if (place.dataset.names === JSON.stringify(words) && place.hasChildNodes()) return;
   place.dataset.names = JSON.stringify(words);
-  place.replaceChildren(...(words.length ? words : ["Nobody"]).map((name) => h("li", {}, bdi(name))));
+  place.replaceChildren(...(words.length ? words : ["Nobody known"]).map((name) => h("li", {}, bdi(name))));
 }
 
 function decided(decision) {

@@ -2,7 +2,7 @@
 
 import { get, patch } from "./api.js";
 import { chooseCamera, chosenCamera } from "./camera.js";
-import { banner, h, heading, notice, percent } from "./dom.js";
+import { banner, capital, h, heading, notice, percent } from "./dom.js";
 
 export const title = "Settings";
 
@@ -38,7 +38,7 @@ function choice({ setting, legend, lead, choices, value, fixed, save }) {
     h("legend", {}, legend), h("p", {}, lead), fixed ? banner(FIXED) : null,
     choices.map((each) => h("label", { className: "check" },
       h("input", { type: "radio", name: setting, checked: each.value === value, onchange: () => save(setting, each.value) }),
-      h("span", {}, each.words, each.beside ? h("small", {}, each.beside) : null))));
+      h("span", {}, capital(each.words), each.beside ? h("small", {}, each.beside) : null))));
 }
 
 // The browser has the cameras; it says their names once it may use one.
