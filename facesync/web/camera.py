@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from facesync.errors import UsageError
+from facesync.errors import StoreError, UsageError
 from facesync.gallery.registration import Doubt
 from facesync.web import tasks
 from facesync.web.desk import Desk
@@ -79,7 +79,7 @@ class Conversation:
         elif said.get("type") == "answer" and self._task is not None and self._doubt is not None:
             doubt, self._doubt = self._doubt, None
             if said.get("yes") is not True:
-                raise UsageError(f"{doubt.what}; nothing is stored")
+                raise StoreError(f"{doubt.what}; nothing is stored")
             self._task.allow(doubt)
         else:
             raise UsageError("the first message names the task: verify, watch or register")
