@@ -231,6 +231,38 @@ def test_an_unknown_face_gets_a_name_from_the_log_and_loses_it(browsers, town):
     town.check()
 
 
+def test_somebody_registered_gets_more_samples_or_starts_over(browsers, town, shared):
+    town.register("Jacques Rogge", _images(shared, "Jacques_Rogge", 3))
+    page = browsers().open(town, "register")
+    for how, samples in (("Add samples", 5), ("Start over", 2)):
+        page.get_by_label("Name").fill("Jacques Rogge")
+        page.get_by_label("they have agreed").check()
+        more = _images(shared, "Jacques_Rogge", 2, start=3)
+        page.get_by_label("Choose images").set_input_files(more)
+        page.get_by_role("button", name="Register from images").click()
+        page.get_by_role("dialog").get_by_label(how).check()
+        page.get_by_role("dialog").get_by_role("button", name="Go on").click()
+        page.get_by_role("heading", name="Jacques Rogge is registered").wait_for()
+        assert town.people()["Jacques Rogge"] == samples
+        page.get_by_role("link", name="People").click()
+        page.get_by_role("link", name="Register", exact=True).click()
+    page.context.close()
+
+
+def test_settings_are_kept(browsers, town):
+    page = browsers().open(town, "settings")
+    page.get_by_label("1 stranger in 1,000").check()
+    page.get_by_role("status").filter(has_text="Saved").wait_for()
+    page.reload()
+    strict = page.get_by_label("1 stranger in 1,000")
+    strict.wait_for()
+    assert strict.is_checked()
+    assert page.get_by_label("Do not ask").is_disabled()  # the command line says so
+    page.get_by_label("The model's default").check()
+    page.get_by_role("status").filter(has_text="Saved").wait_for()
+    page.context.close()
+
+
 def test_two_images_are_compared(browsers, town, shared):
     page = browsers().open(town, "compare")
     first, second = _images(shared, "David_Beckham", 2)

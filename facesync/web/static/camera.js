@@ -128,8 +128,10 @@ export class Camera {
       const { code } = await new Promise((resolve) => { socket.onclose = resolve; });
       const by = answer.doubt?.allowed_by;
       if (code === BUSY && --tries) await new Promise((resolve) => { setTimeout(resolve, WAIT); });
-      else if (by && !asked[by] && await askDoubt(answer.doubt)) asked = { ...asked, [by]: true };
-      else throw new CameraError(answer.error);
+      else if (by && !asked[by]) {
+        if (!await askDoubt(answer.doubt)) throw new CameraError(`${answer.doubt.what}; nothing is stored`);
+        asked = { ...asked, [by]: true };
+      } else throw new CameraError(answer.error);
       if (this.#over) return;
     }
   }

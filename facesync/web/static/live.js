@@ -75,6 +75,7 @@ function decided(decision) {
   return h("section", { className: `card verdict ${accepted ? "good" : "bad"}`, "aria-label": "Verdict" },
     h("h2", {}, accepted ? ["Accepted: ", bdi(name)] : nearly ? "Denied, but nearly" : "Access denied"),
     h("p", { dir: "auto" }, sentence(decision.reason)),
+    nearly ? h("p", {}, "What helps: more light, coming closer, one face in view; or more samples.") : null,
     facts([
       ["Similarity", two(similarity)], ["Needed", two(threshold)],
       // a face that is like enough but refused was refused for another reason

@@ -1,8 +1,8 @@
 // Register: consent, then samples from the camera or from images.
 
 import { get, upload } from "./api.js";
-import { settled } from "./dialogs.js";
-import { banner, bdi, button, count, h, heading } from "./dom.js";
+import { ask, settled } from "./dialogs.js";
+import { banner, bdi, button, count, h, heading, sentence } from "./dom.js";
 import { dropZone } from "./drop.js";
 import { Stage } from "./stage.js";
 
@@ -23,17 +23,34 @@ export async function show(place, { parameters, signal }) {
     h("label", {}, "Name", name),
     h("label", { className: "check" }, consent, h("span", {}, "I may register this person: they have agreed")));
   const done = (answer) => place.replaceChildren(registered(answer));
-  const asked = () => ({ name: name.value, ...(more ? { add: true } : {}) });
+  // What is asked for; null where the form is not complete, or the owner thought better of it.
+  const asked = async () => {
+    if (!form.reportValidity()) return null;
+    const known = people.some((each) => each.name === name.value.trim());
+    if (more || !known) return { name: name.value, ...(more ? { add: true } : {}) };
+    const how = await moreOrAnew(name.value);
+    return how && { name: name.value, [how]: true };
+  };
   const first = people.length === 0;
   place.append(
     more ? heading("Add samples", "More samples of a person: in another light, with glasses, with a new beard.")
       : heading(first ? "Register yourself" : "Register", "Look straight into the camera, then turn your head a little as the ring says. The samples are taken by themselves."),
     form,
     h("div", { className: "columns" },
-      camera({ form, asked, done, signal }), images({ form, asked, done })));
+      camera({ asked, done, signal }), images({ asked, done })));
 }
 
-function camera({ form, asked, done, signal }) {
+function moreOrAnew(name) {
+  const option = (value, text, checked) => h("label", { className: "check" }, h("input", { type: "radio", name: "how", value, checked }), text);
+  const choice = h("div", { className: "choices", role: "radiogroup", "aria-label": "What to do" },
+    option("add", "Add samples to those that there are", true), option("replace", "Start over: the samples that there are go", false));
+  return ask({
+    title: "Already registered", confirm: "Go on", body: [h("p", {}, bdi(name), " is registered already."), choice],
+    value: () => choice.querySelector(":checked").value,
+  });
+}
+
+function camera({ asked, done, signal }) {
   const dots = h("ol", { className: "dots", "aria-hidden": "true" });
   const samples = h("p", { className: "samples" });
   const stage = new Stage(signal, {
@@ -56,12 +73,13 @@ function camera({ form, asked, done, signal }) {
       dots.replaceChildren();
     },
   });
-  const start = button("Start camera", () => {
-    if (!form.reportValidity()) return;
+  const start = button("Start camera", async () => {
+    const request = await asked();
+    if (!request) return;
     start.hidden = true;
     take.hidden = stop.hidden = false;
     take.disabled = true;
-    stage.run({ task: "register", ...asked() });
+    stage.run({ task: "register", ...request });
     stop.focus();
   }, { className: "primary" });
   const take = button("Take sample", () => stage.camera?.press("c"), { hidden: true, className: "primary" });
@@ -75,14 +93,14 @@ function camera({ form, asked, done, signal }) {
     h("div", { className: "actions" }, start, take, stop));
 }
 
-function images({ form, asked, done }) {
+function images({ asked, done }) {
   const outcome = h("div", { role: "status" });
   const send = async (files) => {
-    if (!form.reportValidity()) return;
+    const request = await asked();
+    if (!request) return;
     outcome.replaceChildren(banner(`Looking at ${count(files.length, "image", "images")} …`));
     try {
-      const { name, ...flags } = asked();
-      const answer = await settled((allowed) => upload("/api/people", { name, images: files, ...flags, ...allowed }));
+      const answer = await settled((allowed) => upload("/api/people", { ...request, images: files, ...allowed }));
       if (answer === null) outcome.replaceChildren(banner("Nothing is stored."));
       else done(answer);
     } catch (error) {
@@ -108,7 +126,7 @@ function registered({ name, samples, outcomes = [], notes = [] }) {
   queueMicrotask(() => title.focus());  // once it is in the page
   return h("div", { className: "card verdict good", role: "status" }, title,
     h("p", {}, `${count(samples, "sample", "samples")} in all.`),
-    notes.map((note) => h("p", { className: "remark" }, note)),
+    notes.map((note) => h("p", { className: "remark" }, sentence(note.replace("note: ", "").replace(/; to have.*/, "; add some in People")))),
     outcomes.length ? h("ul", { className: "outcomes" }, outcomes.map((each) => h("li", {},
       bdi(each.image), `: ${each.taken ? "used" : "left out"}${each.reason ? `, ${each.reason}` : ""}`))) : null,
     h("div", { className: "actions" },
