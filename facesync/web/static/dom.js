@@ -28,6 +28,12 @@ export function button(text, onclick, properties = {}) {
   return h("button", { type: "button", onclick, ...properties }, text);
 }
 
+// A button that leads to a screen.
+export const leading = (text, hash, properties = {}) => button(text, () => { location.hash = hash; }, properties);
+
+// A button that saves a file of the app; its name comes with it.
+export const saving = (text, path, properties = {}) => button(text, () => h("a", { href: path(), download: "" }).click(), properties);
+
 // A screen's heading, with a sentence below it.
 export function heading(title, lead = "") {
   return h("header", { className: "heading" },

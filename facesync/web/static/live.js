@@ -56,10 +56,10 @@ export async function show(place, { signal }) {
     heading("Live", "Start the camera to see who is in view. Verify decides who is before it, and whether it is a person or only an image of one."),
     h("div", { className: "columns wide" },
       h("section", { className: "card", "aria-label": "Camera" }, stage.element,
-        h("div", { className: "actions" }, start, verify, stop, h("label", { className: "inline" }, "Compare with", whom))),
+        h("div", { className: "actions" }, start, verify, stop, h("label", { className: "inline" }, "Accept", whom))),
       h("div", { className: "side" }, verdict,
         h("section", { className: "card", "aria-labelledby": "in-view" }, h("h2", { id: "in-view" }, "In view"), present,
-          h("p", { className: "remark" }, "Who appears is written into the ", h("a", { href: "#/log" }, "Log"), ", in memory only.")))));
+          h("p", { className: "remark" }, "Who appears is noted in the Log, in memory only.")))));
 }
 
 function inView(place, names) {

@@ -2,7 +2,7 @@
 
 import { get, post, remove } from "./api.js";
 import { ask, regret, settled } from "./dialogs.js";
-import { bdi, button, certainty, h, heading, icon, notice, when } from "./dom.js";
+import { bdi, button, certainty, h, heading, icon, leading, notice, when } from "./dom.js";
 
 export const title = "Log";
 
@@ -11,7 +11,7 @@ export async function show(place, { signal, again }) {
   place.append(heading("Log", "Who appeared before the camera. It is kept in memory only, and forgotten when the app ends."));
   if (!entries.length) {
     place.append(h("div", { className: "card empty" }, icon("log"), h("p", {}, "Nobody has appeared yet."),
-      h("a", { className: "button primary", href: "#/live" }, "Go to Live")));
+      leading("Start watching", "#/live", { className: "primary" })));
     return;
   }
   place.append(

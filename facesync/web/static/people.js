@@ -2,7 +2,7 @@
 
 import { get, patch, person, post, remove } from "./api.js";
 import { ask, regret, settled } from "./dialogs.js";
-import { bdi, button, count, h, heading, icon, notice, stays, when } from "./dom.js";
+import { bdi, button, count, h, heading, icon, leading, notice, saving, stays, when } from "./dom.js";
 
 export const title = "People";
 
@@ -14,7 +14,7 @@ export async function show(place, { signal, again }) {
   }
   place.append(
     heading("People", `${count(people.length, "person is", "people are")} registered.`),
-    h("div", { className: "toolbar" }, h("a", { className: "button primary", href: "#/register" }, "Register somebody")),
+    h("div", { className: "toolbar" }, leading("Register somebody", "#/register", { className: "primary" })),
     h("ul", { className: "people", role: "list" }, people.map((each) => card(each, people, again))));
 }
 
@@ -23,14 +23,15 @@ function welcome() {
     h("div", { className: "mark", "aria-hidden": "true" }, icon("live")),
     h("h1", { tabIndex: -1 }, "Welcome to FaceSync"),
     h("p", { className: "lead" }, "FaceSync learns your face from five looks into the camera, in about half a minute. Nothing leaves this computer, and you can delete everything again."),
-    h("a", { className: "button primary large", href: "#/register" }, "Register yourself"));
+    leading("Register yourself", "#/register", { className: "primary large" }));
 }
 
 let numbered = 0;
 
 function card(one, people, again) {
   const id = `person-${++numbered}`;
-  const act = (text, does, properties = {}) => button(text, does, { "aria-describedby": id, className: "quiet", ...properties });
+  const described = { "aria-describedby": id, className: "quiet" };
+  const act = (text, does, properties = {}) => button(text, does, { ...described, ...properties });
   const since = one.registered ? `since ${when(one.registered, false)}` : "from an older store";
   return h("li", { className: "card person" },
     portrait(one.name),
@@ -41,8 +42,8 @@ function card(one, people, again) {
     h("div", { className: "actions" },
       act("Rename", () => rename(one.name, again)),
       people.length > 1 ? act("Merge", () => merge(one.name, people, again)) : null,
-      h("a", { className: "button quiet", href: `#/register?add=${encodeURIComponent(one.name)}`, "aria-describedby": id }, "Add samples"),
-      h("a", { className: "button quiet", href: `${person(one.name)}/export`, download: "", "aria-describedby": id }, "Export"),
+      leading("Add samples", `#/register?add=${encodeURIComponent(one.name)}`, described),
+      saving("Export", () => `${person(one.name)}/export`, described),
       act("Delete", () => forget(one.name, again), { className: "quiet danger" })));
 }
 

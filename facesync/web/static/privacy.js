@@ -2,7 +2,7 @@
 
 import { get, person, post, remove } from "./api.js";
 import { ask } from "./dialogs.js";
-import { button, count, h, heading, notice, size, stays } from "./dom.js";
+import { button, count, h, heading, notice, saving, size, stays } from "./dom.js";
 
 export const title = "Privacy";
 
@@ -49,14 +49,11 @@ function encryption({ encrypted, key }, again) {
 
 function copies(people) {
   const select = h("select", {}, people.map(({ name }) => h("option", { value: name }, name)));
-  const link = h("a", { className: "button", download: "" }, "Export");
-  const aim = () => { link.href = people.length ? `${person(select.value)}/export` : ""; };
-  select.addEventListener("change", aim);
-  aim();
   return section("copies", "Take it with you",
     h("p", {}, "A backup holds everybody: keep it where you would keep the originals. “python faceid_app.py store restore FILE” brings it back."),
-    h("div", { className: "actions" }, h("a", { className: "button", href: "/api/privacy/backup", download: "" }, "Back up")),
-    people.length ? h("div", { className: "actions" }, h("label", { className: "inline" }, "Everything about", select), link) : null);
+    h("div", { className: "actions" }, saving("Back up", () => "/api/privacy/backup")),
+    people.length ? h("div", { className: "actions" }, h("label", { className: "inline" }, "Everything about", select),
+      saving("Export", () => `${person(select.value)}/export`)) : null);
 }
 
 function end(again) {

@@ -2,7 +2,7 @@
 
 import { get, upload } from "./api.js";
 import { ask, settled } from "./dialogs.js";
-import { banner, bdi, button, count, h, heading, sentence } from "./dom.js";
+import { banner, bdi, button, count, h, heading, leading, sentence } from "./dom.js";
 import { dropZone } from "./drop.js";
 import { Stage } from "./stage.js";
 
@@ -130,6 +130,6 @@ function registered({ name, samples, outcomes = [], notes = [] }) {
     outcomes.length ? h("ul", { className: "outcomes" }, outcomes.map((each) => h("li", {},
       bdi(each.image), `: ${each.taken ? "used" : "left out"}${each.reason ? `, ${each.reason}` : ""}`))) : null,
     h("div", { className: "actions" },
-      h("a", { className: "button primary", href: "#/live" }, "Try it"),
-      h("a", { className: "button", href: "#/people" }, "See people")));
+      leading("Try it", "#/live", { className: "primary" }),
+      leading("See everybody", "#/people")));
 }
