@@ -16,9 +16,8 @@ export async function show(place, { signal }) {
     notice("Copied.");
   });
   place.append(
-    heading("Doctor", "What works on this computer."),
+    heading("Doctor", "What works on this computer.", copy),
     banner(faults.length ? `Not everything works: ${faults.join("; ")}` : "Everything works.", faults.length ? "attention" : "good"),
-    h("div", { className: "toolbar" }, copy),
     h("section", { className: "card", "aria-label": "Details" },
       facts([...lines.map(([, term, text]) => [term, text]), ["browser", browser]])));
 }

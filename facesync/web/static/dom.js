@@ -34,10 +34,10 @@ export const leading = (text, hash, properties = {}) => button(text, () => { loc
 // A button that saves a file of the app; its name comes with it.
 export const saving = (text, path, properties = {}) => button(text, () => h("a", { href: path(), download: "" }).click(), properties);
 
-// A screen's heading, with a sentence below it.
-export function heading(title, lead = "") {
+// A screen's heading, with a sentence below it, and what is done there.
+export function heading(title, lead = "", ...actions) {
   return h("header", { className: "heading" },
-    h("h1", { tabIndex: -1 }, title), lead ? h("p", { className: "lead" }, lead) : null);
+    h("div", {}, h("h1", { tabIndex: -1 }, title), lead ? h("p", { className: "lead" }, lead) : null), actions);
 }
 
 export function facts(pairs) {

@@ -74,7 +74,6 @@ function decided(decision) {
   const two = (value) => (value === null || value === undefined ? null : value.toFixed(2));
   return h("section", { className: `card verdict ${accepted ? "good" : "bad"}`, "aria-label": "Verdict" },
     h("h2", {}, accepted ? ["Accepted: ", bdi(name)] : nearly ? "Denied, but nearly" : "Access denied"),
-    h("p", { dir: "auto" }, sentence(decision.reason)),
     nearly ? h("p", {}, "What helps: more light, coming closer, one face in view; or more samples.") : null,
     facts([
       ["Similarity", two(similarity)], ["Needed", two(threshold)],
@@ -82,5 +81,6 @@ function decided(decision) {
       ["Probability", accepted || similarity < threshold ? certainty(probability, accepted) : null],
       ["Live", liveness ? liveness.reason : null],
     ]),
+    h("p", { className: "remark", dir: "auto" }, sentence(decision.reason)),
     decision.trusted === false ? h("p", { className: "remark" }, `The model is not trusted: ${decision.model?.why ?? ""}`) : null);
 }

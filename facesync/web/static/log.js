@@ -8,19 +8,14 @@ export const title = "Log";
 
 export async function show(place, { signal, again }) {
   const [{ entries }, { people }] = await Promise.all([get("/api/log", signal), get("/api/people", signal)]);
-  place.append(heading("Log", "Who appeared before the camera. It is kept in memory only, and forgotten when the app ends."));
-  if (!entries.length) {
-    place.append(h("div", { className: "card empty" }, icon("log"), h("p", {}, "Nobody has appeared yet."),
-      leading("Start watching", "#/live", { className: "primary" })));
-    return;
-  }
-  place.append(
-    h("ol", { className: "log", role: "list" }, entries.map((entry) => row(entry, people, again))),
-    h("div", { className: "toolbar" }, button("Forget all", async () => {
-      await remove("/api/log");
-      await again();
-      notice("The log is empty.");
-    }, { className: "quiet" })));
+  const forget = button("Forget all", async () => {
+    await remove("/api/log");
+    await again();
+    notice("The log is empty.");
+  });
+  place.append(heading("Log", "Who appeared before the camera. It is kept in memory only, and forgotten when the app ends.", entries.length ? forget : null));
+  if (entries.length) place.append(h("ol", { className: "log", role: "list" }, entries.map((entry) => row(entry, people, again))));
+  else place.append(h("div", { className: "card empty" }, icon("log"), h("p", {}, "Nobody has appeared yet."), leading("Start watching", "#/live", { className: "primary" })));
 }
 
 let numbered = 0;

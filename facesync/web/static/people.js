@@ -13,8 +13,8 @@ export async function show(place, { signal, again }) {
     return;
   }
   place.append(
-    heading("People", `${count(people.length, "person is", "people are")} registered.`),
-    h("div", { className: "toolbar" }, leading("Register somebody", "#/register", { className: "primary" })),
+    heading("People", `${count(people.length, "person is", "people are")} registered.`,
+      leading("Register somebody", "#/register", { className: "primary" })),
     h("ul", { className: "people", role: "list" }, people.map((each) => card(each, people, again))));
 }
 
@@ -38,13 +38,13 @@ function card(one, people, again) {
     h("div", { className: "about" },
       h("h2", { id, dir: "auto" }, one.name),
       h("p", {}, `${count(one.samples, "sample", "samples")}, ${since}`),
-      one.alike?.length ? h("p", { className: "remark" }, "Too like ", bdi(one.alike.join(", ")), " to be told apart reliably.") : null),
-    h("div", { className: "actions" },
-      act("Rename", () => rename(one.name, again)),
-      people.length > 1 ? act("Merge", () => merge(one.name, people, again)) : null,
-      leading("Add samples", `#/register?add=${encodeURIComponent(one.name)}`, described),
-      saving("Export", () => `${person(one.name)}/export`, described),
-      act("Delete", () => forget(one.name, again), { className: "quiet danger" })));
+      one.alike?.length ? h("p", { className: "remark" }, "Too like ", bdi(one.alike.join(", ")), " to be told apart reliably.") : null,
+      h("div", { className: "actions" },
+        act("Rename", () => rename(one.name, again)),
+        people.length > 1 ? act("Merge", () => merge(one.name, people, again)) : null,
+        leading("Add samples", `#/register?add=${encodeURIComponent(one.name)}`, described),
+        saving("Export", () => `${person(one.name)}/export`, described),
+        act("Delete", () => forget(one.name, again), { className: "quiet danger" }))));
 }
 
 // The first sample of somebody; a drawing where no image is kept.
