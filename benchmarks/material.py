@@ -77,11 +77,13 @@ def vggface2_or_none() -> Path | None:
     return None
 
 
-def parse_for_app(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Path, AppSettings]:
+def parse_for_app(
+    parser: argparse.ArgumentParser, model: str = "vggface2"
+) -> tuple[argparse.Namespace, Path, AppSettings]:
     """Add `--model` and parse; return the folder of real data and the app's settings, too."""
     from facesync.app.settings import AppSettings
 
-    parser.add_argument("--model", default="vggface2", help="default: %(default)s")
+    parser.add_argument("--model", default=model, help="default: %(default)s")
     args = parser.parse_args()
     data = shared_data_or_exit()
     os.environ.setdefault("TORCH_HOME", str(data.parent / "torch_home"))

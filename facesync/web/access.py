@@ -181,7 +181,7 @@ class Access:
         right = token is not None and _same(request.query_params["token"], token)
         if right:
             self._keys.token = None
-            return self._let_in()
+            return self._let_in(request)
         if self._is_person(request):  # the printed address once more, in the same browser
             return RedirectResponse("/", 303)
         return self._unknown("/")
@@ -195,10 +195,14 @@ class Access:
             return failure(str(error), 413)
         except WrongPassphrase as error:
             return _page(str(error), _FORM, 429 if error.paused else 401)
-        return self._let_in()
+        return self._let_in(request)
 
-    def _let_in(self) -> Response:
-        response = RedirectResponse("/", 303)
+    def _let_in(self, request: HTTPConnection) -> Response:
+        response: Response = RedirectResponse("/", 303)
+        if request.headers.get("sec-fetch-site") == "cross-site":
+            # After a link in another page, a terminal in the browser perhaps, the cookie would not
+            # come along with a redirect.
+            response = _page("Opening the page.", _GO_ON, 200)
         response.set_cookie(
             self._cookie,
             self._keys.new_session(),
@@ -209,7 +213,7 @@ class Access:
         return response
 
     def _unknown(self, path: str) -> Response:
-        if path != "/":
+        if path not in ("/", "/login"):
             return failure("this needs a token or the page's cookie", 401)
         if self._keys.passphrase is not None:
             return _page("This page is private.", _FORM, 401)
@@ -226,6 +230,8 @@ _FORM = """<form method="post" action="/login">
 <input id="passphrase" name="passphrase" type="password" autocomplete="current-password" autofocus>
 <button type="submit">Open</button>
 </form>"""
+
+_GO_ON = '<meta http-equiv="refresh" content="0; url=/"><p><a href="/">Go on</a></p>'
 
 _START_AGAIN = """<p>Open the address that the app printed in its terminal. It works once: if it was
 used already, stop the app there with Ctrl-C and start it again.</p>"""

@@ -46,6 +46,8 @@ def chosen(settings: AppSettings) -> AppSettings:
     """Return the settings with what the page chose before; a damaged file counts as none."""
     try:
         kept = json.loads(read_regular(file(), most=_MOST_BYTES))
+        if not isinstance(kept, dict):
+            raise ValueError("no object")
         free = {name: kept[name] for name in _GIVEN_AS if name in kept}
         for name in fixed(settings):
             free.pop(name, None)

@@ -24,7 +24,7 @@ from facesync.web.uploads import TooLarge, TooSlow, limited
 
 log = logging.getLogger(__name__)
 
-JSON_BYTES, IMAGES_BYTES = 1 << 16, 256 << 20
+JSON_BYTES, IMAGES_BYTES = 1 << 16, 128 << 20
 """The largest body: of JSON, and of a form with images."""
 
 

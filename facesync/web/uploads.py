@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
@@ -76,6 +77,12 @@ async def body(request: Request, most: int) -> bytes:
     return await limited(request, most).body()
 
 
+class _InMemory(MultiPartParser):
+    """Keeps files in memory: they are faces, and no disk has to forget them."""
+
+    spool_max_size = 0  # no size: never
+
+
 @asynccontextmanager
 async def form(request: Request) -> AsyncIterator[FormData]:
     """Read a form with files.
@@ -85,10 +92,14 @@ async def form(request: Request) -> AsyncIterator[FormData]:
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise HTTPException(415, "send a form with files: multipart/form-data")
+    parser = _InMemory(
+        request.headers, request.stream(), max_files=MOST_IMAGES, max_fields=20, max_part_size=4096
+    )
     try:
-        sent = await request.form(max_files=MOST_IMAGES, max_fields=20, max_part_size=4096)
-    except HTTPException as error:
-        raise UsageError(one_line(error.detail)) from error
+        sent = await parser.parse()
+    except (MultiPartException, KeyError) as error:  # there is no boundary
+        reason = one_line(error) if isinstance(error, MultiPartException) else "it has no boundary"
+        raise UsageError(f"the form cannot be read: {reason}") from error
     try:
         yield sent
     finally:

@@ -193,6 +193,14 @@ def test_the_token_of_the_address_works_once(served):
     assert "Set-Cookie" not in same.headers
 
 
+def test_a_link_in_another_page_opens_it_too(served):
+    """The cookie is not sent along a redirect that another site began."""
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    answer = served.ask("GET", f"/?token={served.keys.token}", headers=link)
+    assert answer.status == 200 and "Set-Cookie" in answer.headers
+    assert b'<meta http-equiv="refresh" content="0; url=/">' in answer.body
+
+
 def test_the_token_is_good_for_the_first_page_only(served):
     token = served.keys.token
     assert served.ask("GET", f"/api/people?token={token}", headers={}).status == 401

@@ -88,6 +88,20 @@ class TestRegistering:
     def test_it_takes_a_form(self, served):
         assert served.ask("POST", "/api/people", {"name": "Cid"}).status == 415
 
+    def test_nothing_of_it_is_written_to_disk_before(self, served, monkeypatch):
+        def refuse(*arguments: object, **how: object) -> None:
+            raise AssertionError("a file was made")
+
+        monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+        large = "large.jpg", bytes(3 << 20)
+        answer = served.form("/api/people", ("name", "Cid"), ("images", large))
+        assert answer.status == 400 and answer.json["outcomes"][0]["image"] == "large.jpg"
+
+    def test_a_form_without_boundary(self, served):
+        headers = {**served.program, "Content-Type": "multipart/form-data"}
+        answer = served.ask("POST", "/api/people", b"--b--", headers)
+        assert answer.status == 400 and "the form cannot be read" in answer.json["error"]
+
     def test_a_damaged_form(self, served):
         headers = {**served.program, "Content-Type": "multipart/form-data; boundary=b"}
         for body in (b"--c\r\n\r\n", b"--b\r\nnonsense", b""):

@@ -6,8 +6,11 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from dataclasses import asdict
 from urllib.parse import urlsplit
@@ -22,6 +25,7 @@ from facesync.app.settings import AppSettings
 from facesync.images import encode_jpeg, save_jpeg
 from facesync.sample_images import photographs
 from facesync.videos import open_video
+from tests.conftest import ROOT
 from tests.end_to_end.driving import Terminal
 from tests.web.servers import serving, web_running
 
@@ -262,11 +266,59 @@ def test_the_state(served, session):
 
 
 def test_torch_is_not_imported_by_the_page():
-    import subprocess
-    import sys
-
-    from tests.conftest import ROOT
-
     code = "import sys, facesync.web.server; print('torch' in sys.modules, 'onnx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+_WATCHED = """
+import sys
+def note(event, about):
+    if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto"):
+        print(event, about, file=sys.stderr, flush=True)
+sys.addaudithook(note)
+import faceid_app
+sys.exit(faceid_app.main(sys.argv[1:]))
+"""
+
+
+def test_offline_nothing_is_connected_to(tmp_path):
+    """Nor is a browser opened, nor a name looked up; it listens on this machine only."""
+    token = tmp_path / "token"
+    command = [sys.executable, "-c", _WATCHED, "--offline", "--model", "embedded",
+               "--embeddings", tmp_path / "s.pkl", "--faces", tmp_path / "f", "web",
+               "--port", "0", "--no-browser", "--api-token", token]  # fmt: skip
+    process = subprocess.Popen(
+        [str(each) for each in command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address = process.stdout.readline().removeprefix("The page is at ").strip()
+        bearer = {"Authorization": f"Bearer {token.read_text().strip()}"}
+        for path in ("/api/settings", "/api/state", "/api/people", "/", "/app.css"):
+            assert get(address, path, **bearer)[0] in (200, 404)
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    events = [line for line in said.splitlines() if line.startswith("socket.")]
+    assert [line.split()[0] for line in events] == ["socket.getaddrinfo", "socket.bind"]
+    assert all("'127.0.0.1'" in line for line in events), events
+
+
+def test_the_browser_is_opened_at_the_address(tmp_path, monkeypatch, capsys):
+    opened = []
+
+    def open_and_stop(address: str) -> None:
+        opened.append(address)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("webbrowser.open", open_and_stop)
+    store = ["--embeddings", str(tmp_path / "s.pkl"), "--faces", str(tmp_path / "f")]
+    assert faceid_app.main([*store, "web", "--port", "0"]) == 0
+    (address,) = opened
+    out = capsys.readouterr().out
+    assert f"The page is at {address}\n" in out and out.endswith("Stopped.\n")
