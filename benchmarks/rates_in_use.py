@@ -5,7 +5,8 @@
 A cell is the threshold that the app takes from the model's card for a search among so many people,
 with a star if it is extrapolated, and FNIR / FPIR in percent for the people of the last LFW fold,
 then for every fourth person of CFP (frontal images). Two images of each are registered. The folder
-is that of `benchmarks.model_cards`, whose embeddings it uses.
+is that of `benchmarks.model_cards`, whose embeddings it uses. The rates of LFW go into the
+models' cards, by which the app says what a setting costs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +26,9 @@ from facesync.data.datasets import FaceDataset
 from facesync.errors import ModelError
 from facesync.evaluation.images import ImageRef, dataset_image_refs
 from facesync.faces.calibration import Calibration
-from facesync.faces.models import KNOWN
+from facesync.faces.models import ASSETS, KNOWN
 from facesync.faces.weights import load_face_model
+from facesync.files import write_json
 from facesync.metrics.open_set import Searches, searches
 
 FMRS = (0.1, 0.05, 0.02, 0.01, 1e-3, 1e-4)
@@ -62,8 +65,18 @@ def cell(sets: Sequence[Searches], calibration: Calibration, fmr: float) -> str:
     return f"{cli.decimals(threshold)}{star}: {', '.join(rates)}"
 
 
+def row(found: Searches, calibration: Calibration, fmr: float) -> dict[str, Any]:
+    """Return the rates on one set as a card has them; None if no similarity is high enough."""
+    try:
+        threshold = calibration.threshold(fmr, found.people)
+    except ModelError:
+        return {"fmr": fmr, "people": found.people, "fnir": None, "fpir": None}
+    rates = {"fnir": found.fnir(threshold), "fpir": found.fpir(threshold)}
+    return {"fmr": fmr, "people": found.people, **rates}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a table for each model."""
+    """Print a table for each model, and write what is said of LFW into its card."""
     parser = cli.parser(__doc__)
     parser.add_argument("--output", type=Path, metavar="DIR", required=True, help="of embeddings")
     parser.add_argument("--models", nargs="+", choices=[*KNOWN], default=[*KNOWN])
@@ -73,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sets = [[images[n] for n in np.flatnonzero(last)], frontal_images(data)]
     for name in args.models:
         model = load_face_model(name, offline=True)
-        calibration = Calibration.from_dict(KNOWN[name].card()["calibration"])
+        card = KNOWN[name].card()
+        calibration = Calibration.from_dict(card["calibration"])
         vectors = [embed_images(model, part, args.output) for part in sets]
         found = {
             people: [searched(*of, people) for of in zip(vectors, sets, strict=True)]
@@ -84,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for fmr in FMRS:
             cells = [cell(found[people], calibration, fmr) for people in PEOPLE]
             print(f"| {fmr:g} | {' | '.join(cells)} |", flush=True)
+        rows = [row(found[people][0], calibration, fmr) for fmr in FMRS for people in PEOPLE]
+        write_json(ASSETS / f"{name}.json", {**card, "rates_in_use": rows})
     return cli.DONE
 
 

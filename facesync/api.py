@@ -285,6 +285,41 @@ class Gallery:
             for face, each in zip(faces, decisions, strict=True)
         ]
 
+    def rename(self, name: str, new: str, *, similar_name: bool = False) -> Person:
+        """Give a person another name; nothing keeps the one that they had.
+
+        Args:
+            name: whose.
+            new: any text with a letter, digit or sign.
+            similar_name: allow a name that looks like a registered one, but has other letters.
+
+        Returns:
+            The person as stored.
+
+        Raises:
+            StoreError: nobody has the name, the new one is taken or looks like somebody else's, or
+                the file cannot be read or written.
+        """
+        return registration.rename(self._store, name, new, similar_name=similar_name)
+
+    def merge(self, name: str, other: str, *, same_person: bool = False) -> Person:
+        """Let the samples of another person join somebody's; nothing keeps the other name.
+
+        Args:
+            name: of who stays.
+            other: of who is the same person, and is not registered any more then.
+            same_person: merge them although their faces do not look alike.
+
+        Returns:
+            The person as stored, with the samples of both.
+
+        Raises:
+            StoreError: nobody has one of the names, their faces do not look alike, another model
+                made a template and it cannot be made again, or the file cannot be read or written.
+        """
+        recognizer = self._model._recognizer
+        return registration.merge(self._store, recognizer, name, other, same_person=same_person)
+
     def delete(self, name: str) -> None:
         """Delete a person: template, samples, and the copy in the backup.
 

@@ -128,6 +128,24 @@ def test_people_are_registered_identified_and_deleted(gallery, images, tmp_path)
         gallery.delete("Ada")
 
 
+def test_people_are_renamed_and_merged(gallery, images, tmp_path):
+    for name, number in (("Ada", 1), ("Ada L.", 2)):
+        gallery.register(name, [images / f"collins_{number}.jpg"], same_person=True)
+    gallery.register("Bob", [images / "hopper.jpg"])
+    with pytest.raises(facesync.StoreError, match="looks like Bob"):
+        gallery.rename("Ada", "\u0412ob")
+    assert gallery.rename("Ada", "Eva").name == "Eva"
+    with pytest.raises(facesync.StoreError, match="not the face registered as Eva"):
+        gallery.merge("Eva", "Bob")
+    both = gallery.merge("Eva", "Ada L.")
+    assert (both.name, both.samples) == ("Eva", 2)
+    assert [person.name for person in gallery.people()] == ["Bob", "Eva"]
+    assert [match.name for match in gallery.identify(images / "collins_3.jpg")] == ["Eva"]
+    assert gallery.merge("Eva", "Bob", same_person=True).samples == 3
+    assert gallery.rename("Eva", "\u0415va", similar_name=True).name == "\u0415va"
+    assert len(list((tmp_path / "people_faces").rglob("*.jpg"))) == 3
+
+
 def test_nobody_is_registered_twice_by_accident(gallery, images):
     gallery.register("Ada", [images / "collins_1.jpg"])
     with pytest.raises(facesync.StoreError, match="already registered"):

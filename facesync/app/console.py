@@ -13,6 +13,7 @@ from typing import Any
 
 from facesync import cli
 from facesync.faces.recognizer import Recognizer
+from facesync.gallery import leftovers
 from facesync.gallery.matching import Decision, comparable, too_alike
 from facesync.gallery.people import Person
 from facesync.gallery.reembedding import has_images
@@ -70,6 +71,14 @@ def in_words(decision: Decision) -> str:
     if decision.nearly:
         return f"access denied, but nearly: {decision.reason}\n  {WHAT_HELPS}"
     return f"access denied: {decision.reason}"
+
+
+def proof(gallery: Gallery) -> str:
+    """Say what was searched after a deletion, which raises an error if anything is left."""
+    files = leftovers.searched(gallery.path)
+    size = sum(file.stat().st_size for file in files)
+    searched = f"{cli.count(len(files), 'file', 'files')} of the store ({size:,} bytes)"
+    return f"searched: {searched} and {gallery.faces}; nothing about them is left in any"
 
 
 def list_people(gallery: Gallery, recognizer: Recognizer) -> None:

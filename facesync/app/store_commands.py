@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from facesync import cli
-from facesync.app.console import confirm
+from facesync.app.console import confirm, proof
 from facesync.app.settings import BackupOptions, DeleteOptions, ExportOptions, KeyOptions, NoOptions
 from facesync.errors import StoreError
 from facesync.files import folder_name
@@ -35,10 +35,8 @@ def delete(gallery: Gallery, options: DeleteOptions) -> int:
     if deleted is None:
         name = clean_name(options.name)
         raise StoreError(f"nobody is registered as {name}; `list` shows who is")
-    print(
-        f"{deleted} is deleted: template, sample images and the copy in the backup; a search found "
-        "nothing about them in the files of the app"
-    )
+    print(f"{deleted} is deleted: template, samples, images and the copy in the backup")
+    print(f"  {proof(gallery)}")
     return cli.DONE
 
 
@@ -47,7 +45,7 @@ def _delete_all(gallery: Gallery, options: DeleteOptions) -> int:
         if not confirm(f"Delete everybody in {gallery.path}, templates and images, for good?"):
             return cli.FAILED
     gone = cli.count(len(gallery.delete_all()), "person is", "people are")
-    print(f"{gone} deleted; nothing about them is left in the app's files")
+    print(f"{gone} deleted, and the store itself\n  {proof(gallery)}")
     return cli.DONE
 
 

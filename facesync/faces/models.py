@@ -76,6 +76,16 @@ class KnownModel:
         found = (row["fnir"] for row in rows if (row["fpir"], row["enrolled"]) == sought)
         return next(found, None)
 
+    def refused(self, fmr: float, people: int) -> float | None:
+        """Share of owners refused at this false match rate of the app; None if not measured.
+
+        It is that among the fewest people, no fewer than `people`, that were measured; of each, two
+        images were registered (`python -m benchmarks.rates_in_use`).
+        """
+        rows = [row for row in self.card().get("rates_in_use", []) if row["people"] >= people]
+        found = (row for row in rows if row["fmr"] == fmr)
+        return min(found, key=lambda row: row["people"], default={"fnir": None})["fnir"]
+
 
 EDGEFACE = KnownModel(
     name="edgeface-xs",

@@ -15,7 +15,7 @@ from facesync.errors import ModelError
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import DEFAULT_THRESHOLD, FaceModel, checked
 from facesync.faces.lighting import relit
-from facesync.faces.models import AUTO
+from facesync.faces.models import AUTO, KnownModel
 from facesync.faces.quality import Quality, measure
 from facesync.faces.settings import RecognizerSettings
 from facesync.faces.weights import expected, load_face_model
@@ -155,6 +155,15 @@ class Recognizer:
         fmr = self._settings.fmr or 0.001
         fpir = 0.001 if fmr < 10**-2.5 else 0.01  # the nearer of those measured
         return self._model.known.fnir(fpir, enrolled)
+
+    @property
+    def measured(self) -> KnownModel | None:
+        """The known model in use, if it decides by the thresholds of its card; None otherwise."""
+        if self.calibrated_on is None or self._model is None or self._model.known is None:
+            return None
+        calibration, card = self._model.calibration, self._model.known.card()
+        same = calibration and calibration.to_dict() == card.get("calibration")
+        return self._model.known if same else None
 
     @property
     def model_in_words(self) -> str:

@@ -21,11 +21,23 @@ from facesync.pickles import dumps_plain, is_same
 
 
 def backup(gallery: Gallery, file: Path) -> int:
-    """Write everything that is stored into one file, mode 0600; return how many people.
+    """Write what `packed` returns into a file, mode 0600; return how many people.
+
+    Raises:
+        StoreError: see `packed`.
+        FileError: the file cannot be written.
+    """
+    data, people = packed(gallery)
+    with replacing(file, private=True) as opened:
+        opened.write(data)
+    return people
+
+
+def packed(gallery: Gallery) -> tuple[bytes, int]:
+    """Return everything that is stored, sealed if the store is, and how many people that is.
 
     Raises:
         StoreError: there is no store, or something in it cannot be opened.
-        FileError: the file cannot be written.
     """
     with gallery.locked():
         content = gallery.content()
@@ -37,9 +49,7 @@ def backup(gallery: Gallery, file: Path) -> int:
         }
     store = encode(content.people, content.created)
     plain = dumps_plain({"format": FORMAT, "backup": {"store": store, "pictures": images}})
-    with replacing(file, private=True) as opened:
-        opened.write(sealing.seal(plain, content.key, sealing.BACKUP))
-    return len(content.people)
+    return sealing.seal(plain, content.key, sealing.BACKUP), len(content.people)
 
 
 def restore(gallery: Gallery, file: Path) -> int:

@@ -46,15 +46,18 @@ def find(
     anyway += [store_file.encoded(each, now(), 0) for each in ([], *([one] for one in kept))]
     wanted = [part for part in wanted if not any(part in content for content in anyway)]
     left = []
-    for path in managed_files(store):
-        if path == camera.file_of(store):
-            continue  # it names cameras, and a person may be called `0`
+    for path in searched(store):
         content = _content(path, keys)
         if content is None or any(part in content for part in wanted):
             left.append(path)
     for folder in sorted(folders):
         left += [*samples.in_use(folder), *samples.leftovers(folder)]
     return left
+
+
+def searched(store: Path) -> list[Path]:
+    """List the files that `find` opens; what is known of cameras names them, and `0` is a name."""
+    return [path for path in managed_files(store) if path != camera.file_of(store)]
 
 
 def managed_files(store: Path) -> list[Path]:

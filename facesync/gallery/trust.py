@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -50,7 +49,7 @@ def read(store: Path) -> Mark | None:
     Raises:
         StoreError: it cannot be read.
     """
-    marks = [_read(file) for file in _files(store) if file.exists()] if _config() else []
+    marks = [_read(file) for file in files(store) if file.exists()] if _config() else []
     if not marks:
         return None
     last = max(marks, key=lambda mark: mark.saves)
@@ -59,7 +58,7 @@ def read(store: Path) -> Mark | None:
 
 def record(store: Path, mark: Mark) -> None:
     """Write the mark of a store; raises FileError."""
-    for file in _files(store):
+    for file in files(store):
         with locked(file):
             write_json(file, asdict(mark), private=True)
 
@@ -107,7 +106,7 @@ def _config() -> Path | None:
         return None
 
 
-def _files(store: Path) -> Iterable[Path]:
+def files(store: Path) -> list[Path]:
     """Where the mark of a store is: one for its path as given, and one for what it links to."""
     paths = {os.path.normcase(path) for path in (os.path.abspath(store), os.path.realpath(store))}
     digests = [hashlib.sha256(os.fsencode(path)).hexdigest()[:32] for path in sorted(paths)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 from starlette.requests import Request
 
-from facesync.app import doctor
+from facesync.app import doctor, rates
 from facesync.app.session import Session
-from facesync.errors import StoreError
+from facesync.errors import FaceSyncError, StoreError
 from facesync.faces.models import AUTO, KNOWN
 from facesync.version import __version__
 from facesync.web import choices
@@ -46,7 +48,7 @@ def _facts(session: Session) -> dict[str, Any]:
 
 
 async def _settings(desk: Desk, request: Request) -> dict[str, Any]:
-    return await desk.read(_choices, desk.session)
+    return await desk.do(_choices, desk.session)
 
 
 async def _set(desk: Desk, request: Request) -> dict[str, Any]:
@@ -66,6 +68,10 @@ async def _set(desk: Desk, request: Request) -> dict[str, Any]:
 def _choices(session: Session) -> dict[str, Any]:
     settings = session.settings
     now = choices.current(settings)
+    with suppress(FaceSyncError):  # nothing is known then of what a rate costs
+        session.recognizer.load()
+    people = len(session.gallery.people())
+    offered = rates.choices(session.recognizer.measured, people)
     models: list[dict[str, Any]] = [
         {"name": each.name, "title": each.title, "here": each.path.is_file(),
          "licence": each.licence}
@@ -75,10 +81,7 @@ def _choices(session: Session) -> dict[str, Any]:
     return {
         "false_match_rate": {
             "value": now["false_match_rate"],
-            "choices": [
-                {"value": rate, "words": _rate_in_words(rate), "refused": None}
-                for rate in choices.RATES
-            ],
+            "choices": [asdict(rate) for rate in offered],
         },
         "model": {"value": now["model"], "choices": models},
         "liveness": {
@@ -88,10 +91,6 @@ def _choices(session: Session) -> dict[str, Any]:
         "camera": {"value": now["camera"]},
         "fixed": choices.fixed(settings),
     }
-
-
-def _rate_in_words(rate: float | None) -> str:
-    return "the model's default" if rate is None else f"1 stranger in {round(1 / rate):,}"
 
 
 async def _doctor(desk: Desk, request: Request) -> dict[str, Any]:

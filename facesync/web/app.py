@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
-from facesync.web import about, camera, log, openapi, people, recognising
+from facesync.web import about, camera, log, openapi, people, privacy, recognising
 from facesync.web.access import Access, Address, Keys
 from facesync.web.desk import Desk
 from facesync.web.endpoints import Endpoint, in_json
@@ -30,6 +30,7 @@ ENDPOINTS: list[Endpoint] = [
     *recognising.ENDPOINTS,
     *log.ENDPOINTS,
     *about.ENDPOINTS,
+    *privacy.ENDPOINTS,
     Endpoint("GET", "/api/openapi.json", _description, "This description."),
 ]
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from facesync.app import rates
 from facesync.app.settings import AppSettings
 from facesync.errors import UsageError
 from facesync.faces.models import AUTO, KNOWN
@@ -19,9 +20,6 @@ from facesync.files import config_folder, read_regular, write_json
 from facesync.liveness.settings import LIVENESS
 
 log = logging.getLogger(__name__)
-
-RATES = (None, 1e-2, 1e-3, 1e-4)
-"""False match rates to choose from; None leaves it to the model."""
 
 _GIVEN_AS = {
     "false_match_rate": ("fmr", "threshold"),  # with a threshold, no rate counts
@@ -68,7 +66,7 @@ def changed(settings: AppSettings, wanted: Mapping[str, Any]) -> AppSettings:
     for name, value in wanted.items():
         if name in fixed(settings):
             raise UsageError(f"{name} was given on the command line, or by --config")
-        if name == "false_match_rate" and _is_one_of(value, RATES):
+        if name == "false_match_rate" and _is_one_of(value, rates.RATES):
             settings = replace(settings, fmr=value)
         elif name == "model" and _is_one_of(value, (AUTO, *KNOWN)):
             settings = replace(settings, model=None if value == AUTO else value)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from facesync.app import console, registering
+from facesync.app.screens import sentence
 from facesync.app.session import Session
 from facesync.errors import FaceSyncError, UsageError
 from facesync.files import folder_name
@@ -16,6 +17,7 @@ from facesync.gallery import exports, registration
 from facesync.gallery.enrolment import Enrolment
 from facesync.gallery.people import Person, clean_name
 from facesync.gallery.registration import Registration, enrol_images
+from facesync.gallery.store import Gallery
 from facesync.images import NamedImage, encode_jpeg
 from facesync.web.desk import Desk
 from facesync.web.endpoints import Endpoint, NotFound, attached, fields, in_json, plain
@@ -99,26 +101,29 @@ async def _merge(desk: Desk, request: Request) -> dict[str, Any]:
 
 async def _delete(desk: Desk, request: Request) -> dict[str, Any]:
     name = request.path_params["name"]
-    deleted = await desk.do(desk.session.gallery.delete, name)
-    if deleted is None:
-        raise _nobody(name)
-    proof = (
-        f"{deleted} is deleted: template, sample images and the copy in the backup; a search found "
-        "nothing about them in the files of the app"
-    )
-    return {"name": deleted, "proof": proof}
+
+    def delete(gallery: Gallery) -> dict[str, Any]:
+        deleted = gallery.delete(name)
+        if deleted is None:
+            raise _nobody(name)
+        return {"name": deleted, "proof": _proof(gallery)}
+
+    return await desk.do(delete, desk.session.gallery)
 
 
 async def _delete_all(desk: Desk, request: Request) -> dict[str, Any]:
     if (await fields(request)).get("confirm") != EVERYTHING:
         raise UsageError(f'to delete everybody, send {{"confirm": "{EVERYTHING}"}}')
 
-    def delete() -> list[str]:
+    def delete(gallery: Gallery) -> dict[str, Any]:
         desk.sightings.forget()
-        return desk.session.gallery.delete_all()
+        return {"names": gallery.delete_all(), "proof": _proof(gallery)}
 
-    names = await desk.do(delete)
-    return {"names": names, "proof": "nothing about anybody is left in the files of the app"}
+    return await desk.do(delete, desk.session.gallery)
+
+
+def _proof(gallery: Gallery) -> str:
+    return f"{sentence(console.proof(gallery))}."
 
 
 async def _export(desk: Desk, request: Request) -> Response:

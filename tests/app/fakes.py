@@ -47,7 +47,7 @@ class FakeRecognizer:
         self.settings = settings
         self.fingerprint = fingerprint
         self.model_in_words = "fake weights"
-        self.calibrated_on = None
+        self.calibrated_on = self.measured = None
         self.trusted = True
         self.loaded = False
         self.looks = 0

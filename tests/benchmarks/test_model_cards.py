@@ -87,3 +87,14 @@ def test_a_rate_in_use_is_that_of_the_cards_threshold():
     assert "*: " in rates_in_use.cell([found], calibration, 1e-4)
     endless = replace(calibration, tail_shape=0.0)
     assert rates_in_use.cell([found], endless, 1e-300) == "no similarity is high enough"
+
+
+def test_a_row_of_a_card_is_what_its_cell_says():
+    calibration = Calibration.from_dict(KNOWN["edgeface-xs"].card()["calibration"])
+    needed = calibration.threshold(0.1, 20)
+    scores = np.array([needed - 0.01, needed, needed + 0.01, 0.9])
+    found = Searches(20, scores, np.array([True, True, True, False]), scores - 0.005)
+    rates = {"fmr": 0.1, "people": 20, "fnir": 0.5, "fpir": 0.5}
+    assert rates_in_use.row(found, calibration, 0.1) == rates
+    endless = replace(calibration, tail_shape=0.0)
+    assert rates_in_use.row(found, endless, 1e-300)["fnir"] is None

@@ -153,6 +153,79 @@ def test_export_follows_no_link(folder, capsys):
     assert not (folder / "nowhere.zip").exists() and not (folder / "ada.zip").exists()
 
 
+def log_events(folder) -> list[dict]:
+    lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [{key: value for key, value in line.items() if key != "time"} for line in lines]
+
+
+def test_another_name(folder, capsys):
+    assert run("rename", "ada", "Ada Lovelace", "--audit-log", "log.jsonl") == 0
+    said = "Ada is Ada Lovelace from now on: template, images and failed attempts\n"
+    assert capsys.readouterr().out.endswith(said)
+    assert names(capsys) == ["Ada Lovelace", "Bob"]
+    assert run("verify", "--image", "Ada.png", "--name", "Ada Lovelace") == 0
+    assert log_events(folder) == [{"event": "renamed", "name": "Ada", "new": "Ada Lovelace"}]
+    assert (folder / "log.jsonl").stat().st_mode & 0o777 == 0o600
+    assert store("check") == 0
+    for old, new, why in (
+        ("Ada", "Eva", "nobody is registered as Ada; `list` shows who is"),
+        ("Bob", "ada lovelace", "Ada Lovelace is already registered"),
+        ("Bob", "\u0410da Lovelace", "looks like Ada Lovelace, who is registered"),
+        ("Bob", " ", "a name needs at least one printable character"),
+    ):
+        capsys.readouterr()
+        assert run("rename", old, new) == 1
+        assert why in capsys.readouterr().err
+    assert names(capsys) == ["Ada Lovelace", "Bob"]
+    assert run("rename", "Bob", "\u0410da Lovelace", "--similar-name") == 0
+    assert len(names(capsys)) == 2
+
+
+def test_two_names_of_one_person(folder, capsys):
+    shot(folder, "Ada too", 1)
+    assert run("register", "Ada too", "--images", "Ada too.png", "--same-person") == 0
+    assert run("merge", "Ada", "Bob") == 1
+    assert "this is not the face registered as Ada" in capsys.readouterr().err
+    assert run("merge", "ADA", "ada too", "--audit-log", "log.jsonl") == 0
+    said = "Ada has 2 samples now, those of Ada too among them; Ada too is gone\n"
+    assert capsys.readouterr().out.endswith(said)
+    assert names(capsys) == ["Ada", "Bob"]
+    assert run("merge", "Ada", "Bob", "--same-person", "--audit-log", "log.jsonl") == 0
+    assert names(capsys) == ["Ada"]
+    assert log_events(folder) == [
+        {"event": "merged", "name": "Ada", "other": other} for other in ("Ada too", "Bob")
+    ]
+    assert store("check") == 0
+    assert run("delete", "Ada", "--yes") == 0
+    assert run("merge", "Ada", "Bob") == 1
+    assert not [path for path in (folder / "faces").rglob("*") if path.is_file()]
+
+
+def test_a_renamed_person_stays_paused(folder, capsys):
+    for _ in range(5):
+        assert run("verify", "--name", "Ada", "--image", "Bob.png") == 1
+    assert run("rename", "Ada", "Eva") == 0
+    capsys.readouterr()
+    assert run("verify", "--name", "Eva", "--image", "Ada.png") == 1
+    assert "5 failed attempts in a row" in capsys.readouterr().err
+
+
+def test_what_was_searched_after_a_deletion_is_said(folder, capsys):
+    assert run("verify", "--name", "Ada", "--image", "Bob.png") == 1
+    capsys.readouterr()
+    assert run("delete", "Ada", "--yes") == 0
+    beside = [folder / "models" / f"face_embeddings.pkl{end}" for end in ("", ".bak", ".attempts")]
+    size = sum(path.stat().st_size for path in beside)
+    said, searched = capsys.readouterr().out.splitlines()
+    assert said == "Ada is deleted: template, samples, images and the copy in the backup"
+    proof = (
+        f"  searched: 3 files of the store ({size:,} bytes) and faces; nothing about them is left"
+    )
+    assert searched == f"{proof} in any"
+    assert run("delete", "--all", "--yes") == 0
+    assert "0 files of the store (0 bytes) and faces" in capsys.readouterr().out
+
+
 def test_everybody_is_forgotten(folder, capsys):
     assert run("delete", "--all") == 2  # there is no terminal to ask on
     assert run("delete", "--all", "--yes") == 0

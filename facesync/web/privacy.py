@@ -1,0 +1,75 @@
+"""The part of the API about what is stored: where it is, a backup of it, its encryption."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from facesync.app.session import Session
+from facesync.cli import count
+from facesync.errors import StoreError
+from facesync.gallery import backups, inventory
+from facesync.gallery.keys import place_in_words
+from facesync.gallery.resealing import reseal
+from facesync.gallery.store import Gallery
+from facesync.web.desk import Desk
+from facesync.web.endpoints import Endpoint, attached
+
+
+async def _privacy(desk: Desk, request: Request) -> dict[str, Any]:
+    return await desk.read(_facts, desk.session)
+
+
+def _facts(session: Session) -> dict[str, Any]:
+    key = session.gallery.content().key
+    network = "The app makes no network connection."
+    if not session.settings.offline:
+        network = (
+            "The app connects to nothing, except to download a model that is not here; with "
+            "--offline not even for that."
+        )
+    return {
+        "stored": [asdict(each) for each in inventory.stored(session.gallery)],
+        "key": "What is stored is not encrypted." if key is None else _sealed_with(session.gallery),
+        "encrypted": key is not None,
+        "network": network,
+    }
+
+
+def _sealed_with(gallery: Gallery) -> str:
+    key = gallery.content().key
+    assert key is not None
+    return f"What is stored is encrypted with {place_in_words(key.header)}."
+
+
+async def _backup(desk: Desk, request: Request) -> Response:
+    data, _ = await desk.do(backups.packed, desk.session.gallery)
+    day = datetime.now().strftime("%Y-%m-%d")
+    return attached(data, f"facesync-backup-{day}", "application/octet-stream")
+
+
+async def _encrypt(desk: Desk, request: Request) -> dict[str, Any]:
+    def encrypt(gallery: Gallery) -> str:
+        if gallery.content().key is not None:
+            raise StoreError(f"{gallery.path} is encrypted already")
+        people = reseal(gallery, gallery.keys.new)
+        return f"{count(people, 'person is', 'people are')} encrypted. {_sealed_with(gallery)}"
+
+    return {"done": await desk.do(encrypt, desk.session.gallery)}
+
+
+ENDPOINTS = [
+    Endpoint("GET", "/api/privacy", _privacy, "List what is stored, and where."),
+    Endpoint(
+        "GET",
+        "/api/privacy/backup",
+        _backup,
+        "All people and images in one file for `store restore`, encrypted like the store.",
+        gives="application/octet-stream",
+    ),
+    Endpoint("POST", "/api/privacy/encrypt", _encrypt, "Encrypt the store and the images."),
+]
