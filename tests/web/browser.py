@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ import pytest
 
 from facesync.web.access import Keys
 from tests.conftest import ROOT
-from tests.web.servers import API_TOKEN, Served
+from tests.web.servers import API_TOKEN, Served, web_running
 
 
 def needed() -> str:
@@ -78,50 +78,30 @@ class App:
 
     def check(self) -> None:
         """Check that the store is in order."""
-        command = [*_COMMAND, "store", "check"]
-        how: Any = {"cwd": self.folder, "env": _environment(self.folder), "text": True}
-        found = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how)
-        assert found.returncode == 0, found.stdout
-
-
-_COMMAND = [sys.executable, str(ROOT / "faceid_app.py"), "--model", "embedded"]
+        store = ["--embeddings", str(self.folder / "s.pkl"), "--faces", str(self.folder / "f")]
+        command = [sys.executable, str(ROOT / "faceid_app.py"), *store, "store", "check"]
+        found = subprocess.run(
+            command, env={**os.environ, **_environment(self.folder)}, capture_output=True, text=True
+        )
+        assert found.returncode == 0, found.stdout + found.stderr
 
 
 def _environment(home: Path) -> dict[str, str]:
     homes = {name: str(home) for name in ("HOME", "XDG_CONFIG_HOME", "APPDATA")}
-    return {**os.environ, **homes, "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+    return {**homes, "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
 
 
 @contextmanager
-def app(folder: Path, *options: str) -> Iterator[App]:
-    """Start `faceid_app.py web` in a folder of its own, with a home of its own."""
+def app(folder: Path, *options: object, env: Mapping[str, str] | None = None) -> Iterator[App]:
+    """Run `web` with a folder and a home of its own."""
     token = folder / "token"
     token.touch(0o600)
     token.write_text(API_TOKEN)
-    errors = folder / "stderr.txt"
-    with errors.open("wb") as stderr:
-        process = subprocess.Popen(
-            [*_COMMAND, "web", "--port", "0", "--no-browser", "--api-token", str(token), *options],
-            cwd=folder,
-            env=_environment(folder),
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-    assert process.stdout is not None
-    try:
-        with process.stdout:
-            line = process.stdout.readline()
-            address = re.search(r"http://127\.0\.0\.1:(\d+)/\S+", line)
-            assert address is not None, line + errors.read_text()
-            served = Served(int(address[1]), Keys(), None)  # type: ignore[arg-type]
-            yield App(served, folder, address[0])
-            process.terminate()
-            process.wait(20)
-    finally:
-        process.kill()
-        process.wait()
-    assert "Traceback" not in errors.read_text()
+    always = "--model", "embedded", "--api-token", token
+    with web_running(folder, *always, *options, env={**_environment(folder), **(env or {})}) as web:
+        port = urlsplit(web.address).port
+        assert port is not None
+        yield App(Served(port, Keys(), None), folder, web.address)  # type: ignore[arg-type]
 
 
 class Browser:
@@ -142,24 +122,25 @@ class Browser:
     def close(self) -> None:
         self._browser.close()
 
-    def open(self, app: App, screen: str = "people", **how: Any) -> Any:
+    def open(self, app: App, screen: str = "people", origin: str = "", **how: Any) -> Any:
         """Open a screen in a context of its own, signed in."""
+        origin = origin or app.served.origin
         context = self._browser.new_context(
             viewport={"width": 1280, "height": 800}, storage_state=app.state, locale="en-GB", **how
         )
-        context.on("request", lambda request: self._note(app, request.url))
+        context.on("request", lambda request: self._note(origin, request.url))
         page = context.new_page()
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", lambda said: self._hear(said.type, said.text))
         if app.state is None:
             page.goto(app.address)
             app.state = context.storage_state()
-        page.goto(f"{app.served.origin}/#/{screen}")
+        page.goto(f"{origin}/#/{screen}")
         page.get_by_role("heading", level=1).wait_for()
         return page
 
-    def _note(self, app: App, url: str) -> None:
-        if not url.startswith((f"{app.served.origin}/", f"blob:{app.served.origin}/")):
+    def _note(self, origin: str, url: str) -> None:
+        if not url.startswith((f"{origin}/", f"blob:{origin}/")):
             self.elsewhere.append(url)
 
     def _hear(self, kind: str, text: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.web.browser import Browser, app, axe, film, needed
+from tests.web.servers import write_certificate
 
 SCREENS = ("People", "Register", "Live", "Log", "Compare", "Settings", "Privacy", "Doctor")
 
@@ -196,7 +197,7 @@ def test_somebody_is_renamed_merged_and_deleted_with_proof(browsers, town, share
     _card(page, "Howard Dean").get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     said = page.get_by_role("status").filter(has_text="Howard Dean is deleted").inner_text()
-    assert "a search found nothing about them" in said
+    assert "nothing about them is left" in said
     assert "Howard Dean" not in town.people()
     page.context.close()
     town.check()
@@ -267,6 +268,55 @@ def test_settings_are_kept(browsers, town):
     page.get_by_label("The model's default").check()
     page.get_by_role("status").filter(has_text="Saved").wait_for()
     page.context.close()
+
+
+def test_everything_stored_is_named_encrypted_taken_along_and_deleted(browsers, shared, tmp_path):
+    with app(tmp_path, "--no-encrypt") as running:
+        running.register("Hugo", _images(shared, "Hugo_Chavez", 2))
+        page = browsers().open(running, "privacy")
+        stored = page.get_by_role("region", name="What is stored")
+        assert str(tmp_path / "s.pkl") in stored.inner_text()
+        assert "not encrypted" in stored.inner_text()
+
+        page.get_by_role("button", name="Encrypt").click()
+        page.get_by_role("dialog").get_by_role("button", name="Encrypt").click()
+        page.get_by_role("status").filter(has_text="1 person is encrypted").wait_for()
+        assert "not encrypted" not in stored.inner_text()
+
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="Back up").click()
+        assert saved.value.suggested_filename.startswith("facesync-backup-")
+
+        page.get_by_role("button", name="Delete everything").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("To go on").fill("delete")
+        dialog.get_by_role("button", name="Delete everything").click()
+        assert running.people() == {"Hugo": 2}  # the words are not there
+        dialog.get_by_label("To go on").fill("delete everything")
+        dialog.get_by_role("button", name="Delete everything").click()
+        page.get_by_role("status").filter(has_text="nothing about them is left").wait_for()
+        assert running.people() == {}
+        page.context.close()
+        running.check()
+
+
+def test_another_device_comes_in_with_the_passphrase(browsers, tmp_path):
+    certificate, key = write_certificate(tmp_path)
+    files = "--certfile", certificate, "--keyfile", key
+    secret = {"FACESYNC_WEB_PASSPHRASE": "correct horse battery"}
+    with app(tmp_path, "--host", "0.0.0.0", *files, env=secret) as running:
+        running.state = {}  # no cookie
+        origin = f"https://127.0.0.1:{running.served.port}"
+        page = browsers().open(running, origin=origin, ignore_https_errors=True)
+        page.get_by_label("Passphrase").fill("a guess that is wrong")
+        page.get_by_role("button", name="Open").click()
+        page.get_by_role("status").filter(has_text="wrong").wait_for()
+        page.get_by_label("Passphrase").fill(secret["FACESYNC_WEB_PASSPHRASE"])
+        page.get_by_role("button", name="Open").click()
+        page.get_by_role("link", name="Live").click()
+        page.get_by_role("button", name="Start camera").click()
+        page.get_by_text("1 face in view").wait_for()
+        page.context.close()
 
 
 def test_two_images_are_compared(browsers, town, shared):

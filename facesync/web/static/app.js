@@ -35,6 +35,7 @@ async function show() {
     if (link.hash === `#/${name}` || (screen === people && link.hash === "#/people")) link.setAttribute("aria-current", "page");
   }
   unfold(false);
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   const place = h("div", { className: `screen at-${name}` });
   const slow = setTimeout(() => main.replaceChildren(heading(screen.title, "One moment …")), PATIENCE);
   signal.addEventListener("abort", () => clearTimeout(slow));

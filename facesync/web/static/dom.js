@@ -60,10 +60,10 @@ export function notice(...text) {
 }
 
 // Say what is to be read at leisure, such as a proof: above the screen until it is left.
-export function stays(text) {
-  const line = h("p", { className: "banner good", role: "status", dir: "auto" });
+export function stays(...text) {
+  const line = h("p", { className: "banner good", role: "status" });
   document.querySelector("main .screen").prepend(line);
-  line.textContent = sentence(text);
+  line.append(...text);
 }
 
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

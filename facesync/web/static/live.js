@@ -17,7 +17,8 @@ export async function show(place, { signal }) {
   const stage = new Stage(signal, {
     idle: "Your camera shows here once you start it.",
     viewed(view) {
-      if (view.people) inView(present, view.people);
+      inView(present, view.people ?? []);
+      present.hidden = !view.people;
       if (!view.decision) return;
       verdict.replaceChildren(decided(view.decision));
       verify.disabled = false;
@@ -47,7 +48,6 @@ export async function show(place, { signal }) {
   }, { hidden: true });
   const verify = button("Verify", () => {
     verdict.replaceChildren();
-    present.replaceChildren();
     verifying = verify.disabled = true;
     run({ task: "verify", ...(whom.value ? { name: whom.value } : {}) });
     stage.camera.press("v");

@@ -100,5 +100,5 @@ async function forget(name, again) {
     body: h("p", {}, bdi(name), " will not be recognised any more. All samples and images are deleted, in the previous copy of the store too."),
   });
   if (!sure) return;
-  await done(() => remove(person(name)), ({ proof }) => stays(proof), again);
+  await done(() => remove(person(name)), (gone) => stays(bdi(gone.name), ` is deleted. ${gone.proof}`), again);
 }

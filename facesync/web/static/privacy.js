@@ -68,9 +68,9 @@ function end(again) {
     });
     if (!sure) return;
     try {
-      const { proof } = await remove("/api/people", { confirm: WORDS });
+      const { names, proof } = await remove("/api/people", { confirm: WORDS });
       await again();
-      stays(proof);
+      stays(`${count(names.length, "person is", "people are")} deleted. ${proof}`);
     } catch (error) {
       notice(error.message);
     }
