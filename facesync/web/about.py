@@ -99,15 +99,58 @@ async def _doctor(desk: Desk, request: Request) -> dict[str, Any]:
     return {**facts, "words": doctor.in_words(facts)}
 
 
+_SETTINGS = {
+    "false_match_rate": "object",
+    "model": "object",
+    "liveness": "object",
+    "camera": "object",
+    "fixed": "array",
+}
+
 ENDPOINTS = [
-    Endpoint("GET", "/api/state", _state, "Say what is in use."),
-    Endpoint("GET", "/api/settings", _settings, "List what can be set, and to what."),
+    Endpoint(
+        "GET",
+        "/api/state",
+        _state,
+        "Say what is in use.",
+        answer={
+            "version": "string",
+            "people": "integer",
+            "model": "object",
+            "threshold_in_words": "string",
+            "liveness": "string",
+            "encrypted": "boolean",
+            "store": "string",
+            "offline": "boolean",
+        },
+    ),
+    Endpoint(
+        "GET", "/api/settings", _settings, "List what can be set, and to what.", answer=_SETTINGS
+    ),
     Endpoint(
         "PATCH",
         "/api/settings",
         _set,
         "Set something, for this run and the next ones of `web`.",
         {"false_match_rate": "number|null?", "model": "string?", "liveness": "string?"},
+        answer=_SETTINGS,
     ),
-    Endpoint("GET", "/api/doctor", _doctor, "Say what works on this machine, as `doctor` does."),
+    Endpoint(
+        "GET",
+        "/api/doctor",
+        _doctor,
+        "Say what works on this machine, as `doctor --json` does, and in words.",
+        answer={
+            "system": "string",
+            "python": "string",
+            "packages": "object",
+            "window": "string",
+            "cameras": "array",
+            "model": "object",
+            "liveness": "object",
+            "store": "object",
+            "faults": "array",
+            "words": "string",
+        },
+    ),
 ]

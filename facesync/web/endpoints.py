@@ -44,6 +44,7 @@ class Endpoint:
             `files`, with `?` where one may be left out, `=` before the only value there is, `|`
             between types; with a file, they come as a form.
         gives: the type of its answer.
+        answer: the fields of an answer in JSON, as in `takes`; besides, `array`, `object`.
         status: of success.
     """
 
@@ -53,6 +54,7 @@ class Endpoint:
     summary: str
     takes: Mapping[str, str] = field(default_factory=dict)
     gives: str = "application/json"
+    answer: Mapping[str, str] = field(default_factory=dict)
     status: int = 200
 
     @property
@@ -64,14 +66,14 @@ class Endpoint:
         """Return the route that answers it."""
         most = IMAGES_BYTES if self.has_files else JSON_BYTES
 
-        async def answer(request: Request) -> Response:
+        async def respond(request: Request) -> Response:
             try:
                 found = await self.handler(desk, limited(request, most))
                 return found if isinstance(found, Response) else plain(found, self.status)
             except Exception as error:
                 return in_json(error)
 
-        return Route(self.path, answer, methods=[self.method])
+        return Route(self.path, respond, methods=[self.method])
 
 
 class plain(JSONResponse):

@@ -72,9 +72,28 @@ def _plain(entry: Entry) -> dict[str, Any]:
     }
 
 
+_ENTRY = {
+    "id": "integer",
+    "time": "string",
+    "name": "string|null",
+    "similarity": "number|null",
+    "probability": "number|null",
+    "live": "boolean|null",
+    "image": "boolean",
+    "named": "string|boolean|null",
+    "undo": "boolean",
+}
+_ENTRIES = {"entries": "array"}
+
 ENDPOINTS = [
-    Endpoint("GET", "/api/log", _entries, "List who appeared before the camera, newest first."),
-    Endpoint("DELETE", "/api/log", _forget, "Forget who appeared."),
+    Endpoint(
+        "GET",
+        "/api/log",
+        _entries,
+        "List who appeared before the camera, newest first.",
+        answer=_ENTRIES,
+    ),
+    Endpoint("DELETE", "/api/log", _forget, "Forget who appeared.", answer=_ENTRIES),
     Endpoint("GET", "/api/log/{id:int}/image", _image, "The face.", gives="image/jpeg"),
     Endpoint(
         "POST",
@@ -82,6 +101,13 @@ ENDPOINTS = [
         _name,
         "Say whose face it is, which makes it a sample of theirs; null: nobody you know.",
         {"name": "string|null", "same_person": "boolean?", "similar_name": "boolean?"},
+        answer=_ENTRY,
     ),
-    Endpoint("DELETE", "/api/log/{id:int}/name", _undo, "Take back what was said of a face."),
+    Endpoint(
+        "DELETE",
+        "/api/log/{id:int}/name",
+        _undo,
+        "Take back what was said of a face.",
+        answer=_ENTRY,
+    ),
 ]

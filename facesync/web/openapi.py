@@ -25,7 +25,7 @@ registered, and `people` in view while watching. Send the next frame after the a
 `{"type": "error", "error"}`, before the close: 4400 for what was sent, 4409 for a conflict or doubt
 (with `doubt`), 4429 for a pause after wrong attempts, 4503 where the camera is in use."""
 
-_ERRORS = {
+ERRORS = {
     "400": "What was sent cannot be used.",
     "401": "The token or the cookie is missing or wrong.",
     "403": "Another page has asked.",
@@ -45,6 +45,10 @@ _ERROR = {
     "required": ["error"],
     "properties": {
         "error": {"type": "string", "description": "One line."},
+        "outcomes": {
+            "type": "array",
+            "description": "What became of each image, where somebody was to be registered.",
+        },
         "doubt": {
             "type": "object",
             "description": "Send the same again with the field `allowed_by` as true.",
@@ -71,7 +75,7 @@ def describe(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
                 "page": {"type": "apiKey", "in": "cookie", "name": "facesync_PORT"},
             },
             "schemas": {"Error": _ERROR},
-            "responses": {status: _error(what) for status, what in _ERRORS.items()},
+            "responses": {status: _error(what) for status, what in ERRORS.items()},
         },
     }
 
@@ -86,15 +90,18 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "summary": endpoint.summary,
         "parameters": [_parameter(*found) for found in re.findall(r"{(\w+):(\w+)}", endpoint.path)],
         "responses": {
-            str(endpoint.status): {"description": "Done.", "content": {endpoint.gives: {}}},
-            **{status: {"$ref": f"#/components/responses/{status}"} for status in _ERRORS},
+            str(endpoint.status): {
+                "description": "Done.",
+                "content": {endpoint.gives: {"schema": fields(endpoint.answer)}},
+            },
+            **{status: {"$ref": f"#/components/responses/{status}"} for status in ERRORS},
         },
     }
     if endpoint.takes:
         kind = "multipart/form-data" if endpoint.has_files else "application/json"
         described["requestBody"] = {
             "required": True,
-            "content": {kind: {"schema": _body(endpoint.takes)}},
+            "content": {kind: {"schema": fields(endpoint.takes)}},
         }
     return described
 
@@ -104,11 +111,14 @@ def _parameter(name: str, kind: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def _body(takes: Mapping[str, str]) -> dict[str, Any]:
+def fields(described: Mapping[str, str]) -> dict[str, Any]:
+    """Return the schema of an object with these fields; of none, that of anything."""
+    if not described:
+        return {}
     return {
         "type": "object",
-        "required": [name for name, kind in takes.items() if not kind.endswith("?")],
-        "properties": {name: _schema(kind.removesuffix("?")) for name, kind in takes.items()},
+        "required": [name for name, kind in described.items() if not kind.endswith("?")],
+        "properties": {name: _schema(kind.removesuffix("?")) for name, kind in described.items()},
     }
 
 

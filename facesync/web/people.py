@@ -13,12 +13,12 @@ from facesync.app.screens import sentence
 from facesync.app.session import Session
 from facesync.errors import FaceSyncError, UsageError
 from facesync.files import folder_name
-from facesync.gallery import exports, registration
+from facesync.gallery import exports, registration, samples
 from facesync.gallery.enrolment import Enrolment
 from facesync.gallery.people import Person, clean_name
 from facesync.gallery.registration import Registration, enrol_images
 from facesync.gallery.store import Gallery
-from facesync.images import NamedImage, encode_jpeg
+from facesync.images import NamedImage, encode_jpeg, read_image_rgb
 from facesync.web.desk import Desk
 from facesync.web.endpoints import Endpoint, NotFound, attached, fields, in_json, plain
 from facesync.web.uploads import flag, form, images, text
@@ -134,11 +134,12 @@ async def _export(desk: Desk, request: Request) -> Response:
 
 async def _image(desk: Desk, request: Request) -> Response:
     def read() -> bytes:
+        gallery = desk.session.gallery
         person = _existing(desk.session, request.path_params["name"])
-        found = desk.session.gallery.images(person.name)
+        found = samples.in_use(gallery.folder(person.name))
         if not found:
             raise NotFound(f"no image of {person.name} is stored")
-        return encode_jpeg(found[0])
+        return encode_jpeg(read_image_rgb(samples.read_one(found[0], gallery.keys)))
 
     return Response(await desk.read(read), media_type="image/jpeg")
 
@@ -155,20 +156,27 @@ def _nobody(name: str) -> NotFound:
 
 
 _PERSON = "/api/people/{name:path}"
+_SAMPLES = {"name": "string", "samples": "integer"}
 _DOUBTS = {"same_person": "boolean?", "similar_name": "boolean?"}
 
 ENDPOINTS = [
-    Endpoint("GET", "/api/people", _list, "List who is registered."),
+    Endpoint("GET", "/api/people", _list, "List who is registered.", answer={"people": "array"}),
     Endpoint(
         "POST",
         "/api/people",
         _register,
         "Register somebody from images, or add samples to who is registered.",
         {"name": "string", "images": "files", "add": "boolean?", "replace": "boolean?", **_DOUBTS},
+        answer={**_SAMPLES, "outcomes": "array", "notes": "array"},
         status=201,
     ),
     Endpoint(
-        "DELETE", "/api/people", _delete_all, "Delete everybody.", {"confirm": f"={EVERYTHING}"}
+        "DELETE",
+        "/api/people",
+        _delete_all,
+        "Delete everybody.",
+        {"confirm": f"={EVERYTHING}"},
+        answer={"names": "array", "proof": "string"},
     ),
     Endpoint(
         "POST",
@@ -176,6 +184,7 @@ ENDPOINTS = [
         _merge,
         "Let the samples of somebody else join theirs; the other name is gone.",
         {"other": "string", "same_person": "boolean?"},
+        answer=_SAMPLES,
     ),
     Endpoint(
         "GET",
@@ -191,6 +200,13 @@ ENDPOINTS = [
         _rename,
         "Give them another name.",
         {"name": "string", "similar_name": "boolean?"},
+        answer={"name": "string"},
     ),
-    Endpoint("DELETE", _PERSON, _delete, "Delete everything stored about them."),
+    Endpoint(
+        "DELETE",
+        _PERSON,
+        _delete,
+        "Delete everything stored about them.",
+        answer={"name": "string", "proof": "string"},
+    ),
 ]

@@ -63,7 +63,13 @@ async def _encrypt(desk: Desk, request: Request) -> dict[str, Any]:
 
 
 ENDPOINTS = [
-    Endpoint("GET", "/api/privacy", _privacy, "List what is stored, and where."),
+    Endpoint(
+        "GET",
+        "/api/privacy",
+        _privacy,
+        "List what is stored, and where.",
+        answer={"stored": "array", "key": "string", "encrypted": "boolean", "network": "string"},
+    ),
     Endpoint(
         "GET",
         "/api/privacy/backup",
@@ -71,5 +77,11 @@ ENDPOINTS = [
         "All people and images in one file for `store restore`, encrypted like the store.",
         gives="application/octet-stream",
     ),
-    Endpoint("POST", "/api/privacy/encrypt", _encrypt, "Encrypt the store and the images."),
+    Endpoint(
+        "POST",
+        "/api/privacy/encrypt",
+        _encrypt,
+        "Encrypt the store and the images.",
+        answer={"done": "string"},
+    ),
 ]

@@ -66,6 +66,16 @@ async def _each(sent: Any, *names: str) -> list[NamedImage]:
     return [each[0] for each in found]
 
 
+_TRUST = {"trusted": "boolean", "model": "object"}
+_COMPARED = {
+    "similarity": "number|null",
+    "threshold": "number|null",
+    "probability": "number|null",
+    "calibrated_on": "string|null",
+    "reason": "string",
+    **_TRUST,
+}
+
 ENDPOINTS = [
     Endpoint(
         "POST",
@@ -73,6 +83,15 @@ ENDPOINTS = [
         _verify,
         "Say who is in an image, as `verify --image X --json` does: an attempt, which counts.",
         {"image": "file", "name": "string?", "main_face": "boolean?"},
+        answer={
+            "accepted": "boolean",
+            "name": "string|null",
+            **_COMPARED,
+            "margin": "number|null",
+            "nearly": "boolean",
+            "liveness": "object|null",
+            "faces": "array",
+        },
     ),
     Endpoint(
         "POST",
@@ -80,6 +99,7 @@ ENDPOINTS = [
         _identify,
         "Say of every face in an image whose it is; no attempt.",
         {"image": "file"},
+        answer={"faces": "array", **_TRUST},
     ),
     Endpoint(
         "POST",
@@ -87,6 +107,7 @@ ENDPOINTS = [
         _compare,
         "Say whether two images show the same person, as `compare A B --json` does.",
         {"first": "file", "second": "file"},
+        answer={"same_person": "boolean", **_COMPARED},
     ),
     Endpoint(
         "POST",
@@ -94,5 +115,12 @@ ENDPOINTS = [
         _liveness,
         "Say whether the face in a camera's frames, five or more in order, is alive.",
         {"frames": "files"},
+        answer={
+            "live": "boolean|null",
+            "score": "number|null",
+            "reason": "string",
+            "evidence": "array",
+            "challenge": "string|null",
+        },
     ),
 ]

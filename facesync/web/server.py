@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import secrets
 import socket
+import sys
+import threading
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +45,7 @@ def serve(session: Session, options: WebOptions) -> int:
         address = _address(options, listening)
         if address.any_ip:
             keys.passphrase, keys.token = passphrase.ask(), None
-        shown = _shown(options.host, address, keys)
+        shown = _shown(options, address, keys)
         desk = Desk(session)
         server = _Server(_config(build(desk, address, keys), options), shown, options.no_browser)
         try:
@@ -66,8 +69,18 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         print(f"The page is at {self._shown}", flush=True)
         print("Press Ctrl-C to stop.", flush=True)
-        if not self._no_browser:
-            webbrowser.open(self._shown)
+        if not self._no_browser and _has_screen():
+            # It may take a while, and the page has to be answered meanwhile.
+            threading.Thread(target=webbrowser.open, args=(self._shown,), daemon=True).start()
+
+
+def _has_screen() -> bool:
+    """Whether a browser has where to open; without a screen, one of text would take the terminal.
+
+    `BROWSER` names one that is meant.
+    """
+    names = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    return not sys.platform.startswith("linux") or any(map(os.environ.get, names))
 
 
 def _config(app: object, options: WebOptions) -> uvicorn.Config:
@@ -146,8 +159,11 @@ def _names_in(certfile: Path | None) -> Sequence[str]:
         raise FileError(f"cannot use {certfile}: {reason}") from error
 
 
-def _shown(host: str, address: Address, keys: Keys) -> str:
-    """Return the address for the user."""
+def _shown(options: WebOptions, address: Address, keys: Keys) -> str:
+    """Return the address for the user; one that stands for all of this machine's is none."""
+    host = options.host
+    if host in ("0.0.0.0", "::"):
+        host = next(iter(_names_in(options.certfile)), socket.gethostname())
     place = f"[{host}]" if ":" in host else host
     start = f"{'https' if address.secure else 'http'}://{place}:{address.port}/"
     return start if keys.token is None else f"{start}?token={keys.token}"

@@ -16,19 +16,22 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+import jsonschema
 import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from starlette.routing import compile_path
 from websockets.sync.client import ClientConnection, connect
 
 from facesync.app.session import Session
 from facesync.app.settings import WebOptions
-from facesync.web import server
+from facesync.web import openapi, server
 from facesync.web.access import Keys
-from facesync.web.app import build
+from facesync.web.app import ENDPOINTS, build
 from facesync.web.desk import Desk
 from tests.conftest import ROOT
 
@@ -84,7 +87,9 @@ class Served:
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
+            answer = Answer(response.status, response.headers, response.read())
+            _check_described(method, path, answer)
+            return answer
         finally:
             connection.close()
 
@@ -107,6 +112,22 @@ class Served:
             compression=None,
             proxy=None,
         )
+
+
+def _check_described(method: str, path: str, answer: Answer) -> None:
+    """Check that an answer is what the description of the API says."""
+    place = urlsplit(path).path
+    for endpoint in ENDPOINTS:
+        if endpoint.method == method and compile_path(endpoint.path)[0].match(unquote(place)):
+            if answer.status == endpoint.status:
+                assert answer.headers["Content-Type"] == endpoint.gives
+                if endpoint.answer:
+                    jsonschema.validate(answer.json, openapi.fields(endpoint.answer))
+                    assert set(answer.json) <= set(endpoint.answer)
+            else:
+                assert str(answer.status) in openapi.ERRORS
+                assert set(answer.json) <= {"error", "doubt", "outcomes"}
+            return
 
 
 @contextmanager

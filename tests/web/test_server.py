@@ -123,6 +123,28 @@ def test_the_passphrase_of_the_store_is_asked_for_in_the_terminal(tmp_path):
         assert app.exit_code() == 0 and "Stopped." in app.text
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="screens are X11's or Wayland's")
+def test_without_a_screen_no_browser_takes_the_terminal(tmp_path):
+    """From the menu, too, which Ctrl-C leads back to."""
+    store = ("--embeddings", tmp_path / "s.pkl", "--faces", tmp_path / "f")
+    browser = tmp_path / "www-browser"
+    browser.write_text("#!/bin/sh\necho a browser of text\n")
+    browser.chmod(0o755)
+    env = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+    with Terminal("faceid_app.py", *store, env={**env, "PATH": f"{tmp_path}:/usr/bin"}) as app:
+        app.expect(r"(\d+)  Open the page in the browser")
+        app.expect(r"Choose 1-\d+: ")
+        app.type("10")
+        app.expect("The page is at http://127.0.0.1:8642/|cannot listen on 127.0.0.1 port 8642")
+        if "The page" in app.text:
+            app.expect("Press Ctrl-C to stop")
+            app.interrupt()
+            app.expect("Stopped")
+        app.expect(r"Choose 1-\d+: ")
+        app.type("q")
+        assert app.exit_code() == 0 and "a browser of text" not in app.text
+
+
 @pytest.fixture
 def real(tmp_path):
     """A server with the embedded model, and the options of commands on the same store."""
@@ -317,6 +339,7 @@ def test_the_browser_is_opened_at_the_address(tmp_path, monkeypatch, capsys):
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("webbrowser.open", open_and_stop)
+    monkeypatch.setenv("DISPLAY", ":7")
     store = ["--embeddings", str(tmp_path / "s.pkl"), "--faces", str(tmp_path / "f")]
     assert faceid_app.main([*store, "web", "--port", "0"]) == 0
     (address,) = opened
