@@ -265,7 +265,8 @@ def test_settings_are_kept(browsers, town):
     strict.wait_for()
     assert strict.is_checked()
     assert page.get_by_label("Do not ask").is_disabled()  # the command line says so
-    page.get_by_label("The model's default").check()
+    assert re.search(r"owners refused: \d", strict.locator("..").inner_text())
+    page.get_by_label("The default").check()
     page.get_by_role("status").filter(has_text="Saved").wait_for()
     page.context.close()
 
