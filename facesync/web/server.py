@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import uvicorn
 from cryptography import x509
+from websockets.exceptions import InvalidState
 
 from facesync import cli
 from facesync.app.session import Session
@@ -74,6 +76,14 @@ class _Server(uvicorn.Server):
         if not self._no_browser and _has_screen():
             # It may take a while, and the page has to be answered meanwhile.
             threading.Thread(target=webbrowser.open, args=(self._shown,), daemon=True).start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End; uvicorn raises for a camera session that is just ending: it is waited for."""
+        for _ in range(20 * _LEAVE_SECONDS):
+            try:
+                return await super().shutdown(sockets)
+            except InvalidState:
+                await asyncio.sleep(0.05)
 
 
 def _has_screen() -> bool:

@@ -235,7 +235,7 @@ def _has_headers(headers: http.client.HTTPMessage) -> None:
     assert headers.get_all("Cache-Control") == ["no-store"]
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["X-Frame-Options"] == "DENY"
-    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Referrer-Policy"] == "same-origin"
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert headers["Permissions-Policy"].startswith("camera=(self)")
