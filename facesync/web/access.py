@@ -14,15 +14,15 @@ import ipaddress
 import logging
 import re
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from facesync.web.answers import failure
 from facesync.web.passphrase import MOST_BYTES, Passphrase, WrongPassphrase
 from facesync.web.uploads import TooLarge, body
 
@@ -221,11 +221,6 @@ class Access:
         return _page("This page is private.", _START_AGAIN, 401)
 
 
-def failure(error: str, status: int, **more: object) -> JSONResponse:
-    """Return an error as the API does: one line."""
-    return JSONResponse({"error": error, **more}, status)
-
-
 _FORM = """<form method="post" action="/login">
 <label for="passphrase">Passphrase</label>
 <input id="passphrase" name="passphrase" type="password" autocomplete="current-password" autofocus>
@@ -280,8 +275,3 @@ def _is_ip(name: str) -> bool:
         return True
     except ValueError:
         return False
-
-
-def names_of(names: Iterable[str]) -> frozenset[str]:
-    """Return host names as `Address` has them."""
-    return frozenset(name.lower() for name in names)

@@ -25,7 +25,7 @@ from facesync.app.settings import WebOptions
 from facesync.errors import FileError, UsageError
 from facesync.files import read_regular, replacing
 from facesync.web import choices, passphrase
-from facesync.web.access import Address, Keys, names_of
+from facesync.web.access import Address, Keys
 from facesync.web.app import build
 from facesync.web.camera import MOST_BYTES
 from facesync.web.desk import Desk
@@ -151,7 +151,8 @@ def _address(options: WebOptions, listening: socket.socket) -> Address:
     ip, port = listening.getsockname()[:2]
     local = ipaddress.ip_address(ip).is_loopback
     names = [*_names_in(options.certfile), options.host, *(["localhost", ip] if local else [])]
-    return Address(options.certfile is not None, port, names_of(names), any_ip=not local)
+    lower = frozenset(name.lower() for name in names)
+    return Address(options.certfile is not None, port, lower, any_ip=not local)
 
 
 def _names_in(certfile: Path | None) -> Sequence[str]:
