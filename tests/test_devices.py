@@ -1,5 +1,6 @@
 """Where to compute."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +22,14 @@ def test_the_device_is_named_without_torch_if_there_is_no_cuda(monkeypatch):
     monkeypatch.setattr(devices, "_accelerator", lambda: False)
     monkeypatch.setattr(devices, "pick_device", None)
     assert [devices.device_name(name) for name in ("cpu", "auto")] == ["cpu", "cpu"]
+
+
+def test_where_torch_is_not_installed_there_is_the_cpu(monkeypatch):
+    monkeypatch.setattr(devices, "_accelerator", lambda: True)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert devices.device_name("auto") == "cpu"
+    with pytest.raises(ModelError, match=r"^--device cuda: this needs torch, .*requirements\.txt$"):
+        devices.device_name("cuda")
 
 
 def test_torch_is_asked_if_there_is_a_driver(monkeypatch):

@@ -55,7 +55,7 @@ class Detector(Protocol):
 
 
 class FaceDetector:
-    """MTCNN with the weights that ship inside facenet-pytorch.
+    """MTCNN with facenet-pytorch's weights, which ship.
 
     On a CPU its networks run in ONNX Runtime, elsewhere in torch.
 
