@@ -171,6 +171,7 @@ def test_without_a_dataset_everything_runs_on_the_sample_pack(
     assert "A photograph of Grace Hopper: recognised as Grace Hopper" in said
     assert "A photograph of Eileen Collins: not recognised" in said
     assert "takes it only if you name it" in said
+    assert not list((tmp_path / "content").rglob("*.jpg"))  # nothing is unpacked
     models = tmp_path / "content" / "models-sample"
     for name in ("best_face_model.pth", "label_map.pkl", "training_history.png"):
         assert (models / name).exists()

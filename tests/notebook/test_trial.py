@@ -150,6 +150,21 @@ def test_nobody_there_ends_it(page):
     assert ended(page) == {"error": "nobody pressed Take images"}
 
 
+def test_a_camera_that_is_allowed_too_late_is_let_go(page):
+    page.evaluate(
+        """const allowed = navigator.mediaDevices.getUserMedia;
+        navigator.mediaDevices.getUserMedia = async wanted => {
+            await new Promise(resolve => { window.allow = resolve; });
+            return allowed(wanted);
+        };
+        null"""
+    )
+    start(page, seconds=0.1)
+    assert ended(page) == {"error": "nobody pressed Take images"}
+    page.evaluate("window.allow()")
+    page.wait_for_function("window.tracks.length && window.tracks[0].readyState === 'ended'")
+
+
 def test_a_camera_that_is_refused_is_said(page):
     page.evaluate(
         "navigator.mediaDevices.getUserMedia = "
