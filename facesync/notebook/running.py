@@ -68,13 +68,18 @@ def _follow(process: subprocess.Popen[bytes]) -> bool:
 
 
 def errors_in_one_line() -> None:
-    """In this notebook, let an error that a user can cause be one line, not a traceback."""
+    """In this notebook, let an error that a user can cause be one line, not a traceback.
+
+    A name that is missing is one: the cell was run before those above it.
+    """
     from IPython import get_ipython
 
     def show(shell: Any, kind: type, error: Exception, *_: object, **__: object) -> None:
-        print(f"STOPPED: {error}", file=sys.stderr, flush=True)
+        first = "; run the cells above first (Runtime > Run before)"
+        advice = first if isinstance(error, NameError) else ""
+        print(f"STOPPED: {error}{advice}", file=sys.stderr, flush=True)
 
-    get_ipython().set_custom_exc((FaceSyncError,), show)
+    get_ipython().set_custom_exc((FaceSyncError, NameError), show)
 
 
 def machine() -> str:

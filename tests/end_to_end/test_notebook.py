@@ -241,9 +241,14 @@ def failing(kernel, **settings):
 
 def test_a_cell_out_of_turn_says_so(kernel):
     with kernel() as notebook:
-        for cell in notebook.cells[1:]:
+        begin = "from facesync.notebook.running import errors_in_one_line; errors_in_one_line()"
+        later = notebook.cells[FIRST:]
+        notebook.client.nb.cells.append(nbformat.v4.new_code_cell(begin))
+        notebook.run(notebook.client.nb.cells[-1])
+        for cell in later:
             said = notebook.run(cell)
-            assert said == "UsageError: run the cells above first (Runtime > Run before)\n"
+            assert said.endswith("; run the cells above first (Runtime > Run before)\n"), said
+            assert len(said.splitlines()) == 1
 
 
 def test_a_missing_address_is_one_sentence(kernel, in_colab, tmp_path):
