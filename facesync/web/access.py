@@ -23,8 +23,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facesync.web.answers import failure
+from facesync.web.endpoints import in_json
 from facesync.web.passphrase import MOST_BYTES, Passphrase, WrongPassphrase
-from facesync.web.uploads import TooLarge, body
+from facesync.web.uploads import TooLarge, TooSlow, body
 
 log = logging.getLogger(__name__)
 
@@ -192,8 +193,8 @@ class Access:
             return failure("a page that asks for that must send its Origin", 403)
         try:
             await passphrase.check(await body(request, MOST_BYTES))
-        except TooLarge as error:
-            return failure(str(error), 413)
+        except (TooLarge, TooSlow) as error:
+            return in_json(error)
         except WrongPassphrase as error:
             return _page(str(error), _FORM, 429 if error.paused else 401)
         return self._let_in(request)

@@ -13,7 +13,7 @@ from facesync.app.session import Session
 from facesync.app.settings import AppSettings
 from facesync.gallery.people import Person, now
 from facesync.images import encode_jpeg
-from tests.app.conftest import gallery, recognizer  # noqa: F401 - fixtures
+from tests.app.conftest import gallery  # noqa: F401 - a fixture
 from tests.app.fakes import FakeRecognizer, embedding, image
 from tests.web.servers import Served, serving, web_running
 

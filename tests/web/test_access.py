@@ -379,6 +379,8 @@ class TestOtherMachines:
         origin = {"Origin": f"https://localhost:{port}"}
         assert ask("POST", "/login", "passphrase=correct+horse")[0].status == 403
         assert ask("POST", "/login", "passphrase=" + 5000 * "a", **origin)[0].status == 413
+        response, page = ask("GET", "/login")
+        assert response.status == 401 and 'type="password"' in page
         response, _ = ask("POST", "/login", "passphrase=correct+horse", **origin)
         assert response.status == 303
         cookie, *flags = response.headers["Set-Cookie"].split("; ")
