@@ -43,7 +43,7 @@ def choices(model: KnownModel | None, people: int) -> list[RateChoice]:
         refused = None
         if model is not None and calibration is not None:
             default = calibration.default_fmr(people)
-            refused = model.refused(default if rate is None else rate, max(1, people))
+            refused = model.refused(default if rate is None else rate, people)
             words += f": {_in_words(default)}" if rate is None else ""
         found.append(RateChoice(rate, words, refused))
     return found

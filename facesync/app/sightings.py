@@ -24,7 +24,7 @@ from facesync.gallery import registration
 from facesync.gallery.enrolment import Enrolment
 from facesync.gallery.people import Person, name_key, now
 from facesync.gallery.presence import NotAlive
-from facesync.gallery.registration import Registration, check_name
+from facesync.gallery.registration import Registration
 from facesync.gallery.store import Gallery
 
 MOST = 200
@@ -156,7 +156,6 @@ class Sightings:
             raise NotAlive(f"{_why_not_live(entry)}; nothing is stored")
         known = self._gallery.find(name)
         request = Registration(name, False, known is not None, same_person, similar_name)
-        check_name(self._gallery, request)
         enrolment = Enrolment(self.recognizer.threshold)
         verdict = enrolment.offer(self._seen(entry))
         if not verdict.taken:

@@ -1,7 +1,8 @@
 """The models that the app knows by name: where they come from, and how good they are.
 
 What was measured is in the card of each, a JSON file that ships: its `calibration`, `open_set` as
-`evaluate_model.py --open-set` reports it for several numbers of images enrolled, and `cpu_ms`.
+`evaluate_model.py --open-set` reports it for several numbers of images enrolled, `rates_in_use` as
+`python -m benchmarks.rates_in_use` measures them, and `cpu_ms`.
 """
 
 from __future__ import annotations

@@ -181,7 +181,8 @@ class Gallery(ForgettingGallery):
             others = [each for each in rest if each is not joining]
             if person.fingerprint != joining.fingerprint:
                 raise StoreError(
-                    f"{person.name} and {joining.name} were registered with different models"
+                    f"{person.name} and {joining.name} were registered with different models: "
+                    "register one of them again with --replace"
                 )
             both = merged(person, joining)
             folder, gone = self.folder(person.name), self.folder(joining.name)

@@ -14,17 +14,18 @@ import ipaddress
 import logging
 import re
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from facesync.web.answers import failure
+from facesync.web.endpoints import in_json
 from facesync.web.passphrase import MOST_BYTES, Passphrase, WrongPassphrase
-from facesync.web.uploads import TooLarge, body
+from facesync.web.uploads import TooLarge, TooSlow, body
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class Access:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the app behind it answer."""
-        host = _host(HTTPConnection(scope))
+        host = HTTPConnection(scope).headers.get("host", "")
         socket = f" {'wss' if self._address.secure else 'ws'}://{host}"
         policy = _POLICY.format(socket=socket if self._address.is_called(host) else "")
 
@@ -132,7 +133,7 @@ class Access:
     async def _entrance(self, scope: Scope, receive: Receive) -> Response | None:
         """Return the answer to whoever is not let through; None for who is."""
         request = HTTPConnection(scope)
-        if not self._address.is_called(_host(request)):
+        if not self._address.is_called(request.headers.get("host", "")):
             return failure("this server has another address", 421)
         if not self._from_own_page(request):
             return failure("another page may not ask that", 403)
@@ -156,7 +157,7 @@ class Access:
     def _from_own_page(self, request: HTTPConnection) -> bool:
         headers = request.headers
         origins = headers.getlist("origin")
-        own = f"{self._scheme}://{_host(request)}"
+        own = f"{self._scheme}://{headers['host']}"
         if any(origin.lower() != own.lower() for origin in origins):
             return False
         # A link to the page may stand anywhere; it shows the page and does nothing else.
@@ -192,8 +193,8 @@ class Access:
             return failure("a page that asks for that must send its Origin", 403)
         try:
             await passphrase.check(await body(request, MOST_BYTES))
-        except TooLarge as error:
-            return failure(str(error), 413)
+        except (TooLarge, TooSlow) as error:
+            return in_json(error)
         except WrongPassphrase as error:
             return _page(str(error), _FORM, 429 if error.paused else 401)
         return self._let_in(request)
@@ -219,11 +220,6 @@ class Access:
         if self._keys.passphrase is not None:
             return _page("This page is private.", _FORM, 401)
         return _page("This page is private.", _START_AGAIN, 401)
-
-
-def failure(error: str, status: int, **more: object) -> JSONResponse:
-    """Return an error as the API does: one line."""
-    return JSONResponse({"error": error, **more}, status)
 
 
 _FORM = """<form method="post" action="/login">
@@ -266,12 +262,6 @@ def _same(given: str, known: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "replace"), known.encode())
 
 
-def _host(request: HTTPConnection) -> str:
-    """Return the Host header; "" if there is none, or more than one."""
-    hosts = request.headers.getlist("host")
-    return hosts[0] if len(hosts) == 1 else ""
-
-
 def _split(host: str) -> tuple[str, int | None]:
     """Split a Host header into the name, in lower case, and the port; a name of "" fits nothing."""
     match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]@/\s]+)(?::([0-9]{1,5}))?", host)
@@ -286,8 +276,3 @@ def _is_ip(name: str) -> bool:
         return True
     except ValueError:
         return False
-
-
-def names_of(names: Iterable[str]) -> frozenset[str]:
-    """Return host names as `Address` has them."""
-    return frozenset(name.lower() for name in names)

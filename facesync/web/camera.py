@@ -12,7 +12,7 @@ import json
 from collections.abc import MutableMapping
 from typing import Any
 
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from facesync.errors import StoreError, UsageError
 from facesync.gallery.registration import Doubt
@@ -24,8 +24,9 @@ from facesync.web.tasks import Task
 MOST_BYTES = 1 << 20
 """The longest message."""
 
-IDLE_SECONDS = 60.0
-"""A page that sends nothing for so long loses the camera session."""
+IDLE_SECONDS, READING_SECONDS = 60.0, 600.0
+"""A page that sends nothing for so long loses the camera session; while a question is open, or all
+is done, it has the longer time."""
 
 _IN_USE = "the camera is in use in another window of this page: close that one, or its camera"
 _CODES = {400: 4400, 409: 4409, 429: 4429, 503: 4503}
@@ -49,19 +50,23 @@ class Conversation:
         """Answer messages until the other side leaves, or an error ends it."""
         try:
             while True:
-                message = await asyncio.wait_for(self._socket.receive(), IDLE_SECONDS)
+                message = await asyncio.wait_for(self._socket.receive(), self._patience())
                 if message["type"] == "websocket.disconnect":
                     return
                 await self._answer(message)
         except asyncio.TimeoutError:
-            await self._end(UsageError("nothing came from the camera for a minute"))
-        except (WebSocketDisconnect, RuntimeError):  # it left before the answer
-            if self._socket.application_state is WebSocketState.CONNECTED:
-                raise
+            await self._end(UsageError("nothing came from the camera for too long"))
+        except WebSocketDisconnect:
+            return  # it left before the answer
         except Exception as error:
             await self._end(error)
         finally:
             await self._leave()
+
+    def _patience(self) -> float:
+        """Return how long to wait for a message: who reads a question, or the end, takes time."""
+        reads = self._doubt is not None or (self._task is not None and self._task.done)
+        return READING_SECONDS if reads else IDLE_SECONDS
 
     async def _answer(self, message: MutableMapping[str, Any]) -> None:
         if message.get("bytes") is not None:
@@ -101,7 +106,10 @@ class Conversation:
             await self._desk.do(task.close)
 
     async def _send(self, data: dict[str, Any]) -> None:
-        await self._socket.send_text(json.dumps(data, allow_nan=False))
+        try:
+            await self._socket.send_text(json.dumps(data, allow_nan=False))
+        except RuntimeError as error:  # it has left, and the server has seen that
+            raise WebSocketDisconnect(1006) from error
 
     async def _end(self, error: Exception) -> None:
         try:

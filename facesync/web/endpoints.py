@@ -7,18 +7,17 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from facesync.cli import describe_os_error, one_line
 from facesync.errors import DataError, FaceSyncError, ImageError, StoreError, UsageError
 from facesync.gallery.attempts import Paused
 from facesync.gallery.registration import Doubt
-from facesync.web.access import failure
+from facesync.web.answers import failure, plain
 from facesync.web.desk import Desk
 from facesync.web.uploads import TooLarge, TooSlow, limited
 
@@ -74,22 +73,6 @@ class Endpoint:
                 return in_json(error)
 
         return Route(self.path, respond, methods=[self.method])
-
-
-class plain(JSONResponse):
-    """Plain data as JSON that any text fits into, such as a name that is no valid Unicode."""
-
-    def render(self, content: Any) -> bytes:
-        """Encode it."""
-        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
-
-
-def attached(data: bytes, name: str, kind: str) -> Response:
-    """Return a file that a browser saves, with a name of any characters (RFC 6266, RFC 8187)."""
-    plain_name = "".join(c if c.isascii() and (c.isalnum() or c in " ._-") else "_" for c in name)
-    encoded = quote(name.encode("utf-8", "replace"), safe="")
-    disposition = f"attachment; filename=\"{plain_name}\"; filename*=UTF-8''{encoded}"
-    return Response(data, media_type=kind, headers={"Content-Disposition": disposition})
 
 
 async def fields(request: Request) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from facesync.gallery.people import Person, clean_name
 from facesync.gallery.registration import Registration, enrol_images
 from facesync.gallery.store import Gallery
 from facesync.images import NamedImage, encode_jpeg, read_image_rgb
+from facesync.web.answers import attached, plain
 from facesync.web.desk import Desk
-from facesync.web.endpoints import Endpoint, NotFound, attached, fields, in_json, plain
+from facesync.web.endpoints import Endpoint, NotFound, fields, in_json
 from facesync.web.uploads import flag, form, images, text
 
 EVERYTHING = "delete everything"

@@ -16,8 +16,9 @@ from facesync.gallery import backups, inventory
 from facesync.gallery.keys import place_in_words
 from facesync.gallery.resealing import reseal
 from facesync.gallery.store import Gallery
+from facesync.web.answers import attached
 from facesync.web.desk import Desk
-from facesync.web.endpoints import Endpoint, attached
+from facesync.web.endpoints import Endpoint
 
 
 async def _privacy(desk: Desk, request: Request) -> dict[str, Any]:

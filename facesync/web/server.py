@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import socket
+import ssl
 import sys
 import threading
 import webbrowser
@@ -24,7 +25,7 @@ from facesync.app.settings import WebOptions
 from facesync.errors import FileError, UsageError
 from facesync.files import read_regular, replacing
 from facesync.web import choices, passphrase
-from facesync.web.access import Address, Keys, names_of
+from facesync.web.access import Address, Keys
 from facesync.web.app import build
 from facesync.web.camera import MOST_BYTES
 from facesync.web.desk import Desk
@@ -42,6 +43,7 @@ def serve(session: Session, options: WebOptions) -> int:
     """
     session = Session(choices.chosen(session.settings))  # what the page sets is the page's alone
     session.gallery.people()  # asks for the store's passphrase while somebody looks
+    _check_certificate(options)
     keys = Keys(api_token=_api_token(options.api_token))
     with _listening(options) as listening:
         address = _address(options, listening)
@@ -99,6 +101,8 @@ def _config(app: object, options: WebOptions) -> uvicorn.Config:
         log_config=None,
         log_level=logging.CRITICAL + 1,  # what the user can do something about, the app says
         access_log=False,
+        http="h11",  # everywhere the same, and strict: it takes no second Host
+        loop="asyncio",
         lifespan="off",
         proxy_headers=False,
         server_header=False,
@@ -147,15 +151,12 @@ def _address(options: WebOptions, listening: socket.socket) -> Address:
     ip, port = listening.getsockname()[:2]
     local = ipaddress.ip_address(ip).is_loopback
     names = [*_names_in(options.certfile), options.host, *(["localhost", ip] if local else [])]
-    return Address(options.certfile is not None, port, names_of(names), any_ip=not local)
+    lower = frozenset(name.lower() for name in names)
+    return Address(options.certfile is not None, port, lower, any_ip=not local)
 
 
 def _names_in(certfile: Path | None) -> Sequence[str]:
-    """Return the host names that a certificate is for.
-
-    Raises:
-        FileError: it cannot be read.
-    """
+    """Return the host names that a certificate is for."""
     if certfile is None:
         return ()
     try:
@@ -164,9 +165,27 @@ def _names_in(certfile: Path | None) -> Sequence[str]:
         return names.get_values_for_type(x509.DNSName)
     except x509.ExtensionNotFound:
         return ()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no certificate in PEM"
-        raise FileError(f"cannot use {certfile}: {reason}") from error
+
+
+def _check_certificate(options: WebOptions) -> None:
+    """Check that the certificate can be used.
+
+    Raises:
+        FileError: a file cannot be read, or the key is not that of the certificate.
+    """
+    if options.certfile is None or options.keyfile is None:
+        return
+    for file in (options.certfile, options.keyfile):
+        try:
+            read_regular(file, most=1 << 20)
+        except OSError as error:
+            raise FileError(f"cannot read {file}: {error.strerror}") from error
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(options.certfile, options.keyfile)
+    except OSError as error:  # ssl.SSLError, too
+        raise FileError(
+            f"{options.certfile} and {options.keyfile} are no certificate and its key, both in PEM"
+        ) from error
 
 
 def _shown(options: WebOptions, address: Address, keys: Keys) -> str:

@@ -54,6 +54,11 @@ class Task(ABC):
         self._result: Result | None = None
         self._last: dict[str, Any] | None = None
 
+    @property
+    def done(self) -> bool:
+        """Whether it has come to its end."""
+        return self._screen.done
+
     @abstractmethod
     def look(self, frame: Frame) -> Any:
         """Find in a frame what the screen needs to know."""
@@ -69,7 +74,7 @@ class Task(ABC):
             ImageError: it is no JPEG, or too large; or what enrolling raises.
             Doubt: somebody has to decide; `allow` goes on.
         """
-        if self._screen.done and self._last is not None:
+        if self.done and self._last is not None:
             return self._last
         frame = Frame(self._frames, time.monotonic() - self._start, _decoded(jpeg))
         self._frames += 1

@@ -136,6 +136,19 @@ def test_an_image_shows_the_face_with_a_margin_and_is_small(log):
     np.testing.assert_allclose(entry.face.landmarks[0], np.array([400, 500]) * 0.32, atol=1)
 
 
+def test_an_image_that_was_named_stays_as_it_was(log, measured):
+    measured[1] = replace(GOOD, sharpness=0.12)
+    entry = stranger(log, variant=1)
+    named = log.name(entry.id, "Cid")
+    note(log, seen(1, "Ada"), variant=2)  # another name is another appearance, as ever
+    note(log, seen(1), variant=2)
+    assert log.find(entry.id).image_rgb is named.image_rgb
+    first = stranger(log, who=4, variant=1)
+    log.dismiss(first.id)
+    note(log, seen(1), variant=2)
+    assert log.find(first.id).image_rgb is first.image_rgb
+
+
 def test_the_oldest_go(log, monkeypatch):
     monkeypatch.setattr(sightings, "MOST", 3)
     for _ in range(5):

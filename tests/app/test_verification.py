@@ -12,11 +12,12 @@ from facesync.app import registering
 from facesync.app.cameras import open_camera
 from facesync.app.settings import AppSettings
 from facesync.app.verification import Verification
-from facesync.errors import CameraError, FileError, ModelError, StoreError
+from facesync.errors import CameraError, FileError, ImageError, ModelError, StoreError
 from facesync.gallery import attempts, samples
 from facesync.gallery.people import Person
 from facesync.gallery.registration import Registration
 from facesync.gallery.store import Gallery
+from facesync.images import NamedImage
 from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
 
 
@@ -139,6 +140,27 @@ def test_somebody_registered_is_accepted_beside_somebody_else(ada, recognizer, s
     assert seen.decision.name == "Ada"
     assert not verify(ada, recognizer, group, main_face=True).accepted
     assert "2 faces, only the main one is compared" in caplog.text
+
+
+def test_to_identify_is_no_attempt(ada, recognizer, shot, settings):
+    verification = Verification(ada, recognizer, settings)
+    found = verification.identify(shot("group", faces=2, variant=5))
+    assert [decision.name for _, decision in found] == ["Ada", None]
+    assert verification.identify(shot("nobody", faces=0)) == []
+    assert not settings.audit_log.exists() and not attempts.file_of(ada.path).exists()
+    ada.delete("Ada")
+    with pytest.raises(StoreError, match="nobody is registered"):
+        Verification(ada, recognizer, settings).identify(shot("again"))
+
+
+def test_an_image_that_was_sent_is_called_what_the_sender_calls_it(ada, recognizer, shot):
+    verification = Verification(ada, recognizer, AppSettings())
+    sent = NamedImage("me.png", shot("again", variant=5).read_bytes())
+    assert verification.image(sent).decision.name == "Ada"
+    sent = NamedImage("me.png", shot("nobody", faces=0).read_bytes())
+    assert verification.image(sent, main_face=True).decision.reason == "no face found in me.png"
+    with pytest.raises(ImageError, match=r"^me\.png: "):
+        verification.image(NamedImage("me.png", b"no image"))
 
 
 def test_a_name_is_given_to_one_face_of_an_image(ada, shot, monkeypatch):

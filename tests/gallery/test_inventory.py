@@ -59,10 +59,10 @@ def test_one_plain_image_is_not_sealed(sealed):
     assert [each.sealed for each in stored(sealed) if each.what == "sample images"] == [False]
 
 
-def test_a_version_before_that_cannot_be_read_is_listed_all_the_same(gallery):
-    gallery.register(enrolled("Ada"), images(3))
-    gallery.backup.write_bytes(b"damaged")
-    (before,) = [each for each in stored(gallery) if each.where == str(gallery.backup)]
+def test_a_version_before_that_cannot_be_read_is_listed_all_the_same(either):
+    either.register(enrolled("Ada"), images(3))
+    either.backup.write_bytes(b"damaged")
+    (before,) = [each for each in stored(either) if each.where == str(either.backup)]
     assert (before.items, before.sealed, before.bytes) == (None, False, 7)
 
 

@@ -259,8 +259,20 @@ def test_of_a_sample_that_is_there_twice_one_is_taken(either):
     either.register(ada, images(1))
     either.register(replace(ada, name="Bob"), images(1, shade=60))
     either.merge("Ada", "Bob")
-    assert either.remove_samples("Ada", ada.sample_embeddings).samples == 1
+    row = ada.sample_embeddings
+    with pytest.raises(StoreError, match="does not have this sample"):
+        either.remove_samples("Ada", np.concatenate([row, row, row]))
+    assert either.remove_samples("Ada", row).samples == 1
     assert shades(either, "Ada") == [100]
+
+
+def test_two_equal_samples_are_taken_at_once(either):
+    ada = enrolled("Ada", 1, 1)
+    for name in ("Ada", "Bob"):
+        either.register(replace(ada, name=name), images(1))
+    either.merge("Ada", "Bob")
+    assert either.remove_samples("Ada", np.repeat(ada.sample_embeddings, 2, axis=0)) is None
+    assert either.people() == []
 
 
 def test_an_image_that_somebody_removed_makes_it_unknown_which_is_which(either):
@@ -329,12 +341,24 @@ def test_faces_that_are_not_alike_are_doubtful(logged):
         merge(logged, recognizer, "Ada", "ADA")
 
 
+@pytest.mark.parametrize(("similarity", "alike"), [(0.44, False), (0.46, True)])
+def test_faces_agree_from_where_added_samples_do(gallery, similarity, alike):
+    """At three quarters of the threshold of 0.6, as before a camera."""
+    one, other = np.zeros((2, 512), dtype=np.float32)
+    one[0], other[:2] = 1, (similarity, np.sqrt(1 - similarity**2))
+    for name, row in (("Ada", one), ("Bob", other)):
+        gallery.register(people.Person(name, row, "model-a", people.now(), 1), images(1))
+    if alike:
+        assert merge(gallery, FakeRecognizer(), "Ada", "Bob").samples == 2
+        return
+    with pytest.raises(Doubt, match=r"similarity 0\.440, at least 0\.450 needed"):
+        merge(gallery, FakeRecognizer(), "Ada", "Bob")
+
+
 @pytest.mark.parametrize("name", ["Cid", "Ada"])
 def test_who_does_not_exist_costs_no_loading(logged, name):
-    recognizer = FakeRecognizer()
     with pytest.raises(StoreError, match="nobody is registered as Cid"):
-        merge(logged, recognizer, *(name, "Ada") if name == "Cid" else (name, "Cid"))
-    assert not recognizer.loaded
+        merge(logged, None, *(name, "Ada") if name == "Cid" else (name, "Cid"))
 
 
 def test_who_cannot_be_embedded_again_is_not_merged(logged, caplog):

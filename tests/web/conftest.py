@@ -13,7 +13,7 @@ from facesync.app.session import Session
 from facesync.app.settings import AppSettings
 from facesync.gallery.people import Person, now
 from facesync.images import encode_jpeg
-from tests.app.conftest import gallery, recognizer  # noqa: F401 - fixtures
+from tests.app.conftest import gallery  # noqa: F401 - a fixture
 from tests.app.fakes import FakeRecognizer, embedding, image
 from tests.web.servers import Served, serving, web_running
 
@@ -58,7 +58,8 @@ def enter_web(tmp_path, run_script):
 
     def run(*arguments: object) -> tuple[int, str, str]:
         store = ("--embeddings", tmp_path / "s.pkl", "--faces", tmp_path / "f")
-        done = run_script("faceid_app.py", *store, "web", "--no-browser", "--port", 0, *arguments)
+        web = ("web", "--no-browser", "--port", 0, *arguments)
+        done = run_script("faceid_app.py", *store, *web, timeout=60)
         return done.returncode, done.stdout, done.stderr
 
     return run

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,6 @@ class Served:
     port: int
     keys: Keys
     desk: Desk
-    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def origin(self) -> str:

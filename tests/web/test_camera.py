@@ -268,6 +268,14 @@ class TestOneAtATime:
                 assert page.begin("watch") == {"type": "ready"}
             _until_free(served)
 
+    def test_who_reads_a_question_keeps_it(self, served, monkeypatch):
+        with another(served) as page:
+            page.begin("register", name="Eve")
+            monkeypatch.setattr(camera_module, "IDLE_SECONDS", 0.05)
+            assert page.show(who=1)["type"] == "doubt"
+            with pytest.raises(TimeoutError):
+                page.socket.recv(timeout=0.3)
+
     def test_who_says_nothing_loses_it(self, served, monkeypatch):
         monkeypatch.setattr(camera_module, "IDLE_SECONDS", 0.05)
         with another(served) as page:
@@ -349,9 +357,12 @@ def test_hostile_images_are_one_line(served, page, shared, name):
     assert answer.status == 400 and len(answer.json["outcomes"]) == 1
 
 
-def test_a_failure_of_the_app_itself_says_no_more_than_that(served, session: Session, monkeypatch):
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError])
+def test_a_failure_of_the_app_itself_says_no_more_than_that(
+    served, session: Session, monkeypatch, kind
+):
     def fail(*arguments: object, **how: object) -> None:
-        raise ValueError("a secret")
+        raise kind("a secret")
 
     monkeypatch.setattr(session.recognizer, "look", fail)
     with another(served) as page:

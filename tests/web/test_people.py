@@ -140,6 +140,14 @@ class TestChanging:
             assert served.ask("PATCH", "/api/people/Ada", body, headers).status == 400
         assert names(served) == ["Ada", "Bob"]
 
+    def test_a_name_that_is_no_unicode(self, served):
+        body = b'{"other": "\\ud800x"}'
+        headers = {**served.program, "Content-Type": "application/json"}
+        answer = served.ask("POST", "/api/people/Ada/merge", body, headers)
+        assert answer.status == 404 and answer.json["error"].startswith("nobody is registered as")
+        answer = served.ask("GET", "/api/people/%ED%A0%80/image")
+        assert answer.status == 404 and answer.json["error"]
+
     def test_a_similar_name_is_a_doubt(self, served):
         answer = served.ask("PATCH", "/api/people/Bob", {"name": "\u0410da"})  # a Cyrillic A
         assert answer.status == 409 and answer.json["doubt"]["allowed_by"] == "similar_name"

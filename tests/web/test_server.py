@@ -25,6 +25,7 @@ from facesync.app.settings import AppSettings
 from facesync.images import encode_jpeg, save_jpeg
 from facesync.sample_images import photographs
 from facesync.videos import open_video
+from facesync.web import choices
 from tests.conftest import ROOT
 from tests.end_to_end.driving import Terminal
 from tests.web.servers import serving, web_running
@@ -345,3 +346,13 @@ def test_the_browser_is_opened_at_the_address(tmp_path, monkeypatch, capsys):
     (address,) = opened
     out = capsys.readouterr().out
     assert f"The page is at {address}\n" in out and out.endswith("Stopped.\n")
+
+
+def test_what_the_page_set_is_in_force_the_next_time(tmp_path):
+    choices.keep(AppSettings(liveness="challenge"))
+    file = tmp_path / "token"
+    for more, wanted in (((), "challenge"), (("--liveness", "auto"), "auto")):
+        with web_running(tmp_path, "--api-token", file, *more) as web:
+            bearer = {"Authorization": f"Bearer {file.read_text().strip()}"}
+            state = json.loads(get(web.address, "/api/state", **bearer)[1])
+        assert state["liveness"] == wanted
