@@ -120,7 +120,13 @@ class Browser:
         self.complaints: list[str] = []
 
     def close(self) -> None:
+        """Close the browser."""
         self._browser.close()
+
+    def close_pages(self) -> None:
+        """Close all pages, whatever happened on them."""
+        for context in self._browser.contexts:
+            context.close()
 
     def open(self, app: App, screen: str = "people", origin: str = "", **how: Any) -> Any:
         """Open a screen in a context of its own, signed in."""
