@@ -114,7 +114,7 @@ def test_the_app_is_small_and_brings_nothing_for_training():
     page = _closure(project["optional-dependencies"]["web"])
     app = _closure(project["dependencies"]) | page
     assert not app & {canonicalize_name(name) for name in TRAINING_PACKAGES}
-    assert 300 < _megabytes(app) < 600
+    assert 100 < _megabytes(app) < 600
     assert 1 < _megabytes(page) < 20
 
 
