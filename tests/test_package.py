@@ -4,10 +4,15 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import facesync
 from facesync import api
+from facesync.errors import TRAINING_PACKAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -78,12 +83,43 @@ def _requirements(lines):
     return {re.sub(r"[\s\"']", "", name) for name in names if name and not name.startswith("-r")}
 
 
-def test_pip_and_the_requirements_agree():
+def _project():
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def _closure(lines):
+    """Names of the packages that these requirements bring, without pip's own."""
+    found, left = set(), [Requirement(line) for line in lines]
+    while left:
+        requirement = left.pop()
+        name = canonicalize_name(requirement.name)
+        wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if wanted and name not in found:
+            found.add(name)
+            left += map(Requirement, metadata.requires(name) or [])
+    return found
+
+
+def _megabytes(names):
+    files = {file.locate() for name in names for file in metadata.files(name)}
+    return sum(os.path.getsize(path) for path in files if os.path.isfile(path)) / 1e6
+
+
+def test_the_app_is_small_and_brings_nothing_for_training():
+    project = _project()
+    page = _closure(project["optional-dependencies"]["web"])
+    app = _closure(project["dependencies"]) | page
+    assert not app & {canonicalize_name(name) for name in TRAINING_PACKAGES}
+    assert 100 < _megabytes(app) < 600
+    assert 1 < _megabytes(page) < 20
+
+
+def test_pip_and_the_requirements_agree():
+    project = _project()
     extras = project["optional-dependencies"]
     parts = {
         "requirements-app.txt": project["dependencies"] + extras["web"],

@@ -1,4 +1,4 @@
-"""Export torch networks to ONNX: done once per model, so that the app runs without torch."""
+"""Export torch networks to ONNX."""
 
 from __future__ import annotations
 
@@ -63,30 +63,3 @@ def to_onnx(
     except Exception as error:  # the exporter raises errors of many kinds
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"torch could not export the model: {reason}") from error
-
-
-def without_prelu(network: torch.nn.Module) -> torch.nn.Module:
-    """Replace each PReLU by operators with the same result, in place.
-
-    In ONNX Runtime PReLU is ten times slower than a multiplication and a maximum.
-    """
-    import torch
-
-    class Slopes(torch.nn.Module):
-        def __init__(self, prelu: torch.nn.PReLU, dimensions: int) -> None:
-            super().__init__()
-            self.slopes = prelu.weight.detach().reshape(-1, *[1] * (dimensions - 2))
-            self.convex = bool((self.slopes <= 1).all())
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if self.convex:
-                return torch.maximum(x, self.slopes * x)
-            return x.clamp(min=0) + self.slopes * x.clamp(max=0)
-
-    before = None
-    for name, module in list(network.named_children()):
-        if isinstance(module, torch.nn.PReLU):
-            dimensions = 2 if isinstance(before, torch.nn.Linear) else 4
-            setattr(network, name, Slopes(module, dimensions))
-        before = module
-    return network
