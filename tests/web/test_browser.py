@@ -135,14 +135,28 @@ def test_the_first_person_registers_and_is_accepted(browsers, home):
     home.check()
 
 
-@pytest.mark.parametrize(
-    ("shows", "why"), [("other", "similar"), ("replay", "not a live face")]
-)
+@pytest.mark.parametrize(("shows", "why"), [("other", "similar"), ("replay", "not a live face")])
 def test_somebody_else_and_a_replay_are_refused(browsers, home, shows, why):
     page = browsers(shows).open(home, "live")
     page.get_by_role("button", name="Verify").click()
     page.get_by_role("heading", name=re.compile("^(Access denied|Denied)")).wait_for()
     assert why in page.get_by_role("region", name="Verdict").inner_text()
+
+
+def test_a_second_name_for_one_face_is_asked_about_at_the_first_sample(browsers, home):
+    page = browsers().open(home, "register")
+    page.get_by_label("Name").fill("Eve")
+    page.get_by_label("they have agreed").check()
+    page.get_by_role("button", name="Start camera").click()
+    page.get_by_role("dialog").filter(has_text="already registered as Ada").wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("alert").filter(has_text="othing is stored").wait_for()
+    assert home.people() == {"Ada": 5}
+    page.get_by_role("button", name="Start camera").click()
+    page.get_by_role("button", name="Yes, go on").click()
+    page.get_by_text(re.compile("[2-5] of 5 samples")).wait_for()
+    page.get_by_role("button", name="Stop").click()
+    assert home.people() == {"Ada": 5}
 
 
 def test_a_tab_that_is_closed_gives_the_camera_back(browsers, home):
@@ -318,11 +332,35 @@ def test_another_device_comes_in_with_the_passphrase(browsers, tmp_path):
         page.get_by_text("1 face in view").wait_for()
 
 
+def test_a_sample_is_taken_at_the_press_of_a_button(browsers, town):
+    page = browsers().open(town, "register")
+    sent = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda data: sent.append(data)))
+    page.get_by_label("Name").fill("Dave")
+    page.get_by_label("they have agreed").check()
+    page.get_by_role("button", name="Start camera").click()
+    page.get_by_text(re.compile("[1-4] of 5 samples")).wait_for()
+    page.get_by_role("button", name="Take sample").click()
+    page.get_by_text(re.compile("[2-5] of 5 samples")).wait_for()
+    assert '{"type":"key","key":"c"}' in sent
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Start camera").wait_for()
+    assert "Dave" not in town.people()
+
+
 def test_two_images_are_compared(browsers, town, shared):
     page = browsers().open(town, "compare")
     first, second = _images(shared, "David_Beckham", 2)
     page.get_by_label("Choose the first image").set_input_files(first)
-    page.get_by_label("Choose the second image").set_input_files(second)
+    dropped = page.evaluate_handle(
+        """bytes => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "b.jpg", {type: "image/jpeg"}));
+            return data;
+        }""",
+        list(second.read_bytes()),
+    )
+    page.locator(".drop").nth(1).dispatch_event("drop", {"dataTransfer": dropped})
     page.get_by_role("main").get_by_role("button", name="Compare").click()
     page.get_by_role("heading", name="The same person").wait_for()
 

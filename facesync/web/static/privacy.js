@@ -2,7 +2,7 @@
 
 import { get, person, post, remove } from "./api.js";
 import { ask } from "./dialogs.js";
-import { button, count, h, heading, notice, saving, size, stays } from "./dom.js";
+import { button, capital, count, h, heading, notice, saving, size, stays } from "./dom.js";
 
 export const title = "Privacy";
 
@@ -25,7 +25,7 @@ function section(id, text, ...children) {
 function stored(about) {
   return section("stored", "What is stored, and where",
     h("ul", { className: "stored", role: "list" }, about.stored.map(({ what, where, items, bytes, sealed }) => h("li", {},
-      h("h3", {}, what), h("code", {}, where),
+      h("h3", {}, capital(what)), h("code", {}, where),
       h("p", {}, [count(items, "item", "items"), size(bytes), sealed === null ? "" : sealed ? "encrypted" : "not encrypted"].filter(Boolean).join(" · "))))));
 }
 
