@@ -251,10 +251,12 @@ def _mark(sighting: Sighting, seconds: float) -> Mark:
     if sighting.live is False:
         whose = f" ({sighting.name})" if sighting.name else ""
         return Mark(box_xyxy, ATTENTION, f"{NOT_LIVE}{whose}", track)
+    alive = ", live" if sighting.live else ""
     if sighting.name is not None:
-        return Mark(box_xyxy, GOOD, f"{sighting.name}{_score(sighting, places=2)}", track)
-    label, tone = ("unknown", ATTENTION) if sighting.settled else ("…", NEUTRAL)
-    return Mark(box_xyxy, tone, label, track)
+        return Mark(box_xyxy, GOOD, f"{sighting.name}{_score(sighting, places=2)}{alive}", track)
+    if sighting.settled:
+        return Mark(box_xyxy, ATTENTION, f"unknown{alive}", track)
+    return Mark(box_xyxy, NEUTRAL, "…", track)
 
 
 def _score(sighting: Sighting, places: int) -> str:

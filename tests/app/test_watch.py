@@ -188,7 +188,7 @@ def test_who_is_not_live_is_marked_and_keeps_no_name_from_somebody_who_is(
     assert "Ada" in ada and "not live" not in ada and photograph.endswith("  not live")
     view = WatchScreen(Events()).view(Result(Frame(29, 2.9, BLACK), seen), 2.9)
     ada, photograph = view.marks
-    assert ada.tone == GOOD and ada.label.startswith("Ada  ")
+    assert ada.tone == GOOD and ada.label.startswith("Ada  ") and ada.label.endswith(", live")
     assert (photograph.tone, photograph.label) == (ATTENTION, "not live")
     assert view.status == "2 faces in view, 1 known"
 
