@@ -241,6 +241,12 @@ class TestLog:
         seen.ask("DELETE", "/api/people/Bob")
         assert [each["name"] for each in seen.ask("GET", "/api/log").json["entries"]] == [None]
 
+    def test_who_gets_the_name_of_somebody_deleted_does_not_get_their_face(self, seen, shot):
+        seen.ask("DELETE", "/api/people/Ada")
+        images = [("images", shot(f"{i}.jpg", who=7, variant=i)) for i in range(3)]
+        assert seen.form("/api/people", ("name", "Ada"), *images).status == 201
+        assert [each["name"] for each in seen.ask("GET", "/api/log").json["entries"]] == [None]
+
     def test_the_log_is_forgotten(self, seen):
         number = seen.ask("GET", "/api/log").json["entries"][0]["id"]
         assert seen.ask("DELETE", "/api/log").json == {"entries": []}
