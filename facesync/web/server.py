@@ -17,6 +17,7 @@ from pathlib import Path
 
 import uvicorn
 from cryptography import x509
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from websockets.exceptions import InvalidState
 
 from facesync import cli
@@ -24,7 +25,7 @@ from facesync.app.session import Session
 from facesync.app.settings import WebOptions
 from facesync.errors import FileError, UsageError
 from facesync.files import read_regular, replacing
-from facesync.web import choices, passphrase
+from facesync.web import choices, passphrase, uploads
 from facesync.web.access import Address, Keys
 from facesync.web.app import build
 from facesync.web.camera import MOST_BYTES
@@ -86,6 +87,26 @@ class _Server(uvicorn.Server):
                 await asyncio.sleep(0.05)
 
 
+class _Protocol(H11Protocol):
+    """Gives up who connects and asks for nothing, or has its answer: some would keep all out."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._look(self)
+
+    def _look(self, before: object) -> None:
+        """Close the connection if it was idle the last time, too, and nothing was asked since."""
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return  # or it is a WebSocket now
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self.cycle is before:
+            self.transport.close()
+        else:
+            seen = self.cycle if idle else self
+            self.loop.call_later(uploads.STALL_SECONDS, self._look, seen)
+
+
 def _has_screen() -> bool:
     """Whether a browser has where to open; without a screen, one of text would take the terminal.
 
@@ -101,7 +122,7 @@ def _config(app: object, options: WebOptions) -> uvicorn.Config:
         log_config=None,
         log_level=logging.CRITICAL + 1,  # what the user can do something about, the app says
         access_log=False,
-        http="h11",  # everywhere the same, and strict: it takes no second Host
+        http=_Protocol,  # h11: everywhere the same, and strict: it takes no second Host
         loop="asyncio",
         lifespan="off",
         proxy_headers=False,

@@ -135,9 +135,7 @@ def test_the_first_person_registers_and_is_accepted(browsers, home):
     home.check()
 
 
-@pytest.mark.parametrize(
-    ("shows", "why"), [("other", "similar"), ("replay", "not a live face")]
-)
+@pytest.mark.parametrize(("shows", "why"), [("other", "similar"), ("replay", "not a live face")])
 def test_somebody_else_and_a_replay_are_refused(browsers, home, shows, why):
     page = browsers(shows).open(home, "live")
     page.get_by_role("button", name="Verify").click()
