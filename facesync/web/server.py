@@ -31,6 +31,8 @@ from facesync.web.app import build
 from facesync.web.camera import MOST_BYTES
 from facesync.web.desk import Desk
 
+log = logging.getLogger(__name__)
+
 _LEAVE_SECONDS = 3  # How long the end waits for answers that are not finished.
 
 
@@ -223,11 +225,12 @@ def _api_token(file: Path | None) -> str | None:
     """Read the token of programs; write one, for the owner alone, where there is no file.
 
     Raises:
-        FileError: the file cannot be read or written, or holds no token.
+        FileError: the file cannot be read or written, others may write it, or it holds no token.
     """
     if file is None:
         return None
     try:
+        _check_owner(file)
         token = read_regular(file, most=1 << 20).decode("ascii").strip()
     except FileNotFoundError:
         token = secrets.token_urlsafe(32)
@@ -239,3 +242,14 @@ def _api_token(file: Path | None) -> str | None:
     if len(token) < 16 or len(token.split()) != 1:
         raise FileError(f"{file} holds no token: it needs 16 characters without spaces, or more")
     return token
+
+
+def _check_owner(file: Path) -> None:
+    """Check that nobody else can know the token in a file, where the system says who can."""
+    if os.name != "posix":
+        return
+    found = file.stat()
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
+        raise FileError(f"cannot use {file}: others may have written it; if not, chmod 600 it")
+    if found.st_mode & 0o044:
+        log.warning("others may read the token: chmod 600 %s", file)
