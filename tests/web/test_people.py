@@ -255,6 +255,7 @@ class TestLog:
             body = {"name": "Eve"} if method == "POST" else None
             assert seen.ask(method, f"/api/log/{number}{path}", body).status == 404
         assert seen.ask("GET", "/api/log/nine/image").status == 404
+        assert seen.ask("GET", f"/api/log/{'9' * 5000}/image").json["error"]
 
 
 def test_attempts_that_are_paused_are_429(served, session, shot):
