@@ -94,7 +94,7 @@ class Sightings:
         Raises:
             StoreError: the store cannot be read.
         """
-        self._forget_deleted()
+        self.forget_deleted()
         return list(self._entries.values())
 
     def find(self, number: int) -> Entry:
@@ -103,7 +103,7 @@ class Sightings:
         Raises:
             StoreError: there is none, or the store cannot be read.
         """
-        self._forget_deleted()
+        self.forget_deleted()
         if number not in self._entries:
             raise StoreError("this appearance is no longer in the log")
         return self._entries[number]
@@ -220,8 +220,12 @@ class Sightings:
         embedding = self.recognizer.embed(relit(entry.image_rgb), [entry.face])[0]
         return Seen(entry.image_rgb, [entry.face], embedding, entry.quality)
 
-    def _forget_deleted(self) -> None:
-        """Forget who was recognised or named and is not registered any more."""
+    def forget_deleted(self) -> None:
+        """Forget who was recognised or named and is not registered any more.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
         people = self._gallery.people()
         known = {name_key(person.name) for person in people}
         for number, entry in list(self._entries.items()):

@@ -95,6 +95,7 @@ class Verification:
         self._require_liveness = settings.require_liveness
         self._new_liveness = liveness
         self._said = False
+        self._version: tuple[int, int] | None = None  # of the store that `people` is from
         self._liveness: LivenessCheck | None = None  # of this attempt
 
     @cached_property
@@ -128,6 +129,10 @@ class Verification:
 
     def _begin(self, stills: bool) -> None:
         self._frames, self._near_misses.offer, self._liveness = [], None, None
+        if self._version != (version := self._gallery.version()):  # somebody was deleted, perhaps
+            self._version = version
+            for cached in ("people", "_matcher"):
+                self.__dict__.pop(cached, None)
         with self._failures_logged():
             if stills and self._require_liveness:
                 raise ImageError(f"{still().reason}, and --require-liveness asks for it")
@@ -180,6 +185,8 @@ class Verification:
         if self._liveness is not None:
             decision = self._liveness.conclude(decision, recorded=self.recorded)
         decision = replace(decision, calibrated_on=self._recognizer.calibrated_on)
+        if decision.name is not None and self._gallery.find(decision.name) is None:
+            decision = self.refused(f"{decision.name} was renamed or deleted meanwhile")
         if decision.similarity is not None:
             try:
                 with self._failures_logged():

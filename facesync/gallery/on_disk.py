@@ -82,6 +82,14 @@ class GalleryOnDisk:
             self.note(Mark.of(content))
         return content
 
+    def version(self) -> tuple[int, int] | None:
+        """Return what is another one after each save, by any process; None without a store."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
     def missing(self) -> str | None:
         """Say that somebody removed the store, but not the version before; None if not so."""
         if self.path.exists() or not self.backup.exists():

@@ -56,7 +56,7 @@ def build(desk: Desk, address: Address, keys: Keys) -> ASGIApp:
     routes.append(WebSocketRoute("/api/camera", on_camera))
     routes.append(Route("/", _static))
     routes.append(Route("/{file}", _static))
-    app = Starlette(routes=routes, exception_handlers={HTTPException: failed})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: failed, Exception: failed})
     return Access(app, address, keys)
 
 

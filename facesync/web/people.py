@@ -107,6 +107,7 @@ async def _delete(desk: Desk, request: Request) -> dict[str, Any]:
         deleted = gallery.delete(name)
         if deleted is None:
             raise _nobody(name)
+        desk.sightings.forget_deleted()  # or whoever gets the name next is shown with this face
         return {"name": deleted, "proof": _proof(gallery)}
 
     return await desk.do(delete, desk.session.gallery)

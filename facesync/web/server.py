@@ -17,6 +17,7 @@ from pathlib import Path
 
 import uvicorn
 from cryptography import x509
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from websockets.exceptions import InvalidState
 
 from facesync import cli
@@ -24,11 +25,13 @@ from facesync.app.session import Session
 from facesync.app.settings import WebOptions
 from facesync.errors import FileError, UsageError
 from facesync.files import read_regular, replacing
-from facesync.web import choices, passphrase
+from facesync.web import choices, passphrase, uploads
 from facesync.web.access import Address, Keys
 from facesync.web.app import build
 from facesync.web.camera import MOST_BYTES
 from facesync.web.desk import Desk
+
+log = logging.getLogger(__name__)
 
 _LEAVE_SECONDS = 3  # How long the end waits for answers that are not finished.
 
@@ -86,6 +89,26 @@ class _Server(uvicorn.Server):
                 await asyncio.sleep(0.05)
 
 
+class _Protocol(H11Protocol):
+    """Gives up who connects and asks for nothing, or has its answer: some would keep all out."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._look(self)
+
+    def _look(self, before: object) -> None:
+        """Close the connection if it was idle the last time, too, and nothing was asked since."""
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return  # or it is a WebSocket now
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self.cycle is before:
+            self.transport.close()
+        else:
+            seen = self.cycle if idle else self
+            self.loop.call_later(uploads.STALL_SECONDS, self._look, seen)
+
+
 def _has_screen() -> bool:
     """Whether a browser has where to open; without a screen, one of text would take the terminal.
 
@@ -101,7 +124,7 @@ def _config(app: object, options: WebOptions) -> uvicorn.Config:
         log_config=None,
         log_level=logging.CRITICAL + 1,  # what the user can do something about, the app says
         access_log=False,
-        http="h11",  # everywhere the same, and strict: it takes no second Host
+        http=_Protocol,  # h11: everywhere the same, and strict: it takes no second Host
         loop="asyncio",
         lifespan="off",
         proxy_headers=False,
@@ -202,11 +225,12 @@ def _api_token(file: Path | None) -> str | None:
     """Read the token of programs; write one, for the owner alone, where there is no file.
 
     Raises:
-        FileError: the file cannot be read or written, or holds no token.
+        FileError: the file cannot be read or written, others may write it, or it holds no token.
     """
     if file is None:
         return None
     try:
+        _check_owner(file)
         token = read_regular(file, most=1 << 20).decode("ascii").strip()
     except FileNotFoundError:
         token = secrets.token_urlsafe(32)
@@ -218,3 +242,14 @@ def _api_token(file: Path | None) -> str | None:
     if len(token) < 16 or len(token.split()) != 1:
         raise FileError(f"{file} holds no token: it needs 16 characters without spaces, or more")
     return token
+
+
+def _check_owner(file: Path) -> None:
+    """Check that nobody else can know the token in a file, where the system says who can."""
+    if os.name != "posix":
+        return
+    found = file.stat()
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
+        raise FileError(f"cannot use {file}: others may have written it; if not, chmod 600 it")
+    if found.st_mode & 0o044:
+        log.warning("others may read the token: chmod 600 %s", file)

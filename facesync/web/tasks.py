@@ -133,13 +133,14 @@ class Watch(Task):
     """Names everybody in view."""
 
     def __init__(self, session: Session, sightings: Sightings) -> None:
-        self._watcher = session.watcher()
-        self._sightings = sightings
-        sightings.begin()
+        self._session, self._sightings = session, sightings
+        self._begin()
         super().__init__(WatchScreen(Events()))
 
     def look(self, frame: Frame) -> Any:
         """Find, follow and recognise everybody, and keep who appeared."""
+        if self._version != self._session.gallery.version():  # somebody was deleted, perhaps
+            self._begin()
         seen = self._watcher.look(frame)
         self._sightings.note(seen, frame)
         return seen
@@ -149,6 +150,11 @@ class Watch(Task):
         assert self._result is not None
         names = {each.name for each in self._result.seen if each.name and each.live is not False}
         return {"people": sorted(names)}
+
+    def _begin(self) -> None:
+        self._version = self._session.gallery.version()
+        self._watcher = self._session.watcher()
+        self._sightings.begin()
 
 
 class Register(Task):

@@ -54,7 +54,7 @@ def _counted(receive: Receive, most: int) -> Receive:
         try:
             message = await asyncio.wait_for(receive(), STALL_SECONDS)
         except asyncio.TimeoutError:
-            raise TooSlow(f"nothing was sent for {STALL_SECONDS:.0f} s") from None
+            raise _too_slow() from None
         taken += len(message.get("body", b""))
         if taken > most:
             raise _too_large(most)
@@ -63,18 +63,25 @@ def _counted(receive: Receive, most: int) -> Receive:
     return counted
 
 
+def _too_slow() -> TooSlow:
+    return TooSlow(f"nothing, or not all, was sent for {STALL_SECONDS:.0f} s")
+
+
 def _too_large(most: int) -> TooLarge:
     size = f"{most // _MB} MB" if most >= _MB else f"{most:,} bytes"
     return TooLarge(f"too much was sent: at most {size}")
 
 
 async def body(request: Request, most: int) -> bytes:
-    """Read a small body.
+    """Read a small body, which has to be there soon: of whom nothing is known yet.
 
     Raises:
         TooLarge, TooSlow: see `limited`.
     """
-    return await limited(request, most).body()
+    try:
+        return await asyncio.wait_for(limited(request, most).body(), STALL_SECONDS)
+    except asyncio.TimeoutError:
+        raise _too_slow() from None
 
 
 class _InMemory(MultiPartParser):

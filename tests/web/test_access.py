@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import select
 import socket
 import ssl
-from contextlib import closing
+import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from facesync.errors import FileError
 from facesync.web import uploads
 from facesync.web.access import Keys
 from facesync.web.endpoints import JSON_BYTES
+from facesync.web.passphrase import Passphrase
 from facesync.web.server import serve
 from tests.web.servers import API_TOKEN, COOKIE, serving, write_certificate
 
@@ -311,6 +314,47 @@ class TestSizes:
             slow.sendall(b"GET / HTTP/1.1\r\nHost:")  # and no more
             assert served.ask("GET", "/api/people").status == 200
             assert raw(served.port, head.encode()).split()[1] == b"408"
+
+    def test_who_asks_for_nothing_keeps_nobody_out(self, served, monkeypatch):
+        monkeypatch.setattr(uploads, "STALL_SECONDS", 0.5)
+        with ExitStack() as stack:
+            for _ in range(64):
+                stack.enter_context(socket.create_connection(("127.0.0.1", served.port)))
+            end = time.monotonic() + 10
+            while served.ask("GET", "/app.css", headers={}).status == 503:
+                assert time.monotonic() < end
+                time.sleep(0.1)
+
+    @pytest.mark.parametrize(
+        "begins",
+        ["GET /app.css", "GET /app.css {}\r\n", "POST / {}Content-Length: 9999\r\n\r\n"],
+        ids=["a request", "a request after an answer", "a body that nobody reads"],
+    )
+    def test_who_does_not_come_to_an_end_is_given_up(self, served, monkeypatch, begins):
+        monkeypatch.setattr(uploads, "STALL_SECONDS", 0.5)
+        begins = begins.format(f"HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n")
+        with socket.create_connection(("127.0.0.1", served.port), timeout=30) as slow:
+            slow.sendall(begins.encode())
+            end = time.monotonic() + 10
+            with pytest.raises(OSError):
+                while time.monotonic() < end:
+                    slow.sendall(b"x")
+                    time.sleep(0.05)
+
+    def test_a_login_has_to_be_there_soon(self, served, monkeypatch):
+        monkeypatch.setattr(uploads, "STALL_SECONDS", 0.3)
+        served.keys.passphrase = Passphrase("a passphrase")
+        head = (
+            f"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"
+            f"Origin: {served.origin}\r\nContent-Length: 4000\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", served.port), timeout=30) as slow:
+            slow.sendall(head.encode())
+            end = time.monotonic() + 10
+            while not select.select([slow], [], [], 0.1)[0]:
+                assert time.monotonic() < end
+                slow.sendall(b"a")
+            assert slow.recv(100).split()[1] == b"408"
 
 
 class TestOtherMachines:

@@ -221,6 +221,18 @@ def test_somebody_is_renamed_merged_and_deleted_with_proof(browsers, town, share
     town.check()
 
 
+@pytest.mark.parametrize("name", [".", "..", "%2e%2e", "a/../b", "?#&=", '<img src=x onerror="a">'])
+def test_any_name_is_shown_as_text_and_reached(browsers, town, shared, name):
+    town.register(name, _images(shared, "Tiger_Woods", 3), "same_person", "similar_name")
+    page = browsers().open(town)
+    card = page.get_by_role("listitem").filter(has=page.get_by_text(name, exact=True))
+    card.locator("img").evaluate("(image) => image.decode()")  # fails where there is none
+    card.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.get_by_text("nothing about them is left").wait_for()
+    assert name not in town.people()
+
+
 def test_a_face_that_is_registered_under_another_name_is_asked_about(browsers, town, shared):
     page = browsers().open(town, "register")
     page.get_by_label("Name").fill("Stefanie")

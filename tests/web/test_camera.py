@@ -100,6 +100,31 @@ class TestVerify:
         views = [page.show(who=1) for _ in range(5)]
         assert [v["decision"]["accepted"] for v in views if "decision" in v] == [False]
 
+    @pytest.mark.parametrize("early", [True, False], ids=["before", "within"])
+    def test_who_is_deleted_meanwhile_is_not_accepted(self, page, served, early):
+        page.begin("verify")
+        page.show(who=1)
+        if early:
+            served.ask("DELETE", "/api/people/Ada")
+        page.say(type="key", key="v")
+        views = [page.show(who=1)]
+        served.ask("DELETE", "/api/people/Ada")
+        views += [page.show(who=1) for _ in range(5)]
+        (decision,) = [view["decision"] for view in views if "decision" in view]
+        assert (decision["accepted"], decision["name"]) == (False, None)
+
+    def test_a_pause_is_not_ended_by_another_name(self, page, served, session):
+        page.begin("verify")
+        page.show(who=1)
+        for _ in range(attempts.FREE_ATTEMPTS):
+            attempts.record(session.gallery.path, "Ada", None)
+        assert served.ask("PATCH", "/api/people/Ada", {"name": "Eva"}).status == 200
+        page.say(type="key", key="v")
+        (decision,) = [
+            v["decision"] for v in (page.show(who=1) for _ in range(5)) if "decision" in v
+        ]
+        assert not decision["accepted"] and "try again in" in decision["reason"]
+
     def test_whom_nobody_knows_is_an_error(self, page):
         said = page.begin("verify", name="Nobody")
         assert said == {"type": "error", "error": "nobody is registered as Nobody"}
@@ -245,6 +270,16 @@ class TestWatch:
         assert page.show(faces=0)["marks"] == []
         (entry,) = served.ask("GET", "/api/log").json["entries"]
         assert entry["name"] == "Ada"
+
+    def test_a_new_name_is_shown_at_once_and_who_is_deleted_is_not(self, page, served, monkeypatch):
+        monkeypatch.setattr("facesync.app.watcher._worth_it", lambda image_rgb, face: True)
+        page.begin("watch")
+        assert page.show(who=1)["people"] == ["Ada"]
+        served.ask("PATCH", "/api/people/Ada", {"name": "Eva"})
+        assert page.show(who=1)["people"] == ["Eva"]
+        served.ask("DELETE", "/api/people/Eva")
+        assert page.show(who=1)["people"] == []
+        assert served.ask("GET", "/api/log").json == {"entries": []}
 
     def test_it_needs_nobody(self, served, session):
         session.gallery.delete_all()

@@ -241,6 +241,12 @@ class TestLog:
         seen.ask("DELETE", "/api/people/Bob")
         assert [each["name"] for each in seen.ask("GET", "/api/log").json["entries"]] == [None]
 
+    def test_who_gets_the_name_of_somebody_deleted_does_not_get_their_face(self, seen, shot):
+        seen.ask("DELETE", "/api/people/Ada")
+        images = [("images", shot(f"{i}.jpg", who=7, variant=i)) for i in range(3)]
+        assert seen.form("/api/people", ("name", "Ada"), *images).status == 201
+        assert [each["name"] for each in seen.ask("GET", "/api/log").json["entries"]] == [None]
+
     def test_the_log_is_forgotten(self, seen):
         number = seen.ask("GET", "/api/log").json["entries"][0]["id"]
         assert seen.ask("DELETE", "/api/log").json == {"entries": []}
@@ -249,6 +255,7 @@ class TestLog:
             body = {"name": "Eve"} if method == "POST" else None
             assert seen.ask(method, f"/api/log/{number}{path}", body).status == 404
         assert seen.ask("GET", "/api/log/nine/image").status == 404
+        assert seen.ask("GET", f"/api/log/{'9' * 5000}/image").json["error"]
 
 
 def test_attempts_that_are_paused_are_429(served, session, shot):

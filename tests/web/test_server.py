@@ -25,7 +25,7 @@ from facesync.app.settings import AppSettings
 from facesync.images import encode_jpeg, save_jpeg
 from facesync.sample_images import photographs
 from facesync.videos import open_video
-from facesync.web import choices
+from facesync.web import choices, server
 from tests.conftest import ROOT
 from tests.end_to_end.driving import Terminal
 from tests.web.servers import serving, web_running
@@ -99,6 +99,21 @@ def test_the_token_of_programs(tmp_path, enter_web):
         file.write_text(content)
         code, _, error = enter_web("--api-token", file)
         assert code == 1 and "holds no token" in error and error.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no modes of files")
+def test_a_token_that_others_can_know_is_not_taken_in_silence(tmp_path, enter_web, caplog):
+    file = tmp_path / "token"
+    file.write_text("a token chosen by nobody here".replace(" ", "-"))
+    file.chmod(0o666)
+    code, _, error = enter_web("--api-token", file)
+    assert code == 1 and "others may have written it" in error and error.count("\n") == 1
+    file.chmod(0o644)
+    assert server._api_token(file) == "a-token-chosen-by-nobody-here"
+    assert "others may read the token" in caplog.text
+    caplog.clear()
+    file.chmod(0o600)
+    assert server._api_token(file) and not caplog.text
 
 
 def test_a_store_that_cannot_be_read_is_said_before_it_listens(tmp_path, enter_web):

@@ -41,7 +41,8 @@ export const upload = (path, form) => request("POST", path, { form });
 export const patch = (path, json) => request("PATCH", path, { json });
 export const remove = (path, json) => request("DELETE", path, { json });
 
-export const person = (name) => `/api/people/${encodeURIComponent(name)}`;
+// A browser takes "." and ".." out of an address, however written; a space after them keeps them.
+export const person = (name) => `/api/people/${encodeURIComponent(name).replace(/^\.\.?$/, "$&%20")}`;
 
 function say(text) {
   const away = document.getElementById("away");
