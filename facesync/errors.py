@@ -63,8 +63,10 @@ def not_installed(package: str) -> str:
     """Return, for the user, what to do where one of the packages above is missing."""
     name = package.replace("_", "-")
     if package in WEB_PACKAGES:
-        return f"the page needs {name}; run: pip install -r requirements-app.txt"
+        return (
+            f"the page needs {name}; in FaceSync's folder, run: pip install -r requirements-app.txt"
+        )
     return (
-        f"this needs {name}, which an installation of the app alone does not have; run: "
-        "pip install -r requirements.txt"
+        f"this needs {name}, which an installation of the app alone does not have; "
+        "in FaceSync's folder, run: pip install -r requirements.txt"
     )

@@ -26,7 +26,8 @@ async def _privacy(desk: Desk, request: Request) -> dict[str, Any]:
 
 
 def _facts(session: Session) -> dict[str, Any]:
-    key = session.gallery.content().key
+    content = session.gallery.content()
+    exists, encrypted = content.plain is not None, content.key is not None
     network = "The app makes no network connection."
     if not session.settings.offline:
         network = (
@@ -35,10 +36,18 @@ def _facts(session: Session) -> dict[str, Any]:
         )
     return {
         "stored": [asdict(each) for each in inventory.stored(session.gallery)],
-        "key": "What is stored is not encrypted." if key is None else _sealed_with(session.gallery),
-        "encrypted": key is not None,
+        "exists": exists,
+        "key": _sealed_with(session.gallery) if encrypted else _plain(session, exists),
+        "encrypted": encrypted,
         "network": network,
     }
+
+
+def _plain(session: Session, exists: bool) -> str:
+    if exists:
+        return "What is stored is not encrypted."
+    later = "encrypted" if session.settings.encrypt else "not encrypted"
+    return f"Nobody is stored yet. What is stored later is {later}."
 
 
 def _sealed_with(gallery: Gallery) -> str:
@@ -69,7 +78,13 @@ ENDPOINTS = [
         "/api/privacy",
         _privacy,
         "List what is stored, and where.",
-        answer={"stored": "array", "key": "string", "encrypted": "boolean", "network": "string"},
+        answer={
+            "stored": "array",
+            "exists": "boolean",
+            "key": "string",
+            "encrypted": "boolean",
+            "network": "string",
+        },
     ),
     Endpoint(
         "GET",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import logging
 import os
@@ -163,9 +164,10 @@ def _listening(options: WebOptions) -> socket.socket:
         listening.listen(64)
     except OSError as error:
         listening.close()
+        already = "perhaps FaceSync runs already; " if error.errno == errno.EADDRINUSE else ""
         raise UsageError(
             f"web: cannot listen on {options.host} port {options.port} ({error.strerror}); "
-            "choose another with --port N, or --port 0 for any"
+            f"{already}choose another with --port N, or --port 0 for any"
         ) from error
     return listening
 

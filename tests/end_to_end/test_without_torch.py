@@ -151,7 +151,7 @@ def test_doors_of_training_are_one_line(script, tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     if script not in ("evaluate_model.py", "export_model.py"):  # which look at the files first
-        assert done.stderr.endswith("does not have; run: pip install -r requirements.txt\n")
+        assert done.stderr.endswith("in FaceSync's folder, run: pip install -r requirements.txt\n")
 
 
 @cli.guarded
@@ -162,9 +162,10 @@ def lacking(module):
 def test_a_package_that_not_every_installation_has_is_named(capsys):
     assert lacking("starlette.routing") == lacking("facenet_pytorch") == 1
     assert capsys.readouterr().err.splitlines() == [
-        "error: the page needs starlette; run: pip install -r requirements-app.txt",
+        "error: the page needs starlette; in FaceSync's folder, run: pip install -r "
+        "requirements-app.txt",
         "error: this needs facenet-pytorch, which an installation of the app alone does not have; "
-        "run: pip install -r requirements.txt",
+        "in FaceSync's folder, run: pip install -r requirements.txt",
     ]
     with pytest.raises(ModuleNotFoundError):  # a bug, or a broken installation
         lacking("numpy")

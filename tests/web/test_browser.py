@@ -246,6 +246,18 @@ def test_a_face_that_is_registered_under_another_name_is_asked_about(browsers, t
     assert "Stefanie" not in town.people()
 
 
+def test_images_that_cannot_be_used_say_why(browsers, town, tmp_path):
+    grey = tmp_path / "grey.png"
+    cv2.imwrite(str(grey), np.full((200, 200, 3), 128, np.uint8))
+    page = browsers().open(town, "register")
+    page.get_by_label("Name").fill("Grey")
+    page.get_by_label("they have agreed").check()
+    page.get_by_label("Choose images").set_input_files(grey)
+    page.get_by_role("button", name="Register from images").click()
+    page.get_by_text("No image shows a usable face").wait_for()
+    page.get_by_text("grey.png: left out, no face").wait_for()
+
+
 def test_an_unknown_face_gets_a_name_from_the_log_and_loses_it(browsers, town):
     page = browsers().open(town, "live")
     page.get_by_role("button", name="Start camera").click()
@@ -295,6 +307,9 @@ def test_settings_are_kept(browsers, town):
     assert re.search(r"owners refused: \d", strict.locator("..").inner_text())
     page.get_by_label("The default").check()
     page.get_by_role("status").filter(has_text="Saved").wait_for()
+    page.get_by_role("link", name="Privacy").click()  # what was said is gone with its screen
+    page.get_by_role("heading", level=1, name="Privacy").wait_for()
+    assert not page.get_by_text("Saved.").is_visible()
 
 
 def test_everything_stored_is_named_encrypted_taken_along_and_deleted(browsers, shared, tmp_path):
@@ -323,6 +338,8 @@ def test_everything_stored_is_named_encrypted_taken_along_and_deleted(browsers, 
         dialog.get_by_role("button", name="Delete everything").click()
         page.get_by_role("status").filter(has_text="nothing about them is left").wait_for()
         assert running.people() == {}
+        page.get_by_text("Nobody is stored yet").wait_for()  # and nothing is offered for it
+        assert not page.get_by_role("button", name=re.compile("Encrypt|Back up")).is_visible()
         running.check()
 
 
@@ -460,6 +477,23 @@ def test_an_app_that_is_away_is_missed_in_words_and_found_again(browsers, tmp_pa
     page.get_by_role("alert").filter(has_text="does not answer").wait_for()
     with app(tmp_path, "--port", str(running.served.port)):  # it knows the page no more
         page.get_by_role("alert").filter(has_text="Open the address that it printed").wait_for()
+
+
+def test_a_camera_that_is_on_when_the_app_ends_says_so(browsers, tmp_path):
+    with app(tmp_path) as running:
+        page = browsers().open(running, "live")
+        page.get_by_role("button", name="Start camera").click()
+        page.get_by_text("1 face in view").wait_for()
+    page.get_by_role("alert").filter(has_text="The connection to FaceSync broke off").wait_for()
+    page.get_by_role("button", name="Start camera").wait_for()
+
+
+@pytest.mark.parametrize("screen", ["register", "live"])
+def test_the_buttons_below_the_camera_are_in_sight(browsers, town, screen):
+    page = browsers().open(town, screen)
+    page.set_viewport_size({"width": 1366, "height": 650})  # a small laptop, less its browser
+    button = page.get_by_role("button", name="Start camera").bounding_box()
+    assert button["y"] + button["height"] <= 650
 
 
 def test_the_page_works_where_there_is_no_network(shared):

@@ -8,7 +8,7 @@ from facesync.gallery.store import Gallery
 
 def test_what_is_stored_and_where(served, session):
     about = served.ask("GET", "/api/privacy").json
-    assert set(about) == {"stored", "key", "encrypted", "network"}
+    assert set(about) == {"stored", "exists", "key", "encrypted", "network"}
     assert about["encrypted"] is False and "not encrypted" in about["key"]
     assert about["network"] == "The app makes no network connection."
     whats = {each["what"]: each for each in about["stored"]}
@@ -44,7 +44,9 @@ def test_encrypting(served, session):
 
 def test_without_a_store(served, session):
     session.gallery.delete_all()
-    assert served.ask("GET", "/api/privacy").json["encrypted"] is False
+    about = served.ask("GET", "/api/privacy").json
+    assert (about["exists"], about["encrypted"]) == (False, False)
+    assert about["key"].startswith("Nobody is stored yet.")
     for method, path in (("GET", "backup"), ("POST", "encrypt")):
         answer = served.ask(method, f"/api/privacy/{path}")
         assert answer.status == 409 and "there is no store" in answer.json["error"]

@@ -71,7 +71,7 @@ def test_a_port_that_is_taken_is_one_line(enter_web):
         code, out, error = enter_web("--port", port)
     assert (code, out) == (2, "") and error.count("\n") == 1
     assert error.startswith(f"error: web: cannot listen on 127.0.0.1 port {port} (")
-    assert "--port" in error
+    assert "perhaps FaceSync runs already; choose another with --port" in error
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http"])

@@ -1,9 +1,9 @@
 // Requests to the app. An error is one line that says what to do, as the app put it.
 
 export class ApiError extends Error {
-  constructor(status, message, doubt) {
+  constructor(status, message, { doubt, outcomes = [] } = {}) {
     super(message);
-    Object.assign(this, { status, doubt });
+    Object.assign(this, { status, doubt, outcomes });
   }
 }
 
@@ -32,7 +32,7 @@ async function request(method, path, { json, form, signal } = {}) {
   const answer = response.status === 204 ? {} : await response.json().catch(() => ({}));
   if (response.ok) return answer;
   if (response.status === 401) signedOut();
-  throw new ApiError(response.status, answer.error ?? `the app answered ${response.status}`, answer.doubt);
+  throw new ApiError(response.status, answer.error ?? `the app answered ${response.status}`, answer);
 }
 
 export const get = (path, signal) => request("GET", path, { signal });

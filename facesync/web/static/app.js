@@ -1,7 +1,7 @@
 // The frame around the screens: which one is shown, and the navigation.
 
 import { get } from "./api.js";
-import { banner, h, heading } from "./dom.js";
+import { banner, h, heading, unsay } from "./dom.js";
 import * as compare from "./compare.js";
 import * as doctor from "./doctor.js";
 import * as live from "./live.js";
@@ -35,6 +35,7 @@ async function show() {
     if (link.hash === `#/${name}` || (screen === people && link.hash === "#/people")) link.setAttribute("aria-current", "page");
   }
   unfold(false);
+  unsay();
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   const place = h("div", { className: `screen at-${name}` });
   const slow = setTimeout(() => main.replaceChildren(heading(screen.title, "One moment …")), PATIENCE);

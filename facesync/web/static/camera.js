@@ -145,6 +145,7 @@ export class Camera {
     for (const key of this.#keys.splice(0)) this.#send({ type: "key", key });
     const jpeg = await this.#frame();
     if (this.#over || this.#next) return;
+    if (this.#failure) throw this.#failure;
     this.#socket.send(jpeg);
     const view = await this.#answer();
     if (this.#over || !view) return;

@@ -1,9 +1,12 @@
 // Doctor: what works on this computer, to read and to copy into a report.
 
 import { get } from "./api.js";
-import { banner, button, count, facts, h, heading, notice } from "./dom.js";
+import { banner, button, capital, count, facts, h, heading, notice } from "./dom.js";
 
 export const title = "Doctor";
+
+// The page has the browser's camera, not that of the window and the terminal.
+const TERMS = { camera: "The window's camera" };
 
 const LINE = /^(\S+)\s+(.*)$/;
 
@@ -19,7 +22,7 @@ export async function show(place, { signal }) {
     heading("Doctor", "What works on this computer.", copy),
     banner(faults.length ? `Not everything works: ${faults.join("; ")}` : "Everything works.", faults.length ? "attention" : "good"),
     h("section", { className: "card", "aria-label": "Details" },
-      facts([...lines.map(([, term, text]) => [term, text]), ["browser", browser]])));
+      facts([...lines.map(([, term, text]) => [TERMS[term] ?? capital(term), text]), ["This page's camera", browser]])));
 }
 
 // What the browser says of its cameras; their number is known once one was allowed.

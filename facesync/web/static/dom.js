@@ -53,10 +53,14 @@ let hiding;
 
 // Say in a line what was done; screen readers say it too.
 export function notice(...text) {
-  const place = document.getElementById("notice");
-  place.replaceChildren(h("p", {}, ...text));
+  document.getElementById("notice").replaceChildren(h("p", {}, ...text));
   clearTimeout(hiding);
-  hiding = setTimeout(() => place.replaceChildren(), 8000);
+  hiding = setTimeout(unsay, 8000);
+}
+
+// What was said is about its screen: it would cover something of the next.
+export function unsay() {
+  document.getElementById("notice").replaceChildren();
 }
 
 // Say what is to be read at leisure, such as a proof: above the screen until it is left.

@@ -10,7 +10,7 @@ const STANDS = 4000;  // milliseconds that a verdict stands over the image
 
 export async function show(place, { signal }) {
   const { people } = await get("/api/people", signal);
-  const whom = h("select", {}, h("option", { value: "" }, "Everybody"), people.map(({ name }) => h("option", { value: name }, name)));
+  const whom = h("select", {}, h("option", { value: "" }, "anybody registered"), people.map(({ name }) => h("option", { value: name }, name)));
   const verdict = h("div", { className: "verdicts", role: "status" });
   const present = h("ul", { className: "present", role: "list" });
   let verifying = false;
@@ -63,10 +63,9 @@ export async function show(place, { signal }) {
 }
 
 function inView(place, names) {
-  const words = names.map((name) => name ?? "unknown");
-  if (place.dataset.names === JSON.stringify(words) && place.hasChildNodes()) return;
-  place.dataset.names = JSON.stringify(words);
-  place.replaceChildren(...(words.length ? words : ["Nobody known"]).map((name) => h("li", {}, bdi(name))));
+  if (place.dataset.names === JSON.stringify(names) && place.hasChildNodes()) return;
+  place.dataset.names = JSON.stringify(names);
+  place.replaceChildren(...(names.length ? names : ["Nobody known"]).map((name) => h("li", {}, bdi(name))));
 }
 
 function decided(decision) {
@@ -79,7 +78,8 @@ function decided(decision) {
       ["Similarity", two(similarity)], ["Needed", two(threshold)],
       // a face that is like enough but refused was refused for another reason
       ["Probability", accepted || similarity < threshold ? certainty(probability, accepted) : null],
-      ["Live", liveness ? liveness.reason : null],
+      // who is not like enough is not asked to turn: that it would be needed says nothing
+      ["Live", liveness && liveness.challenge !== "needed" && liveness.reason !== decision.reason ? liveness.reason : null],
     ]),
     h("p", { className: "remark", dir: "auto" }, sentence(decision.reason)),
     decision.trusted === false ? h("p", { className: "remark" }, `The model is not trusted: ${decision.model?.why ?? ""}`) : null);

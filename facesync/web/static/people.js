@@ -36,7 +36,7 @@ function card(one, people, again) {
   return h("li", { className: "card person" },
     portrait(one.name),
     h("div", { className: "about" },
-      h("h2", { id, dir: "auto" }, one.name),
+      h("h2", { id }, bdi(one.name)),
       h("p", {}, `${count(one.samples, "sample", "samples")}, ${since}`),
       one.alike?.length ? h("p", { className: "remark" }, "Too like ", bdi(one.alike.join(", ")), " to be told apart reliably.") : null,
       h("div", { className: "actions" },

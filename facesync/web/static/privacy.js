@@ -2,7 +2,7 @@
 
 import { get, person, post, remove } from "./api.js";
 import { ask } from "./dialogs.js";
-import { button, capital, count, h, heading, notice, saving, size, stays } from "./dom.js";
+import { button, capital, count, h, heading, notice, saving, sentence, size, stays } from "./dom.js";
 
 export const title = "Privacy";
 
@@ -14,7 +14,7 @@ export async function show(place, { signal, again }) {
     heading("Privacy", about.network),
     stored(about),
     encryption(about, again),
-    copies(people),
+    copies(about, people),
     end(again));
 }
 
@@ -29,9 +29,9 @@ function stored(about) {
       h("p", {}, [count(items, "item", "items"), size(bytes), sealed === null ? "" : sealed ? "encrypted" : "not encrypted"].filter(Boolean).join(" · "))))));
 }
 
-function encryption({ encrypted, key }, again) {
+function encryption({ exists, encrypted, key }, again) {
   return section("encryption", "Encryption", h("p", {}, key),
-    encrypted ? null : h("div", { className: "actions" }, button("Encrypt", async () => {
+    encrypted || !exists ? null : h("div", { className: "actions" }, button("Encrypt", async () => {
       const sure = await ask({
         title: "Encrypt everything stored?", confirm: "Encrypt",
         body: h("p", {}, "A key is made and kept in this computer's key store. Who copies the files cannot read them without it."),
@@ -42,16 +42,16 @@ function encryption({ encrypted, key }, again) {
         await again();
         notice(done);
       } catch (error) {
-        notice(error.message);
+        notice(sentence(error.message));
       }
     })));
 }
 
-function copies(people) {
+function copies({ exists }, people) {
   const select = h("select", {}, people.map(({ name }) => h("option", { value: name }, name)));
   return section("copies", "Take it with you",
     h("p", {}, "A backup holds everybody: keep it where you would keep the originals. “python faceid_app.py store restore FILE” brings it back."),
-    h("div", { className: "actions" }, saving("Back up", () => "/api/privacy/backup")),
+    exists ? h("div", { className: "actions" }, saving("Back up", () => "/api/privacy/backup")) : h("p", {}, "There is nothing to back up yet."),
     people.length ? h("div", { className: "actions" }, h("label", { className: "inline" }, "Everything about", select),
       saving("Export", () => `${person(select.value)}/export`)) : null);
 }
@@ -63,7 +63,7 @@ function end(again) {
       title: "Delete everybody?", confirm: "Delete everything", danger: true,
       body: [
         h("p", {}, "Every person, sample and image is deleted, and cannot be brought back."),
-        h("label", {}, h("span", {}, "To go on, type ", h("strong", {}, WORDS)), input),
+        h("label", {}, h("span", {}, "To go on, type ", h("code", {}, WORDS)), input),
       ],
     });
     if (!sure) return;
@@ -72,7 +72,7 @@ function end(again) {
       await again();
       stays(`${count(names.length, "person is", "people are")} deleted. ${proof}`);
     } catch (error) {
-      notice(error.message);
+      notice(sentence(error.message));
     }
   };
   return section("end", "Delete everything", h("p", {}, "All people with their samples and images. Backups that you made are not touched."),

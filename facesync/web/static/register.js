@@ -104,7 +104,7 @@ function images({ asked, done }) {
       if (answer === null) outcome.replaceChildren(banner("Nothing is stored."));
       else done(answer);
     } catch (error) {
-      outcome.replaceChildren(banner(error.message, "bad"));
+      outcome.replaceChildren(banner(sentence(error.message), "bad"), ofEach(error.outcomes ?? []) ?? "");
     }
   };
   let chosen = [];
@@ -127,9 +127,15 @@ function registered({ name, samples, outcomes = [], notes = [] }) {
   return h("div", { className: "card verdict good", role: "status" }, title,
     h("p", {}, `${count(samples, "sample", "samples")} in all.`),
     notes.map((note) => h("p", { className: "remark" }, sentence(note.replace("note: ", "").replace(/; to have.*/, "; add some in People")))),
-    outcomes.length ? h("ul", { className: "outcomes" }, outcomes.map((each) => h("li", {},
-      bdi(each.image), `: ${each.taken ? "used" : "left out"}${each.reason ? `, ${each.reason}` : ""}`))) : null,
+    ofEach(outcomes),
     h("div", { className: "actions" },
       leading("Try it", "#/live", { className: "primary" }),
       leading("See everybody", "#/people")));
+}
+
+// What became of each image.
+function ofEach(outcomes) {
+  if (!outcomes.length) return null;
+  return h("ul", { className: "outcomes" }, outcomes.map((each) => h("li", {},
+    bdi(each.image), `: ${each.taken ? "used" : "left out"}${each.reason ? `, ${each.reason}` : ""}`)));
 }

@@ -2,7 +2,7 @@
 
 import { get, patch } from "./api.js";
 import { chooseCamera, chosenCamera } from "./camera.js";
-import { banner, capital, h, heading, notice, percent } from "./dom.js";
+import { banner, capital, h, heading, notice, percent, sentence } from "./dom.js";
 
 export const title = "Settings";
 
@@ -16,7 +16,7 @@ export async function show(place, { signal, again }) {
       notice("Saved.");
     } catch (error) {
       await again();
-      notice(error.message);
+      notice(sentence(error.message));
     }
   };
   const rates = settings.false_match_rate, models = settings.model, liveness = settings.liveness;
@@ -30,7 +30,7 @@ export async function show(place, { signal, again }) {
     group("liveness", "A person, or an image of one", "What somebody who is recognised has to show before the camera.", liveness.choices),
     group("model", "Model", "What turns a face into numbers. People with images are read again for another model.",
       models.choices.map(({ name, title: words, here, licence }) => ({ value: name, words, beside: [licence, here ? null : "not on this computer yet"].filter(Boolean).join("; ") }))),
-    await camera(settings.camera));
+    await camera());
 }
 
 function choice({ setting, legend, lead, choices, value, fixed, save }) {
