@@ -436,7 +436,8 @@ def test_a_camera_that_is_on_when_the_app_ends_says_so(browsers, tmp_path):
     page.get_by_role("button", name="Start camera").wait_for()
 
 
-def test_without_javascript_the_page_says_so(playwright, town):
+def test_without_javascript_the_page_says_so(playwright, browsers, town):
+    browsers().open(town)  # signed in
     without = ["--no-sandbox", "--blink-settings=scriptEnabled=false"]
     chromium = playwright.chromium.launch(executable_path=needed(), args=without)
     page = chromium.new_page(viewport={"width": 1280, "height": 650})
