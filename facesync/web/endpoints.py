@@ -125,7 +125,7 @@ def says(error: Exception) -> str:
     if isinstance(error, OSError):
         return one_line(describe_os_error(error))
     if status_of(error) == 500:
-        log.error("%s: %s", type(error).__name__, one_line(error), exc_info=None)
+        log.error("%s: %s", type(error).__name__, one_line(error))
         return "something went wrong in the app; its terminal says what"
     return one_line(error)
 

@@ -66,7 +66,6 @@ def _plain(entry: Entry) -> dict[str, Any]:
         "similarity": entry.similarity,
         "probability": entry.probability,
         "live": entry.live,
-        "image": True,
         "named": entry.named,
         "undo": entry.undo,
     }
@@ -79,7 +78,6 @@ _ENTRY = {
     "similarity": "number|null",
     "probability": "number|null",
     "live": "boolean|null",
-    "image": "boolean",
     "named": "string|boolean|null",
     "undo": "boolean",
 }

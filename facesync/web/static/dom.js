@@ -74,7 +74,7 @@ export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 export const sentence = (text) => `${capital(text).replace(/[.!?]$/, "")}.`;
 
-export const percent = (share, places = 1) => `${(100 * share).toFixed(places).replace(/\.0+$/, "")} %`;
+export const percent = (share, places = 1) => `${(100 * share).toFixed(places).replace(/\.0+$/, "")}\u00a0%`;
 
 export const count = (number, one, several) => `${number.toLocaleString("en")} ${number === 1 ? one : several}`;
 
@@ -92,7 +92,7 @@ export function size(bytes) {
 export function certainty(probability, accepted) {
   if (probability === null || probability === undefined) return null;
   let share = percent(probability, probability >= 0.01 && probability < 0.99 ? 0 : 1);
-  if (probability < 0.001) share = "under 0.1 %";
-  if (probability > 0.999) share = "over 99.9 %";
+  if (probability < 0.001) share = "under 0.1\u00a0%";
+  if (probability > 0.999) share = "over 99.9\u00a0%";
   return accepted ? `${share} sure` : `of pairs so similar ${share} match`;
 }

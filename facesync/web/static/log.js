@@ -22,22 +22,21 @@ let numbered = 0;
 
 function row(entry, people, again) {
   const id = `entry-${++numbered}`;
-  const image = entry.image ? h("img", { className: "portrait", src: `/api/log/${entry.id}/image`, alt: "" })
-    : h("span", { className: "portrait none" }, icon("face"));
+  const image = h("img", { className: "portrait", src: `/api/log/${entry.id}/image`, alt: "" });
   const act = (text, does, className = "") => button(text, does, { className, "aria-describedby": id });
   const unnamed = entry.name === null && entry.named === null;
   const send = (work, ...words) => change(work, words, again);
   return h("li", { className: "card entry" }, image,
     h("div", { className: "about" },
-      h("h2", { id }, title_(entry)),
+      h("h2", { id }, whoWas(entry)),
       h("p", {}, h("time", { dateTime: entry.time }, when(entry.time)), ...details(entry))),
     h("div", { className: "actions" },
-      unnamed && entry.image && entry.live !== false ? act("This is …", () => nameIt(entry, people, again)) : null,
+      unnamed && entry.live !== false ? act("This is …", () => nameIt(entry, people, again)) : null,
       unnamed ? act("Nobody I know", () => send(() => post(`/api/log/${entry.id}`, { name: null }), "Noted: nobody you know."), "quiet") : null,
       entry.undo ? act("Undo", () => send(() => remove(`/api/log/${entry.id}/name`), "Undone."), "quiet") : null));
 }
 
-function title_({ name, named }) {
+function whoWas({ name, named }) {
   if (typeof named === "string") return ["Named ", bdi(named)];
   if (named === false) return "Nobody you know";
   return name === null ? "Unknown" : bdi(name);

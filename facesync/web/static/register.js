@@ -22,13 +22,16 @@ export async function show(place, { parameters, signal }) {
   const form = h("form", { className: "card form", onsubmit: (event) => event.preventDefault() },
     h("label", {}, "Name", name),
     h("label", { className: "check" }, consent, h("span", {}, "I may register this person: they have agreed")));
-  const done = (answer) => place.replaceChildren(registered(answer));
+  let adds = false;
+  const done = (answer) => place.replaceChildren(registered(answer, adds));
   // What is asked for; null where the form is not complete, or the owner thought better of it.
   const asked = async () => {
     if (!form.reportValidity()) return null;
     const known = people.some((each) => each.name === name.value.trim());
+    adds = Boolean(more);
     if (more || !known) return { name: name.value, ...(more ? { add: true } : {}) };
     const how = await moreOrAnew(name.value);
+    adds = how === "add";
     return how && { name: name.value, [how]: true };
   };
   const first = people.length === 0;
@@ -121,8 +124,8 @@ function images({ asked, done }) {
     h("div", { className: "actions" }, go), outcome);
 }
 
-function registered({ name, samples, outcomes = [], notes = [] }) {
-  const title = h("h1", { tabIndex: -1 }, bdi(name), " is registered");
+function registered({ name, samples, outcomes = [], notes = [] }, added) {
+  const title = h("h1", { tabIndex: -1 }, bdi(name), added ? " has more samples" : " is registered");
   queueMicrotask(() => title.focus());  // once it is in the page
   return h("div", { className: "card verdict good", role: "status" }, title,
     h("p", {}, `${count(samples, "sample", "samples")} in all.`),
