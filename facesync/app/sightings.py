@@ -250,6 +250,8 @@ def _better(entry: Entry, sighting: Sighting, image_rgb: np.ndarray) -> Entry:
         newer = replace(newer, name=sighting.name)
     if sighting.name is not None or entry.name is None:
         newer = replace(newer, similarity=sighting.score, probability=sighting.probability)
+    if not sighting.looked:  # a photograph may be held before the face
+        return newer
     # An image of a face before it was seen to be alive may be a photograph's.
     rank = live is True, measure(image_rgb, face).overall
     if rank > (entry.live is True, entry.quality.overall):

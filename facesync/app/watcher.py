@@ -52,6 +52,7 @@ class Sighting:
         settled: whether it was looked at often enough to say.
         moving: the track, which says where the box is by now.
         live: whether it is a live face; None before enough looks, or where nobody asks.
+        looked: whether the face was embedded in this frame; else another's may be in its place.
     """
 
     track: int
@@ -61,6 +62,7 @@ class Sighting:
     settled: bool
     moving: Track
     live: bool | None = None
+    looked: bool = True
 
 
 @dataclass
@@ -131,7 +133,8 @@ class Watcher:
                 again = REFRESH_SECONDS if enough else _RETRY_SECONDS
                 self._of(track).next_look = frame.seconds + again
         self._one_face_a_name(tracks)
-        return [self._sighting(track) for track in tracks]
+        looked = {track.number for track in chosen}
+        return [self._sighting(track, track.number in looked) for track in tracks]
 
     def _faces(self, lit_rgb: np.ndarray, seconds: float) -> list[Face]:
         """Search the whole frame now and then; in between, follow the faces found.
@@ -208,11 +211,11 @@ class Watcher:
             else:
                 best[identity.name] = identity
 
-    def _sighting(self, track: Track) -> Sighting:
+    def _sighting(self, track: Track, looked: bool) -> Sighting:
         known = self._of(track)
         likely = None if known.score is None else self._recognizer.probability(known.score)
         common = track.number, known.name, known.score, likely, known.settled, track
-        return Sighting(*common, known.live)
+        return Sighting(*common, known.live, looked)
 
 
 def _worth_it(image_rgb: np.ndarray, face: Face) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facesync.errors import ModelError
 from facesync.faces.onnx_files import ASSETS, read_description
 
 INCEPTION, EDGEFACE_XS = "inception-resnet-v1", "edgeface-xs"
@@ -33,8 +34,12 @@ def shapes(name: str) -> dict[str, tuple[int, ...]]:
     Raises:
         ModelError: the network is missing or damaged.
     """
-    written: dict[str, str] = read_description(graph_path(name))["weights"]
-    return {key: tuple(map(int, shape.split("x"))) for key, shape in written.items()}
+    path = graph_path(name)
+    try:
+        written: dict[str, str] = read_description(path)["weights"]
+        return {key: tuple(map(int, shape.split("x"))) for key, shape in written.items()}
+    except (KeyError, AttributeError, ValueError) as error:
+        raise ModelError(f"the description of {path} is damaged: install FaceSync again") from error
 
 
 def to_onnx(name: str, weights: Mapping[str, np.ndarray]) -> bytes:

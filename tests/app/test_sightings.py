@@ -123,6 +123,14 @@ def test_an_image_from_before_a_face_was_seen_to_live_is_replaced(log, measured)
     assert (entry.live, int(entry.image_rgb[0, 0, 2])) == (None, 2)
 
 
+def test_a_better_image_is_not_taken_before_the_face_was_looked_at(log, gallery, measured):
+    measured[1] = BAD
+    note(log, seen(live=True), variant=1)
+    note(log, replace(seen(live=True), looked=False), who=4)  # a photograph before the face
+    (entry,) = log.entries
+    assert int(entry.image_rgb[0, 0, 1]) == int(image(who=3)[0, 0, 1])
+
+
 def test_an_image_shows_the_face_with_a_margin_and_is_small(log):
     picture = np.zeros((1000, 1600, 3), dtype=np.uint8)
     box = np.array([800, 300, 1200, 900], dtype=np.float32)

@@ -95,6 +95,11 @@ def test_names_move_with_their_faces_and_are_looked_at_now_and_then(watcher, sce
     assert scene.embedded <= 2 * (50 / 10 / REFRESH_SECONDS + 1)
 
 
+def test_it_says_in_which_frames_a_face_was_looked_at(watcher, scene):
+    looked = [show(watcher, scene, number, (10.0, 1))[0].looked for number in range(50)]
+    assert looked[:2] == [True, False] and sum(looked) == scene.embedded
+
+
 def test_a_stranger_is_unknown_after_some_looks_and_not_before(watcher, scene):
     seen = [show(watcher, scene, number, (10.0, 7))[0] for number in range(20)]
     assert not seen[0].settled and seen[-1].settled

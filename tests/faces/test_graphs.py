@@ -135,3 +135,12 @@ def test_a_network_that_is_damaged_or_missing_is_one_line(name, tmp_path, monkey
     path.write_bytes(b"another")
     with pytest.raises(ModelError, match="its checksum is not"):
         graphs.shapes(name)
+
+
+@pytest.mark.parametrize("facts", [{}, {"weights": []}, {"weights": {"a": "x"}}])
+def test_a_description_without_shapes_is_one_line(facts, tmp_path, monkeypatch):
+    network = graphs.graph_path(graphs.INCEPTION).read_bytes()
+    monkeypatch.setattr(graphs, "ASSETS", tmp_path)
+    onnx_files.write(graphs.graph_path(graphs.INCEPTION), network, facts)
+    with pytest.raises(ModelError, match="install FaceSync again"):
+        graphs.shapes(graphs.INCEPTION)

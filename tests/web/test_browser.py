@@ -233,6 +233,13 @@ def test_any_name_is_shown_as_text_and_reached(browsers, town, shared, name):
     assert name not in town.people()
 
 
+@pytest.mark.parametrize("place", ["#//", "#/constructor", "#//example.org/live", "#", "#nothing"])
+def test_an_address_without_a_screen_shows_the_people(browsers, town, place):
+    page = browsers().open(town, "log")
+    page.goto(f"{town.served.origin}/{place}")
+    page.get_by_role("heading", name="People", level=1).wait_for()
+
+
 def test_a_face_that_is_registered_under_another_name_is_asked_about(browsers, town, shared):
     page = browsers().open(town, "register")
     page.get_by_label("Name").fill("Stefanie")

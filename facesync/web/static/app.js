@@ -22,9 +22,9 @@ let leave = new AbortController();
 
 // A screen draws itself into a place; its signal is aborted when it is left.
 async function show() {
-  const address = new URL(location.hash.slice(1) || "/people", location.origin);
+  const address = new URL(location.hash.replace(/^#\/*/, "/"), location.origin);
   const name = address.pathname.slice(1);
-  const screen = SCREENS[name] ?? people;
+  const screen = Object.hasOwn(SCREENS, name) ? SCREENS[name] : people;
   const first = !main.hasChildNodes();
   leave.abort();
   leave = new AbortController();
