@@ -12,10 +12,13 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
+import os
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
@@ -181,7 +184,7 @@ class Access:
         """Exchange the one-time token for a cookie."""
         token = self._keys.token
         right = token is not None and _same(request.query_params["token"], token)
-        if right:
+        if right and _is_ours(request.client.port if request.client else 0, self._address.port):
             self._keys.token = None
             return self._let_in(request)
         if self._is_person(request):  # the printed address once more, in the same browser
@@ -260,6 +263,23 @@ def _page(says: str, content: str, status: int) -> Response:
 
 def _same(given: str, known: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "replace"), known.encode())
+
+
+_CONNECTIONS = "/proc/net/tcp", "/proc/net/tcp6"
+
+
+def _is_ours(port: int, server_port: int) -> bool:
+    """Whether the other end of a connection is this user's, as far as Linux says whose it is.
+
+    The browser gets the address as an argument, which others can read before it has used it.
+    """
+    for table in _CONNECTIONS:
+        with suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                _, local, remote, _, _, _, _, user, *_ = line.split()
+                if local.endswith(f":{port:04X}") and remote.endswith(f":{server_port:04X}"):
+                    return os.geteuid() == 0 or int(user) in (0, os.geteuid())
+    return True
 
 
 def _split(host: str) -> tuple[str, int | None]:

@@ -8,6 +8,7 @@ import re
 import select
 import socket
 import ssl
+import sys
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -19,7 +20,7 @@ from websockets.sync.client import connect
 from facesync.app.session import Session
 from facesync.app.settings import AppSettings, WebOptions
 from facesync.errors import FileError
-from facesync.web import uploads
+from facesync.web import access, uploads
 from facesync.web.access import Keys
 from facesync.web.endpoints import JSON_BYTES
 from facesync.web.passphrase import Passphrase
@@ -216,6 +217,27 @@ def test_the_token_is_good_for_the_first_page_only(served):
         served.ask("GET", "/api/people", headers={"Authorization": f"Bearer {token}"}).status == 401
     )
     assert served.keys.token == token
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux says whose a connection is")
+@pytest.mark.parametrize(("user", "status"), [(4321, 401), (1234, 303), (0, 303)])
+def test_another_user_who_reads_the_address_is_not_let_in(
+    served, tmp_path, monkeypatch, user, status
+):
+    """The first to come with the token may have read it among the arguments of the browser."""
+    monkeypatch.setattr(access.os, "geteuid", lambda: 1234)
+    monkeypatch.setattr(access, "_CONNECTIONS", (str(tmp_path / "none"), str(tmp_path / "tcp")))
+    with closing(socket.create_connection(("127.0.0.1", served.port), timeout=30)) as client:
+        ours, server = client.getsockname()[1], served.port
+        (tmp_path / "tcp").write_text(
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
+            f"   0: 0100007F:{server:04X} 00000000:0000 0A 00000000:00000000 00:0 0  9 0 1 1\n"
+            f"   1: 0100007F:{ours:04X} 0100007F:{server:04X} 01 0:0 02:0 0  {user} 0 2 1\n"
+        )
+        head = f"GET /?token={served.keys.token} HTTP/1.1\r\nHost: 127.0.0.1:{server}\r\n\r\n"
+        client.sendall(head.encode())
+        assert int(client.recv(100).split()[1]) == status
+    assert (served.keys.token is None) == (status == 303)
 
 
 @pytest.mark.parametrize(
