@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import quote
 
 from facesync.app.cameras import Camera, open_camera
 from facesync.app.candidates import candidates
@@ -55,12 +55,13 @@ class Session:
         """Return this session for a camera that a browser reads, which is live.
 
         It shares gallery, models and memory. `label` is what the browser calls the camera; scores
-        are learnt under it, as under the source of one that is opened here.
+        are learnt under its hash, because it may name somebody ("Ada's phone").
         """
         if self._asks_for_liveness:
             _ = self.passive  # loaded once for both
         other = copy.copy(self)
-        other.settings = replace(self.settings, camera=f"browser://{quote(label, safe=' ')}")
+        place = hashlib.sha256(label.encode("utf-8", "replace")).hexdigest()[:32]
+        other.settings = replace(self.settings, camera=f"browser://{place}")
         return other
 
     def open_camera(self) -> Camera:

@@ -22,7 +22,7 @@ from facesync.web.endpoints import Endpoint
 
 
 async def _privacy(desk: Desk, request: Request) -> dict[str, Any]:
-    return await desk.read(_facts, desk.session)
+    return await desk.do(_facts, desk.session)  # not while files are being deleted
 
 
 def _facts(session: Session) -> dict[str, Any]:

@@ -253,8 +253,9 @@ def test_the_camera_is_learnt_under_the_name_that_the_browser_gives(session, mon
         while not view["done"]:
             page.say(type="key", key="c")
             view = page.show(who=3)
-    known = "browser://HD Webcam %28a%40b%3Fc%29"
+    known = session.in_browser("HD Webcam (a@b?c)").settings.camera
     assert cameras_known.known(session.gallery.path, known, passive)
+    assert "Webcam" not in cameras_known.file_of(session.gallery.path).read_text()
     assert not cameras_known.known(session.gallery.path, "0", passive)
     assert not session.in_browser("x").recorded and session.settings.camera == "0"
 
