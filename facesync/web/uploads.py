@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -33,8 +34,10 @@ class TooSlow(Exception):
     """Nothing was sent for too long."""
 
 
-def limited(request: Request, most: int) -> Request:
+def limited(request: Request, most: int, within: float | None = None) -> Request:
     """Return a request that fails once more than so many bytes were sent, or nothing for long.
+
+    All of it has to be there `within` so many seconds, if that is given.
 
     Raises:
         TooLarge: it announces more; when its body is read, also where it announces nothing.
@@ -43,28 +46,25 @@ def limited(request: Request, most: int) -> Request:
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > most:
         raise _too_large(most)
-    return Request(request.scope, _counted(request.receive, most))
+    return Request(request.scope, _counted(request.receive, most, within))
 
 
-def _counted(receive: Receive, most: int) -> Receive:
-    taken = 0
+def _counted(receive: Receive, most: int, within: float | None) -> Receive:
+    taken, end = 0, None if within is None else time.monotonic() + within
 
     async def counted() -> Message:
         nonlocal taken
+        left = STALL_SECONDS if end is None else end - time.monotonic()
         try:
-            message = await asyncio.wait_for(receive(), STALL_SECONDS)
+            message = await asyncio.wait_for(receive(), left)
         except asyncio.TimeoutError:
-            raise _too_slow() from None
+            raise TooSlow(f"nothing, or not all, was sent for {STALL_SECONDS:.0f} s") from None
         taken += len(message.get("body", b""))
         if taken > most:
             raise _too_large(most)
         return message
 
     return counted
-
-
-def _too_slow() -> TooSlow:
-    return TooSlow(f"nothing, or not all, was sent for {STALL_SECONDS:.0f} s")
 
 
 def _too_large(most: int) -> TooLarge:
@@ -78,10 +78,7 @@ async def body(request: Request, most: int) -> bytes:
     Raises:
         TooLarge, TooSlow: see `limited`.
     """
-    try:
-        return await asyncio.wait_for(limited(request, most).body(), STALL_SECONDS)
-    except asyncio.TimeoutError:
-        raise _too_slow() from None
+    return await limited(request, most, STALL_SECONDS).body()
 
 
 class _InMemory(MultiPartParser):
