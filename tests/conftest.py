@@ -19,13 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 if find_spec("torch") is None:  # the app's own environment: there is nothing to train with
     collect_ignore = [
         *("training", "distillation", "export", "evaluation", "audit", "data", "benchmarks"),
+        "notebook",
         *("liveness/test_fitting.py", "liveness/test_train_liveness.py", "test_processes.py"),
         *(f"end_to_end/test_{name}.py" for name in ("demo", "resume", "training", "two_processes")),
     ]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep exported models in pytest's cache, not the user's, from one run to the next."""
+    """Keep downloaded models in pytest's cache, not the user's, from one run to the next."""
     own = str(config.cache.mkdir("facesync"))
     home = os.path.expanduser(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
     home = own if home.startswith("~") else home  # nobody's: no HOME and no account
