@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 if find_spec("torch") is None:  # the app's own environment: there is nothing to train with
     collect_ignore = [
         *("training", "distillation", "export", "evaluation", "audit", "data", "benchmarks"),
-        "notebook",
         *("liveness/test_fitting.py", "liveness/test_train_liveness.py", "test_processes.py"),
-        *(f"end_to_end/test_{name}.py" for name in ("demo", "resume", "training", "two_processes")),
+        *("notebook", "end_to_end/test_notebook.py", "end_to_end/test_two_processes.py"),
+        *(f"end_to_end/test_{name}.py" for name in ("demo", "resume", "training")),
     ]
 
 
