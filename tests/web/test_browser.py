@@ -17,6 +17,8 @@ from tests.conftest import ROOT
 from tests.web.browser import Browser, app, axe, film, needed
 from tests.web.servers import write_certificate
 
+pytestmark = pytest.mark.slow
+
 SCREENS = ("People", "Register", "Live", "Log", "Compare", "Settings", "Privacy", "Doctor")
 
 CHROMIUM_SECONDS = 60_000  # milliseconds: a busy machine is slow
