@@ -70,12 +70,8 @@ def train(settings: TrainSettings) -> bool:
     settings = settings.for_its_weights()
     with explaining(), ranks(pick_device(settings.device)) as (group, device):
         if not settings.estimate:
-            try:
-                run = _new_training(settings, group, device)
-            except KeyboardInterrupt:
-                log.info("Stopped before the first batch: nothing is saved; run the same again")
-                raise
-            return train_epochs(run)
+            # Kept in no variable: what uses the group must be gone when `ranks` ends it.
+            return train_epochs(_begun(settings, group, device))
         if group.size > 1:
             raise UsageError("--estimate times one process; run it without torchrun")
         # Nothing that takes long beforehand, and no checkpoint.
@@ -85,6 +81,14 @@ def train(settings: TrainSettings) -> bool:
         )  # fmt: skip
         print(estimate(_new_training(timed, group, device), imprint=settings.imprint), flush=True)
         return True
+
+
+def _begun(settings: TrainSettings, group: Ranks, device: torch.device) -> Run:
+    try:
+        return _new_training(settings, group, device)
+    except KeyboardInterrupt:
+        log.info("Stopped before the first batch: nothing is saved; run the same again")
+        raise
 
 
 def _new_training(settings: TrainSettings, group: Ranks, device: torch.device) -> Run:

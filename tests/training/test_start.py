@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import json
 import os
 import re
 import shutil
 import signal
-from contextlib import nullcontext, redirect_stdout
+import weakref
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -852,3 +854,28 @@ def test_an_estimate_is_of_one_process():
         patch.setattr("facesync.training.start.ranks", lambda device: two)
         with pytest.raises(UsageError, match="without torchrun"):
             training(settings)
+
+
+def test_what_uses_the_group_of_processes_is_gone_when_that_ends(tmp_path, monkeypatch):
+    """Else its threads outlive the group, and the process hangs or aborts now and then."""
+    alive = []
+
+    class Network:
+        """Stands for a `DistributedDataParallel`."""
+
+    def begin(*_: object) -> Network:
+        alive.append(weakref.ref(network := Network()))
+        return network
+
+    @contextmanager
+    def ranks(device):
+        yield Ranks(), device
+        gc.collect()
+        alive.append(alive[0]())
+
+    for name, stand_in in (
+        ("ranks", ranks), ("_new_training", begin), ("train_epochs", lambda run: True)
+    ):  # fmt: skip
+        monkeypatch.setattr(f"facesync.training.start.{name}", stand_in)
+    assert training(TrainSettings(data=tmp_path, output=tmp_path / "m", device="cpu"))
+    assert alive[1:] == [None]
