@@ -123,6 +123,12 @@ class Browser:
         """Close the browser."""
         self._browser.close()
 
+    def forget(self) -> tuple[list[str], list[str]]:
+        """Return the requests to elsewhere and the complaints until now, and begin anew."""
+        noted = self.elsewhere, self.complaints
+        self.elsewhere, self.complaints = [], []
+        return noted
+
     def close_pages(self) -> None:
         """Close all pages, whatever happened on them."""
         for context in self._browser.contexts:

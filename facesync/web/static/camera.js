@@ -146,7 +146,7 @@ export class Camera {
     const jpeg = await this.#frame();
     if (this.#over || this.#next) return;
     if (this.#failure) throw this.#failure;
-    this.#socket.send(jpeg);
+    if (!this.#deliver(jpeg)) return;
     const view = await this.#answer();
     if (this.#over || !view) return;
     this.shown(view, [this.canvas.width, this.canvas.height]);
@@ -164,7 +164,14 @@ export class Camera {
   }
 
   #send(message) {
-    this.#socket?.send(JSON.stringify(message));
+    return this.#deliver(JSON.stringify(message));
+  }
+
+  // False if the connection is closing: its end says why, and what was sent now would be lost.
+  #deliver(data) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(data);
+    return true;
   }
 
   async #frame() {
