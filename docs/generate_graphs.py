@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Of each of MTCNN's networks: the shape of an example input, and the names of its outputs.
 MTCNN: dict[str, tuple[tuple[int, int, int, int], tuple[str, ...]]] = {
-    "pnet": ((1, 3, 48, 64), ("shifts", "probabilities")),
-    "rnet": ((2, 3, 24, 24), ("shifts", "probabilities")),
-    "onet": ((2, 3, 48, 48), ("shifts", "landmarks", "probabilities")),
+    "pnet": ((1, 3, 48, 64), ("shifts", "probability")),
+    "rnet": ((2, 3, 24, 24), ("shifts", "probability")),
+    "onet": ((2, 3, 48, 48), ("shifts", "landmarks", "probability")),
 }
 
 
@@ -46,30 +46,72 @@ def edgeface() -> torch.nn.Module:
     return Unit()
 
 
-def without_prelu(network: torch.nn.Module) -> torch.nn.Module:
-    """Replace each PReLU by operators with the same result, in place.
+def quick(network: torch.nn.Module) -> torch.nn.Module:
+    """Return one of MTCNN's networks rearranged for ONNX Runtime, in half the time the same result.
 
-    In ONNX Runtime PReLU is ten times slower than a multiplication and a maximum.
+    ONNX Runtime computes convolutions and what follows them in blocks of 16 channels, but leaves
+    that order, copying everything twice, where a pooling has another number of channels or where
+    there is a PReLU or a maximum. So channels are filled up with zeros, and a PReLU is written as
+    multiplications and a ReLU. The inputs are 0…255, the outputs are those of the heads at once,
+    the probability in place of two of which one is the rest.
     """
 
     class Slopes(torch.nn.Module):
-        def __init__(self, prelu: torch.nn.PReLU, dimensions: int) -> None:
+        def __init__(self, slopes: torch.Tensor) -> None:
             super().__init__()
-            self.slopes = prelu.weight.detach().reshape(-1, *[1] * (dimensions - 2))
-            self.convex = bool((self.slopes <= 1).all())
+            self.slopes = slopes
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if self.convex:
-                return torch.maximum(x, self.slopes * x)
-            return x.clamp(min=0) + self.slopes * x.clamp(max=0)
+            return torch.relu(x) * (1 - self.slopes) + self.slopes * x
 
-    before = None
-    for name, module in list(network.named_children()):
-        if isinstance(module, torch.nn.PReLU):
-            dimensions = 2 if isinstance(before, torch.nn.Linear) else 4
-            setattr(network, name, Slopes(module, dimensions))
-        before = module
-    return network
+    class Heads(torch.nn.Module):
+        def __init__(self, body: torch.nn.Module, head: torch.nn.Module) -> None:
+            super().__init__()
+            self.body, self.head = body, head
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            x = self.head(self.body(x))
+            points = (x[:, 5:],) if x.shape[1] > 5 else ()
+            return x[:, 1:5], *points, torch.sigmoid(x[:, 0])
+
+    def with_weights(kind: Any, weight: torch.Tensor, bias: torch.Tensor) -> Any:
+        layer = kind(weight.shape[1], weight.shape[0], *weight.shape[2:3])
+        layer.weight.data, layer.bias.data = weight, bias
+        return layer
+
+    layers: list[torch.nn.Module] = []
+    heads: list[Any] = []
+    channels = 3
+    for name, layer in network.requires_grad_(False).named_children():
+        module: Any = layer
+        if "_" in name:
+            heads += [] if isinstance(module, torch.nn.Softmax) else [module]
+        elif isinstance(module, torch.nn.Conv2d):
+            real, fill = module.weight.shape, -module.out_channels % 16
+            weight = torch.zeros(real[0] + fill, channels, *real[2:])
+            weight[: real[0], : real[1]] = module.weight
+            bias = torch.nn.functional.pad(module.bias, (0, fill))
+            if not layers:  # (x - 127.5) / 128
+                weight /= 128
+                bias -= weight.sum(dim=(1, 2, 3)) * 127.5
+            channels = len(weight)
+            layers.append(with_weights(torch.nn.Conv2d, weight, bias))
+        elif isinstance(module, torch.nn.Linear):  # of channels last, width before height
+            weight = module.weight.reshape(len(module.weight), 3, 3, channels)
+            weight = weight.permute(0, 3, 2, 1).flatten(1)
+            layers += torch.nn.Flatten(), with_weights(torch.nn.Linear, weight, module.bias)
+        elif isinstance(module, torch.nn.PReLU):
+            before: Any = layers[-1]
+            slopes = torch.nn.functional.pad(
+                module.weight, (0, len(before.bias) - len(module.weight))
+            )
+            layers.append(Slopes(slopes.reshape(-1, *[1] * (before.weight.dim() - 2))))
+        else:
+            layers.append(module)
+    weights, biases = [head.weight for head in heads], [head.bias for head in heads]
+    weight = torch.cat([weights[0][1:] - weights[0][:1], *weights[1:]])
+    bias = torch.cat([biases[0][1:] - biases[0][:1], *biases[1:]])
+    return Heads(torch.nn.Sequential(*layers), with_weights(type(heads[0]), weight, bias))
 
 
 def write_graph(name: str, network: torch.nn.Module, side: int) -> None:
@@ -103,7 +145,7 @@ def write_mtcnn() -> None:
     mtcnn: Any = import_facenet().models.mtcnn
     networks = {"pnet": mtcnn.PNet, "rnet": mtcnn.RNet, "onet": mtcnn.ONet}
     for name, (shape, outputs) in MTCNN.items():
-        content = to_onnx(without_prelu(networks[name]()), shape, outputs, any_size=name == "pnet")
+        content = to_onnx(quick(networks[name]()), shape, outputs, any_size=name == "pnet")
         write(net_path(name), content, {"net": f"MTCNN {name}"})
 
 
