@@ -64,6 +64,25 @@ def quick(network: torch.nn.Module) -> torch.nn.Module:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.relu(x) * (1 - self.slopes) + self.slopes * x
 
+    class Pooled(torch.nn.Module):
+        """The pooling of a PReLU of a convolution, which has its negative slopes' channels twice.
+
+        The greatest of max(x, a x) is the greater of the greatest x and the greatest a x.
+        """
+
+        def __init__(self, slopes: torch.Tensor, pool: torch.nn.Module) -> None:
+            super().__init__()
+            self.slopes, self.pool = slopes.abs()[:, None, None], pool
+            self.falling, self.flat = int((slopes < 0).sum()), int((slopes <= 1).sum())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.pool(x)
+            every = x[:, : len(self.slopes)]
+            other = torch.cat([x[:, len(self.slopes) :], every[:, self.falling :]], 1) * self.slopes
+            flat, steep = every[:, : self.flat], every[:, self.flat :]
+            flat = torch.maximum(flat, other[:, : self.flat])
+            return torch.cat([flat, torch.minimum(steep, other[:, self.flat :])], 1)
+
     class Heads(torch.nn.Module):
         def __init__(self, body: torch.nn.Module, head: torch.nn.Module) -> None:
             super().__init__()
@@ -79,10 +98,18 @@ def quick(network: torch.nn.Module) -> torch.nn.Module:
         layer.weight.data, layer.bias.data = weight, bias
         return layer
 
+    first: Any = network.requires_grad_(False)
+    order = first.prelu1.weight.argsort()  # the order of `Pooled`
+    for tensor in (first.conv1.weight, first.conv1.bias, first.prelu1.weight):
+        tensor.data = tensor[order]
+    first.conv2.weight.data = first.conv2.weight[:, order]
+    falling = int((first.prelu1.weight < 0).sum())
+    twice = first.conv1.out_channels + falling == 16  # P-Net: they fill a block
+
     layers: list[torch.nn.Module] = []
     heads: list[Any] = []
     channels = 3
-    for name, layer in network.requires_grad_(False).named_children():
+    for name, layer in network.named_children():
         module: Any = layer
         if "_" in name:
             heads += [] if isinstance(module, torch.nn.Softmax) else [module]
@@ -92,6 +119,8 @@ def quick(network: torch.nn.Module) -> torch.nn.Module:
             weight[: real[0], : real[1]] = module.weight
             bias = torch.nn.functional.pad(module.bias, (0, fill))
             if not layers:  # (x - 127.5) / 128
+                if twice:
+                    weight[-fill:], bias[-fill:] = -weight[:falling], -bias[:falling]
                 weight /= 128
                 bias -= weight.sum(dim=(1, 2, 3)) * 127.5
             channels = len(weight)
@@ -100,13 +129,16 @@ def quick(network: torch.nn.Module) -> torch.nn.Module:
             weight = module.weight.reshape(len(module.weight), 3, 3, channels)
             weight = weight.permute(0, 3, 2, 1).flatten(1)
             layers += torch.nn.Flatten(), with_weights(torch.nn.Linear, weight, module.bias)
+        elif twice and name == "prelu1":
+            channels = len(module.weight)
+            layers.append(Pooled(module.weight, first.pool1))
         elif isinstance(module, torch.nn.PReLU):
             before: Any = layers[-1]
             slopes = torch.nn.functional.pad(
                 module.weight, (0, len(before.bias) - len(module.weight))
             )
             layers.append(Slopes(slopes.reshape(-1, *[1] * (before.weight.dim() - 2))))
-        else:
+        elif not (twice and name == "pool1"):
             layers.append(module)
     weights, biases = [head.weight for head in heads], [head.bias for head in heads]
     weight = torch.cat([weights[0][1:] - weights[0][:1], *weights[1:]])
