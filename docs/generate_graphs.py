@@ -47,7 +47,7 @@ def edgeface() -> torch.nn.Module:
 
 
 def quick(network: torch.nn.Module) -> torch.nn.Module:
-    """Return one of MTCNN's networks rearranged for ONNX Runtime, in half the time the same result.
+    """Return one of MTCNN's networks rearranged for ONNX Runtime: the same results, sooner.
 
     ONNX Runtime computes convolutions and what follows them in blocks of 16 channels, but leaves
     that order, copying everything twice, where a pooling has another number of channels or where

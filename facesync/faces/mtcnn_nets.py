@@ -39,8 +39,9 @@ def onnx_nets() -> Nets:
     paths = [net_path(name) for name in ("pnet", "rnet", "onet")]
     for path in paths:
         read_description(path)
-    # What sixteen crops need fits a core's cache; more at once take longer, and more memory.
-    return Nets(*map(open_net, paths), batch=16)
+    # What so few crops need fits a core's cache; more at once take longer, and more memory.
+    pnet, rnet, onet = map(open_net, paths)
+    return Nets(pnet, rnet, onet, batch=20)
 
 
 def torch_nets(device: str) -> Nets:
