@@ -26,10 +26,10 @@ from benchmarks.material import (
     vggface2_or_none,
 )
 from facesync import cli, options
+from facesync.errors import FaceSyncError
 from facesync.evaluation.protocols import PairSet, read_lfw_pairs
 from facesync.faces.detection import Face, FaceDetector, main_face
 from facesync.faces.embedding import FaceModel
-from facesync.faces.models import EMBEDDED
 from facesync.faces.weights import load_face_model
 from facesync.gallery.matching import Matcher
 from facesync.gallery.people import Person
@@ -186,11 +186,13 @@ def main() -> None:
     if weights is None:
         return
     theirs = {f"theirs, min_face_size {size}": eager(weights, size) for size in (20, 40)}
-    models = {"VGGFace2": load_face_model("vggface2", offline=True)}
-    if EMBEDDED.path.is_file():
-        models["embedded"] = load_face_model("embedded")
-    else:
-        print("this version ships no embedded model: skipped")
+    cv2.setNumThreads(1)
+    models = {}
+    for name in ("VGGFace2", "EdgeFace-XS", "embedded"):
+        try:
+            models[name] = load_face_model(name.lower(), offline=True)
+        except FaceSyncError as error:
+            print(f"{name} is skipped: {error}")
     speed(theirs, models, args.rounds)
     if sys.platform == "linux":
         base = printed_mb(_MEMORY, "eager")

@@ -28,7 +28,7 @@ LOOKS = 3
 REFRESH_SECONDS = 2.0
 """How long a name holds before the face is embedded again."""
 
-SEARCH_SECONDS = 0.3
+SEARCH_SECONDS = 0.5
 """How often new faces are searched for; in between, known ones are followed, which is faster."""
 
 _PER_FRAME = 3  # Faces embedded in one frame, so that a crowd does not slow down the boxes.

@@ -138,6 +138,19 @@ def test_a_face_that_cannot_be_followed_is_searched_for_at_once(watcher, scene, 
     assert play(watcher, scene, 1, (10.0, 1), (300.0, 2)) == {1: "Ada", 2: "Bob"}
 
 
+def test_a_frame_is_searched_twice_a_second_and_a_newcomer_is_found_by_then(
+    watcher, scene, monkeypatch
+):
+    searched, find = [], scene.find
+    monkeypatch.setattr(scene, "find", lambda lit_rgb: searched.append(number) or find(lit_rgb))
+    monkeypatch.setattr(scene, "follow", lambda lit_rgb, faces: list(faces))
+    for number in range(16):
+        newcomer = [(300.0, 2)] if number > 6 else []
+        names = play(watcher, scene, number, (10.0, 1), *newcomer)
+        assert (2 in names) == (number >= 10)
+    assert searched == [0, 5, 10, 15]
+
+
 def test_nobody_is_in_two_places(watcher, scene):
     names = play(watcher, scene, 0, (10.0, 1), (300.0, 1))
     assert sorted(names.values(), key=str) == ["Ada", None]
