@@ -52,8 +52,8 @@ def quick(network: torch.nn.Module) -> torch.nn.Module:
     ONNX Runtime computes convolutions and what follows them in blocks of 16 channels, but leaves
     that order, copying everything twice, where a pooling has another number of channels or where
     there is a PReLU or a maximum. So channels are filled up with zeros, and a PReLU is written as
-    multiplications and a ReLU. The inputs are 0…255, the outputs are those of the heads at once,
-    the probability in place of two of which one is the rest.
+    multiplications and a ReLU. The inputs are 0…255, the heads are
+    one, and of the two probabilities, of which one is the rest, there is that of a face.
     """
 
     class Slopes(torch.nn.Module):
@@ -90,8 +90,9 @@ def quick(network: torch.nn.Module) -> torch.nn.Module:
 
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
             x = self.head(self.body(x))
-            points = (x[:, 5:],) if x.shape[1] > 5 else ()
-            return x[:, 1:5], *points, torch.sigmoid(x[:, 0])
+            points = (x[:, 6:],) if x.shape[1] > 6 else ()
+            # The softmax of two; a sigmoid is rounded otherwise, and ties near 1 fall otherwise.
+            return x[:, 2:6], *points, 1 / (1 + torch.exp(x[:, 0] - x[:, 1]))
 
     def with_weights(kind: Any, weight: torch.Tensor, bias: torch.Tensor) -> Any:
         layer = kind(weight.shape[1], weight.shape[0], *weight.shape[2:3])
@@ -140,9 +141,8 @@ def quick(network: torch.nn.Module) -> torch.nn.Module:
             layers.append(Slopes(slopes.reshape(-1, *[1] * (before.weight.dim() - 2))))
         elif not (twice and name == "pool1"):
             layers.append(module)
-    weights, biases = [head.weight for head in heads], [head.bias for head in heads]
-    weight = torch.cat([weights[0][1:] - weights[0][:1], *weights[1:]])
-    bias = torch.cat([biases[0][1:] - biases[0][:1], *biases[1:]])
+    weight = torch.cat([head.weight for head in heads])
+    bias = torch.cat([head.bias for head in heads])
     return Heads(torch.nn.Sequential(*layers), with_weights(type(heads[0]), weight, bias))
 
 

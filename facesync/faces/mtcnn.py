@@ -178,7 +178,7 @@ def _proposals(pnet: Net, sampler: AreaSampler, min_face: int) -> np.ndarray:
     height, width = sampler.height, sampler.width
     scale = CELL / min_face
     shorter = min(height, width) * scale
-    boxes, shifts = [], []
+    boxes, shifts, scores = [], [], []
     while shorter >= CELL:
         size_hw = int(height * scale + 1), int(width * scale + 1)
         level_shifts, probability = pnet(sampler.resize(size_hw))
@@ -186,16 +186,19 @@ def _proposals(pnet: Net, sampler: AreaSampler, min_face: int) -> np.ndarray:
         corner = np.stack([columns, rows], axis=1).astype(np.float32) * STRIDE + 1
         ends = np.concatenate([corner, corner + (CELL - 1)], axis=1)
         level = np.floor(ends / np.float32(scale))
-        kept = suppress(level, probability[0, rows, columns], 0.5)
+        level_scores = probability[0, rows, columns]
+        kept = suppress(level, level_scores, 0.5)
         boxes.append(level[kept])
         shifts.append(level_shifts[0, :, rows[kept], columns[kept]])
+        scores.append(level_scores[kept])
         scale *= SHRINK
         shorter *= SHRINK
     if not boxes:
         return NOTHING.boxes_xyxy
-    # The paper's suppression between levels, from an IoU of 0.7 on, is left out: a square of one is
-    # 1.4 times as large as one of the next, and they never overlap as much.
-    found, shift = np.concatenate(boxes), np.concatenate(shifts)
+    found, shift, score = (np.concatenate(parts) for parts in (boxes, shifts, scores))
+    # Levels hardly overlap by that much, but later ties are broken by the order.
+    kept = suppress(found, score, 0.7)
+    found, shift = found[kept], shift[kept]
     sizes = found[:, 2:] - found[:, :2]
     return squared(found + shift * np.tile(sizes, 2))
 
