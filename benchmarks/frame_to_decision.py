@@ -116,8 +116,8 @@ def speed(theirs: dict[str, Way], models: dict[str, FaceModel], rounds: int) -> 
     ways: dict[str, Callable[[], object]] = {}
 
     def add(name: str, embed: Embed) -> None:
-        people = crowd(embed(frame))  # type: ignore[arg-type]
-        ways[name] = lambda: Matcher(people).decide(embed(frame), 0.6)  # type: ignore[arg-type]
+        matcher = Matcher(crowd(embed(frame)))  # type: ignore[arg-type]
+        ways[name] = lambda: matcher.decide(embed(frame), 0.6)  # type: ignore[arg-type]
 
     for name, way in theirs.items():
         add(name, way.embedding)

@@ -178,29 +178,30 @@ def _proposals(pnet: Net, sampler: AreaSampler, min_face: int) -> np.ndarray:
     height, width = sampler.height, sampler.width
     scale = CELL / min_face
     shorter = min(height, width) * scale
-    boxes, shifts, scores = [], [], []
+    parts: list[tuple[np.ndarray, ...]] = []
     while shorter >= CELL:
         size_hw = int(height * scale + 1), int(width * scale + 1)
         level_shifts, probability = pnet(sampler.resize(size_hw))
         rows, columns = np.nonzero(probability[0] >= THRESHOLDS[0])
-        corner = np.stack([columns, rows], axis=1).astype(np.float32) * STRIDE + 1
-        ends = np.concatenate([corner, corner + (CELL - 1)], axis=1)
-        level = np.floor(ends / np.float32(scale))
-        level_scores = probability[0, rows, columns]
-        kept = suppress(level, level_scores, 0.5)
-        boxes.append(level[kept])
-        shifts.append(level_shifts[0, :, rows[kept], columns[kept]])
-        scores.append(level_scores[kept])
+        if len(rows):
+            level = np.full((len(rows), 2), (scale, len(parts)), np.float32)
+            cells = np.stack([columns, rows], axis=1)
+            at = 0, slice(None), rows, columns
+            parts.append((level, cells, level_shifts[at], probability[0, rows, columns]))
         scale *= SHRINK
         shorter *= SHRINK
-    if not boxes:
+    if not parts:
         return NOTHING.boxes_xyxy
-    found, shift, score = (np.concatenate(parts) for parts in (boxes, shifts, scores))
-    # Levels hardly overlap by that much, but later ties are broken by the order.
-    kept = suppress(found, score, 0.7)
-    found, shift = found[kept], shift[kept]
-    sizes = found[:, 2:] - found[:, :2]
-    return squared(found + shift * np.tile(sizes, 2))
+    level, cells, shifts, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
+    corner = cells.astype(np.float32) * STRIDE + 1
+    boxes = np.floor(np.concatenate([corner, corner + (CELL - 1)], axis=1) / level[:, :1])
+    # Each level by itself, as if they were side by side; then between them.
+    apart = level[:, 1:] * np.float32(2 * max(height, width))
+    kept = suppress(boxes + apart, scores, 0.5)
+    kept = kept[suppress(boxes[kept], scores[kept], 0.7)]
+    boxes, shifts = boxes[kept], shifts[kept]
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    return squared(boxes + shifts * np.tile(sizes, 2))
 
 
 def _pixels(sampler: AreaSampler, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,7 @@
 """The cascade finds the same faces as facenet-pytorch's, and follows faces without a search."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from facesync.errors import ModelError
 from facesync.faces import mtcnn_nets, onnx_files
 from facesync.faces.boxes import overlap
 from facesync.faces.detection import FaceDetector
-from facesync.faces.mtcnn import AreaSampler, suppress
+from facesync.faces.mtcnn import AreaSampler, search, suppress
 from facesync.faces.mtcnn_nets import onnx_nets, torch_nets
 
 
@@ -103,6 +105,13 @@ def test_a_face_that_moved_is_found_again(detector, astronaut, x, y, scale):
     (searched,) = detector.detect(after)
     assert overlap(followed.box_xyxy, searched.box_xyxy) > 0.85
     assert np.abs(followed.landmarks - searched.landmarks).max() < 4
+
+
+def test_how_many_crops_go_through_a_network_at_once_changes_nothing(astronaut):
+    by_batch = [search(replace(onnx_nets(), batch=batch), astronaut, 40) for batch in (1, 512)]
+    for one, other in zip(*by_batch, strict=True):
+        assert len(one) == 1
+        np.testing.assert_allclose(one, other, atol=1e-3)
 
 
 def test_a_face_that_has_left_is_lost(detector, astronaut):
