@@ -80,8 +80,11 @@ def test_the_network_embeds_alike_in_both_layouts(layout):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # within torch
 def test_a_compiled_network_learns_the_same():
-    losses = [train(tiny_learner(device=DEVICE, compile=each), 4) for each in (False, True)]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    made = [tiny_learner(device=DEVICE, compile=each, dropout=0.0) for each in (False, True)]
+    for learner in made:
+        learner.model.backbone.dropout.p = 0.0  # its random numbers are others
+    plain, compiled = (train(learner, 4) for learner in made)
+    assert compiled == pytest.approx(plain, rel=1e-3)
 
 
 @on_cuda
