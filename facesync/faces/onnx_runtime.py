@@ -15,7 +15,7 @@ Embedder = Callable[[np.ndarray], np.ndarray]
 """From face crops, float32 (N, 3, S, S), to embeddings, float32 (N, 512) of unit length."""
 
 
-FEW = 8
+FEW = 4
 """Faces that are embedded before packed weights are unpacked for good."""
 
 
