@@ -247,7 +247,7 @@ def _open_graph(name: str, weights: dict[str, np.ndarray]) -> Embedder:
     ONNX Runtime copies what it is given before it makes its own of it. A file costs no memory.
     """
     try:
-        with tempfile.TemporaryDirectory("facesync", ignore_cleanup_errors=True) as folder:
+        with tempfile.TemporaryDirectory(prefix="facesync-", ignore_cleanup_errors=True) as folder:
             path = Path(folder) / f"{name}.onnx"
             with open(path, "wb") as file:
                 graphs.write(name, weights, file)
