@@ -71,6 +71,9 @@ class _TqdmHandler(logging.Handler):
     """Writes log lines to standard error without breaking a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if "tqdm" not in sys.modules:  # no bar was ever shown
+            print(self.format(record), file=sys.stderr)
+            return
         from tqdm import tqdm
 
         tqdm.write(self.format(record), file=sys.stderr)

@@ -63,7 +63,8 @@ def ranks(device: torch.device) -> Iterator[tuple[Ranks, torch.device]]:
     """Join the other processes started by torchrun, if any; only the first one logs.
 
     Yields:
-        This process among them, and its device: each has a card of its own.
+        This process among them, and its device: each has a card of its own, as far as there are
+        cards.
 
     Raises:
         FaceSyncError: another process has ended, for a reason that it reported itself.
@@ -71,10 +72,14 @@ def ranks(device: torch.device) -> Iterator[tuple[Ranks, torch.device]]:
     if "WORLD_SIZE" not in os.environ:
         yield Ranks(), device
         return
+    backend = "gloo"
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        cards = torch.cuda.device_count()
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % cards)
         torch.cuda.set_device(device)
-    _join("nccl" if device.type == "cuda" else "gloo")
+        if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) <= cards:  # else NCCL refuses
+            backend = "nccl"
+    _join(backend)
     found = Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
     logger = logging.getLogger("facesync")
     level = logger.level

@@ -59,6 +59,27 @@ def test_under_torchrun_processes_meet_and_part(torchrun):
     assert not torch.distributed.is_initialized()
 
 
+@pytest.mark.parametrize(
+    ("cards", "backend", "card"), [(4, "nccl", 3), (3, "gloo", 0), (1, "gloo", 0)]
+)
+def test_processes_share_cards_where_there_are_too_few(torchrun, monkeypatch, cards, backend, card):
+    joined, chosen = [], []
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    start = torch.distributed.init_process_group
+
+    def noted(backend):
+        joined.append(backend)
+        start("gloo")
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", noted)
+    with ranks(CUDA) as (_, device):
+        assert device == torch.device("cuda", card)
+    assert (joined, chosen) == ([backend], [device])
+
+
 THREADS = """
 import os, sys, tempfile
 from pathlib import Path

@@ -1,4 +1,8 @@
-"""The commands of the app, by name: each takes its options and returns an exit code."""
+"""The commands of the app, by name: each takes its options and returns an exit code.
+
+What only one of them needs is imported there: the window, the menu and the camera would cost a
+command without them a third of its start.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facesync import cli
-from facesync.app import (
-    console,
-    doctor,
-    flows,
-    model_commands,
-    people_commands,
-    registering,
-    store_commands,
-)
-from facesync.app.menu import Menu, Serve
+from facesync.app import console, model_commands, people_commands, store_commands
 from facesync.app.results import compare, of_decision, of_images
 from facesync.app.session import Session
 from facesync.app.settings import (
@@ -32,11 +27,12 @@ from facesync.app.settings import (
     WatchOptions,
 )
 from facesync.app.verification import ImageDecision, Verification
-from facesync.app.watch import watch_camera, watch_window
-from facesync.app.window import why_no_window
 from facesync.errors import FaceSyncError, ImageError, UsageError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.registration import Registration
+
+if TYPE_CHECKING:
+    from facesync.app.menu import Serve
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +41,8 @@ def run(settings: AppSettings, command: str | None, options: Any, *, serve: Serv
     """Run the given command, or the menu if there is none; `serve` serves the page."""
     session = Session(settings)
     if command is None:
+        from facesync.app.menu import Menu
+
         return Menu(session, serve).run()
     if command == "web":
         return serve(session, options)
@@ -56,6 +54,8 @@ def run(settings: AppSettings, command: str | None, options: Any, *, serve: Serv
 
 
 def _register(session: Session, options: RegisterOptions) -> int:
+    from facesync.app import flows, registering
+
     request = Registration(
         options.name, options.replace, options.add, options.same_person, options.similar_name
     )
@@ -76,11 +76,15 @@ def _verify(session: Session, options: VerifyOptions) -> int:
     try:
         if options.image:
             code = _verify_images(session, verification, options)
-            if not options.json:
-                flows.offer_sample(session)
+            if not options.json and console.terminal():
+                from facesync.app.flows import offer_sample
+
+                offer_sample(session)
             return code
         # A program that reads JSON asks on behalf of nobody who looks at a window.
         if _has_window(session, options.no_window or options.json):
+            from facesync.app import flows
+
             accepted = flows.verify(session, verification, verification.looks(options.frames))
             return cli.DONE if accepted else cli.FAILED
         prompts = sys.stderr if options.json else sys.stdout
@@ -172,6 +176,9 @@ def _delete(session: Session, options: DeleteOptions) -> int:
 
 
 def _watch(session: Session, options: WatchOptions) -> int:
+    from facesync.app.watch import watch_camera, watch_window
+    from facesync.app.window import why_no_window
+
     watcher = session.watcher()
     reason = "--no-window" if options.no_window else why_no_window()
     if reason:
@@ -186,6 +193,8 @@ def _has_window(session: Session, no_window: bool) -> bool:
     """Whether to open a window for the camera: not for images, which are used as photographs."""
     if no_window or session.has_images():
         return False
+    from facesync.app.window import why_no_window
+
     reason = why_no_window()
     if reason:
         log.info("No window: %s. Using the camera without one.", reason)
@@ -193,6 +202,8 @@ def _has_window(session: Session, no_window: bool) -> bool:
 
 
 def _doctor(session: Session, options: JsonOptions) -> int:
+    from facesync.app import doctor
+
     facts = doctor.examine(session.settings, session.gallery, session.recognizer)
     if options.json:
         console.print_json(facts)

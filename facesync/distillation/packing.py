@@ -2,7 +2,7 @@
 
 Large weights are stored as 4-bit integers with a scale for every 32 of them, others as 8-bit
 integers with a scale for each output channel, and DequantizeLinear nodes. ONNX Runtime unpacks them
-once, when it opens the file, and computes in float32. No calibration images are needed, and the
+and computes in float32. No calibration images are needed, and the
 embeddings are the same on every CPU.
 """
 
@@ -105,7 +105,7 @@ def _four_bits(name: str, values: np.ndarray) -> tuple[list[Any], list[Any]]:
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    last = np.moveaxis(values, 1, -1)  # a block is contiguous along the last axis
+    last = np.moveaxis(values, 1, -1)
     blocks = last.reshape(-1, _BLOCK)
     # No scale may be less than what is precise in 16 bits.
     largest = np.maximum(np.abs(blocks).max(axis=1, keepdims=True), 1e-3)
@@ -116,31 +116,27 @@ def _four_bits(name: str, values: np.ndarray) -> tuple[list[Any], list[Any]]:
         error = np.square(whole * scale - blocks).sum(axis=1, keepdims=True)
         best, least = np.where(error < least, scale, best), np.minimum(error, least)
     whole = np.clip(np.rint(blocks / best), -8, 7).astype(np.int8)
-    rows = (-1, last.shape[-1])
-    scales = best.astype(np.float16).reshape(len(blocks) * _BLOCK // rows[1], -1)
+    whole = np.moveaxis(whole.reshape(last.shape), -1, 1)
+    scales = best.reshape(*last.shape[:-1], -1).astype(np.float16)
     nibbles = whole.reshape(-1, 2).astype(np.uint8) & 15
     tensors = [
         helper.make_tensor(
             f"{name}.whole",
             TensorProto.INT4,
-            whole.reshape(rows).shape,
+            whole.shape,
             (nibbles[:, 0] | nibbles[:, 1] << 4).tobytes(),
             raw=True,
         ),
-        numpy_helper.from_array(scales, f"{name}.scale"),
-        numpy_helper.from_array(np.array(last.shape, np.int64), f"{name}.shape"),
+        numpy_helper.from_array(np.ascontiguousarray(np.moveaxis(scales, -1, 1)), f"{name}.scale"),
     ]
-    back = [0, last.ndim - 1, *range(1, last.ndim - 1)]
     nodes = [
         helper.make_node("Cast", [f"{name}.scale"], [f"{name}.float"], to=TensorProto.FLOAT),
         helper.make_node(
             "DequantizeLinear",
             [f"{name}.whole", f"{name}.float"],
-            [f"{name}.rows"],
+            [name],
             axis=1,
             block_size=_BLOCK,
         ),
-        helper.make_node("Reshape", [f"{name}.rows", f"{name}.shape"], [f"{name}.last"]),
-        helper.make_node("Transpose", [f"{name}.last"], [name], perm=back),
     ]
     return tensors, nodes

@@ -25,4 +25,4 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     if not isinstance(state, dict):
         raise ModelError(f"{path} does not hold the weights of EdgeFace-XS")
     found = fitting(dequantized(state), shapes(EDGEFACE_XS), str(path), "EdgeFace-XS")
-    return {name: value.astype(np.float32) for name, value in found.items()}
+    return {name: np.asarray(value, np.float32) for name, value in found.items()}

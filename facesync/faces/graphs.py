@@ -1,14 +1,16 @@
 """Networks that ship without their weights, and these put in: an ONNX file without torch.
 
 `docs/generate_graphs.py` makes the networks, and the JSON beside each with the shapes of its
-weights. ONNX is a protocol buffer, and of a message that is there twice the parts are joined: a
-graph that has nothing but weights, behind the network's, gives it its weights.
+weights. ONNX is a protocol buffer, and of a message that is there twice the parts are joined:
+graphs that have nothing but a weight, behind the network's, give it its weights.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -43,20 +45,27 @@ def shapes(name: str) -> dict[str, tuple[int, ...]]:
 
 
 def to_onnx(name: str, weights: Mapping[str, np.ndarray]) -> bytes:
-    """Put float32 weights into a network and return it as an ONNX file.
+    """Return a network with its weights as an ONNX file; see `write`."""
+    content = io.BytesIO()
+    write(name, weights, content)
+    return content.getvalue()
+
+
+def write(name: str, weights: Mapping[str, np.ndarray], file: BinaryIO) -> None:
+    """Put float32 weights into a network and write it as an ONNX file.
 
     Its input is float32 (N, 3, S, S), RGB, its output float32 (N, 512) of unit length.
     """
-    parts: list[bytes | memoryview] = []
+    file.write(graph_path(name).read_bytes())
     for key, value in weights.items():
         data = np.ascontiguousarray(value, "<f4").reshape(-1).view(np.uint8).data
         dims = b"".join(_varint(_DIMS) + _varint(length) for length in value.shape)
         kind = _varint(_DATA_TYPE) + _varint(_FLOAT)
         head = dims + kind + _begun(_NAME, len(key.encode())) + key.encode()
         head += _begun(_RAW_DATA, len(data))
-        parts += _begun(_INITIALIZER, len(head) + len(data)), head, data
-    graph = _begun(_GRAPH, sum(map(len, parts)))
-    return b"".join([graph_path(name).read_bytes(), graph, *parts])
+        weight = _begun(_INITIALIZER, len(head) + len(data)) + head
+        file.write(_begun(_GRAPH, len(weight) + len(data)) + weight)
+        file.write(data)
 
 
 def _begun(tag: int, length: int) -> bytes:

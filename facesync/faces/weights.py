@@ -8,6 +8,7 @@ a model runs in ONNX Runtime, and torch is not needed.
 from __future__ import annotations
 
 import logging
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,6 @@ from facesync.faces import edgeface, graphs, models, trust
 from facesync.faces.calibration import calibration_for, user_calibration
 from facesync.faces.checkpoints import PlainModel, open_model
 from facesync.faces.crops import CropSpec
-from facesync.faces.downloads import download
 from facesync.faces.embedding import FaceModel
 from facesync.faces.last_layer import shipped
 from facesync.faces.models import (
@@ -40,6 +40,7 @@ from facesync.faces.torch_model import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 log = logging.getLogger(__name__)
@@ -95,9 +96,7 @@ def load_face_model(
     facts = model.facts()
     if str(device) != "cpu":
         return _face_model(weights, facts, on_arrays(in_torch(model).network, device))
-    network = model.to_onnx()
-    del model  # as large as what is made of it
-    return _face_model(weights, facts, open_embedder(network))
+    return _face_model(weights, facts, _open_graph(graphs.INCEPTION, model.weights))
 
 
 def _opened(weights: Weights, *, published: bool = False) -> PlainModel:
@@ -221,6 +220,8 @@ def fetched(model: KnownModel, *, offline: bool = False) -> Path:
                 f"--offline: {model.title}, missing at {model.path}, cannot be downloaded; run "
                 "once without it, or choose a model with --model"
             )
+        from facesync.faces.downloads import download  # brings TLS, which most runs do without
+
         download(model, open_model if model is VGGFACE2 else edgeface.read_weights)
     return model.path
 
@@ -234,10 +235,26 @@ def _open_edgeface(weights: Weights, device: torch.device | str) -> FaceModel:
             f"{weights.path} is damaged: its checksum is not the published one; delete it, and "
             "it is downloaded again"
         )
-    network = graphs.to_onnx(graphs.EDGEFACE_XS, edgeface.read_weights(weights.path))
     # A weights file has no other fingerprint here; a new crop for it would need one.
     facts = {"crop": EDGEFACE.crop.to_dict(), "fingerprint": EDGEFACE.sha256[:16]}
-    return _face_model(weights, facts, open_embedder(network))
+    network = _open_graph(graphs.EDGEFACE_XS, edgeface.read_weights(weights.path))
+    return _face_model(weights, facts, network)
+
+
+def _open_graph(name: str, weights: dict[str, np.ndarray]) -> Embedder:
+    """Open a network (`graphs`) with its weights, which are taken out of the dictionary.
+
+    ONNX Runtime copies what it is given before it makes its own of it. A file costs no memory.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="facesync-", ignore_cleanup_errors=True) as folder:
+            path = Path(folder) / f"{name}.onnx"
+            with open(path, "wb") as file:
+                graphs.write(name, weights, file)
+            weights.clear()
+            return open_embedder(path)
+    except OSError:  # no room: memory has to do
+        return open_embedder(graphs.to_onnx(name, weights))
 
 
 def _face_model(weights: Weights, facts: dict[str, Any], network: Embedder) -> FaceModel:

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from facesync.cli import count
-from facesync.data.progress import BAR_AFTER_SECONDS, Progress
 from facesync.errors import ImageError, StoreError
 from facesync.faces.recognizer import Recognizer, Seen
 from facesync.gallery import audit_log, samples
@@ -107,6 +106,8 @@ def _key(person: Person, fingerprint: str) -> tuple[str, bytes, str]:
 
 def _embed(gallery: Gallery, content: Content, recognizer: Recognizer) -> _Renewal:
     """Embed people of another model again; the store stays as it is."""
+    from facesync.data.progress import BAR_AFTER_SECONDS, Progress
+
     renewal = _Renewal()
     fingerprint = recognizer.fingerprint
     others = _others(gallery, content.people, fingerprint)

@@ -109,7 +109,7 @@ def test_commands_open_the_window(
         session, "open_camera", lambda *args, **kwargs: FakeCamera(frames, live=window)
     )
     monkeypatch.setattr(flows, "Window", shown)
-    monkeypatch.setattr("facesync.app.commands.why_no_window", lambda: None)
+    monkeypatch.setattr("facesync.app.window.why_no_window", lambda: None)
     files = ["--embeddings", str(gallery.path), "--faces", str(gallery.faces), "--liveness", "off"]
     if keys:
         frames[:] = [image(faces=0)] * 500
@@ -121,7 +121,7 @@ def test_commands_open_the_window(
 
 def test_images_are_photographs_and_need_no_window(shot, gallery, monkeypatch, capsys):
     monkeypatch.setattr(session, "Recognizer", FakeRecognizer)
-    monkeypatch.setattr("facesync.app.commands.why_no_window", lambda: None)
+    monkeypatch.setattr("facesync.app.window.why_no_window", lambda: None)
     files = ["--embeddings", str(gallery.path), "--faces", str(gallery.faces)]
     assert faceid_app.main([*files, "register", "Ada", "--camera", str(shot("a"))]) == 0
     assert "Ada is registered (1 sample)" in capsys.readouterr().out
@@ -131,7 +131,7 @@ def test_images_are_photographs_and_need_no_window(shot, gallery, monkeypatch, c
 def live_app(gallery, monkeypatch):
     """Run the app with somebody before camera 0, of whom the passive model thinks the same."""
     monkeypatch.setattr(session, "Recognizer", FakeRecognizer)
-    monkeypatch.setattr("facesync.app.commands.why_no_window", lambda: None)
+    monkeypatch.setattr("facesync.app.window.why_no_window", lambda: None)
     monkeypatch.setattr(pose_guide, "TURN_SECONDS", 0.5)
 
     def run(score: float, *command: str, window: FakeWindow | None = None) -> int:

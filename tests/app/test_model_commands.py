@@ -6,7 +6,7 @@ import json
 import pytest
 
 import faceid_app
-from facesync.faces import weights
+from facesync.faces import downloads, weights
 from facesync.faces.models import EMBEDDED, VGGFACE2
 from facesync.metrics.open_set import FPIRS
 
@@ -41,7 +41,7 @@ def test_the_models_are_listed_with_what_was_measured(capsys):
 
 
 def test_a_model_is_fetched_by_name(monkeypatch, capsys):
-    monkeypatch.setattr(weights, "download", lambda model, check: fetched.append(model))
+    monkeypatch.setattr(downloads, "download", lambda model, check: fetched.append(model))
     fetched = []
     assert faceid_app.main(["models", "fetch", "vggface2"]) == 0
     assert fetched == [VGGFACE2] and str(VGGFACE2.path) in capsys.readouterr().out

@@ -13,7 +13,7 @@ import train_model
 from facesync.training import model
 from tests.end_to_end.comparing import assert_same, content, differences, files
 from tests.end_to_end.tiny import Server
-from tests.training.stand_ins import TinyNetwork, draw_identity, posix
+from tests.training.stand_ins import DEVICE, TinyNetwork, draw_identity, posix
 
 pytestmark = [pytest.mark.slow, posix]
 
@@ -22,7 +22,7 @@ EPOCHS = 3
 STEPS = 4 * EPOCHS  # 4 classes of 8 images: 26 to train on, 7 batches, two of them a step
 
 EVERYTHING = (
-    *("--weights", "none", "--device", "cpu", "--epochs", EPOCHS, "--batch-size", 4),
+    *("--weights", "none", "--device", DEVICE, "--epochs", EPOCHS, "--batch-size", 4),
     *("--select", "val_accuracy", "--precision", "fp32"),
     *("--accumulate", 2, "--loss", "cosface", "--scale", 16, "--augment", "strong", "--imprint"),
     *("--lr", 0.01, "--backbone-lr", 0.005, "--schedule", "cosine", "--warmup-steps", 3),
@@ -30,11 +30,11 @@ EVERYTHING = (
     *("--holdout-identities", "30%", "--label-smoothing", 0.1, "--save-every", 3, "--keep", 2),
 )
 PLAIN = (
-    *("--weights", "none", "--preset", "paper", "--device", "cpu", "--epochs", 3),
-    *("--batch-size", 4, "--lr", 0.01, "--save-every", 2, "--keep", 3),
+    *("--weights", "none", "--preset", "paper", "--device", DEVICE, "--epochs", 3),
+    *("--batch-size", 4, "--lr", 0.01, "--save-every", 2, "--keep", 3, "--precision", "fp32"),
 )
 FURTHER = (
-    *("--device", "cpu", "--epochs", 3, "--batch-size", 4, "--lr", 0.01, "--lr-patience", 0),
+    *("--device", DEVICE, "--epochs", 3, "--batch-size", 4, "--lr", 0.01, "--lr-patience", 0),
     *("--accumulate", 2, "--save-every", 3, "--keep", 2, "--clip-norm", 1, "--ema", 0.8),
 )
 
@@ -272,7 +272,7 @@ def test_what_was_left_to_the_script_stays_as_it_was_decided(
     here, train, reference, tmp_path, monkeypatch
 ):
     same = (
-        *("--epochs", 3, "--weights", "none", "--preset", "paper", "--device", "cpu"),
+        *("--epochs", 3, "--weights", "none", "--preset", "paper", "--device", DEVICE),
         *("--loss", "cosface", "--save-every", 1),
     )
     options = (*same, "--batch-size", 6, "--margin", 0.2, "--backbone-lr", 0.001)

@@ -1,4 +1,4 @@
-"""Two processes that torchrun starts train as one does: on the CPU, with gloo.
+"""Two processes that torchrun starts train as one does: on the CPU or one card, with gloo.
 
 Equal means within rounding: losses and weights to 1e-5 of them, and to 1e-5 where they are small.
 """
@@ -19,7 +19,7 @@ from facesync.training import model
 from facesync.training.batches import load_split
 from tests.end_to_end.comparing import content, files, furthest
 from tests.end_to_end.tiny import SECONDS, Server, started, wait_for
-from tests.training.stand_ins import TinyNetwork, draw_identity, posix
+from tests.training.stand_ins import DEVICE, TinyNetwork, draw_identity, posix
 
 pytestmark = [pytest.mark.slow, posix, pytest.mark.timeout(4 * SECONDS)]
 
@@ -28,7 +28,18 @@ SHARES = ("train_acc", "val_acc", "val_tar", "lr", "skipped")
 TOLERANCE = 1e-5
 
 COMMON = (
-    *("--device", "cpu", "--dropout", 0, "--augment", "strong", "--holdout-identities", "30%"),
+    *(
+        "--device",
+        DEVICE,
+        "--precision",
+        "fp32",
+        "--dropout",
+        0,
+        "--augment",
+        "strong",
+        "--holdout-identities",
+        "30%",
+    ),
     *(
         "--preset",
         "paper",
@@ -174,7 +185,7 @@ def test_two_train_as_one(two, given, alone, tmp_path, mode, loss):
     assert re.findall(r"^epoch (\d)/3:", out, re.M) == ["1", "2", "3"]
     assert out.count("Best model:") == 1
     for once in (
-        "28 images to train on, 7 to validate, 14 of unseen identities; 2 processes on cpu",
+        f"28 images to train on, 7 to validate, 14 of unseen identities; 2 processes on {DEVICE}",
         "3 images could not be decoded",
         "Starting from",
     ):

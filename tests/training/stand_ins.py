@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -30,6 +31,9 @@ PLAIN = {
     name: value for name, value in PAPER.items() if name in {each.name for each in fields(Recipe)}
 }
 """The settings of a recipe that has nothing but gradients."""
+
+DEVICE = os.environ.get("FACESYNC_TEST_DEVICE", "cpu")
+"""Where the tests train that are for any device: `python -m benchmarks.gpu_checks` sets it."""
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -73,7 +77,12 @@ def drawn_batch(count: int, classes: int = 3, seed: int = 0) -> Batch:
 
 
 def tiny_learner(
-    *, loss: str = "softmax", classes: int = 3, head: dict[str, Any] | None = None, **recipe: Any
+    *,
+    loss: str = "softmax",
+    classes: int = 3,
+    head: dict[str, Any] | None = None,
+    device: str = "cpu",
+    **recipe: Any,
 ) -> Learner:
     """Make a learner of a `TinyNetwork` that always starts from the same random weights."""
     torch.manual_seed(0)
@@ -81,7 +90,7 @@ def tiny_learner(
     settings = Recipe(
         **{**PLAIN, "augment": "none", "schedule": "constant", "lr": 0.01, "workers": 0, **recipe}
     )
-    inputs = ToInput(ALIGNED_112, settings.augment, torch.device("cpu"))
+    inputs = ToInput(ALIGNED_112, settings.augment, torch.device(device))
     return Learner(model, settings, inputs, Ranks())
 
 
