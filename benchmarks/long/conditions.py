@@ -37,7 +37,7 @@ SIGNIFICANCE = 0.05
 MIDDLE_GREY = 0.45
 ENLARGE = 2.0
 
-Change = Callable[[np.ndarray, str], np.ndarray]  # (image_rgb, its content id) -> image_rgb
+Change = Callable[[np.ndarray, bytes], np.ndarray]  # (image_rgb, its content id) -> image_rgb
 
 
 def correct_gamma(image_rgb: np.ndarray) -> np.ndarray:
@@ -73,7 +73,7 @@ class ChangingEmbedder(Embedder):
         super().__init__(*args, **keywords)
         self._change = change
 
-    def decode(self, data: bytes, key: str, name: str = "") -> np.ndarray:
+    def decode(self, data: bytes, key: bytes, name: str = "") -> np.ndarray:
         """Decode and change an image."""
         return self._change(super().decode(data, key, name), key)
 
@@ -139,7 +139,7 @@ class ConditionStudy:
 
         def embed(name: str, preprocess: Callable[[np.ndarray], np.ndarray] | None = None,
                   images: Sequence[ImageRef] = probes, **keywords: bool) -> np.ndarray:  # fmt: skip
-            def change(image_rgb: np.ndarray, key: str) -> np.ndarray:
+            def change(image_rgb: np.ndarray, key: bytes) -> np.ndarray:
                 degraded = self._degrade(condition, image_rgb, key)
                 return degraded if preprocess is None else preprocess(degraded)
 
@@ -160,11 +160,11 @@ class ConditionStudy:
         }
         return right, len(missed)
 
-    def _degrade(self, condition: str, image_rgb: np.ndarray, key: str) -> np.ndarray:
+    def _degrade(self, condition: str, image_rgb: np.ndarray, key: bytes) -> np.ndarray:
         face = self._original.face(image_rgb, key) if condition in DEGRADATIONS else None
         if face is None:
             return image_rgb
-        generator = np.random.default_rng(int(key[:8], 16))
+        generator = np.random.default_rng(int.from_bytes(key[:4], "big"))
         return DEGRADATIONS[condition](image_rgb, face, generator)
 
     def _right(self, registered: np.ndarray, probes: np.ndarray) -> np.ndarray:
