@@ -76,15 +76,19 @@ class VectorCache:
         """
         words, places = self._index or self._open()
         wanted = np.frombuffer(b"".join(ids), ">u8")[::2].astype(np.uint64)
-        first = np.searchsorted(words, wanted).tolist()
-        found = np.full(len(ids), -1, np.int64)
-        for number, (id_, word, at) in enumerate(zip(ids, wanted.tolist(), first, strict=True)):
-            place = self._recent.get(id_, -1)
-            while place < 0 and at < len(words) and words[at] == word:
-                there = int(places[at])
-                place = there if self._shards[there >> _SHARD_BITS].holds(there & _ROW, id_) else -1
-                at += 1
-            found[number] = place
+        at = np.searchsorted(words, wanted)
+        found = np.array([self._recent.get(id_, -1) for id_ in ids], np.int64)
+        # More than one has an id if two runs computed it, or it was damaged.
+        asked = np.flatnonzero(found < 0)
+        while len(asked := asked[at[asked] < len(words)]):
+            asked = asked[words[at[asked]] == wanted[asked]]
+            there = places[at[asked]]
+            for shard in np.unique(there >> _SHARD_BITS):
+                mine = there >> _SHARD_BITS == shard
+                whole = self._shards[shard].holds(there[mine] & _ROW, [ids[n] for n in asked[mine]])
+                found[asked[mine]] = np.where(whole, there[mine], -1)
+            asked = asked[found[asked] < 0]
+            at[asked] += 1
         return found
 
     def take(self, places: np.ndarray) -> np.ndarray:
@@ -233,16 +237,19 @@ class _Shard:
             )
         return np.asarray(self._keys["word"], np.uint64)
 
-    def holds(self, row: int, id_: bytes) -> bool:
-        """Whether a row is that of an id, and as it was written."""
+    def holds(self, rows: np.ndarray, ids: Sequence[bytes]) -> np.ndarray:
+        """Return whether rows are those of ids and as they were written, bool (rows,)."""
         self._map()
-        key = self._keys[row]
-        if crc32(self._vectors[row].data, crc32(id_)) == key["check"]:
-            return True
-        if not self._damaged and key.tobytes().startswith(id_):
-            self._damaged = True
-            log.warning("%s is damaged; what is damaged in it is computed again", self.path)
-        return False
+        keys = self._keys[rows]
+        checks = [
+            crc32(vector, crc32(id_)) for id_, vector in zip(ids, self._vectors[rows], strict=True)
+        ]
+        whole: np.ndarray = keys["check"] == np.array(checks, np.uint32)
+        for number in np.flatnonzero(~whole).tolist():
+            if not self._damaged and keys[number].tobytes().startswith(ids[number]):
+                self._damaged = True
+                log.warning("%s is damaged; what is damaged in it is computed again", self.path)
+        return whole
 
     def vectors_at(self, rows: np.ndarray) -> np.ndarray:
         """Return the vectors of some rows."""

@@ -129,7 +129,11 @@ class EvaluateSettings:
             raise UsageError("--protocol draws its own pairs, from --images alone")
         if self.bin and self.open_set:
             raise UsageError("--open-set needs the identities of the images; a .bin has none")
-        for flag, value in (("--by-group", self.by_group), ("--calibrate", self.calibrate)):
+        for flag, value in (
+            ("--by-group", self.by_group),
+            ("--calibrate", self.calibrate),
+            ("--all-pairs", self.all_pairs),
+        ):
             if self.bin and value:
                 raise UsageError(f"{flag} needs the identities of the images; a .bin has none")
         if self.calibrate and self.mirror:

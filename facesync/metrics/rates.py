@@ -270,17 +270,18 @@ class Identification:
 
 
 def identification(
-    vectors: Vectors, identities: Sequence[str], seed: int = 42
+    vectors: Vectors, identities: Sequence[str], seed: int = 42, most: int = MOST_ENROLLED
 ) -> Identification | None:
     """Enrol half of the people who have two or more images; everybody else is a stranger.
 
-    At most `MOST_ENROLLED` people are enrolled, and of probes and strangers each at most
-    `MOST_SEARCHES` drawn at random are searched for.
+    At most `most` people are enrolled, and of probes and strangers each at most `MOST_SEARCHES`
+    drawn at random are searched for.
 
     Args:
         vectors: float32 (images, 512), unit length; rows of NaN count as rejected.
         identities: who each image shows.
         seed: of the draw of who is enrolled, and with which image.
+        most: people to enrol at most.
 
     Returns:
         The rates, or None if nobody can be enrolled.
@@ -289,8 +290,7 @@ def identification(
     who = in_order_of_names(identities)
     members = images_by_person(who, int(who.max()) + 1)
     several = np.flatnonzero([len(images) > 1 for images in members])
-    most = min(len(several) // 2, MOST_ENROLLED)
-    enrolled = np.sort(generator.permutation(several)[:most])
+    enrolled = np.sort(generator.permutation(several)[: min(len(several) // 2, most)])
     valid = usable(vectors)
     templates, probes = [], []
     for person in enrolled:
