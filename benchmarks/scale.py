@@ -59,7 +59,8 @@ def everything(folder: Path, number: int) -> tuple[Rows, list[str]]:
     cache = VectorCache(folder, 512)
     places = np.concatenate([cache.find(ids(rows)) for rows in blocks(number, _BLOCK)])
     assert (places >= 0).all()
-    return Rows(cache, places), [str(n // EACH) for n in range(number)]
+    names = [name for n in range(-(-number // EACH)) for name in [str(n)] * EACH]
+    return Rows(cache, places), names[:number]
 
 
 def write(folder: Path, number: int) -> str:

@@ -32,7 +32,7 @@ ID_BYTES = 16
 _KEY = np.dtype([("word", ">u8"), ("rest", "V8"), ("check", "<u4")])
 _SHARD_BYTES = 1 << 27
 _ROWS_PER_WRITE = 512
-_RECENT = 1 << 20  # rows found again in a dict before they are sorted in
+_RECENT = 1 << 17  # rows found again in a dict before they are sorted in
 _SHARD_BITS = 32  # a place is the number of the shard, then that of the row
 _ROW = (1 << _SHARD_BITS) - 1
 # What np.load has been seen to raise; TypeError: the file is a single array, not an archive.
@@ -266,9 +266,12 @@ class _Shard:
     def _map(self) -> None:
         if len(self._keys) < self.rows:
             shape = (self.rows, self._width)
-            keys = np.memmap(self._keys_path, _KEY, "r", shape=(self.rows,))
-            self._keys = keys.view(np.ndarray)
-            self._vectors = np.memmap(self.path, self._dtype, "r", shape=shape).view(np.ndarray)
+            try:
+                keys = np.memmap(self._keys_path, _KEY, "r", shape=(self.rows,))
+                vectors = np.memmap(self.path, self._dtype, "r", shape=shape)
+            except (OSError, ValueError) as error:
+                raise FileError(f"{self.path} was changed meanwhile; run again") from error
+            self._keys, self._vectors = keys.view(np.ndarray), vectors.view(np.ndarray)
 
 
 def _size(path: Path) -> int:
