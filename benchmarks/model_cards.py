@@ -60,7 +60,7 @@ def embed_images(model: FaceModel, images: Sequence[ImageRef], cache: Path) -> n
     """Embed photographs as `evaluate_model.py` does; rows of NaN where there is no face."""
     detector = FaceDetector()
     label = detector_label(detector)
-    return Embedder(model, detector, cache, detection_label=label).embed(images).vectors
+    return Embedder(model, detector, cache, detection_label=label).embed(images).vectors[:]
 
 
 def within_groups(model: FaceModel, data: Path, cache: Path) -> dict[str, AllPairs]:

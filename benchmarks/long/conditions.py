@@ -115,9 +115,9 @@ class ConditionStudy:
         self._threshold = threshold
         self._cache = cache
         self._original = self._embedder("", lambda image_rgb, key: image_rgb)
-        self._registered = self._original.embed(pairs.images, "Registered").vectors
+        self._registered = self._original.embed(pairs.images, "Registered").vectors[:]
         mirror = self._embedder("", lambda image_rgb, key: image_rgb, mirror=True)
-        self._registered_mean = unit(self._registered + mirror.embed(pairs.images).vectors)
+        self._registered_mean = unit(self._registered + mirror.embed(pairs.images).vectors[:])
 
     def _embedder(
         self, suffix: str, change: Change, *, enlarge: bool = False, mirror: bool = False
@@ -144,7 +144,7 @@ class ConditionStudy:
                 return degraded if preprocess is None else preprocess(degraded)
 
             embedder = self._embedder(suffix + name, change, **keywords)
-            return embedder.embed(images, f"{condition}{name}").vectors
+            return embedder.embed(images, f"{condition}{name}").vectors[:]
 
         plain = embed("")
         missed = np.flatnonzero(np.isnan(plain[:, 0]))
@@ -179,7 +179,7 @@ def study(
 ) -> dict[str, Any]:
     """Measure every condition; return accuracies and helpful preprocessings by condition."""
     whole = Embedder(model, detector, cache, detection_label=detector_label(detector))
-    scores = np.nan_to_num(pairs.scores(whole.embed(pairs.images).vectors), nan=-np.inf)
+    scores = np.nan_to_num(pairs.scores(whole.embed(pairs.images).vectors[:]), nan=-np.inf)
     threshold = fold_accuracy(scores, pairs.same, pairs.fold).threshold
     sample = sample_pairs(pairs, of_each, seed)
     measured = ConditionStudy(model, detector, sample, threshold, cache)

@@ -52,12 +52,15 @@ class VectorCache:
 
     Args:
         folder: for vectors of this kind only; made when the first are written.
-        width: length of each vector.
+        width: see below.
         dtype: of the vectors.
+
+    Attributes:
+        width: length of each vector.
     """
 
     def __init__(self, folder: Path, width: int, dtype: Any = np.float32) -> None:
-        self._folder, self._width, self._dtype = folder, width, np.dtype(dtype)
+        self._folder, self.width, self._dtype = folder, width, np.dtype(dtype)
         self._shards: list[_Shard] = []
         self._index: tuple[np.ndarray, np.ndarray] | None = None  # sorted words, their places
         self._recent: dict[bytes, int] = {}
@@ -94,7 +97,7 @@ class VectorCache:
     def take(self, places: np.ndarray) -> np.ndarray:
         """Return the vectors at places, one row each; NaN for -1."""
         self.flush()
-        found = np.empty((len(places), self._width), self._dtype)
+        found = np.empty((len(places), self.width), self._dtype)
         shards = places >> _SHARD_BITS
         for number in np.unique(shards):
             mine = shards == number
@@ -113,7 +116,7 @@ class VectorCache:
         Raises:
             FileError: they cannot be written.
         """
-        rows = np.ascontiguousarray(vectors, self._dtype).reshape(len(ids), self._width)
+        rows = np.ascontiguousarray(vectors, self._dtype).reshape(len(ids), self.width)
         places = np.empty(len(ids), np.int64)
         for number, (id_, row) in enumerate(zip(ids, rows, strict=True)):
             if self._own is None or self._own.rows + len(self._new) >= self._rows_per_shard:
@@ -143,16 +146,16 @@ class VectorCache:
 
     @property
     def _rows_per_shard(self) -> int:
-        return max(1, _SHARD_BYTES // (self._width * self._dtype.itemsize))
+        return max(1, _SHARD_BYTES // (self.width * self._dtype.itemsize))
 
     @property
     def _kind(self) -> str:
-        return f"-{self._width}-{self._dtype.name}"
+        return f"-{self.width}-{self._dtype.name}"
 
     def _start_shard(self) -> None:
         self.flush()
         name = f"{secrets.token_hex(8)}{self._kind}.vectors"
-        self._own = _Shard(self._folder / name, self._width, self._dtype)
+        self._own = _Shard(self._folder / name, self.width, self._dtype)
         self._shards.append(self._own)
 
     def _open(self) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +164,7 @@ class VectorCache:
         known = {shard.path for shard in self._shards}
         files = self._folder.glob(f"*{self._kind}.*")
         for path in sorted({file.with_suffix(".vectors") for file in files} - known):
-            self._shards.append(_Shard(path, self._width, self._dtype))
+            self._shards.append(_Shard(path, self.width, self._dtype))
         parts = [shard.words() for shard in self._shards]
         words = np.concatenate([np.empty(0, np.uint64), *parts])
         places = np.concatenate(
@@ -183,7 +186,7 @@ class VectorCache:
                 with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                     names, vectors = archive["ids"].astype(str), archive["vectors"]
                 ids = [bytes.fromhex(name) for name in names.tolist()]
-                if vectors.shape != (len(ids), self._width) or vectors.dtype != self._dtype:
+                if vectors.shape != (len(ids), self.width) or vectors.dtype != self._dtype:
                     raise ValueError(f"vectors of shape {vectors.shape}")
                 if {len(id_) for id_ in ids} - {ID_BYTES}:
                     raise ValueError("ids of another length")
@@ -315,7 +318,7 @@ class Rows:
         if isinstance(index, tuple):
             return self[index[0]][..., index[1]]
         places = self._places[index]
-        return self._cache.take(np.atleast_1d(places)).reshape(*np.shape(places), -1)
+        return self._cache.take(np.atleast_1d(places)).reshape(*np.shape(places), self._cache.width)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)

@@ -57,6 +57,7 @@ def test_vectors_are_found_again_in_any_order(tmp_path):
     np.testing.assert_array_equal(rows, vectors(99, np.nan, 3, 3, 127))
     np.testing.assert_array_equal(rows[[0, 4]], vectors(99, 127))
     np.testing.assert_array_equal(rows[1:, 0], [np.nan, 3, 3, 127])
+    assert rows[[]].shape == rows[:0].shape == rows[rows[:, 0] < 0].shape == (0, 3)
     assert rows[4].tolist() == [127, 127, 127] and len(rows) == 5
 
 
