@@ -52,11 +52,8 @@ class VectorCache:
 
     Args:
         folder: for vectors of this kind only; made when the first are written.
-        width: see below.
+        width: length of each vector; an attribute, too.
         dtype: of the vectors.
-
-    Attributes:
-        width: length of each vector.
     """
 
     def __init__(self, folder: Path, width: int, dtype: Any = np.float32) -> None:
@@ -64,7 +61,8 @@ class VectorCache:
         self._shards: list[_Shard] = []
         self._index: tuple[np.ndarray, np.ndarray] | None = None  # sorted words, their places
         self._recent: dict[bytes, int] = {}
-        self._own: _Shard | None = None  # that this run writes
+        self._own: _Shard | None = None  # that this run writes, …
+        self._first = 0  # … and its first place
         self._new: list[tuple[bytes, np.ndarray]] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -122,7 +120,7 @@ class VectorCache:
             if self._own is None or self._own.rows + len(self._new) >= self._rows_per_shard:
                 self._start_shard()
             assert self._own
-            place = (len(self._shards) - 1 << _SHARD_BITS) + self._own.rows + len(self._new)
+            place = self._first + self._own.rows + len(self._new)
             self._new.append((id_, row))
             self._recent[id_] = places[number] = place
             if len(self._new) >= _ROWS_PER_WRITE:
@@ -156,6 +154,7 @@ class VectorCache:
         self.flush()
         name = f"{secrets.token_hex(8)}{self._kind}.vectors"
         self._own = _Shard(self._folder / name, self.width, self._dtype)
+        self._first = len(self._shards) << _SHARD_BITS
         self._shards.append(self._own)
 
     def _open(self) -> tuple[np.ndarray, np.ndarray]:

@@ -69,6 +69,9 @@ def test_what_is_sorted_in_later_keeps_its_place(tmp_path, monkeypatch):
     filled(tmp_path, range(100, 140))  # another run, meanwhile
     cache.add(ids(*range(40, 80)), vectors(*range(40, 80)))
     np.testing.assert_array_equal(cache.find(ids(*range(40))), before)
+    cache.find(ids(0))  # the other run's shard now comes after the one that is being written
+    late = cache.add(ids(80, 81, 82), vectors(80, 81, 82))
+    np.testing.assert_array_equal(cache.take(late), vectors(80, 81, 82))
     both = cache.find(ids(*range(80), *range(100, 140)))
     np.testing.assert_array_equal(cache.take(both), vectors(*range(80), *range(100, 140)))
 
