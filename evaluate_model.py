@@ -9,7 +9,8 @@
 Writes report.json and report.html (a self-contained page). The pairs come from a list in LFW's
 format or from InsightFace's .bin files, or are drawn from identity folders or a pack. Faces in
 whole photographs are detected and cropped as in the app; use --crops if the images are face crops
-already. Embeddings are cached in the report's folder: run the command again to resume.
+already. Embeddings are cached in the report's folder: run the command again to resume. With
+--shard I/N it only fills the cache with one share; at the end run it once without.
 """
 
 from __future__ import annotations

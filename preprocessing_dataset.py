@@ -2,6 +2,7 @@
 
     python preprocessing_dataset.py --input datasets/casia-webface --output datasets/casia
     python preprocessing_dataset.py --input train.rec --output images --workers 4 --decode-check
+    python preprocessing_dataset.py --input train.rec --output images --shard 1/4    # to 4/4
     python preprocessing_dataset.py --audit --input images        # like audit_dataset.py
 
 Writes OUTPUT/<identity>/<key>.jpg, with the bytes exactly as they are in the pack, and
@@ -74,13 +75,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         audit(settings)
         return cli.DONE
     from facesync.data.conversion import REPORT_NAME, convert_pack
+    from facesync.data.shards import shard_in_force
 
     output = settings.output
     report = convert_pack(
-        settings.input, output, workers=settings.workers, decode_check=settings.decode_check
+        settings.input,
+        output,
+        workers=settings.workers,
+        decode_check=settings.decode_check,
+        shard=shard_in_force(settings.shard),
     )
     print(report.summary())
-    print(f"Report: {output / REPORT_NAME}")
+    if (output / REPORT_NAME).exists():
+        print(f"Report: {output / REPORT_NAME}")
     return cli.DONE
 
 

@@ -39,7 +39,7 @@ from facesync.data.datasets import FaceDataset
 from facesync.data.recordio import write_pack
 from facesync.errors import FaceSyncError
 from facesync.evaluation.embeddings import Embedder
-from facesync.evaluation.images import dataset_image_refs
+from facesync.evaluation.images import DatasetImages
 from facesync.faces.detection import FaceDetector
 from facesync.faces.embedding import FaceModel
 from facesync.faces.weights import load_face_model
@@ -192,7 +192,7 @@ def audit_items(
 ) -> tuple[FaceDataset, list[Finding]]:
     pack = write_pack(folder / "pack", ((item.identity, item.data) for item in items))
     dataset = FaceDataset(pack, min_images=1, max_images=len(items))
-    embedded = Embedder(model, None, folder / "embeddings").embed(dataset_image_refs(dataset))
+    embedded = Embedder(model, None, folder / "embeddings").embed(DatasetImages(dataset))
     return dataset, find_faults(dataset, embedded, detector)
 
 

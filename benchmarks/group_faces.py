@@ -123,17 +123,14 @@ def embed_faces(model: FaceModel, faces: Sequence[GroupFace], cache: Path) -> np
         cache: folder of caches; this model's is below it.
     """
     stored = VectorCache(cache / f"groups-{model.fingerprint}", EMBEDDING_SIZE)
-    known = dict(stored.stored())
     keys = [content_id(face.path.read_bytes()) for face in faces]
-    missing = [index for index, key in enumerate(keys) if key not in known]
+    places = stored.find(keys)
+    missing = np.flatnonzero(places < 0).tolist()
     for start in range(0, len(missing), _BATCH):
         batch = missing[start : start + _BATCH]
         crops = [model.crop.cut(read_image_rgb(faces[n].path), faces[n].face) for n in batch]
-        for index, vector in zip(batch, model.embed_crops(crops), strict=True):
-            known[keys[index]] = vector
-            stored.add(keys[index], vector)
-    stored.flush()
-    return np.stack([known[key] for key in keys])
+        places[batch] = stored.add([keys[n] for n in batch], model.embed_crops(crops))
+    return stored.take(places)
 
 
 def repeated(faces: Sequence[GroupFace], cache: Path) -> list[str]:

@@ -29,7 +29,7 @@ from facesync import cli
 from facesync.data.datasets import FaceDataset
 from facesync.evaluation.calibrations import data_fingerprint
 from facesync.evaluation.embeddings import Embedder, detector_label
-from facesync.evaluation.images import ImageRef, dataset_image_refs
+from facesync.evaluation.images import DatasetImages, ImageRef
 from facesync.evaluation.summary import percent
 from facesync.faces.calibration import Calibration
 from facesync.faces.detection import FaceDetector
@@ -51,7 +51,7 @@ LEFT_OUT = (INFANTS, "All-Age-Faces, 4-12", "UTKFace, 4-12")
 
 def lfw_images(data: Path) -> tuple[list[ImageRef], np.ndarray]:
     """Return all images of LFW, and which of them show people of the last fold."""
-    images = dataset_image_refs(FaceDataset(data / "lfw", min_images=1, max_images=2**31))
+    images = DatasetImages(FaceDataset(data / "lfw", min_images=1, max_images=2**31))
     people = {path.parent.name for path in last_fold_images(data)}
     return images, np.array([image.identity in people for image in images])
 
@@ -60,7 +60,7 @@ def embed_images(model: FaceModel, images: Sequence[ImageRef], cache: Path) -> n
     """Embed photographs as `evaluate_model.py` does; rows of NaN where there is no face."""
     detector = FaceDetector()
     label = detector_label(detector)
-    return Embedder(model, detector, cache, detection_label=label).embed(images).vectors
+    return Embedder(model, detector, cache, detection_label=label).embed(images).vectors[:]
 
 
 def within_groups(model: FaceModel, data: Path, cache: Path) -> dict[str, AllPairs]:

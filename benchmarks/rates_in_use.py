@@ -24,7 +24,7 @@ from benchmarks.model_cards import embed_images, lfw_images
 from facesync import cli
 from facesync.data.datasets import FaceDataset
 from facesync.errors import ModelError
-from facesync.evaluation.images import ImageRef, dataset_image_refs
+from facesync.evaluation.images import DatasetImages, ImageRef
 from facesync.faces.calibration import Calibration
 from facesync.faces.models import ASSETS, KNOWN
 from facesync.faces.weights import load_face_model
@@ -38,7 +38,7 @@ SEARCHES = 1200
 
 def frontal_images(data: Path) -> list[ImageRef]:
     """Return the frontal images of the people of CFP who were held out."""
-    images = dataset_image_refs(FaceDataset(data / "cfp", min_images=1, max_images=2**31))
+    images = DatasetImages(FaceDataset(data / "cfp", min_images=1, max_images=2**31))
     people = sorted({str(image.identity) for image in images})[OF_CFP - 1 :: OF_CFP]
     return [i for i in images if i.identity in people and "frontal" in i.name]
 

@@ -37,7 +37,7 @@ SIGNIFICANCE = 0.05
 MIDDLE_GREY = 0.45
 ENLARGE = 2.0
 
-Change = Callable[[np.ndarray, str], np.ndarray]  # (image_rgb, its content id) -> image_rgb
+Change = Callable[[np.ndarray, bytes], np.ndarray]  # (image_rgb, its content id) -> image_rgb
 
 
 def correct_gamma(image_rgb: np.ndarray) -> np.ndarray:
@@ -73,7 +73,7 @@ class ChangingEmbedder(Embedder):
         super().__init__(*args, **keywords)
         self._change = change
 
-    def decode(self, data: bytes, key: str, name: str = "") -> np.ndarray:
+    def decode(self, data: bytes, key: bytes, name: str = "") -> np.ndarray:
         """Decode and change an image."""
         return self._change(super().decode(data, key, name), key)
 
@@ -115,9 +115,9 @@ class ConditionStudy:
         self._threshold = threshold
         self._cache = cache
         self._original = self._embedder("", lambda image_rgb, key: image_rgb)
-        self._registered = self._original.embed(pairs.images, "Registered").vectors
+        self._registered = self._original.embed(pairs.images, "Registered").vectors[:]
         mirror = self._embedder("", lambda image_rgb, key: image_rgb, mirror=True)
-        self._registered_mean = unit(self._registered + mirror.embed(pairs.images).vectors)
+        self._registered_mean = unit(self._registered + mirror.embed(pairs.images).vectors[:])
 
     def _embedder(
         self, suffix: str, change: Change, *, enlarge: bool = False, mirror: bool = False
@@ -139,12 +139,12 @@ class ConditionStudy:
 
         def embed(name: str, preprocess: Callable[[np.ndarray], np.ndarray] | None = None,
                   images: Sequence[ImageRef] = probes, **keywords: bool) -> np.ndarray:  # fmt: skip
-            def change(image_rgb: np.ndarray, key: str) -> np.ndarray:
+            def change(image_rgb: np.ndarray, key: bytes) -> np.ndarray:
                 degraded = self._degrade(condition, image_rgb, key)
                 return degraded if preprocess is None else preprocess(degraded)
 
             embedder = self._embedder(suffix + name, change, **keywords)
-            return embedder.embed(images, f"{condition}{name}").vectors
+            return embedder.embed(images, f"{condition}{name}").vectors[:]
 
         plain = embed("")
         missed = np.flatnonzero(np.isnan(plain[:, 0]))
@@ -160,11 +160,11 @@ class ConditionStudy:
         }
         return right, len(missed)
 
-    def _degrade(self, condition: str, image_rgb: np.ndarray, key: str) -> np.ndarray:
+    def _degrade(self, condition: str, image_rgb: np.ndarray, key: bytes) -> np.ndarray:
         face = self._original.face(image_rgb, key) if condition in DEGRADATIONS else None
         if face is None:
             return image_rgb
-        generator = np.random.default_rng(int(key[:8], 16))
+        generator = np.random.default_rng(int.from_bytes(key[:4], "big"))
         return DEGRADATIONS[condition](image_rgb, face, generator)
 
     def _right(self, registered: np.ndarray, probes: np.ndarray) -> np.ndarray:
@@ -179,7 +179,7 @@ def study(
 ) -> dict[str, Any]:
     """Measure every condition; return accuracies and helpful preprocessings by condition."""
     whole = Embedder(model, detector, cache, detection_label=detector_label(detector))
-    scores = np.nan_to_num(pairs.scores(whole.embed(pairs.images).vectors), nan=-np.inf)
+    scores = np.nan_to_num(pairs.scores(whole.embed(pairs.images).vectors[:]), nan=-np.inf)
     threshold = fold_accuracy(scores, pairs.same, pairs.fold).threshold
     sample = sample_pairs(pairs, of_each, seed)
     measured = ConditionStudy(model, detector, sample, threshold, cache)

@@ -215,7 +215,7 @@ def measure(
             label=label,
             crop=crop,
         )
-        return embedder.embed(pairs.images, f"{label:24}").vectors
+        return embedder.embed(pairs.images, f"{label:24}").vectors[:]
 
     plain = embed(method.label, method.crop)
     rows = [row(pairs, method.name, plain)]

@@ -89,8 +89,7 @@ def find_faults(dataset: FaceDataset, embedded: Embedded, detector: Detector) ->
     """Find the images of a dataset that should be left out: at most one finding each.
 
     They come in the order of `findings.KINDS`, the strongest of each kind first. The detector is
-    applied only to images that do not look like their identity. In `embedded.vectors`, rows of NaN
-    become zeros.
+    applied only to images that do not look like their identity.
     """
     return _Audit(dataset, embedded, detector).findings()
 
@@ -104,7 +103,7 @@ class _Audit:
         self._identities = dataset.class_names
         self._embedded = embedded
         # In place: a large dataset's are a gigabyte.
-        self._vectors = np.nan_to_num(embedded.vectors, copy=False)
+        self._vectors = np.nan_to_num(embedded.vectors[:], copy=False)
         self._labels = np.array(dataset.labels)
         self._members = dict(members_of(self._labels))
         self._detector = detector

@@ -30,10 +30,11 @@ from facesync.data.left_out import read_list, write_list
 from facesync.devices import pick_device
 from facesync.errors import DataError, ImageError, UsageError
 from facesync.evaluation.embeddings import Embedder
-from facesync.evaluation.images import dataset_image_refs
+from facesync.evaluation.images import DatasetImages
 from facesync.faces.detection import FaceDetector
 from facesync.faces.weights import load_face_model
 from facesync.images import read_image_rgb
+from facesync.spawning import default_workers
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,8 @@ def audit(settings: AuditSettings) -> Audit:
     print(f"Model: {model.source}")
     dataset = FaceDataset(settings.input, min_images=1, max_images=sys.maxsize)
     # As training sees the images: as they are, without detection.
-    embedded = Embedder(model, None, output / _EMBEDDINGS).embed(dataset_image_refs(dataset))
+    embedder = Embedder(model, None, output / _EMBEDDINGS, workers=default_workers())
+    embedded = embedder.embed(DatasetImages(dataset))
     total, cached = len(dataset), len(dataset) - embedded.computed
     logger.info("%s of %s embeddings were in the cache", f"{cached:,}", f"{total:,}")
     findings = find_faults(dataset, embedded, FaceDetector(device))

@@ -9,29 +9,23 @@ import numpy as np
 from facesync.errors import FileError
 
 
-def read_block(
-    path: Path, rows: int | None, width: int | None = None, *, mapped: bool = False
-) -> np.ndarray:
+def read_block(path: Path, rows: int | None, width: int | None = None) -> np.ndarray:
     """Read an array that was written with `np.save`; no code in it runs.
 
     Args:
         path: the file.
         rows: how many there must be; None if that is not known.
         width: of each row, if that is known.
-        mapped: leave it in the file, from which what is used is read.
 
     Raises:
         FileError: it is something else, or cut short.
     """
     try:
         found: np.ndarray
-        if mapped:
-            found = np.lib.format.open_memmap(path, mode="r")
-        else:
-            with open(path, "rb") as file:
-                found = np.lib.format.read_array(file, allow_pickle=False)
+        with open(path, "rb") as file:
+            found = np.lib.format.read_array(file, allow_pickle=False)
         sound = rows in (None, len(found)) and width in (None, *found.shape[1:2])
-        sound = sound and (mapped or np.isfinite(found).all())
+        sound = sound and np.isfinite(found).all()
     except (OSError, EOFError, ValueError, TypeError, MemoryError, OverflowError):
         sound = False
     if not sound:

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import signal
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
-from multiprocessing import parent_process
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from facesync.cli import count
 from facesync.data.index import Fault
 from facesync.data.pack import Pack
+from facesync.data.part_reports import REPORT_NAME, Tally, joined, remove_parts, write_part
 from facesync.data.progress import Progress
+from facesync.data.shards import Shard
 from facesync.data.writing import ImageWriter, temporary_folder
 from facesync.errors import DataError, FileError
 from facesync.files import write_json
 from facesync.images import decode_fault, marker_fault, suffix_of
-from facesync.spawning import starting
+from facesync.spawning import RESUME, default_workers, in_processes
 
 logger = logging.getLogger(__name__)
 
-REPORT_NAME = "conversion_report.json"
 _RECORDS_PER_TASK = 256
-_TASKS_AHEAD = 4
-_RESUME = "run the same command again to resume"
 
 
 @dataclass
@@ -89,13 +82,14 @@ def convert_pack(
     *,
     workers: int | None = None,
     decode_check: bool = False,
+    shard: Shard | None = None,
 ) -> Report:
     """Write each image of a pack to `output/<identity>/<key>.jpg`, and a report beside them.
 
     Encoded bytes are copied verbatim; encodings other than JPEG get their own suffix. A file that
     is there with the right size is not written again, so that an interrupted run resumes. Records
     that cannot be read, and images whose start or end is missing, are reported and left out. Only
-    one conversion at a time may write into a folder.
+    one conversion at a time, or one of each share, may write into a folder.
 
     Args:
         source: the `.rec` file, or a folder with the pack in it or up to two levels down.
@@ -104,6 +98,9 @@ def convert_pack(
             is this process; several are spawned, so a script that calls this needs the usual
             `if __name__ == "__main__":`.
         decode_check: also decode each image, and leave out those that cannot be decoded.
+        shard: convert only this share of the records; other processes, here or on other machines,
+            convert the others into the same folder, and the last one writes the report. A report
+            of the share is returned unless this is the last one.
 
     Raises:
         DataError: there is no pack, or no image in it.
@@ -111,33 +108,53 @@ def convert_pack(
     """
     started = time.monotonic()
     pack, output = Pack(source), Path(output)
-    done = _Tally(faults=list(pack.faults))
     expected = pack.key_range[0] - 1 if pack.key_range else len(pack)
+    records = shard.range_of(len(pack)) if shard else range(len(pack))
+    done = Tally(faults=list(pack.faults) if not shard or shard.number == 1 else [])
     try:
         # A report means that the folder is complete.
         (output / REPORT_NAME).unlink(missing_ok=True)
+        remove_parts(output, shard)
         with (
-            temporary_folder(output) as temporary,
-            Progress(total=expected, unit=" images", desc="Converting") as bar,
+            temporary_folder(output, shard) as temporary,
+            Progress(total=min(expected, len(records)), unit=" images", desc="Converting") as bar,
         ):
-            workers = workers or min(os.cpu_count() or 1, 8)
-            for part in _parts(workers, pack, output, temporary, decode_check):
+            workers = workers or default_workers()
+            for part in _parts(workers, records, pack, output, temporary, decode_check):
                 done.add(part)
                 bar.update(part.written + part.already_there + len(part.faults))
     except KeyboardInterrupt:
-        logger.warning("Stopped: %s.", _RESUME)
+        logger.warning("Stopped: %s.", RESUME)
         raise
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a worker process died: out of memory, or a script of yours lacks `if __name__ == "
-            f"'__main__':`; {_RESUME}"
-        ) from error
     except OSError as error:
         reason = error.strerror or error
-        raise FileError(f"cannot write to {output}: {reason}; fix that and {_RESUME}") from error
+        raise FileError(f"cannot write to {output}: {reason}; fix that and {RESUME}") from error
 
+    seconds = round(time.monotonic() - started, 3)
+    if not shard:
+        return _write_report(output, pack, done, seconds, decode_check)
+    about = [len(pack), decode_check]
+    write_part(output, shard, done, seconds, about)
+    with joined(output, shard.of, about) as found:
+        if found:
+            return _write_report(output, pack, *found, decode_check)
+    logger.info("Part %s is done; the last of them writes %s.", shard, REPORT_NAME)
+    return _report(pack, done, seconds, decode_check)
+
+
+def _write_report(
+    output: Path, pack: Pack, done: Tally, seconds: float, decode_check: bool
+) -> Report:
+    report = _report(pack, done, seconds, decode_check)
+    write_json(output / REPORT_NAME, asdict(report))
+    if not report.images:
+        raise DataError(f"{pack.path}: no image in it could be read; see {output / REPORT_NAME}")
+    return report
+
+
+def _report(pack: Pack, done: Tally, seconds: float, decode_check: bool) -> Report:
     done.faults.sort(key=lambda fault: (fault.key is None, fault.key or 0, fault.offset))
-    report = Report(
+    return Report(
         images=done.written + done.already_there,
         identities=len(done.identities),
         bookkeeping=done.bookkeeping,
@@ -146,31 +163,9 @@ def convert_pack(
         already_there=done.already_there,
         source=str(pack.path.absolute()),
         decode_check=decode_check,
-        seconds=round(time.monotonic() - started, 3),
+        seconds=seconds,
         explanation=_explain(pack, done),
     )
-    write_json(output / REPORT_NAME, asdict(report))
-    if not report.images:
-        raise DataError(f"{pack.path}: no image in it could be read; see {output / REPORT_NAME}")
-    return report
-
-
-@dataclass
-class _Tally:
-    """The outcome of converting some records."""
-
-    written: int = 0
-    already_there: int = 0
-    bookkeeping: int = 0
-    identities: set[str] = field(default_factory=set)
-    faults: list[Fault] = field(default_factory=list)
-
-    def add(self, other: _Tally) -> None:
-        self.written += other.written
-        self.already_there += other.already_there
-        self.bookkeeping += other.bookkeeping
-        self.identities |= other.identities
-        self.faults += other.faults
 
 
 @dataclass(frozen=True)
@@ -181,9 +176,9 @@ class _Worker:
     writer: ImageWriter
     decode_check: bool
 
-    def convert(self, start: int, stop: int) -> _Tally:
+    def convert(self, start: int, stop: int) -> Tally:
         """Convert the records at positions `start` to `stop` - 1 in the file."""
-        done = _Tally()
+        done = Tally()
         for record in self.pack.records(start, stop):
             if isinstance(record, Fault):
                 done.faults.append(record)
@@ -208,61 +203,35 @@ class _Worker:
 _worker: _Worker  # of this process, if it belongs to the pool
 
 
-def _start_process(pack: Pack, output: Path, temporary: Path, decode_check: bool) -> None:
-    """Prepare a process of the pool: it ignores Ctrl-C and exits when its parent does."""
+def _start_process(*of_worker: Any) -> None:
     global _worker
-    _worker = _Worker(pack, ImageWriter(output, temporary), decode_check)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    _worker = _worker_of(*of_worker)
 
 
-def _exit_with_parent() -> None:
-    parent = parent_process()
-    if parent:
-        parent.join()
-        os._exit(1)
+def _worker_of(pack: Pack, output: Path, temporary: Path, decode_check: bool) -> _Worker:
+    return _Worker(pack, ImageWriter(output, temporary), decode_check)
 
 
-def _convert_in_process(start: int, stop: int) -> _Tally:
+def _convert_in_process(start: int, stop: int) -> Tally:
     return _worker.convert(start, stop)
 
 
-def _parts(
-    workers: int, pack: Pack, output: Path, temporary: Path, decode_check: bool
-) -> Iterator[_Tally]:
-    """Convert all records, in several processes if there is enough to do."""
-    starts = range(0, len(pack), _RECORDS_PER_TASK)
-    workers = min(workers, len(starts))
+def _parts(workers: int, records: range, *of_worker: Any) -> Iterator[Tally]:
+    """Convert records, in several processes if there is enough to do."""
+    tasks = [
+        (start, min(start + _RECORDS_PER_TASK, records.stop))
+        for start in range(records.start, records.stop, _RECORDS_PER_TASK)
+    ]
+    workers = min(workers, len(tasks))
     if workers > 1:
-        yield from _in_processes(workers, starts, (pack, output, temporary, decode_check))
+        yield from in_processes(workers, _convert_in_process, tasks, _start_process, *of_worker)
         return
-    worker = _Worker(pack, ImageWriter(output, temporary), decode_check)
-    for start in starts:
-        yield worker.convert(start, start + _RECORDS_PER_TASK)
+    worker = _worker_of(*of_worker)
+    for start, stop in tasks:
+        yield worker.convert(start, stop)
 
 
-def _in_processes(
-    workers: int, starts: Iterable[int], initial: tuple[Pack, Path, Path, bool]
-) -> Iterator[_Tally]:
-    """Convert the parts that begin at `starts`; only a few of them are queued at any time."""
-    with starting("--workers 1", signal.SIGINT):
-        context = multiprocessing.get_context("spawn")
-        executor = ProcessPoolExecutor(workers, context, _start_process, initial)
-    pending: set[Future[_Tally]] = set()
-    try:
-        for start in starts:
-            if len(pending) >= workers * _TASKS_AHEAD:
-                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                yield from (task.result() for task in finished)
-            with starting("--workers 1", signal.SIGINT):
-                task = executor.submit(_convert_in_process, start, start + _RECORDS_PER_TASK)
-            pending.add(task)
-        yield from (task.result() for task in pending)
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def _explain(pack: Pack, done: _Tally) -> str:
+def _explain(pack: Pack, done: Tally) -> str:
     if not done.bookkeeping:
         return (
             "Every record of this pack is meant to be an image; there are no bookkeeping records."

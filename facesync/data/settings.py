@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from facesync.options import option, positive_int
+from facesync.data.shards import Shard, shard_option, workers_option
+from facesync.options import option
 
 
 def dataset_slug(text: str) -> str:
@@ -55,13 +56,10 @@ class ConvertSettings:
         metavar="PATH",
     )
     output: Path = option(help="folder for the images", metavar="DIR")
-    workers: int | None = option(
-        None,
-        "number of processes",
-        parse=positive_int,
-        metavar="N",
-        group="converting",
-        shown_default="one per processor, at most 8",
+    workers: int | None = workers_option("converting")
+    shard: Shard | None = shard_option(
+        "converting",
+        "convert only the I-th of N parts of the pack; the last one to finish joins the reports",
     )
     decode_check: bool = option(
         False,

@@ -14,14 +14,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_TEMPORARY = ".conversion.tmp"
+from facesync.data.shards import Shard
+
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
 
 
 @contextmanager
-def temporary_folder(output: Path) -> Iterator[Path]:
-    """Make an empty folder in `output` for partial images; an old one is removed first."""
-    folder = output / _TEMPORARY
+def temporary_folder(output: Path, shard: Shard | None = None) -> Iterator[Path]:
+    """Make an empty folder in `output` for partial images; an old one is removed first.
+
+    Each share of a conversion has its own.
+    """
+    folder = output / (
+        f".conversion-{shard.number}-of-{shard.of}.tmp" if shard else ".conversion.tmp"
+    )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -20,6 +20,7 @@ from facesync.distillation.packing import pack
 from facesync.distillation.settings import DistillSettings
 from facesync.distillation.student import CROP, Student, from_vggface2, start_head
 from facesync.errors import ModelError, UsageError
+from facesync.faces.embedding import EMBEDDING_SIZE
 from facesync.faces.weights import load_face_model, load_torch_model
 from facesync.processes import Ranks, ranks
 from facesync.training.augment import DRAWS, draws
@@ -99,7 +100,7 @@ class Samples(Dataset[Sample]):
     def __getitem__(self, item: int) -> Sample:
         index = int(self.indices[item])
         crop = torch.from_numpy(self.faces.crop(index)).permute(2, 0, 1)
-        return crop, draws(self.seed, int(self.epoch), index), self.faces.targets[index]
+        return crop, draws(self.seed, int(self.epoch), index), self.faces.target(index)
 
 
 def train(
@@ -160,7 +161,7 @@ def train(
 
 def loader_of(samples: Samples, size: int, workers: int, device: torch.device) -> Loader[Any]:
     """Make the loader of samples, `size` of them in a batch."""
-    bytes_of_one = 3 * CROP.crop_size**2 + 4 * (DRAWS + samples.faces.targets.shape[1])
+    bytes_of_one = 3 * CROP.crop_size**2 + 4 * (DRAWS + EMBEDDING_SIZE)
     return Loader(samples, size * bytes_of_one, workers=workers, device=device, seed=samples.seed)
 
 

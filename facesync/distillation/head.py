@@ -74,7 +74,7 @@ def learn_head(settings: DistillSettings) -> Path:
 def view_of(model: TorchModel, device: torch.device) -> View:
     """Return what is learnt from: the pooled features of a model, which is moved to a device."""
     encode = pooled_features(model.network.to(device), model.crop, device)
-    return View(model.crop, encode, f"pooled {model.fingerprint}")
+    return View(model.crop, encode, f"pooled {model.fingerprint}", (FEATURES,), np.float16)
 
 
 def pooled_features(

@@ -10,7 +10,7 @@ import numpy as np
 
 from facesync.data.datasets import FaceDataset
 from facesync.errors import DataError
-from facesync.evaluation.images import ImageRef, dataset_image_refs
+from facesync.evaluation.images import DatasetImages, ImageRef
 from facesync.evaluation.protocols import DEFAULT_FOLDS, PairSet
 
 
@@ -26,7 +26,7 @@ def cfp_pairs(folder: Path, seed: int) -> dict[str, PairSet]:
     Raises:
         DataError: there are fewer than four people with images of both kinds.
     """
-    images = dataset_image_refs(FaceDataset(folder, min_images=1, max_images=2**31))
+    images = DatasetImages(FaceDataset(folder, min_images=1, max_images=2**31))
     of_person: dict[str, dict[str, list[int]]] = {}
     for index, image in enumerate(images):
         pose = image.name.rpartition("/")[2].partition("-")[0]

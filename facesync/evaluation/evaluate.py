@@ -13,6 +13,7 @@ import numpy as np
 
 from facesync.cli import count
 from facesync.data.datasets import FaceDataset
+from facesync.data.shards import Shard, shard_in_force
 from facesync.devices import pick_device
 from facesync.errors import DataError, FaceSyncError, FileError, ModelError
 from facesync.evaluation import summary
@@ -22,7 +23,7 @@ from facesync.evaluation.cfp import cfp_pairs
 from facesync.evaluation.embeddings import Embedded, Embedder, detector_label, mirrored
 from facesync.evaluation.groups import group_pairs, group_rates, read_groups
 from facesync.evaluation.held_out import held_out_images
-from facesync.evaluation.images import ImageRef, dataset_image_refs
+from facesync.evaluation.images import DatasetImages, ImageRef
 from facesync.evaluation.page import page
 from facesync.evaluation.protocols import PairSet, draw_pairs, read_bin, read_lfw_pairs
 from facesync.evaluation.report import (
@@ -41,8 +42,10 @@ from facesync.faces.fitting import calibrate
 from facesync.faces.weights import load_face_model
 from facesync.files import replacing, write_json
 from facesync.metrics.open_set import OpenSetRate, open_set
-from facesync.metrics.pairs import AllPairs, all_pairs
+from facesync.metrics.pairs import AllPairs, all_pairs, count_pairs
 from facesync.metrics.rates import identification
+from facesync.metrics.vectors import Vectors
+from facesync.spawning import default_workers
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ def evaluate(settings: EvaluateSettings) -> list[Report]:
     name, and `report.json` has all of them by that name under `sets`.
 
     Returns:
-        The report of each set of pairs.
+        The report of each set of pairs; none with `shard`, which only fills the cache.
 
     Raises:
         FaceSyncError: the model or the data cannot be used, or the report cannot be written.
@@ -75,6 +78,10 @@ def evaluate(settings: EvaluateSettings) -> list[Report]:
     device = pick_device(settings.device)
     model = load_face_model(settings.model, device, offline=settings.offline)
     detector = None if settings.crops or settings.bin else FaceDetector(device)
+    if shard := shard_in_force(settings.shard):
+        for read in (lambda: pairs, *(read for _, read in others)):
+            _embed_share(settings, shard, model, detector, read())
+        return []
     if not others:
         return [_evaluate_pairs(settings, model, detector, pairs, settings.report)]
     reports = {first: _evaluate_pairs(settings, model, detector, pairs, settings.report / first)}
@@ -119,11 +126,13 @@ def _evaluate_pairs(
     vectors = embedded.vectors
     scores = pairs.scores(vectors)
     verification, without_failures = verify(scores, pairs, settings.seed)
-    every, found, by_group, calibrated, compared = None, None, None, None, None
+    every, found, by_group, calibrated, compared, counted = None, None, None, None, None, None
     identities = [image.identity for image in pairs.images if image.identity is not None]
     if len(identities) == len(pairs.images):
         compared = all_pairs(vectors, identities, settings.seed)
-        every = all_pairs_rates(compared, settings.seed)
+        if settings.all_pairs:
+            counted = count_pairs(vectors, identities, settings.all_pairs, settings.seed)
+        every = all_pairs_rates(counted or compared, settings.seed)
         found = identification(vectors, identities, settings.seed)
         within: dict[str, AllPairs] = {}
         if settings.by_group:
@@ -137,10 +146,8 @@ def _evaluate_pairs(
             model = replace(model, calibration=calibrated.calibration)
     searched: list[OpenSetRate] = []
     if settings.open_set:
-        if settings.pairs and settings.images:  # the list names only some of the images
-            everybody = dataset_image_refs(
-                FaceDataset(settings.images, min_images=1, max_images=2**31)
-            )
+        if _names_some(settings):
+            everybody = _everybody(settings)
             vectors = _embed(everybody, embedder, mirrors).vectors
             identities = [str(image.identity) for image in everybody]
         searched = _open_set(settings, vectors, identities)
@@ -153,7 +160,9 @@ def _evaluate_pairs(
         failures=[(pairs.images[n].name, why) for n, why in sorted(embedded.failures.items())],
         embedded_now=embedded.computed,
         baseline=read_baseline(settings.baseline, pairs.source),
-        in_force=in_force(model, pairs, scores, compared, data_fingerprint(pairs.images)),
+        in_force=in_force(
+            model, pairs, scores, counted or compared, data_fingerprint(pairs.images)
+        ),
         verification=verification,
         without_failures=without_failures,
         all_pairs=every,
@@ -169,18 +178,48 @@ def _evaluate_pairs(
     return report
 
 
+def _embed_share(
+    settings: EvaluateSettings,
+    shard: Shard,
+    model: FaceModel,
+    detector: FaceDetector | None,
+    pairs: PairSet,
+) -> None:
+    """Embed one share of the images that the evaluation will need, into the cache."""
+    for images in (pairs.images, *([_everybody(settings)] if _names_some(settings) else [])):
+        share = [images[number] for number in shard.range_of(len(images))]
+        computed = 0
+        for mirror in (False, True) if settings.mirror else (False,):
+            computed += _embedder(settings, model, detector, mirror=mirror).embed(share).computed
+        print(
+            f"Share {shard}: {count(len(share), 'image', 'images')}, {computed:,} embedded now. "
+            "When all shares are done, run the command again without --shard.",
+            flush=True,
+        )
+
+
+def _names_some(settings: EvaluateSettings) -> bool:
+    """Whether a list names only some of the images that --open-set needs."""
+    return bool(settings.open_set and settings.pairs and settings.images)
+
+
+def _everybody(settings: EvaluateSettings) -> Sequence[ImageRef]:
+    assert settings.images
+    return DatasetImages(FaceDataset(settings.images, min_images=1, max_images=2**31))
+
+
 def _embed(images: Sequence[ImageRef], embedder: Embedder, mirrors: Embedder | None) -> Embedded:
     """Embed images, each as the mean with its mirror image if an embedder of those is given."""
     embedded = embedder.embed(images)
     if mirrors is not None:
         other = mirrors.embed(images, "Mirrored")
-        embedded.vectors = unit(embedded.vectors + other.vectors)
+        embedded.vectors = unit(np.asarray(embedded.vectors) + np.asarray(other.vectors))
         embedded.computed += other.computed
     return embedded
 
 
 def _open_set(
-    settings: EvaluateSettings, vectors: np.ndarray, identities: list[str]
+    settings: EvaluateSettings, vectors: Vectors, identities: list[str]
 ) -> list[OpenSetRate]:
     """Measure FNIR at each FPIR.
 
@@ -216,6 +255,7 @@ def _embedder(
         detection_label="" if detector is None else detector_label(detector),
         label="plain-mirrored" if mirror else "plain",
         crop=mirrored(model.crop.cut) if mirror else None,
+        workers=settings.workers or default_workers(),
     )
 
 

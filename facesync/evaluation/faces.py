@@ -25,20 +25,30 @@ class CachedFaces:
     def __init__(self, detector: Detector, cache: Path | None, label: str) -> None:
         self._detector = detector
         self._cache = VectorCache(cache / f"faces-{label}", _NUMBERS) if cache else None
-        self._found = dict(self._cache.stored()) if self._cache else {}
+        self._found: dict[bytes, np.ndarray] = {}  # where nothing is kept on disk
 
-    def known_empty(self, key: str) -> bool:
+    def known_empty(self, key: bytes) -> bool:
         """Whether an image of this content id is known to show no face."""
-        return key in self._found and bool(np.isnan(self._found[key][0]))
+        found = self._known(key)
+        return found is not None and bool(np.isnan(found[0]))
 
-    def face(self, image_rgb: np.ndarray, key: str) -> Face | None:
+    def face(self, image_rgb: np.ndarray, key: bytes) -> Face | None:
         """Return the main face of an image with this content id, detected or from the cache."""
-        if key not in self._found:
+        found = self._known(key)
+        if found is None:
             faces = self._detector.detect(image_rgb)
-            self._found[key] = _pack(main_face(faces, image_rgb)) if faces else _NO_FACE
+            found = _pack(main_face(faces, image_rgb)) if faces else _NO_FACE
             if self._cache:
-                self._cache.add(key, self._found[key])
-        return _unpack(self._found[key])
+                self._cache.add([key], found)
+            else:
+                self._found[key] = found
+        return _unpack(found)
+
+    def _known(self, key: bytes) -> np.ndarray | None:
+        if self._cache is None:
+            return self._found.get(key)
+        places = self._cache.find([key])
+        return self._cache.take(places)[0] if places[0] >= 0 else None
 
     def flush(self) -> None:
         """Write what is new.

@@ -18,6 +18,7 @@ from facesync.evaluation.images import ImageRef
 from facesync.files import read_text
 from facesync.metrics.pairs import AllPairs, all_pairs
 from facesync.metrics.rates import wilson
+from facesync.metrics.vectors import Vectors
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def read_groups(path: Path, images: Sequence[ImageRef]) -> dict[str, list[int]]:
 
 
 def group_pairs(
-    groups: Mapping[str, Sequence[int]], vectors: np.ndarray, identities: Sequence[str]
+    groups: Mapping[str, Sequence[int]], vectors: Vectors, identities: Sequence[str]
 ) -> dict[str, AllPairs]:
     """Compare all of each group's images with each other.
 
@@ -95,7 +96,7 @@ def group_pairs(
 def group_rates(
     groups: Mapping[str, Sequence[int]],
     pairs: Mapping[str, AllPairs],
-    vectors: np.ndarray,
+    vectors: Vectors,
     threshold: float,
 ) -> dict[str, GroupRates]:
     """Measure error rates within each group at one threshold, from the result of `group_pairs`."""
@@ -107,7 +108,7 @@ def group_rates(
         misses = int((genuine < threshold).sum())
         found[group] = GroupRates(
             images=len(index),
-            failed_to_enrol=int(np.isnan(vectors[index, 0]).sum()),
+            failed_to_enrol=int(np.isnan(vectors[index][:, 0]).sum()),
             identities=compared.identities,
             genuine_pairs=len(genuine),
             impostor_pairs=len(impostor),

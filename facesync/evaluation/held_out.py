@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from facesync.errors import ModelError
-from facesync.evaluation.images import ImageRef, dataset_image_refs
+from facesync.evaluation.images import DatasetImages, ImageRef
 from facesync.training.checkpoint import load_checkpoint
 from facesync.training.start import split_of
 
@@ -28,5 +28,5 @@ def held_out_images(model: Path, data: Path) -> list[ImageRef]:
             "never seen; evaluate it on other data, or leave out --held-out"
         )
     split = split_of(checkpoint, data)
-    images = dataset_image_refs(split.faces)
+    images = DatasetImages(split.faces)
     return [images[index] for index in split.holdout]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -49,10 +51,24 @@ def file_image_ref(path: Path, name: str, identity: str | None = None) -> ImageR
     return ImageRef(name, read, identity)
 
 
-def dataset_image_refs(dataset: FaceDataset) -> list[ImageRef]:
-    """Refer to all images of a dataset, in its order."""
-    identities = [dataset.class_names[label] for label in dataset.labels]
-    return [
-        ImageRef(name, lambda index=index: dataset.encoded(index), identity)  # type: ignore[misc]
-        for index, (name, identity) in enumerate(zip(dataset.names, identities, strict=True))
-    ]
+@dataclass(frozen=True)
+class DatasetImages(Sequence[ImageRef]):
+    """All images of a dataset, in its order; a reference is made when it is asked for."""
+
+    dataset: FaceDataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @overload
+    def __getitem__(self, index: int) -> ImageRef: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[ImageRef]: ...
+
+    def __getitem__(self, index: int | slice) -> ImageRef | list[ImageRef]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        data = self.dataset
+        identity = data.class_names[data.labels[index]]
+        return ImageRef(data.names[index], partial(data.encoded, index), identity)

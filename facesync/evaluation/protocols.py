@@ -11,7 +11,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,17 @@ import numpy as np
 from facesync import cli
 from facesync.data.datasets import FaceDataset
 from facesync.errors import DataError
-from facesync.evaluation.images import ImageRef, dataset_image_refs, file_image_ref
+from facesync.evaluation.images import DatasetImages, ImageRef, file_image_ref
 from facesync.files import read_text
 from facesync.images import IMAGE_SUFFIXES
+from facesync.metrics.vectors import Vectors, blocks
 from facesync.pickles import load_plain
 
 DEFAULT_FOLDS = 10
 """Folds of pairs whose source names none."""
+
+MOST_GENUINE = 5_000_000
+"""Genuine pairs that are drawn from a dataset."""
 
 _MAX_IMAGES = 100
 
@@ -73,10 +77,13 @@ class PairSet:
             fold=self.fold[kept],
         )
 
-    def scores(self, vectors: np.ndarray) -> np.ndarray:
+    def scores(self, vectors: Vectors) -> np.ndarray:
         """Cosine similarity of each pair, float64 (pairs,); NaN if an image has no embedding."""
-        left, right = vectors[self.left], vectors[self.right]
-        return np.einsum("ij,ij->i", left, right, dtype=np.float64)
+        found = np.empty(len(self.left))
+        for part in blocks(len(found)):
+            left, right = vectors[self.left[part]], vectors[self.right[part]]
+            found[part] = np.einsum("ij,ij->i", left, right, dtype=np.float64)
+        return found
 
 
 def read_lfw_pairs(path: Path, images: Path) -> PairSet:
@@ -211,6 +218,8 @@ def draw_pairs(
 ) -> PairSet:
     """Draw pairs from identity folders or a pack: all genuine pairs, some impostor pairs.
 
+    Where there are more than `MOST_GENUINE`, they are those of people drawn at random.
+
     Args:
         source: identity folders or a pack; of each identity at most 100 images are used.
         impostors: number of impostor pairs to draw, each at most once; all if there are fewer.
@@ -221,20 +230,24 @@ def draw_pairs(
         DataError: there are no images, no two people, or no two images of one person.
     """
     if images is None:
-        images = dataset_image_refs(FaceDataset(source, min_images=1, max_images=_MAX_IMAGES))
+        images = DatasetImages(FaceDataset(source, min_images=1, max_images=_MAX_IMAGES))
     members: dict[str | None, list[int]] = defaultdict(list)
     for index, image in enumerate(images):
         members[image.identity].append(index)
-    genuine = [pair for group in members.values() for pair in combinations(group, 2)]
-    if not genuine or len(members) < 2:
+    total = sum(len(group) * (len(group) - 1) // 2 for group in members.values())
+    if not total or len(members) < 2:
         raise DataError(f"{source}: no two images of one person, or only one person")
-    pairs = np.array(genuine + _draw_impostors(images, len(genuine), impostors, seed))
+    groups = list(members.values())
+    if total > MOST_GENUINE:
+        random.Random(seed).shuffle(groups)
+    genuine = list(islice((pair for g in groups for pair in combinations(g, 2)), MOST_GENUINE))
+    pairs = np.array(genuine + _draw_impostors(images, total, impostors, seed))
     truth = np.arange(len(pairs)) < len(genuine)
     order = np.random.default_rng(seed).permutation(len(pairs))
     pairs, truth = pairs[order], truth[order]
     return PairSet(
         f"pairs drawn from {source.name} with seed {seed}",
-        list(images),
+        images,
         pairs[:, 0],
         pairs[:, 1],
         truth,

@@ -14,7 +14,7 @@ from facesync.evaluation.protocols import PairSet
 from facesync.faces.calibration import Calibration
 from facesync.faces.embedding import FaceModel
 from facesync.metrics.open_set import OpenSetRate
-from facesync.metrics.pairs import AllPairs
+from facesync.metrics.pairs import AllPairs, CountedPairs
 from facesync.metrics.rates import (
     FARS,
     MIN_FALSE_MATCHES,
@@ -278,7 +278,7 @@ def in_force(
     model: FaceModel,
     pairs: PairSet,
     scores: np.ndarray,
-    compared: AllPairs | None,
+    compared: AllPairs | CountedPairs | None,
     measured_on: str,
 ) -> InForce:
     """Count what the app's threshold does to pairs.
@@ -292,25 +292,31 @@ def in_force(
     """
     threshold = model.threshold_for()
     accepted = scores >= threshold  # NaN is not
-    impostor = scores[~pairs.same] if compared is None else compared.impostor
+    if compared is None:
+        let_in, impostor = int((accepted & ~pairs.same).sum()), int((~pairs.same).sum())
+    else:
+        let_in, impostor = compared.let_in(threshold), len(compared.impostor)
     return InForce(
         threshold=threshold,
         chosen_here=model.calibration is not None
         and model.calibration.data_fingerprint == measured_on,
         genuine=int(pairs.same.sum()),
         refused=int((~accepted & pairs.same).sum()),
-        impostor=len(impostor),
-        let_in=int((impostor >= threshold).sum()),
+        impostor=impostor,
+        let_in=let_in,
     )
 
 
-def all_pairs_rates(pairs: AllPairs, seed: int) -> AllPairsRates:
+def all_pairs_rates(pairs: AllPairs | CountedPairs, seed: int) -> AllPairsRates:
     """Compute the figures of all pairs among the images."""
-    found = _tar_at_far(pairs.genuine, pairs.impostor, seed)
+    found = _measured({far: pairs.tar_at_far(float(far), seed) for far in FARS})
     counts = len(pairs.genuine), len(pairs.impostor)
     return AllPairsRates(*counts, found, pairs.images, pairs.identities)
 
 
 def _tar_at_far(genuine: np.ndarray, impostor: np.ndarray, seed: int) -> dict[str, TarAtFar]:
-    measured = {far: tar_at_far(genuine, impostor, float(far), seed) for far in FARS}
-    return {far: found for far, found in measured.items() if found}
+    return _measured({far: tar_at_far(genuine, impostor, float(far), seed) for far in FARS})
+
+
+def _measured(rates: dict[str, TarAtFar | None]) -> dict[str, TarAtFar]:
+    return {far: found for far, found in rates.items() if found}

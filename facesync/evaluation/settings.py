@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from facesync.data.shards import Shard, shard_option, workers_option
 from facesync.errors import UsageError
 from facesync.options import device_option, option, positive_int, rate, seed
 
@@ -61,6 +62,12 @@ class EvaluateSettings:
     cache: Path | None = _how(
         None, "folder for cached embeddings", metavar="DIR", shown_default="REPORT/cache"
     )
+    workers: int | None = workers_option(GROUPS[1])
+    shard: Shard | None = shard_option(
+        GROUPS[1],
+        "only embed the I-th of N shares of the images, into the cache; when all are done, the "
+        "command without --shard finds them there",
+    )
     seed: int = _how(42, "random seed", parse=seed)
     device: str = device_option(GROUPS[1])
     offline: bool = _how(False, "make no network connection")
@@ -77,6 +84,14 @@ class EvaluateSettings:
         "people that --open-set enrols, at most half of those with enough images",
         parse=positive_int,
         metavar="N",
+    )
+    all_pairs: int | None = _more(
+        None,
+        "count the similarities of all pairs among up to N images, in flat memory, for smaller "
+        "false accept rates; the time grows with the square of N",
+        parse=positive_int,
+        metavar="N",
+        shown_default="8000 images, compared exactly",
     )
     baseline: Path | None = _more(
         None,
@@ -114,7 +129,11 @@ class EvaluateSettings:
             raise UsageError("--protocol draws its own pairs, from --images alone")
         if self.bin and self.open_set:
             raise UsageError("--open-set needs the identities of the images; a .bin has none")
-        for flag, value in (("--by-group", self.by_group), ("--calibrate", self.calibrate)):
+        for flag, value in (
+            ("--by-group", self.by_group),
+            ("--calibrate", self.calibrate),
+            ("--all-pairs", self.all_pairs),
+        ):
             if self.bin and value:
                 raise UsageError(f"{flag} needs the identities of the images; a .bin has none")
         if self.calibrate and self.mirror:

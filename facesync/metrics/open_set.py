@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facesync.metrics.vectors import Vectors, blocks, images_by_person, people_of
+from facesync.metrics.vectors import usable as usable_rows
+
 DRAWS = 60
 """Number of random galleries."""
 FPIRS = (1e-2, 1e-3)
@@ -67,7 +70,7 @@ class Searches:
 
 
 def searches(
-    embeddings: np.ndarray,
+    embeddings: Vectors,
     identities: Sequence[str],
     *,
     enrolled: int = 2,
@@ -94,41 +97,54 @@ def searches(
     Returns:
         The results; None if fewer than two people have enough images.
     """
-    names = np.asarray(identities)
-    of_person = {name: np.flatnonzero(names == name) for name in dict.fromkeys(identities)}
-    usable = np.isfinite(embeddings).all(axis=1)
+    usable = usable_rows(embeddings)
+    everybody, who = people_of(identities)
+    of_person = images_by_person(who, len(everybody))
     eligible = [
-        name
-        for name, images in of_person.items()
+        number
+        for number, images in enumerate(of_person)
         if len(images) > enrolled and usable[images].sum() >= enrolled
     ]
     people = min(people, len(eligible) // 2)
     if people < 1:
         return None
     rng = np.random.default_rng(seed)
-    vectors = np.where(usable[:, None], embeddings, 0)
     genuine, named, strangers = [], [], []
     for _ in range(draws):
         chosen = [eligible[i] for i in rng.permutation(len(eligible))[:people]]
         templates, probes = [], []
-        for name in chosen:
-            images = rng.permutation(of_person[name])
+        for number in chosen:
+            images = rng.permutation(of_person[number])
             kept = images[usable[images]][:enrolled]
-            templates.append(vectors[kept].mean(axis=0))
+            templates.append(embeddings[kept].mean(axis=0))
             probes.append(rng.choice(np.setdiff1d(images, kept)))
         gallery = np.stack(templates)
         gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
-        unknown = [rng.choice(of_person[name]) for name in of_person if name not in set(chosen)]
-        found = vectors[probes] @ gallery.T
-        named.append(found.argmax(axis=1) == np.arange(people))
-        genuine.append(np.where(usable[probes], found.max(axis=1), -np.inf))
-        others = (vectors[unknown] @ gallery.T).max(axis=1)
-        strangers.append(np.where(usable[unknown], others, -np.inf))
+        among = set(chosen)
+        unknown = [rng.choice(of_person[n]) for n in range(len(of_person)) if n not in among]
+        which, highest = _searched(embeddings, np.array(probes), gallery, usable)
+        named.append(which == np.arange(people))
+        genuine.append(highest)
+        strangers.append(_searched(embeddings, np.array(unknown), gallery, usable)[1])
     return Searches(people, *(np.concatenate(parts) for parts in (genuine, named, strangers)))
 
 
+def _searched(
+    embeddings: Vectors, images: np.ndarray, gallery: np.ndarray, usable: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the most similar template of each image, and how similar: -inf if not usable."""
+    which = np.zeros(len(images), dtype=int)
+    highest = np.full(len(images), -np.inf, gallery.dtype)
+    for part in blocks(len(images)):
+        valid = usable[images[part]]
+        similarity = np.where(valid[:, None], embeddings[images[part]], 0) @ gallery.T
+        which[part] = similarity.argmax(axis=1)
+        highest[part] = np.where(valid, similarity.max(axis=1), -np.inf)
+    return which, highest
+
+
 def open_set(
-    embeddings: np.ndarray,
+    embeddings: Vectors,
     identities: Sequence[str],
     *,
     enrolled: int = 2,

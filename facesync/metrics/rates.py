@@ -7,10 +7,19 @@ has similarity minus infinity and is never accepted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from facesync.metrics.histogram import Histogram
+from facesync.metrics.vectors import (
+    Vectors,
+    blocks,
+    images_by_person,
+    in_order_of_names,
+    usable,
+)
 
 FARS = ("1e-1", "1e-2", "1e-3", "1e-4", "1e-5", "1e-6")
 
@@ -20,7 +29,12 @@ MIN_FALSE_MATCHES = 10
 FPIR = 0.01
 """The false-positive identification rate that open-set identification holds."""
 
+MOST_ENROLLED = 10_000
+MOST_SEARCHES = 1_000_000
+"""Limits of `identification`: above them it would take days and say nothing more."""
+
 _RESAMPLES = 2000
+_PROBES = 4096
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,12 @@ class Roc:
         step = gap[after] - gap[before]
         share = -gap[before] / step if step > 0 else 0.0
         return float(self.far[before] + share * (self.far[after] - self.far[before]))
+
+
+def counted_roc(genuine: Histogram, impostor: Histogram) -> Roc:
+    """Compute the curve from counts, at the edges of their bins."""
+    rates = (kind.reached_desc / max(1, len(kind)) for kind in (impostor, genuine))
+    return Roc(np.append(np.inf, genuine.edges_desc), *(np.append(0.0, rate) for rate in rates))
 
 
 def roc(scores: np.ndarray, same: np.ndarray) -> Roc:
@@ -163,17 +183,55 @@ def tar_at_far(
         return None
     impostor_desc = np.sort(impostor)[::-1]
     ordered = np.sort(genuine.astype(np.float64))  # in float32 the threshold would be rounded away
+
+    def accepted(threshold: np.ndarray | float) -> np.ndarray:
+        return 1 - np.searchsorted(ordered, threshold, side="left") / len(ordered)
+
+    def above(rank: np.ndarray) -> np.ndarray:
+        return np.nextafter(impostor_desc[rank].astype(np.float64), np.inf)
+
     threshold = threshold_at(impostor_desc, far)
-    generator = np.random.default_rng(seed)
-    count = len(impostor)
-    k = int(far * count + 1e-9) + 1  # rank of the largest impostor similarity that is rejected
-    place = (generator.beta(k, max(count - k + 1, 1), _RESAMPLES) * count).astype(int)
-    cut = np.nextafter(impostor_desc[np.minimum(place, count - 1)].astype(np.float64), np.inf)
-    share = 1 - np.searchsorted(ordered, cut, side="left") / len(ordered)
-    drawn = generator.binomial(len(ordered), share) / len(ordered)
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    low, high = _resampled(far, len(impostor), len(genuine), above, accepted, seed)
     tar = float((ordered >= threshold).mean())
-    return TarAtFar(tar, threshold, float(low), float(high))
+    return TarAtFar(tar, threshold, low, high)
+
+
+def counted_tar_at_far(
+    genuine: Histogram, impostor: Histogram, far: float, seed: int = 42
+) -> TarAtFar | None:
+    """TAR at a FAR as `tar_at_far` gives it, from counts; see `facesync.metrics.histogram`."""
+    impostors, pairs = len(impostor), len(genuine)
+    if not supports(far, impostors) or not pairs:
+        return None
+    allowed = int(far * impostors + 1e-9)
+    threshold = max(-1.0, float(impostor.above_rank(allowed))) if allowed < impostors else -1.0
+
+    def accepted(threshold: np.ndarray | float) -> np.ndarray:
+        return genuine.at_least(threshold) / pairs
+
+    low, high = _resampled(far, impostors, pairs, impostor.above_rank, accepted, seed)
+    return TarAtFar(float(accepted(threshold)), threshold, low, high)
+
+
+def _resampled(
+    far: float,
+    impostors: int,
+    genuine: int,
+    above: Callable[[np.ndarray], np.ndarray],
+    accepted: Callable[[np.ndarray], np.ndarray],
+    seed: int,
+) -> tuple[float, float]:
+    """Return the interval of `tar_at_far`.
+
+    `above` gives the lowest threshold that refuses the impostor similarity of a rank (from 0),
+    `accepted` the share of genuine pairs that reach a threshold.
+    """
+    generator = np.random.default_rng(seed)
+    k = int(far * impostors + 1e-9) + 1  # rank of the largest impostor similarity that is rejected
+    place = (generator.beta(k, max(impostors - k + 1, 1), _RESAMPLES) * impostors).astype(int)
+    share = accepted(above(np.minimum(place, impostors - 1)))
+    low, high = np.percentile(generator.binomial(genuine, share) / genuine, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def wilson(errors: int, total: int) -> tuple[float, float]:
@@ -212,52 +270,72 @@ class Identification:
 
 
 def identification(
-    vectors: np.ndarray, identities: Sequence[str], seed: int = 42
+    vectors: Vectors, identities: Sequence[str], seed: int = 42, most: int = MOST_ENROLLED
 ) -> Identification | None:
     """Enrol half of the people who have two or more images; everybody else is a stranger.
+
+    At most `most` people are enrolled, and of probes and strangers each at most `MOST_SEARCHES`
+    drawn at random are searched for.
 
     Args:
         vectors: float32 (images, 512), unit length; rows of NaN count as rejected.
         identities: who each image shows.
         seed: of the draw of who is enrolled, and with which image.
+        most: people to enrol at most.
 
     Returns:
         The rates, or None if nobody can be enrolled.
     """
     generator = np.random.default_rng(seed)
-    names = np.array(identities)
-    people, counts = np.unique(names, return_counts=True)
-    several = people[counts > 1]
-    enrolled = np.sort(generator.permutation(several)[: len(several) // 2])
-    usable = ~np.isnan(vectors[:, 0])
+    who = in_order_of_names(identities)
+    members = images_by_person(who, int(who.max()) + 1)
+    several = np.flatnonzero([len(images) > 1 for images in members])
+    enrolled = np.sort(generator.permutation(several)[: min(len(several) // 2, most)])
+    valid = usable(vectors)
     templates, probes = [], []
     for person in enrolled:
-        images = generator.permutation(np.flatnonzero(names == person))
-        first = next((p for p in images if usable[p]), None)
+        images = generator.permutation(members[person])
+        first = next((p for p in images if valid[p]), None)
         if first is not None:
             templates.append(first)
             probes += [p for p in images if p != first]
     if not templates:
         return None
-    strangers = np.flatnonzero(~np.isin(names, enrolled))
-    best, which = _most_similar(vectors[probes], vectors[templates])
-    right = names[templates][which] == names[probes]
-    false, _ = _most_similar(vectors[strangers], vectors[templates])
+    outside = np.ones(len(members), dtype=bool)
+    outside[enrolled] = False
+    strangers = _at_most(MOST_SEARCHES, np.flatnonzero(outside[who]), generator)
+    searched = _at_most(MOST_SEARCHES, np.array(probes), generator)
+    best, which = _most_similar(vectors, searched, np.array(templates))
+    right = who[templates][which] == who[searched]
+    false, _ = _most_similar(vectors, strangers, np.array(templates))
     threshold, rate = None, None
     if supports(FPIR, len(strangers)):
         threshold = threshold_at(np.sort(false)[::-1], FPIR)
         rate = float((right & (best >= threshold)).mean())
     rank1 = float((right & (best > -np.inf)).mean())
-    return Identification(len(templates), len(probes), len(strangers), FPIR, rate, rank1, threshold)
+    counts = len(templates), len(searched), len(strangers)
+    return Identification(*counts, FPIR, rate, rank1, threshold)
 
 
-def _most_similar(probes: np.ndarray, templates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _at_most(number: int, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    if len(images) <= number:
+        return images
+    return np.sort(generator.choice(images, number, replace=False))
+
+
+def _most_similar(
+    vectors: Vectors, probes: np.ndarray, templates: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return each probe's highest similarity, minus infinity for NaN rows, and its template."""
     best = np.full(len(probes), -np.inf)
     which = np.zeros(len(probes), dtype=int)
-    for start in range(0, len(probes), 4096):
-        part = slice(start, start + 4096)
-        similarity = np.nan_to_num(probes[part] @ templates.T, nan=-np.inf)
-        which[part] = similarity.argmax(axis=1)
-        best[part] = similarity.max(axis=1)
+    gallery = vectors[templates]
+    for part in blocks(len(probes), _PROBES):
+        rows = vectors[probes[part]]
+        for some in blocks(len(gallery)):
+            similarity = np.nan_to_num(rows @ gallery[some].T, nan=-np.inf)
+            highest = similarity.max(axis=1)
+            better = highest > best[part]
+            which[part] = np.where(better, similarity.argmax(axis=1) + some.start, which[part])
+            best[part] = np.maximum(best[part], highest)
     return best, which

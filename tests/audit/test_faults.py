@@ -9,7 +9,7 @@ from facesync.audit import findings as kinds
 from facesync.audit.faults import Scale, find_faults
 from facesync.data.datasets import FaceDataset
 from facesync.evaluation.embeddings import Embedded, Embedder
-from facesync.evaluation.images import dataset_image_refs
+from facesync.evaluation.images import DatasetImages
 from tests.evaluation.drawn_people import (
     DrawnDetector,
     DrawnModel,
@@ -23,7 +23,7 @@ from tests.evaluation.drawn_people import (
 
 
 def embed(dataset: FaceDataset, cache: Path) -> Embedded:
-    return Embedder(DrawnModel(), None, cache).embed(dataset_image_refs(dataset))
+    return Embedder(DrawnModel(), None, cache).embed(DatasetImages(dataset))
 
 
 @pytest.fixture

@@ -22,15 +22,13 @@ ARCHIVE = io.BytesIO()
 np.savez(ARCHIVE, ROWS)
 
 
-@pytest.mark.parametrize("mapped", [False, True])
-def test_a_block_is_read_as_it_was_written(tmp_path, mapped):
+def test_a_block_is_read_as_it_was_written(tmp_path):
     (tmp_path / "x.npy").write_bytes(saved(ROWS))
     for rows, width in ((3, 4), (None, 4), (3, None)):
-        found = read_block(tmp_path / "x.npy", rows, width, mapped=mapped)
+        found = read_block(tmp_path / "x.npy", rows, width)
         np.testing.assert_array_equal(found, ROWS)
 
 
-@pytest.mark.parametrize("mapped", [False, True])
 @pytest.mark.parametrize(
     "content",
     [
@@ -46,10 +44,10 @@ def test_a_block_is_read_as_it_was_written(tmp_path, mapped):
         b"PK\3\4",
     ],
 )  # fmt: skip
-def test_something_else_is_one_line(tmp_path, content, mapped):
+def test_something_else_is_one_line(tmp_path, content):
     (tmp_path / "x.npy").write_bytes(content)
     with pytest.raises(FileError, match=r"x\.npy is damaged; delete it, and it is made again$"):
-        read_block(tmp_path / "x.npy", 3, 4, mapped=mapped)
+        read_block(tmp_path / "x.npy", 3, 4)
 
 
 def test_rows_that_are_not_finite_are_damage(tmp_path):

@@ -16,6 +16,7 @@ import pytest
 from facesync.data import conversion
 from facesync.data.conversion import REPORT_NAME, convert_pack
 from facesync.data.recordio import write_pack
+from facesync.data.shards import Shard
 from facesync.errors import DataError, FileError
 from tests.conftest import ROOT
 from tests.data.packs import (
@@ -334,7 +335,7 @@ def test_workers_inherit_nothing(rec, tmp_path, expected, monkeypatch):
 
 def test_one_process_needs_no_other(rec, tmp_path, expected, monkeypatch):
     monkeypatch.setattr(conversion, "_RECORDS_PER_TASK", 4)
-    monkeypatch.setattr(conversion, "_in_processes", die)
+    monkeypatch.setattr(conversion, "in_processes", die)
     convert_pack(rec, tmp_path / "out", workers=1)
     assert tree(tmp_path / "out") == expected
 
@@ -345,7 +346,7 @@ def test_full_shared_memory_is_named(rec, tmp_path, monkeypatch, place):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(conversion, "_RECORDS_PER_TASK", 4)
-    monkeypatch.setattr(conversion.ProcessPoolExecutor, place, refuse)
+    monkeypatch.setattr(f"facesync.spawning.ProcessPoolExecutor.{place}", refuse)
     with pytest.raises(DataError, match=r"No space left .* /dev/shm, .*--workers 1"):
         convert_pack(rec, tmp_path / "out", workers=2)
     assert not (tmp_path / "out" / ".conversion.tmp").exists()
@@ -364,3 +365,74 @@ def test_what_can_be_imported_from_the_script():
     assert preprocessing_dataset.process_casia_webface is conversion.process_casia_webface
     with pytest.raises(AttributeError, match="nothing_of_that_name"):
         _ = preprocessing_dataset.nothing_of_that_name
+
+
+def convert_in_shares(rec, out, order, **options):
+    return [convert_pack(rec, out, workers=1, shard=Shard(n, len(order)), **options) for n in order]
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2, 3, 1)])
+def test_shares_give_the_folder_and_the_report_of_one_run(tmp_path, order):
+    pack = write_pack(tmp_path / "pack", many_images(8, 5))
+    overwrite(pack, index_of(pack)[7] + 32, b"\0\0\0\0")  # its image
+    overwrite(pack, index_of(pack)[30], b"\0\0\0\0")  # its record
+    convert_pack(pack, tmp_path / "one", workers=1)
+    *first, last = convert_in_shares(pack, tmp_path / "out", order)
+    assert tree(tmp_path / "out") == tree(tmp_path / "one")
+    found, expected = report_of(tmp_path / "out"), report_of(tmp_path / "one")
+    assert found.pop("seconds") >= 0 and expected.pop("seconds") >= 0
+    assert found == expected and len(found["corrupt"]) == 2
+    assert last.images == sum(found[kind] for kind in ("written", "already_there")) == 38
+    assert sum(share.images for share in first) < 38
+
+
+def test_an_interrupted_share_resumes_and_no_report_is_there_before_all_are_done(
+    rec, tmp_path, expected, monkeypatch
+):
+    out = tmp_path / "out"
+    convert_in_shares(rec, out, (1, 2))
+    assert (out / REPORT_NAME).exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(conversion.ImageWriter, "publish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            convert_pack(rec, out, workers=1, shard=Shard(1, 2))
+    assert not (out / REPORT_NAME).exists()
+    convert_pack(rec, out, workers=1, shard=Shard(2, 2))
+    assert not (out / REPORT_NAME).exists()
+    convert_pack(rec, out, workers=1, shard=Shard(1, 2))
+    assert tree(out) == expected and report_of(out)["already_there"] == 12
+    convert_pack(rec, out, workers=1, shard=Shard(1, 3))
+    convert_pack(rec, out, workers=1)  # all in one removes what parts of other runs left
+    assert tree(out) == expected and report_of(out)["already_there"] == 12
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"about": [1, false]}', "[" * 100_000])
+def test_a_part_that_is_damaged_or_of_something_else_is_named(rec, tmp_path, content):
+    convert_pack(rec, tmp_path / "out", workers=1, shard=Shard(1, 2))
+    part = tmp_path / "out" / "conversion_report.1-of-2.json"
+    part.write_text(content)
+    with pytest.raises(FileError, match=r"1-of-2\.json is damaged, or of another pack"):
+        convert_pack(rec, tmp_path / "out", workers=1, shard=Shard(2, 2))
+
+
+def test_shares_at_once_from_shells(tmp_path):
+    pack = write_pack(tmp_path / "pack", many_images(20, 10))
+    convert_pack(pack, tmp_path / "one", workers=1)
+    command = [sys.executable, SCRIPT, "--input", pack, "--output", tmp_path / "out"]
+    shells = [
+        subprocess.Popen([*command, "--workers", "1", "--shard", f"{n}/2"], cwd=ROOT,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for n in (1, 2)
+    ]  # fmt: skip
+    said = "".join(shell.communicate()[0] for shell in shells)
+    assert [shell.returncode for shell in shells] == [0, 0]
+    assert tree(tmp_path / "out") == tree(tmp_path / "one")
+    assert report_of(tmp_path / "out")["images"] == 200
+    assert said.count("Report: ") >= 1
+    alone = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True,
+                           env={**os.environ, "RANK": "1", "WORLD_SIZE": "2"})  # fmt: skip
+    assert "Part 2 of 2 is done" in alone.stderr  # as torchrun starts it

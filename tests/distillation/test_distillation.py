@@ -16,7 +16,7 @@ from facesync.distillation import checkpoint, distill
 from facesync.distillation import faces as faces_module
 from facesync.distillation.checkpoint import TrainingState
 from facesync.distillation.distill import Samples, loss_of, split
-from facesync.distillation.faces import Faces, all_images, collect, images_in
+from facesync.distillation.faces import all_images, collect, images_in
 from facesync.distillation.packing import pack
 from facesync.distillation.student import CROP, FEATURES, Student, from_vggface2, start_head
 from facesync.errors import DataError, FileError
@@ -26,7 +26,8 @@ from facesync.faces.onnx_export import to_onnx
 from facesync.faces.onnx_files import read_description
 from facesync.faces.onnx_runtime import open_net
 from facesync.faces.torch_model import new_network
-from facesync.images import save_jpeg
+from facesync.images import read_image_rgb, save_jpeg
+from tests.evaluation.conftest import MiddleDetector
 
 
 @pytest.fixture(autouse=True)
@@ -63,23 +64,59 @@ class Teacher:
         return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
 
+@pytest.fixture
+def middle_detector():
+    return MiddleDetector()
+
+
 def test_faces_are_embedded_once_and_cached(aligned, tmp_path, monkeypatch):
-    monkeypatch.setattr(faces_module, "BLOCK", 4)
+    monkeypatch.setattr(faces_module, "_BATCH", 4)
     teacher = Teacher()
     images = all_images([], [aligned], None)
     faces = collect(images, teacher.model, tmp_path / "cache")
     assert (len(faces), teacher.embedded) == (10, 20)  # and their mirror images
-    assert faces.crop(9).shape == (112, 112, 3)
-    (written,) = (tmp_path / "cache").iterdir()
-    (written / "0000004.teacher.npy").unlink()  # as after an interruption
-    (written / "0000008.faces.npy").unlink()  # as damage is mended
+    assert faces.crop(9).shape == (112, 112, 3) and faces.rows().shape == (10, 112 * 112 * 3)
+    faces_9, targets = faces.crop(9), faces.targets
+    (kept,) = (tmp_path / "cache").glob("kept-*/*.keys")
+    kept.write_bytes(kept.read_bytes()[: 7 * 20])  # as after an interruption
     again = collect(images, teacher.model, tmp_path / "cache")
-    assert teacher.embedded == 32
-    np.testing.assert_array_equal(again.targets, faces.targets)
-    np.testing.assert_array_equal(again.crop(5), faces.crop(5))
-    pickled = pickle.dumps(faces)  # for a worker: it maps the files itself
-    assert len(pickled) < 1000
-    np.testing.assert_array_equal(pickle.loads(pickled).crop(5), faces.crop(5))
+    assert teacher.embedded == 20 + 2 * 3
+    np.testing.assert_array_equal(again.targets, targets)
+    np.testing.assert_array_equal(again.target(5), targets[5])
+    np.testing.assert_array_equal(again.crop(9), faces_9)
+    pickled = pickle.dumps(again)  # for a worker: it maps the files itself
+    assert len(pickled) < 3000
+    np.testing.assert_array_equal(pickle.loads(pickled).crop(5), again.crop(5))
+
+
+def test_the_same_images_elsewhere_are_in_the_cache_too(aligned, tmp_path, caplog):
+    caplog.set_level("INFO", "facesync")
+    teacher = Teacher()
+    collect(all_images([], [aligned], None), teacher.model, tmp_path / "cache")
+    files = sorted(aligned.rglob("*.jpg"))
+    pack = write_pack(tmp_path / "pack", [(int(f.parent.name), f.read_bytes()) for f in files])
+    old = tmp_path / "cache" / "0123456789abcdef" / "0000000.teacher.npy"
+    old.parent.mkdir()
+    old.touch()
+    faces = collect(all_images([], [pack, aligned], None), teacher.model, tmp_path / "cache")
+    assert (len(faces), teacher.embedded) == (20, 20)
+    assert "0123456789abcdef is of a former layout and not read; delete it" in caplog.text
+
+
+def test_photographs_come_first_and_their_faces_are_found_once(
+    aligned, tmp_path, monkeypatch, middle_detector
+):
+    monkeypatch.setattr(faces_module, "FaceDetector", lambda: middle_detector)
+    photographs = tmp_path / "photographs"
+    for number in range(3):
+        save_jpeg(np.full((64, 64, 3), 60 * number, np.uint8), photographs / f"{number}.jpg")
+    images = all_images([photographs], [aligned], None)
+    for _ in range(2):
+        faces = collect(images, Teacher().model, tmp_path / "cache")
+        assert len(faces) == 2 + 10  # the black one shows nobody
+        assert faces.crop(1).mean() > faces.crop(0).mean() > 30
+        np.testing.assert_array_equal(faces.crop(2), read_image_rgb(aligned / "0" / "0.jpg"))
+    assert middle_detector.looks == 3
 
 
 def test_an_image_that_cannot_be_read_is_left_out(aligned, tmp_path, caplog):
@@ -284,12 +321,3 @@ def test_wrong_usage(tmp_path, capsys):
         with pytest.raises(SystemExit) as error:
             distill_model.main(["--data", str(tmp_path), option, "-1"])
         assert error.value.code == 2 and option in capsys.readouterr().err
-
-
-def test_faces_go_to_a_worker_by_name_not_by_content(tmp_path):
-    block = tmp_path / "crops.npy", tmp_path / "embeddings.npy"
-    np.save(block[0], np.ones((300, 112, 112, 3), np.uint8))
-    np.save(block[1], np.ones((300, 512), np.float16))
-    sent = pickle.dumps(Faces([block]))
-    assert len(sent) < 10_000
-    np.testing.assert_array_equal(pickle.loads(sent).crop(299), np.ones((112, 112, 3)))

@@ -8,7 +8,7 @@ import torch
 
 from facesync.data.datasets import FaceDataset
 from facesync.evaluation.calibrations import data_fingerprint, store_calibration
-from facesync.evaluation.images import dataset_image_refs
+from facesync.evaluation.images import DatasetImages
 from facesync.faces.calibration import Calibration
 from facesync.faces.fitting import calibrate
 from facesync.faces.onnx_files import read_description, write
@@ -65,7 +65,7 @@ def test_that_of_an_exported_model_goes_into_its_json(found, tmp_path):
 
 
 def test_the_data_fingerprint_ignores_order_but_not_names(folder):
-    images = dataset_image_refs(FaceDataset(folder))
+    images = DatasetImages(FaceDataset(folder))
     name = data_fingerprint(images)
     assert name == data_fingerprint(images[::-1])
     assert name != data_fingerprint(images[1:])

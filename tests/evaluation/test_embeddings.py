@@ -8,51 +8,14 @@ import pytest
 from facesync.data.conversion import convert_pack
 from facesync.data.datasets import FaceDataset
 from facesync.data.recordio import write_pack
-from facesync.evaluation.cache import VectorCache
 from facesync.evaluation.embeddings import Embedder, mirrored
-from facesync.evaluation.images import dataset_image_refs, file_image_ref
-from facesync.files import temporary_beside
+from facesync.evaluation.images import DatasetImages, file_image_ref
 from facesync.images import save_jpeg
 from tests.evaluation.conftest import MiddleDetector
 
 
 def refs(folder):
-    return dataset_image_refs(FaceDataset(folder))
-
-
-def load(folder, width=3):
-    return dict(VectorCache(folder, width).stored())
-
-
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 nothing", None], ids=["empty", "zip", "half"])
-def test_vectors_survive_and_damaged_files_cost_only_theirs(tmp_path, caplog, monkeypatch, damage):
-    monkeypatch.setattr("facesync.evaluation.cache._ROWS_PER_FILE", 64)
-    cache = VectorCache(tmp_path, 3)
-    for number in range(130):
-        cache.add(f"id {number}", np.array([number, 0, 1]))
-    assert len(list(tmp_path.glob("*.npz"))) == 2  # written on the way
-    cache.flush()
-    stored = load(tmp_path)
-    assert len(stored) == 130 and stored["id 7"].tolist() == [7, 0, 1]
-    path = sorted(tmp_path.glob("*.npz"))[0]
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
-    temporary_beside(path).write_bytes(b"half a file of a killed run")
-    lost = [key for key in stored if key not in load(tmp_path)]
-    assert 0 < len(lost) <= 64 and "damaged" in caplog.text
-    for key in lost:
-        cache.add(key, stored[key])
-    cache.flush()
-    assert len(load(tmp_path)) == 130 and path.read_bytes() == whole  # in the damaged one's place
-
-
-def test_vectors_of_another_width_and_pickles_are_not_read(tmp_path):
-    cache = VectorCache(tmp_path, 3)
-    cache.add("a", np.zeros(3))
-    cache.flush()
-    assert load(tmp_path, 4) == {}
-    np.savez(tmp_path / "evil.npz", ids=np.array([print], dtype=object), vectors=np.zeros((1, 3)))
-    assert list(load(tmp_path)) == ["a"]
+    return DatasetImages(FaceDataset(folder))
 
 
 def test_a_second_run_computes_nothing(folder, model, detector, tmp_path):
@@ -84,6 +47,19 @@ def test_equal_bytes_are_embedded_once(folder, model, tmp_path):
     found = Embedder(model, None, tmp_path / "cache").embed(images)
     assert found.computed == 3 and found.ids[3] == found.ids[1] != found.ids[0]
     np.testing.assert_array_equal(found.vectors[3], found.vectors[1])
+
+
+def test_processes_decode_as_this_one_does(folder, model, detector, tmp_path, monkeypatch):
+    monkeypatch.setattr("facesync.evaluation.embeddings._MANY", 1)
+    monkeypatch.setattr("facesync.evaluation.embeddings._TASK_BYTES", 1)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    images = [*refs(folder), file_image_ref(broken, "broken"), refs(folder)[0]]
+    alone = Embedder(model, detector, tmp_path / "alone").embed(images)
+    found = Embedder(model, detector, tmp_path / "cache", workers=2).embed(images)
+    np.testing.assert_array_equal(found.vectors, alone.vectors)
+    assert found.failures == alone.failures and list(found.failures) == [30]
+    assert found.computed == alone.computed == 30
 
 
 def test_an_interrupted_run_resumes(folder, model, detector, tmp_path, monkeypatch):

@@ -188,6 +188,50 @@ def test_a_second_run_reads_the_cache(evaluate, folder):
     assert first == second
 
 
+@pytest.mark.parametrize("options", [(), ("--mirror",), ("--open-set",)], ids=" ".join)
+def test_shares_fill_the_cache_that_the_whole_run_reads(
+    evaluate, folder, pairs_file, detector, tmp_path, capsys, options
+):
+    command = ["--pairs", pairs_file, "--images", folder, *options]
+    _, alone = evaluate(*command)
+    (tmp_path / "r").rename(tmp_path / "alone")
+    looks = detector.looks
+    for number in (3, 1, 2):
+        assert evaluate(*command, "--shard", f"{number}/3") == (0, None)
+    assert "Share 3 of 3:" in capsys.readouterr().out and detector.looks == 2 * looks
+    _, report = evaluate(*command)
+    assert report.pop("embedded_now") == 0 < alone.pop("embedded_now")
+    assert detector.looks == 2 * looks
+    assert report.pop("seconds") and alone.pop("seconds")
+    assert report == alone
+
+
+def test_under_torchrun_each_process_has_its_share(evaluate, folder, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setenv("WORLD_SIZE", "2")
+        for rank in ("0", "1"):
+            patched.setenv("RANK", rank)
+            assert evaluate("--data", folder, "--crops") == (0, None)
+    _, report = evaluate("--data", folder, "--crops")
+    assert report["embedded_now"] == 0 and report["pairs"] > 0
+
+
+def test_counted_pairs_give_the_figures_of_compared_ones(evaluate, folder):
+    _, exact = evaluate("--data", folder)
+    _, counted = evaluate("--data", folder, "--all-pairs", 1000)
+    assert counted["all_pairs"].keys() == exact["all_pairs"].keys()
+    for key in ("genuine_pairs", "impostor_pairs", "pictures", "identities"):
+        assert counted["all_pairs"][key] == exact["all_pairs"][key] > 0
+    for far, threshold in exact["all_pairs"]["threshold_at_far"].items():
+        assert 0 <= counted["all_pairs"]["threshold_at_far"][far] - threshold < 2**-14
+        assert counted["all_pairs"]["tar_at_far"][far] == pytest.approx(
+            exact["all_pairs"]["tar_at_far"][far], abs=0.02
+        )
+    assert counted["in_force"]["impostor"] == exact["in_force"]["impostor"]
+    for key in ("accuracy_mean", "eer", "identification"):
+        assert counted[key] == exact[key]
+
+
 def test_mirrored(evaluate, folder):
     _, report = evaluate("--data", folder, "--mirror")
     assert report["embedded_now"] == 60

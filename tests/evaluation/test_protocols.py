@@ -151,6 +151,16 @@ def test_pairs_are_drawn_from_a_pack_too(folder, tmp_path):
     assert len(pairs.images) == 30 and pairs.images[0].read() == files[0].read_bytes()
 
 
+def test_of_too_many_genuine_pairs_those_of_random_people_are_drawn(folder, monkeypatch):
+    monkeypatch.setattr("facesync.evaluation.protocols.MOST_GENUINE", 25)
+    pairs = draw_pairs(folder, 50, seed=1)
+    assert pairs.same.sum() == 25 and (~pairs.same).sum() == 50
+    people = {pairs.images[n].identity for n in pairs.left[pairs.same]}
+    other = draw_pairs(folder, 50, seed=2)
+    assert len(people) == 3 and len(pairs.images) == 30
+    assert people != {other.images[n].identity for n in other.left[other.same]}
+
+
 def test_one_person_alone_makes_no_pairs(folder, tmp_path):
     for path in (folder / "Name_0").iterdir():
         path.rename(tmp_path / path.name)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from facesync.metrics import rates
 from facesync.metrics.rates import (
     best_threshold,
     fold_accuracy,
@@ -13,6 +14,7 @@ from facesync.metrics.rates import (
     threshold_at,
     wilson,
 )
+from facesync.metrics.vectors import blocks
 
 reference = pytest.importorskip("sklearn.metrics")
 
@@ -192,3 +194,34 @@ def test_probes_without_an_embedding_are_not_identified():
     found = identification(vectors, list("aaabbb"), seed=1)
     assert whole.probes == found.probes == 2
     assert (whole.rank1, found.rank1) == (1.0, 0.5)
+
+
+def test_identification_has_limits_that_small_sets_do_not_reach(monkeypatch):
+    chance = np.random.default_rng(0)
+    vectors = chance.normal(size=(600, 512)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    who = [f"p{n % 60}" for n in range(600)]
+    whole = rates.identification(vectors, who)
+    assert (whole.gallery, whole.probes, whole.strangers) == (30, 270, 300)
+    assert rates.identification(vectors, who, most=30) == whole
+    few = rates.identification(vectors, who, most=5)
+    assert (few.gallery, few.probes, few.strangers) == (5, 45, 550)
+    monkeypatch.setattr(rates, "MOST_SEARCHES", 100)
+    found = rates.identification(vectors, who)
+    assert (found.gallery, found.probes, found.strangers) == (30, 100, 100)
+
+
+def test_the_most_similar_are_the_same_in_any_blocks(monkeypatch):
+    chance = np.random.default_rng(0)
+    vectors = chance.normal(size=(200, 512)).astype(np.float32)
+    vectors[7] = np.nan
+    probes, templates = np.arange(120), np.arange(120, 200)
+    whole = rates._most_similar(vectors, probes, templates)
+    expected = np.nan_to_num(vectors[:120] @ vectors[120:].T, nan=-np.inf)
+    np.testing.assert_array_equal(whole[1][8:], expected.argmax(axis=1)[8:])
+    monkeypatch.setattr(rates, "_PROBES", 11)
+    monkeypatch.setattr(rates, "blocks", lambda rows, size=7: blocks(rows, size))
+    small = rates._most_similar(vectors, probes, templates)
+    np.testing.assert_array_equal(small[1], whole[1])
+    np.testing.assert_allclose(small[0], whole[0], rtol=1e-5)
+    assert whole[0][7] == small[0][7] == -np.inf
