@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -47,20 +48,19 @@ class Shortlist:
         faiss = faiss_or_none()
         square = np.random.default_rng(0).standard_normal((EMBEDDING_SIZE, EMBEDDING_SIZE))
         self._rotation = np.linalg.qr(square)[0].astype(np.float32)
-        self._index = faiss.IndexShards(EMBEDDING_SIZE, threads > 1, True)
-        parts = [
+        self._parts = [
             faiss.IndexRaBitQFastScan(EMBEDDING_SIZE, faiss.METRIC_INNER_PRODUCT)
             for _ in range(threads)
         ]
-        for part in parts:
+        for part in self._parts:
             # Its centre stays zero: about another, the error would not be the same for all rows.
             part.train(np.zeros((1, EMBEDDING_SIZE), np.float32))
         done = 0
         for block in blocks:
-            parts[done * threads // count].add(np.nan_to_num(block) @ self._rotation)
+            part = self._parts[done * threads // count]
+            part.add(np.nan_to_num(block) @ self._rotation)
             done += len(block)
-        for part in parts:
-            self._index.add_shard(part)
+        self._pool = ThreadPoolExecutor(threads)
 
     def near(self, embedding: np.ndarray, k: int) -> tuple[np.ndarray, float]:
         """Find the rows that seem most similar to an embedding, (512,) of unit length.
@@ -69,8 +69,17 @@ class Shortlist:
             The numbers, int64, of at most k rows, and a similarity that no other row reaches.
         """
         query = (embedding.astype(np.float32) @ self._rotation)[None]
-        estimates, numbers = self._index.search(query, k)
-        return numbers[0][numbers[0] >= 0], float(estimates[0, -1]) + ERROR
+        found = self._pool.map(lambda part: part.search(query, k), self._parts)
+        all_estimates, all_numbers = [], []
+        first = 0
+        for part, (estimates, numbers) in zip(self._parts, found, strict=True):
+            some = numbers[0] >= 0  # the others were not there
+            all_estimates.append(estimates[0][some])
+            all_numbers.append(numbers[0][some] + first)
+            first += part.ntotal
+        scores = np.concatenate(all_estimates)
+        best = np.argsort(-scores, kind="stable")[:k]
+        return np.concatenate(all_numbers)[best], float(scores[best[-1]]) + ERROR
 
 
 def in_blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
