@@ -122,7 +122,7 @@ def main() -> None:
         file = Path(folder) / "frame.npy"
         np.save(file, frame)
         started = in_turns({name: lambda name=name: fresh(name, file) for name in ways}, 3)
-    print(HEAD + "\n|" + "---|" * HEAD.count(" | ") + "---|")
+    print(HEAD + "\n|" + "---|" * (HEAD.count(" | ") + 1))
     for name, way in ways.items():
         models = sum(path.stat().st_size for path in way.models) / 1e6
         runs = started[name]
