@@ -5,6 +5,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 APP := .venv-app
 APP_TESTS := .venv-app-tests
+PEERS := .venv-peers
 
 # `$(call environment,FOLDER)` makes a virtual environment there, unless there is one.
 define environment
@@ -89,8 +90,18 @@ format: install  ## let ruff rewrite what it can
 bench: install  ## the benchmarks, as ratios of two ways in one run
 	@for name in benchmarks/*.py; do $(PY) -m benchmarks.$$(basename $$name .py) || exit 1; done
 
-bench-peers: install  ## speed beside other projects', as far as they are installed
-	@for name in benchmarks/peers/[a-z]*.py; do $(PY) -m benchmarks.peers.$$(basename $$name .py) || exit 1; done
+bench-peers: install $(PEERS)/.installed  ## FaceSync beside other projects, in one table
+	@$(PEERS)/bin/python -m benchmarks.peers.table $(PEERS_OPTIONS)
+
+# Beside what $(VENV) has, which stays as it is. What cannot be installed is left out of the table.
+$(PEERS)/.installed: benchmarks/peers/requirements.txt
+	@test -x $(PEERS)/bin/python || $(PY) -m venv $(PEERS)
+	@$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+		"$$($(PEERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/facesync.pth"
+	@while read -r peer; do \
+		$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "$$peer" || \
+		echo "$$peer cannot be installed here: left out"; done < $<
+	@touch $@
 
 clean:  ## remove the environment and what the demo wrote
-	rm -rf $(VENV) $(APP) $(APP_TESTS) .venv-lowest demo_output benchmark_output
+	rm -rf $(VENV) $(APP) $(APP_TESTS) $(PEERS) .venv-lowest demo_output benchmark_output

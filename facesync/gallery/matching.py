@@ -20,8 +20,9 @@ SAMPLE_WEIGHT = 0.95
 """Weight of the similarity to the best single sample; that to the mean of all counts 1
 (`python -m benchmarks.open_set` compares the rules)."""
 
-SHORTLIST = 100
-"""Of more than `search.NUMPY_UP_TO` people, those with the nearest means are compared in full."""
+SHORTLIST = 128
+"""Of more than `search.EXACT_UP_TO` people, the owners of so many templates and samples that seem
+nearest are compared in full; more where these do not show that nobody else matters."""
 
 _BLOCK = 1024  # people whose templates are compared with all others at once
 
@@ -66,6 +67,12 @@ def comparable(people: Sequence[Person], fingerprint: str | None) -> list[Person
     return [person for person in people if person.fingerprint in (None, fingerprint)]
 
 
+def _other_samples(person: Person) -> np.ndarray:
+    """Return the samples, (n, 512), of which none is the template."""
+    alone = len(person.sample_embeddings) == person.samples == 1
+    return person.sample_embeddings[:0] if alone else person.sample_embeddings
+
+
 def too_alike(
     some: Sequence[Person], people: Sequence[Person], threshold: float
 ) -> Iterator[tuple[Person, Person]]:
@@ -74,9 +81,10 @@ def too_alike(
     Their templates are of one model. The face of either is accepted as both, that of twins for
     example: the app cannot tell reliably who it is.
     """
+    other = np.stack([each.embedding for each in people]) if some else np.empty(0)
     for start in range(0, len(some), _BLOCK):
         block = some[start : start + _BLOCK]
-        one, other = (np.stack([each.embedding for each in part]) for part in (block, people))
+        one = np.stack([each.embedding for each in block])
         for row, column in np.argwhere(one @ other.T >= threshold).tolist():
             if block[row].name != people[column].name:
                 yield block[row], people[column]
@@ -101,7 +109,10 @@ class Matcher:
     ) -> None:
         self.people = list(people)
         self._probability = probability
-        self._templates = np.stack([person.embedding for person in self.people])
+
+    @cached_property
+    def _templates(self) -> np.ndarray:
+        return np.stack([person.embedding for person in self.people])
 
     @cached_property
     def _samples(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -138,11 +149,45 @@ class Matcher:
         Raises:
             ModelError: it is not an embedding.
         """
-        if len(self.people) > search.NUMPY_UP_TO:
-            near = search.best(embedding, self._templates, SHORTLIST)
-            few = Matcher([self.people[number] for number in near], self._probability)
-            return few.decide(embedding, threshold, margin, nearly_from)
-        scores = self.similarities(checked(embedding[None])[0])
+        embedding = checked(embedding[None])[0]
+        if len(self.people) > search.EXACT_UP_TO and search.faiss_or_none() is not None:
+            return self._decide_by_shortlist(embedding, threshold, margin, nearly_from)
+        return self._decide_exactly(embedding, threshold, margin, nearly_from)
+
+    @cached_property
+    def _shortlist(self) -> tuple[search.Shortlist, np.ndarray]:
+        """Templates and samples, to search; the index of the person each belongs to."""
+        rows = [1 + len(_other_samples(person)) for person in self.people]
+        owners = np.repeat(np.arange(len(rows), dtype=np.int32), rows)
+        parts = (self.people[n : n + _BLOCK] for n in range(0, len(rows), _BLOCK))
+        blocks = (
+            np.concatenate([r for one in part for r in (one.embedding[None], _other_samples(one))])
+            for part in parts
+        )
+        return search.Shortlist(len(owners), blocks), owners
+
+    def _decide_by_shortlist(
+        self, embedding: np.ndarray, threshold: float, margin: float, nearly_from: float
+    ) -> Decision:
+        """Decide among those who seem nearest: as among all, or else a refusal."""
+        shortlist, owners = self._shortlist
+        count = SHORTLIST
+        while True:
+            rows, others_below = shortlist.near(embedding, min(count, len(owners)))
+            few = Matcher([self.people[n] for n in np.unique(owners[rows])], self._probability)
+            decision = few._decide_exactly(embedding, threshold, margin, nearly_from)
+            # Somebody who is not on the list could be the second, and too near, or even the best.
+            needed = (decision.similarity or 0.0) - max(margin, 0.0)
+            known = needed >= max(others_below, 0.0) or count >= len(owners)
+            if known or not (decision.accepted or decision.nearly):
+                return decision
+            count *= 8
+
+    def _decide_exactly(
+        self, embedding: np.ndarray, threshold: float, margin: float, nearly_from: float
+    ) -> Decision:
+        """Decide among all people, each compared in full."""
+        scores = self.similarities(embedding)
         best = int(scores.argmax())
         similarity = float(scores[best])
         person = self.people[best]

@@ -172,21 +172,86 @@ def test_more_than_half_of_the_frames_must_be_near(votes, nearly):
     assert majority(each).nearly is nearly
 
 
-@pytest.mark.parametrize("threshold", [0.6, 0.82])
-def test_the_shortlist_gives_the_same_decision(monkeypatch, threshold):
-    people = [person(f"Person {seed}", seed) for seed in range(50)]
-    probes = [between(unit(seed), unit(seed + 1), 0.8) for seed in range(0, 50, 7)]
-    how = {"margin": 0.05, "nearly_from": 0.7}
-    before = [decide(probe, people, threshold, **how) for probe in probes]
-    assert {decision.nearly for decision in before} == {threshold > 0.8}
-    monkeypatch.setattr("facesync.gallery.search.NUMPY_UP_TO", 10)
-    monkeypatch.setattr("facesync.gallery.search._faiss", lambda: None)
+@pytest.fixture(params=["faiss", "no faiss"])
+def many(request, monkeypatch):
+    """Few people are searched like very many, with faiss and without."""
+    if request.param == "faiss":
+        pytest.importorskip("faiss")
+    else:
+        monkeypatch.setattr("facesync.gallery.search.faiss_or_none", lambda: None)
+    monkeypatch.setattr("facesync.gallery.search.EXACT_UP_TO", 10)
     monkeypatch.setattr("facesync.gallery.matching.SHORTLIST", 5)
-    for probe, decision in zip(probes, before, strict=True):
+
+
+def by_all(probe: np.ndarray, people: list[Person], monkeypatch, *how, **more) -> Decision:
+    with monkeypatch.context() as patch:
+        patch.setattr("facesync.gallery.search.EXACT_UP_TO", 10**9)
+        return decide(probe, people, *how, **more)
+
+
+def crowd() -> list[Person]:
+    return [person(f"Person {seed}", seed) for seed in range(50)]
+
+
+@pytest.mark.parametrize("threshold", [0.6, 0.82])
+def test_the_shortlist_gives_the_same_decision(many, monkeypatch, threshold):
+    monkeypatch.setattr("facesync.gallery.matching.SHORTLIST", 40)
+    people, how = crowd(), {"margin": 0.05, "nearly_from": 0.7}
+    for seed in range(0, 50, 7):
+        probe = between(unit(seed), unit(seed + 1), 0.8)
         again = decide(probe, people, threshold, **how)
+        decision = by_all(probe, people, monkeypatch, threshold, **how)
+        assert decision.nearly is (threshold > 0.8)
         assert (again.name, again.nearly) == (decision.name, decision.nearly)
         assert again.similarity == pytest.approx(decision.similarity, abs=1e-6)
         assert again.margin == pytest.approx(decision.margin, abs=1e-6)
+
+
+def test_a_second_person_beyond_the_shortlist_still_refuses(many, monkeypatch):
+    """Twenty names of one face fill the short list; the twin behind them must be found too."""
+    ada = [person(f"Ada {number}", 1) for number in range(20)]
+    twin = replace(person("Bob"), embedding=between(unit(1), unit(2), 0.79))
+    probe = between(unit(1), unit(2), 0.95)
+    for people in ([*crowd()[2:], *ada, twin], [twin, *ada, *crowd()[2:]]):
+        decision = decide(probe, people, 0.85, margin=0.05)
+        assert not decision.accepted and "too similar to two people" in decision.reason
+        assert decide(probe, people, 0.6, margin=0.05).accepted, "then they are one person's names"
+
+
+def test_the_best_person_is_found_behind_a_full_shortlist(many, monkeypatch):
+    """What seems nearest is not what is: the estimates of rows so close differ by chance only."""
+    near = [
+        replace(person(f"Near {seed}"), embedding=between(unit(1), unit(seed), 0.9))
+        for seed in range(100, 160)
+    ]
+    ada = person("Ada", 1)
+    for probe in (between(unit(1), unit(seed), 0.97) for seed in range(2, 22)):
+        decision = decide(probe, [*near, ada], 0.8, margin=0.01)
+        exact = by_all(probe, [*near, ada], monkeypatch, 0.8, margin=0.01)
+        assert (decision.name, decision.accepted) == (exact.name, exact.accepted)
+
+
+def test_one_sample_of_a_person_is_on_the_shortlist_too(many):
+    """The mean of three at right angles is 0.577 from each: others seem nearer, but are not."""
+    ada = with_samples("Ada", unit(201), unit(202), unit(203))
+    probe = between(unit(201), unit(204), 0.97)
+    others = [
+        replace(person(f"Near {seed}"), embedding=between(probe, unit(seed), 0.7))
+        for seed in range(100, 130)
+    ]
+    assert decide(probe, [*others, ada], 0.8, margin=0.05).name == "Ada"
+
+
+def test_who_was_deleted_is_not_found(many):
+    people = [each for each in crowd() if each.name != "Person 7"]
+    assert decide(unit(7), crowd(), 0.6).name == "Person 7"
+    assert not decide(unit(7), people, 0.6).accepted
+
+
+def test_a_template_that_is_no_number_does_not_win_among_many(many):
+    broken = replace(person("Cid", 3), embedding=np.full(512, np.nan, np.float32))
+    decision = decide(unit(3), [*crowd()[4:], broken], 0.6)
+    assert not decision.accepted and decision.name is None
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf, 0.0, 1.0])
