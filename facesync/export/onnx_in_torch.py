@@ -1,19 +1,16 @@
 """An ONNX network as a torch module, for the exporters that take nothing else.
 
-Of the operators, those that the app's own networks have. Shapes are fixed: ONNX Runtime works out
-beforehand whatever depends on shapes and weights alone.
+It knows the operators that the app's own networks have after `plain` fixed the shape of the input.
 """
 
 from __future__ import annotations
 
-import tempfile
+import operator
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx import numpy_helper
 from torch.nn import functional
@@ -21,61 +18,41 @@ from torch.nn import functional
 from facesync.errors import ModelError
 
 Value = Any
-"""A tensor, or the integers that an operator takes as an input."""
-
-
-def with_fixed_shapes(network: bytes, shape: tuple[int, ...]) -> onnx.ModelProto:
-    """Fix the shape of a network's input, unpack its weights, and work out what they allow.
-
-    Raises:
-        ModelError: ONNX Runtime cannot run it with this input.
-    """
-    model = onnx.load_from_string(network)
-    axes = model.graph.input[0].type.tensor_type.shape.dim
-    for axis, size in zip(axes, shape, strict=True):
-        axis.dim_value = size
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    options.log_severity_level = 4
-    with tempfile.TemporaryDirectory(prefix="facesync-") as folder:
-        written = Path(folder) / "plain.onnx"
-        options.optimized_model_filepath = str(written)
-        try:
-            onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime's exceptions have no other common base
-            raise ModelError(f"the model cannot be exported: {error}") from error
-        return onnx.load(str(written))
+"""A tensor, a number, or the integers that an operator takes as an input."""
 
 
 class OnnxNetwork(torch.nn.Module):
-    """Computes what an ONNX network with one input and one output computes.
+    """Computes the first output of an ONNX network with one input.
 
     Raises:
         ModelError: it has an operator that is not known here.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, network: bytes) -> None:
         super().__init__()
-        graph = model.graph
+        graph = onnx.load_from_string(network).graph
         self._input, self._output = graph.input[0].name, graph.output[0].name
-        self._integers: dict[str, list[int]] = {}
+        # An exporter sees a linear layer only where no transposition of its weights is computed.
+        turned = {node.input[1] for node in graph.node if _multiplies_untransposed(node)}
+        self._numbers: dict[str, list[int] | float] = {}
         self._tensors: dict[str, str] = {}
         for kept in graph.initializer:
             array = numpy_helper.to_array(kept)
             if array.dtype == np.int64:
-                self._integers[kept.name] = array.reshape(-1).tolist()
+                self._numbers[kept.name] = array.reshape(-1).tolist()
+            elif array.ndim == 0:
+                self._numbers[kept.name] = array.item()
             else:
+                if kept.name in turned:
+                    array = array.T
                 name = f"weight_{len(self._tensors)}"
-                self.register_buffer(name, torch.from_numpy(array.copy()))
+                self.register_buffer(name, torch.from_numpy(array.copy("C")))
                 self._tensors[kept.name] = name
         self._steps = [_Step(node) for node in graph.node]
 
     def forward(self, given: torch.Tensor) -> torch.Tensor:
         """Return the output."""
-        values: dict[str, Value] = {"": None, self._input: given, **self._integers}
+        values: dict[str, Value] = {"": None, self._input: given, **self._numbers}
         values |= {name: getattr(self, kept) for name, kept in self._tensors.items()}
         for step in self._steps:
             found = step.run(*[values[name] for name in step.inputs], **step.attributes)
@@ -83,6 +60,11 @@ class OnnxNetwork(torch.nn.Module):
             values.update(zip(step.outputs, outputs, strict=True))
         output: torch.Tensor = values[self._output]
         return output
+
+
+def _multiplies_untransposed(node: onnx.NodeProto) -> bool:
+    attributes = {each.name: each.i for each in node.attribute}
+    return node.op_type == "Gemm" and not attributes.get("transB", 0)
 
 
 class _Step:
@@ -129,16 +111,16 @@ def _average_pool(x: Value, **how: Any) -> Value:
     if any(how.get("pads", ())) and not how.get("count_include_pad", 0):
         raise ModelError("the model cannot be exported: an AveragePool leaves its border out")
     x = _padded(x, how.get("pads"))
-    return functional.avg_pool2d(x, how["kernel_shape"], how.get("strides"))
+    return functional.avg_pool2d(
+        x, how["kernel_shape"], how.get("strides"), count_include_pad=False
+    )
 
 
 def _gemm(a: Value, b: Value, c: Value = None, **how: Any) -> Value:
-    a = a.transpose(0, 1) if how.get("transA") else a
-    weight = b if how.get("transB") else b.transpose(0, 1)
-    factors = how.get("alpha", 1.0), how.get("beta", 1.0)
-    if factors != (1.0, 1.0):
-        raise ModelError("the model cannot be exported: a Gemm has factors")
-    return functional.linear(a, weight, c)
+    plainest = how.get("alpha", 1.0), how.get("beta", 1.0), how.get("transA", 0)
+    if plainest != (1.0, 1.0, 0):
+        raise ModelError("the model cannot be exported: a Gemm has factors or turns its input")
+    return functional.linear(a, b, c)  # the weights were turned when they were read
 
 
 def _batch_norm(x: Value, *weights: Value, **how: Any) -> Value:
@@ -183,31 +165,35 @@ def _gather(x: Value, indices: Value, axis: int = 0) -> Value:
     return x.select(axis, index)
 
 
-def _cast(x: Value, to: int) -> Value:
-    return x.to({onnx.TensorProto.FLOAT: torch.float32, onnx.TensorProto.BOOL: torch.bool}[to])
+_TYPES = {int(onnx.TensorProto.FLOAT): torch.float32, int(onnx.TensorProto.BOOL): torch.bool}
+
+
+def _cast(x: Value, to: int, **_: Any) -> Value:
+    return x.to(_TYPES[to])
 
 
 _OPERATORS: dict[str, Callable[..., Value]] = {
-    "Add": torch.add,
+    "Add": operator.add,
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "Clip": torch.clamp,
     "Concat": lambda *parts, axis: torch.cat(parts, dim=axis),
     "Conv": _conv,
-    "Div": torch.div,
+    "Div": operator.truediv,
     "Erf": torch.erf,
     "Expand": lambda x, shape: x.expand(*shape),
     "Flatten": lambda x, axis=1: x.flatten(axis),
     "Gather": _gather,
+    "Gelu": lambda x, approximate: functional.gelu(x, approximate=approximate.decode()),
     "Gemm": _gemm,
     "GlobalAveragePool": lambda x: x.mean((2, 3), keepdim=True),
-    "Greater": torch.gt,
+    "Greater": operator.gt,
     "LayerNormalization": lambda *given, axis, stash_type=1, **how: _layer_norm(*given, **how),
     "LogSoftmax": lambda x, axis=-1: x.log_softmax(axis),
     "MatMul": torch.matmul,
     "MaxPool": _max_pool,
-    "Mul": torch.mul,
+    "Mul": operator.mul,
     "ReduceL2": _reduced(lambda x, axes, keepdim: x.square().sum(axes, keepdim=keepdim).sqrt()),
     "ReduceMax": _reduced(torch.amax),
     "ReduceMean": _reduced(torch.mean),
@@ -219,6 +205,6 @@ _OPERATORS: dict[str, Callable[..., Value]] = {
     "Split": _split,
     "Sqrt": torch.sqrt,
     "Squeeze": _squeeze,
-    "Sub": torch.sub,
+    "Sub": operator.sub,
     "Transpose": lambda x, perm: x.permute(perm),
 }
