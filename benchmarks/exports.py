@@ -1,7 +1,7 @@
 """Every model in every format, each loaded again and compared with the original: one table.
 
-    make bench-exports                                    # makes .venv-exports, which has all formats
-    python -m benchmarks.exports --models liveness        # where only some are installed
+    make bench-exports                              # makes .venv-exports, which has all formats
+    python -m benchmarks.exports --models liveness  # where only some are installed
 
 Models of faces on the 600 pairs of LFW's last fold, in tenths (accuracy), and on all pairs of their
 images (TAR at a FAR of 1e-5); int8 is calibrated on people of the other folds. The liveness model

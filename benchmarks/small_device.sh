@@ -36,6 +36,8 @@ fi
 
 mkdir -p "$folder"
 touch "$folder/.facesync-arm64"
+exec 9>"$folder/lock"
+flock --nonblock 9 || fail "another run works in $folder"
 
 if [ "$(uname -m)" != aarch64 ]; then
 	formats=/proc/sys/fs/binfmt_misc

@@ -104,7 +104,7 @@ def _conv(x: Value, weight: Value, bias: Value = None, **how: Any) -> Value:
 def _max_pool(x: Value, **how: Any) -> Value:
     x = _padded(x, how.get("pads"), -torch.inf)
     ceil = bool(how.get("ceil_mode", 0))
-    return functional.max_pool2d(x, how["kernel_shape"], how.get("strides"), ceil_mode=ceil)
+    return functional.max_pool2d(x, how["kernel_shape"], how.get("strides", 1), ceil_mode=ceil)
 
 
 def _average_pool(x: Value, **how: Any) -> Value:
@@ -112,7 +112,7 @@ def _average_pool(x: Value, **how: Any) -> Value:
         raise ModelError("the model cannot be exported: an AveragePool leaves its border out")
     x = _padded(x, how.get("pads"))
     return functional.avg_pool2d(
-        x, how["kernel_shape"], how.get("strides"), count_include_pad=False
+        x, how["kernel_shape"], how.get("strides", 1), count_include_pad=False
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from facesync.errors import ModelError
 
-
 _WITH_GELU = 20
 """Opset from which on ONNX has the operator: in the other formats it is faster than its parts."""
 
