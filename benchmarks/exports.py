@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.held_out import last_fold, last_fold_images
-from benchmarks.material import ROOT, shared_data_or_exit
+from benchmarks.material import ROOT, add_counts, shared_data_or_exit
 from facesync import cli
 from facesync.export.export import MOST_LOSS
 from facesync.export.settings import FORMAT_NAMES
@@ -35,14 +35,14 @@ HEAD = (
 )
 
 
-def prepare(data: Path, folder: Path) -> dict[bool, list[str]]:
+def prepare(data: Path, folder: Path, pairs_of_a_kind: int) -> dict[bool, list[str]]:
     """Write lists; return the options that name what to compare on, for liveness and for faces."""
     lines = last_fold(data / "lfw" / "pairs.txt")
     genuine, impostor = lines[: len(lines) // 2], lines[len(lines) // 2 :]
-    tenth = len(genuine) // 10
+    tenth = min(pairs_of_a_kind, len(genuine)) // 10
     folds = [
         line
-        for start in range(0, len(genuine), tenth)
+        for start in range(0, 10 * tenth, tenth)
         for kind in (genuine, impostor)
         for line in kind[start : start + tenth]
     ]
@@ -99,14 +99,17 @@ def cells(found: dict[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Export every model to every format and print the table in Markdown."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
-    parser.add_argument("--formats", nargs="+", choices=FORMAT_NAMES, default=FORMAT_NAMES)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="default: all")
+    parser.add_argument(
+        "--formats", nargs="+", choices=FORMAT_NAMES, default=FORMAT_NAMES, help="default: all"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "benchmark_output" / "exports",
                         metavar="DIR", help="folder to work in (default: %(default)s)")  # fmt: skip
+    add_counts(parser, pairs=300)  # of each kind
     args = parser.parse_args(argv)
     data = shared_data_or_exit()
     os.environ.setdefault("TORCH_HOME", str(data.parent / "torch_home"))
-    options = prepare(data, args.output)
+    options = prepare(data, args.output, args.pairs)
     print(HEAD, flush=True)
     for model in args.models:
         for form in args.formats:

@@ -53,7 +53,7 @@ step() {
 	touch "$folder/$1.done"
 }
 
-enter=(chroot "$system" /usr/bin/env -i HOME=/root LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin)
+enter=(chroot "$system" /usr/bin/env -i --chdir=/root HOME=/root LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin)
 
 inside() { "${enter[@]}" "$@"; }
 
@@ -130,7 +130,7 @@ app() {
 	echo "  faceid_app.py $1: as it should; at most $most MB of memory"
 }
 
-rm -rf "$system/root/.local" "$system/root/.config" "$system$app/faces" "$system$app/models"
+rm -rf "$system"/root/{.local,.config,.cache,models,faces}
 echo "$(. "$system/etc/os-release"; echo "$PRETTY_NAME"), $(inside uname -m), $(inside python3 --version)"
 app 1 doctor  # there is no camera
 app 0 register Known --images /root/images/known/{0,1,2}.jpg

@@ -90,7 +90,7 @@ def trial_of_pairs(pairs: Path, images: Path, original: Original) -> Trial:
     kept = listed.subset(usable)
     by_name = {image.name: given for image, given in zip(listed.images, inputs, strict=True)}
     found = [by_name[image.name] for image in kept.images]
-    people = [Path(image.name).parent.name for image in kept.images]
+    people = [str(image.identity) for image in kept.images]
     return _trial_of_faces(found, kept, people)  # type: ignore[arg-type]
 
 
