@@ -39,7 +39,9 @@ touch "$folder/.facesync-arm64"
 exec 9>"$folder/lock"
 flock --nonblock 9 || fail "another run works in $folder"
 
+emulated=0
 if [ "$(uname -m)" != aarch64 ]; then
+	emulated=1
 	formats=/proc/sys/fs/binfmt_misc
 	[ -e $formats/register ] || mount -t binfmt_misc none $formats || fail "this kernel cannot run other processors' programs (binfmt_misc)"
 	[ -e $formats/qemu-aarch64 ] || update-binfmts --enable qemu-aarch64 || fail "apt install qemu-user-static binfmt-support"
@@ -112,6 +114,55 @@ step images make_images
 
 megabytes() { du -s --block-size=1MB --one-file-system "$@" | awk '{ all += $1 } END { print all }'; }
 
+# Adds up what a process holds. QEMU's own is left out: it lies above the addresses of 11 digits, which
+# are the emulated program's.
+held='/^[0-9a-f]+-/ { split($1, ends, "-"); own = emulated && length(ends[1]) > 11 }
+/^Rss:/ && !own { all += $2 }
+END { print int(all / 1024) }'
+
+# `app EXIT_CODE COMMAND ...` runs a command of the app, and samples the memory of its process.
+app() {
+	# The certificates of this machine, which may have its own.
+	cp /etc/ssl/certs/ca-certificates.crt "$system/root/certificates.crt"
+	inside PIP_ONLY_BINARY=:all: PIP_NO_CACHE_DIR=1 PIP_CERT=/root/certificates.crt \
+		make -C "$app" .venv-app/.installed
+}
+
+copy_tree() {
+	mkdir -p "$system$app"
+	git -c safe.directory='*' ls-files -z --cached --others --exclude-standard |
+		tar --create --null --files-from=- --ignore-failed-read | tar --extract --no-same-owner -C "$system$app"
+}
+
+make_images() {
+	rm -rf "$system/root/images"
+	"$python" - "$system/root/images" <<-'PYTHON'
+		import sys
+		from pathlib import Path
+
+		import numpy as np
+
+		from facesync.images import save_jpeg
+		from facesync.sample_images import HOPPER, photographs, vary
+
+		random = np.random.default_rng(0)
+		for name, photo in photographs().items():
+		    person = "known" if name == HOPPER else "stranger"
+		    for number in range(4):
+		        save_jpeg(vary(photo, random), Path(sys.argv[1]) / person / f"{number}.jpg")
+	PYTHON
+}
+
+step system make_system
+# Not /sys: what it says of this machine's processors crashes ONNX Runtime, built for another kind.
+mount -t proc proc "$system/proc"
+step packages install_packages
+copy_tree
+step app install_app
+step images make_images
+
+megabytes() { du -s --block-size=1MB --one-file-system "$@" | awk '{ all += $1 } END { print all }'; }
+
 # `app EXIT_CODE COMMAND ...` runs a command of the app and samples the memory of its process. QEMU's
 # own is left out: its program, its heap and its translated code, which alone is executable.
 app() {
@@ -120,7 +171,7 @@ app() {
 	"${enter[@]}" "$app/.venv-app/bin/python" "$app/faceid_app.py" "$@" --offline >"$folder/output" 2>&1 </dev/null &
 	job=$!
 	while kill -0 $job 2>/dev/null; do
-		now=$(awk '/^[0-9a-f]+-/ { own = $2 ~ /x/ || /\/qemu-aarch64|\[heap\]|\[stack\]/ } /^Rss:/ && !own { all += $2 } END { print int(all / 1024) }' /proc/$job/smaps 2>/dev/null || echo 0)
+		now=$(awk -v emulated=$emulated "$held" /proc/$job/smaps 2>/dev/null || echo 0)
 		[ "$now" -gt "$most" ] && most=$now
 		sleep 0.2
 	done

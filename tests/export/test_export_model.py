@@ -186,6 +186,7 @@ def test_onnx_of_a_model_that_is_onnx_is_a_copy(run, tmp_path, monkeypatch):
     assert weights.load_face_model(copy).crop == CROP
 
 
+@pytest.mark.slow
 def test_int8_of_the_embedded_model_is_another_one_that_the_app_opens(run, tmp_path, monkeypatch):
     monkeypatch.setattr(images, "COPIES", 2)
     assert run("--allow-loss", "--offline", model="embedded", format="onnx-int8") == 0
@@ -225,6 +226,7 @@ def test_int8_of_liveness_keeps_its_thresholds_and_is_compared_by_its_scores(
     assert path.stat().st_size < models.ASSETS.joinpath("liveness.onnx").stat().st_size / 2
 
 
+@pytest.mark.slow
 def test_liveness_is_compared_on_live_faces_and_attacks(run, tmp_path, capfd):
     data = tmp_path / "data"
     for kind, (name, photo) in zip(("live", "print"), images.photographs().items(), strict=True):
