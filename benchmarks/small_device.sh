@@ -189,5 +189,4 @@ app 0 list
 app 0 verify --image /root/images/known/3.jpg
 if [ -d "$system/root/images/stranger" ]; then app 1 verify --image /root/images/stranger/0.jpg; fi
 app 0 delete Known --yes
-echo "system $(megabytes "$system") MB in all; of it the app's environment $(megabytes "$system$app/.venv-app") MB," \
-	"the app $(megabytes "$system$app/facesync") MB, packages of apt beyond the smallest Debian the rest"
+echo "the system $(megabytes "$system") MB; of it the app's environment $(megabytes "$system$app/.venv-app") MB"

@@ -44,6 +44,7 @@ def export(settings: ExportSettings) -> Path:
     if settings.format == "onnx" and original.path.suffix == ".onnx":
         return _copy(original, settings)
     chosen = FORMATS[settings.format]
+    trial = _trial(original, settings)
     with tempfile.TemporaryDirectory(prefix="facesync-") as folder:
         draft = Path(folder) / f"model{chosen.ending}"
         log.info("Exporting %s as %s ...", original.name, chosen.name)
@@ -51,7 +52,7 @@ def export(settings: ExportSettings) -> Path:
             [] if chosen.exact else calibration_inputs(settings.calibration_images, original)
         )
         chosen.write(original.network, original.shape, draft, calibration)
-        found = compare(chosen.open(draft), original.run, _trial(original, settings))
+        found = compare(chosen.open(draft), original.run, trial)
         content = draft.read_bytes()
     found["megabytes"] = len(content) / 1e6
     found["original_megabytes"] = original.path.stat().st_size / 1e6
