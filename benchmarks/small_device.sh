@@ -47,7 +47,8 @@ if [ "$(uname -m)" != aarch64 ]; then
 	[ -e $formats/qemu-aarch64 ] || update-binfmts --enable qemu-aarch64 || fail "apt install qemu-user-static binfmt-support"
 fi
 
-# `step NAME COMMAND ...` runs a command, unless it once ran to its end.
+# `step NAME COMMAND ...` runs a command, unless it once ran to its end. In a function that is one, each
+# line must be joined to the next: `set -e` does not hold there.
 step() {
 	[ -e "$folder/$1.done" ] && return
 	echo "$1 ..."
@@ -60,22 +61,20 @@ enter=(chroot "$system" /usr/bin/env -i --chdir=/root HOME=/root LC_ALL=C.UTF-8 
 inside() { "${enter[@]}" "$@"; }
 
 make_system() {
-	rm -rf --one-file-system "$system"
-	debootstrap --arch=arm64 --variant=minbase "$suite" "$system"
+	rm -rf --one-file-system "$system" && debootstrap --arch=arm64 --variant=minbase "$suite" "$system"
 }
 
 install_packages() {
-	cp /etc/resolv.conf "$system/etc/resolv.conf"
-	inside apt-get update
-	inside DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-		git make ca-certificates python3-venv libgl1 libglib2.0-0
-	inside apt-get clean
+	cp /etc/resolv.conf "$system/etc/resolv.conf" &&
+		inside apt-get update &&
+		inside DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+			git make ca-certificates python3-venv libgl1 libglib2.0-0 &&
+		inside apt-get clean
 }
 
 install_app() {
 	# The certificates of this machine, which may have its own.
-	cp /etc/ssl/certs/ca-certificates.crt "$system/root/certificates.crt"
-	inside PIP_ONLY_BINARY=:all: PIP_NO_CACHE_DIR=1 PIP_CERT=/root/certificates.crt \
+	cp /etc/ssl/certs/ca-certificates.crt "$system/root/certificates.crt" && inside PIP_ONLY_BINARY=:all: PIP_NO_CACHE_DIR=1 PIP_CERT=/root/certificates.crt \
 		make -C "$app" .venv-app/.installed
 }
 
@@ -86,8 +85,7 @@ copy_tree() {
 }
 
 make_images() {
-	rm -rf "$system/root/images"
-	"$python" - "$system/root/images" <<-'PYTHON'
+	rm -rf "$system/root/images" && "$python" - "$system/root/images" <<-'PYTHON'
 		import sys
 		from pathlib import Path
 
@@ -123,8 +121,7 @@ END { print int(all / 1024) }'
 # `app EXIT_CODE COMMAND ...` runs a command of the app, and samples the memory of its process.
 app() {
 	# The certificates of this machine, which may have its own.
-	cp /etc/ssl/certs/ca-certificates.crt "$system/root/certificates.crt"
-	inside PIP_ONLY_BINARY=:all: PIP_NO_CACHE_DIR=1 PIP_CERT=/root/certificates.crt \
+	cp /etc/ssl/certs/ca-certificates.crt "$system/root/certificates.crt" && inside PIP_ONLY_BINARY=:all: PIP_NO_CACHE_DIR=1 PIP_CERT=/root/certificates.crt \
 		make -C "$app" .venv-app/.installed
 }
 
@@ -135,8 +132,7 @@ copy_tree() {
 }
 
 make_images() {
-	rm -rf "$system/root/images"
-	"$python" - "$system/root/images" <<-'PYTHON'
+	rm -rf "$system/root/images" && "$python" - "$system/root/images" <<-'PYTHON'
 		import sys
 		from pathlib import Path
 
