@@ -133,7 +133,7 @@ def _liveness(path: Path) -> Original:
 
     def cut(image_rgb: np.ndarray, face: Face) -> np.ndarray:
         crops = texture_and_context(image_rgb, face.box_xyxy)
-        return crops.transpose(0, 3, 1, 2).astype(np.float32)[None]
+        return crops.transpose(0, 3, 1, 2).astype(np.float32, order="C")[None]
 
     shape = (1, 2, 3, SIDE, SIDE)
     squares = [f"{scale:g} times the longer side of the face's box" for scale in (TEXTURE, CONTEXT)]

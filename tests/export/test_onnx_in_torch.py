@@ -11,6 +11,8 @@ from facesync.export.formats import _in_torch
 from facesync.export.onnx_in_torch import OnnxNetwork
 from facesync.export.original import find_original
 from facesync.export.plain import plain
+from facesync.faces.detection import FaceDetector
+from facesync.sample_images import photographs
 
 
 def _network(operator: str, shape=(1, 4, 8, 8), **attributes) -> bytes:
@@ -38,6 +40,15 @@ def test_a_network_in_torch_gives_what_onnx_runtime_gives(name, request):
     with torch.inference_mode():
         found = network(torch.from_numpy(given)).numpy()
     np.testing.assert_allclose(found, original.run(given), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["embedded", "liveness"])
+def test_an_input_lies_in_memory_as_executorch_demands(name):
+    photo = photographs()["Grace Hopper"]
+    original = find_original(name, offline=True)
+    given = original.cut(photo, FaceDetector().detect(photo)[0])
+    assert given.shape == original.shape and given.dtype == np.float32
+    assert given.flags.c_contiguous
 
 
 @pytest.mark.parametrize("name", ["embedded", "liveness"])
