@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 APP := .venv-app
 APP_TESTS := .venv-app-tests
 PEERS := .venv-peers
+EXPORTS := .venv-exports
 
 # `$(call environment,FOLDER)` makes a virtual environment there, unless there is one.
 define environment
@@ -18,10 +19,10 @@ endef
 # `$(call pip,FOLDER) WHAT` installs into it what the tests ran on.
 pip = @$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install app web run demo test test-app quick lowest check docs format bench bench-peers clean
+.PHONY: help install app web run demo test test-app quick lowest check docs format bench bench-peers bench-exports bench-small-device clean
 
 help:  ## list the commands
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
 app: $(APP)/.installed  ## create .venv-app, 0.4 GB without torch, and start the app
 	@$(APP)/bin/python faceid_app.py
@@ -103,5 +104,17 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt
 		echo "$$peer cannot be installed here: left out"; done < $<
 	@touch $@
 
+$(EXPORTS)/.installed: benchmarks/exports.txt requirements-app.txt
+	$(call environment,$(EXPORTS))
+	@echo "Installing LiteRT, ExecuTorch and torch into $(EXPORTS) (once; 7 GB) ..."
+	@$(EXPORTS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/exports.txt
+	@touch $@
+
+bench-exports: $(EXPORTS)/.installed  ## every model in every format, in .venv-exports: likeness, accuracy, size
+	@$(EXPORTS)/bin/python -m benchmarks.exports
+
+bench-small-device: install  ## the app on a Raspberry Pi's system, made here and emulated; needs root
+	@benchmarks/small_device.sh
+
 clean:  ## remove the environment and what the demo wrote
-	rm -rf $(VENV) $(APP) $(APP_TESTS) $(PEERS) .venv-lowest demo_output benchmark_output
+	rm -rf $(VENV) $(APP) $(APP_TESTS) $(PEERS) $(EXPORTS) .venv-lowest demo_output benchmark_output

@@ -1,12 +1,13 @@
-r"""Export a model for other programs, and compare it with the original in torch.
+r"""Export a model for other programs, and compare it with the original.
 
   python export_model.py --model models/best_face_model.pth --format onnx --output exported
   python export_model.py --model vggface2 --format onnx-int8 --output exported \
       --pairs lfw/pairs.txt --images lfw --calibration-images images
+  python export_model.py --model liveness --format litert --output exported --data liveness
 
 Formats: onnx; onnx-int8 (a quarter of the size, calibrated on images); litert and executorch, which
 need extra packages. Each export is loaded again and compared with the original on real faces:
-similarity of the embeddings, accuracy, CPU time, size. The app can use the ONNX files.
+likeness of what both say, accuracy, CPU time, size. The app can use the ONNX files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compare an exported model with the original in torch: similarity, accuracy, speed and size."""
+"""Compare an exported model with the original: likeness, accuracy, speed and size."""
 
 from __future__ import annotations
 
@@ -8,60 +8,62 @@ import numpy as np
 
 from facesync.export.images import Trial
 from facesync.export.timing import processor_ms
-from facesync.faces.crops import CropSpec
 from facesync.faces.onnx_runtime import Embedder
-from facesync.metrics.rates import fold_accuracy
 
 ROUNDS = 15
 """Timed runs of each model."""
 
 
-def compare(ours: Embedder, theirs: Embedder, crop: CropSpec, trial: Trial) -> dict[str, Any]:
-    """Compare two functions from one input, (1, 3, S, S), to one embedding, (1, 512).
+def compare(ours: Embedder, theirs: Embedder, trial: Trial) -> dict[str, Any]:
+    """Compare an exported model and the original on the inputs of a trial.
 
     Returns:
-        Plain data: `cosine_mean` and `cosine_min` between the two; `accuracy` and
-        `torch_accuracy` on the pairs (mean over the folds, None if it cannot be measured);
-        `cpu_ms` and `torch_cpu_ms`, CPU time for one face.
+        Plain data: `cosine_mean` and `cosine_min` between the outputs of the two (of a liveness
+        model `score_mean` and `score_min`: one minus the difference of the scores); the figures of
+        `trial.measure` for the exported model and, as `original_…`, for the original, None where
+        they cannot be measured; `cpu_ms` and `original_cpu_ms`, CPU time for one face.
     """
-    inputs = [crop.array(image)[None] for image in trial.crops_rgb]
-    exported = np.concatenate([ours(batch) for batch in inputs])
-    original = np.concatenate([theirs(batch) for batch in inputs])
-    cosines = np.einsum("ij,ij->i", exported, original)
+    exported = np.concatenate([ours(batch) for batch in trial.inputs])
+    original = np.concatenate([theirs(batch) for batch in trial.inputs])
+    alike = trial.alike(exported, original)
     found: dict[str, Any] = {
-        "cosine_mean": float(cosines.mean()),
-        "cosine_min": float(cosines.min()),
-        "pairs": trial.source,
-        "pictures": len(inputs),
-        "accuracy": _accuracy(exported, trial),
-        "torch_accuracy": _accuracy(original, trial),
+        f"{trial.likeness}_mean": float(alike.mean()),
+        f"{trial.likeness}_min": float(alike.min()),
+        "compared_on": trial.source,
+        "images": len(trial.inputs),
+        **trial.measure(exported),
+        **{f"original_{name}": value for name, value in trial.measure(original).items()},
     }
-    ways = {"cpu_ms": lambda: ours(inputs[0]), "torch_cpu_ms": lambda: theirs(inputs[0])}
+    first = trial.inputs[0]
+    ways = {"cpu_ms": lambda: ours(first), "original_cpu_ms": lambda: theirs(first)}
     return found | processor_ms(ways, ROUNDS)
 
 
-def _accuracy(embeddings: np.ndarray, trial: Trial) -> float | None:
-    """Return the mean accuracy over the folds; None unless there are pairs of both kinds."""
-    pairs = trial.pairs
-    if pairs.same.all() or not pairs.same.any():
-        return None
-    return fold_accuracy(pairs.scores(embeddings), pairs.same, pairs.fold).mean
+def table(name: str, runtime: str, found: dict[str, Any]) -> str:
+    """Format the results of `compare` and the sizes for a terminal."""
+    rows = [("", name, runtime)]
+    for key, (title, form) in _ROWS.items():
+        if key in found:
+            of_original = f"original_{key}"
+            theirs = _cell(found[of_original], form) if of_original in found else ""
+            rows.append((title, _cell(found[key], form), theirs))
+    lines = [f"{what:<28}{ours:>14}{theirs:>14}" for what, ours, theirs in rows]
+    faster = found["original_cpu_ms"] / found["cpu_ms"]
+    return "\n".join([*lines, f"{faster:.1f} times as fast; on {found['compared_on']}"])
 
 
-def table(name: str, found: dict[str, Any]) -> str:
-    """Format the results of `compare` and the export for a terminal."""
+_ROWS = {
+    "cosine_mean": ("cosine to original, mean", ".5f"),
+    "cosine_min": ("cosine to original, lowest", ".5f"),
+    "score_mean": ("likeness of scores, mean", ".5f"),
+    "score_min": ("likeness of scores, lowest", ".5f"),
+    "accuracy": ("accuracy", ".2%"),
+    "tar": ("TAR at a FAR of 1e-5", ".2%"),
+    "auc": ("AUC", ".4f"),
+    "cpu_ms": ("CPU ms per face", ".1f"),
+    "megabytes": ("MB", ".1f"),
+}
 
-    def percent(value: float | None) -> str:
-        return "not measured" if value is None else f"{value:.2%}"
 
-    rows = [
-        ("", name, "torch"),
-        ("cosine to torch, mean", f"{found['cosine_mean']:.5f}", ""),
-        ("cosine to torch, lowest", f"{found['cosine_min']:.5f}", ""),
-        ("accuracy", percent(found["accuracy"]), percent(found["torch_accuracy"])),
-        ("CPU ms per face", f"{found['cpu_ms']:.1f}", f"{found['torch_cpu_ms']:.1f}"),
-        ("MB", f"{found['megabytes']:.1f}", f"{found['torch_megabytes']:.1f}"),
-    ]
-    lines = [f"{what:<24}{ours:>14}{theirs:>14}" for what, ours, theirs in rows]
-    faster = found["torch_cpu_ms"] / found["cpu_ms"]
-    return "\n".join([*lines, f"{faster:.1f} times as fast; on {found['pairs']}"])
+def _cell(value: float | None, form: str) -> str:
+    return "not measured" if value is None else f"{value:{form}}"

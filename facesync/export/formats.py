@@ -1,7 +1,7 @@
 """The formats a model can be exported to: how each is written, and opened for the comparison.
 
-Inputs are float32 (1, 3, S, S) from `CropSpec.array`, outputs (1, 512) of unit length. LiteRT and
-ExecuTorch need large packages of their own, which are imported only when asked for.
+Each takes one image's float32 input and gives the first output. LiteRT and ExecuTorch need large
+packages of their own, which are imported only when asked for.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facesync.errors import ModelError
+from facesync.export.plain import plain
 from facesync.export.quantize import quantized
 from facesync.faces.onnx_runtime import Embedder, open_embedder
-from facesync.faces.torch_model import TorchModel
 
 if TYPE_CHECKING:
     import torch
+
+
+Inputs = Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -32,38 +35,38 @@ class Format:
     Attributes:
         name: as in `--format`.
         ending: added to the model's name.
-        write: writes a model to a path, given inputs (1, 3, S, S) to calibrate on.
-        open: opens a file as a function from one input to one output.
-        exact: whether it computes in full precision, so that its embeddings are the original's.
+        write: writes an ONNX network for inputs of a shape to a path, given some to calibrate on.
+        open: opens a file as a function from one input to its output.
+        exact: whether it computes in full precision, so that its output is the original's.
     """
 
     name: str
     ending: str
-    write: Callable[[TorchModel, Path, Sequence[np.ndarray]], None]
+    write: Callable[[bytes, tuple[int, ...], Path, Inputs], None]
     open: Callable[[Path], Embedder]
     exact: bool = True
 
 
-def _write_onnx(model: TorchModel, path: Path, calibration: Sequence[np.ndarray]) -> None:
-    path.write_bytes(model.to_onnx())
+def _write_onnx(network: bytes, shape: tuple[int, ...], path: Path, calibration: Inputs) -> None:
+    path.write_bytes(network)
 
 
-def _write_int8(model: TorchModel, path: Path, calibration: Sequence[np.ndarray]) -> None:
-    path.write_bytes(quantized(model.to_onnx(), calibration))
+def _write_int8(network: bytes, shape: tuple[int, ...], path: Path, calibration: Inputs) -> None:
+    path.write_bytes(quantized(plain(network), calibration))
 
 
 def _open_onnx(path: Path) -> Embedder:
     return open_embedder(path, threads=1)
 
 
-def _write_litert(model: TorchModel, path: Path, calibration: Sequence[np.ndarray]) -> None:
+def _write_litert(network: bytes, shape: tuple[int, ...], path: Path, calibration: Inputs) -> None:
     try:
         import litert_torch
     except ImportError as error:
         raise _missing("litert", "litert-torch==0.10.0", error) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        litert_torch.convert(model.network, (_example(model),)).export(str(path))
+        litert_torch.convert(*_in_torch(network, shape)).export(str(path))
 
 
 def _open_litert(path: Path) -> Embedder:
@@ -76,13 +79,15 @@ def _open_litert(path: Path) -> Embedder:
     def run(batch: np.ndarray) -> np.ndarray:
         interpreter.set_tensor(given["index"], batch)
         interpreter.invoke()
-        embedding: np.ndarray = interpreter.get_tensor(returned["index"])
-        return embedding
+        output: np.ndarray = interpreter.get_tensor(returned["index"])
+        return output
 
     return run
 
 
-def _write_executorch(model: TorchModel, path: Path, calibration: Sequence[np.ndarray]) -> None:
+def _write_executorch(
+    network: bytes, shape: tuple[int, ...], path: Path, calibration: Inputs
+) -> None:
     try:
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
@@ -95,7 +100,7 @@ def _write_executorch(model: TorchModel, path: Path, calibration: Sequence[np.nd
     os.environ.setdefault("FLATC_EXECUTABLE", str(compiler))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.export.export(model.network, (_example(model),))
+        program = torch.export.export(*_in_torch(network, shape))
         lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
         path.write_bytes(lowered.to_executorch().buffer)
 
@@ -109,16 +114,21 @@ def _open_executorch(path: Path) -> Embedder:
 
     def run(batch: np.ndarray) -> np.ndarray:
         assert program  # keeps it alive: without it the method would run in freed memory
-        embedding: np.ndarray = forward.execute([torch.from_numpy(batch)])[0].numpy()
-        return embedding
+        output: np.ndarray = forward.execute([torch.from_numpy(batch)])[0].numpy()
+        return output
 
     return run
 
 
-def _example(model: TorchModel) -> torch.Tensor:
+def _in_torch(
+    network: bytes, shape: tuple[int, ...]
+) -> tuple[torch.nn.Module, tuple[torch.Tensor]]:
+    """Return a network as a module, and an example of its inputs."""
     import torch
 
-    return torch.zeros(1, 3, model.crop.input_size, model.crop.input_size)
+    from facesync.export.onnx_in_torch import OnnxNetwork
+
+    return OnnxNetwork(plain(network, shape)).eval(), (torch.zeros(shape),)
 
 
 def _missing(name: str, requirement: str, error: ImportError) -> ModelError:

@@ -15,7 +15,10 @@ FORMAT_NAMES = ("onnx", "onnx-int8", "litert", "executorch")
 class ExportSettings:
     """Settings of one export."""
 
-    model: str = option(help="the model to export", metavar="FILE|vggface2|embedded")
+    model: str = option(
+        help="the model to export: edgeface-xs, vggface2, embedded, liveness, or a file",
+        metavar="NAME|FILE",
+    )
     format: str = option(help="format to export to", choices=FORMAT_NAMES)
     output: Path = option(help="folder for the exported model and its .json", metavar="DIR")
     allow_loss: bool = option(
@@ -23,7 +26,7 @@ class ExportSettings:
     )
     calibration_images: Path | None = option(
         None,
-        "images to calibrate onnx-int8 on",
+        "images with faces to calibrate onnx-int8 on",
         metavar="DIR",
         shown_default="varied copies of sample photographs",
     )
@@ -34,6 +37,13 @@ class ExportSettings:
         shown_default="pairs of the same copies",
     )
     images: Path | None = option(None, "folder of the images that --pairs lists", metavar="DIR")
+    data: Path | None = option(
+        None,
+        "of a liveness model: folder of live/ and of others, one for each kind of attack, to "
+        "compare on",
+        metavar="DIR",
+        shown_default="the same copies",
+    )
     offline: bool = option(False, "make no network connection")
 
     def __post_init__(self) -> None:
