@@ -64,7 +64,7 @@ class PostgresServer:
         return f"postgresql://postgres@/postgres?host={self.folder}&port={self.port}"
 
     def new_database(self) -> str:
-        """Create an empty database; return its address, with a password, for who is no superuser."""
+        """Create an empty database; return its address, for a user who is no superuser."""
         import psycopg
 
         self._databases += 1

@@ -14,6 +14,7 @@ from facesync.app import (
     console,
     doctor,
     flows,
+    key_commands,
     model_commands,
     people_commands,
     registering,
@@ -48,6 +49,8 @@ def run(settings: AppSettings, command: str | None, options: Any, *, serve: Serv
         return Menu(session, serve).run()
     if command == "web":
         return serve(session, options)
+    if command in key_commands.COMMANDS:
+        return key_commands.COMMANDS[command](session.gallery, options)
     if command in store_commands.COMMANDS:
         return store_commands.COMMANDS[command](session.gallery, options)
     if command in model_commands.COMMANDS:

@@ -17,7 +17,7 @@ from pathlib import Path
 from facesync import files
 from facesync.errors import FaceSyncError, FileError, StoreError, UsageError
 from facesync.files import folder_name
-from facesync.gallery import samples, store_file, trust
+from facesync.gallery import samples, sealing, store_file, trust
 from facesync.gallery.keys import KeyChain
 from facesync.gallery.people import Person, now
 from facesync.gallery.store_file import Content, backup_of
@@ -81,6 +81,14 @@ class GalleryOnDisk:
         elif content.key and mark != Mark.of(content):
             self.note(Mark.of(content))
         return content
+
+    def key_id(self) -> str | None:
+        """Return the id of the store's key, whoever has it; None if it has none.
+
+        Raises:
+            StoreError: there is a store, but it cannot be read.
+        """
+        return sealing.key_id(self.path) if self.path.exists() else None
 
     def version(self) -> tuple[int, int] | None:
         """Return what is another one after each save, by any process; None without a store."""
