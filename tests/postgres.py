@@ -90,6 +90,21 @@ class PostgresServer:
         """Kill it as a power failure does."""
         self._end(signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """Let it neither answer nor close a connection, as where a cable is pulled; Linux only."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, what: signal.Signals) -> None:
+        assert self._process is not None
+        main = self._process.pid
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        for pid in (main, *map(int, children)):
+            os.kill(pid, what)
+
     def _end(self, how: signal.Signals) -> None:
         if self._process is None:
             return

@@ -51,6 +51,17 @@ def test_what_was_committed_is_there_after_it_went_down(postgres_server, postgre
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_frozen_it_says_nothing(postgres_server, postgres_url):
+    postgres_server.freeze()
+    try:
+        with pytest.raises(psycopg.errors.ConnectionTimeout):
+            psycopg.connect(postgres_url, connect_timeout=2)
+    finally:
+        postgres_server.thaw()
+    psycopg.connect(postgres_url).close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("signal", ["INT", "KILL"])
 def test_it_is_gone_when_the_tests_are(postgres_server, tmp_path, signal):
     (tmp_path / "test_dies.py").write_text(DIES % signal)
