@@ -45,6 +45,7 @@ def test_what_was_committed_is_there_after_it_went_down(postgres_server, postgre
         connection.execute("SELECT 1")
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(postgres_url)
+    connection.close()
     postgres_server.start()
     with psycopg.connect(postgres_url) as again:
         assert again.execute("SELECT x FROM kept").fetchone() == (7,)
