@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - statements of SQL, one a line
 """A server that was tampered with: one line, nothing accepted, nothing overwritten."""
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def test_the_server_is_killed_in_the_middle_of_writes(door, postgres_server):
         assert stored <= set(names(gallery)) <= stored | {name}
         assert checking.check(gallery)[1] == []
         stored = set(names(gallery))
-        until(lambda: here.outage is None and set(names(here)) == stored)
+        until(lambda now=frozenset(stored): here.outage is None and now == {*names(here)})
 
 
 def test_a_door_killed_at_random_moments(door):
