@@ -10,7 +10,7 @@ from pathlib import Path
 from facesync.errors import StoreError
 from facesync.gallery import attempts, keys, leftovers, samples, sealing, trust
 from facesync.gallery.keys import Key
-from facesync.gallery.store import Gallery
+from facesync.gallery.on_files import FileGallery
 from facesync.liveness import camera
 
 
@@ -33,7 +33,7 @@ class Stored:
     sealed: bool | None
 
 
-def stored(gallery: Gallery) -> list[Stored]:
+def stored(gallery: FileGallery) -> list[Stored]:
     """List everything that the app keeps beside a store, and about it elsewhere; what exists.
 
     Raises:
@@ -62,7 +62,7 @@ def stored(gallery: Gallery) -> list[Stored]:
     return [*found, *_keys(content.key)]
 
 
-def _about_no_one(gallery: Gallery) -> list[Stored]:
+def _about_no_one(gallery: FileGallery) -> list[Stored]:
     """List what holds no name that could be read, and no face; and what should not be there."""
     store = gallery.path
     counted = [attempts.file_of(store), attempts.damaged_file_of(store)]
@@ -95,7 +95,7 @@ def _keys(key: Key | None) -> Iterable[Stored]:
         yield _files("keys of earlier backups or of other stores", others, None, len(others))
 
 
-def _people_before(gallery: Gallery) -> int | None:
+def _people_before(gallery: FileGallery) -> int | None:
     with suppress(StoreError):
         return len(gallery.read(gallery.backup).people)
     return None
