@@ -269,6 +269,18 @@ class KeyOptions:
 
 
 @dataclass(frozen=True)
+class KeyFileOptions:
+    """`store key export` and `store key import`."""
+
+    file: Path = option(help="file of the key", metavar="FILE", positional=True)
+    passphrase_file: Path | None = option(
+        None,
+        "take the passphrase that seals it from the first line of a file, instead of the terminal",
+        metavar="FILE",
+    )
+
+
+@dataclass(frozen=True)
 class BackupOptions:
     """`store backup` and `store restore`."""
 
@@ -318,6 +330,8 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "export": (ExportOptions, "write everything stored about a person into a zip file"),
     "store encrypt": (KeyOptions, "encrypt the store, its backup and the images"),
     "store change-key": (KeyOptions, "encrypt everything with a new key"),
+    "store key export": (KeyFileOptions, "write the store's key into a file, for another machine"),
+    "store key import": (KeyFileOptions, "keep the key in such a file on this machine"),
     "store decrypt": (NoOptions, "turn everything back into plain files"),
     "store adopt": (NoOptions, "trust a store that was put in place of the one saved last"),
     "store push": (MoveOptions, "copy everybody from the files to the server of --gallery"),
@@ -328,6 +342,11 @@ COMMANDS: dict[str, tuple[type, str]] = {
 }
 """The options of each command, and what it does."""
 
+_GROUPS = {
+    "store": "encrypt, check or back up the store",
+    "store key": "hand the store's key to another machine",
+}
+
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command, and a subparser for each command."""
@@ -337,9 +356,11 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     actions: dict[str, Any] = {}  # of each command that has some
     for command, (kind, what) in COMMANDS.items():
         group, _, name = command.rpartition(" ")
-        if group == "store" and group not in actions:
-            store = commands.add_parser(group, help="encrypt, check or back up the store")
-            actions[group] = store.add_subparsers(metavar="ACTION", required=True)
+        if group in _GROUPS and group not in actions:
+            above, _, last = group.rpartition(" ")
+            parent = actions[above] if above else commands
+            inner = parent.add_parser(last, help=_GROUPS[group])
+            actions[group] = inner.add_subparsers(metavar="ACTION", required=True)
         described = f"{what[0].upper()}{what[1:]}."
         place = actions[group] if group else commands
         leaf = place.add_parser(name, help=what, description=described)

@@ -51,7 +51,7 @@ def _delete_all(gallery: Gallery, options: DeleteOptions) -> int:
 
 def _export(gallery: Gallery, options: ExportOptions) -> int:
     file = options.output or Path(f"{folder_name(clean_name(options.name))}.zip")
-    _must_be_new(file)
+    must_be_new(file)
     images = cli.count(exports.export(gallery, options.name, file), "image", "images")
     print(
         f"{file}: everything stored about {clean_name(options.name)}, with {images}; not encrypted"
@@ -105,7 +105,7 @@ def _check(gallery: Gallery, options: NoOptions) -> int:
 
 
 def _backup(gallery: Gallery, options: BackupOptions) -> int:
-    _must_be_new(options.file)
+    must_be_new(options.file)
     people = _people(backups.backup(gallery, options.file))
     print(f"{options.file}: {people}, encrypted like the store")
     return cli.DONE
@@ -126,7 +126,8 @@ def _people(number: int) -> str:
     return cli.count(number, "person", "people")
 
 
-def _must_be_new(file: Path) -> None:
+def must_be_new(file: Path) -> None:
+    """Raise a StoreError where a command would overwrite a file."""
     if os.path.lexists(file):  # a link that leads nowhere, too
         raise StoreError(f"{file} already exists; choose another name")
 

@@ -13,14 +13,33 @@ from facesync.gallery.keys import Key, place_in_words
 from facesync.gallery.leftovers import managed_files
 from facesync.gallery.on_files import FileGallery
 from facesync.gallery.people import Person, now
+from facesync.gallery.server.gallery import ServerGallery
+from facesync.gallery.store import Gallery
 from facesync.gallery.store_file import Content
 from facesync.images import decode_fault
 
 _READABLE = "other users may read it"
 
 
-def check(gallery: FileGallery) -> tuple[list[str], list[str]]:
+def check(gallery: Gallery) -> tuple[list[str], list[str]]:
     """Open everything that is stored; return what there is and what is wrong, a line each."""
+    if isinstance(gallery, ServerGallery):
+        return _server(gallery)
+    assert isinstance(gallery, FileGallery)
+    return _files(gallery)
+
+
+def _server(gallery: ServerGallery) -> tuple[list[str], list[str]]:
+    content = gallery.content()
+    if content.key is None:
+        return [f"{gallery.where}: nobody is registered"], []
+    good, faults = gallery.faults()
+    held = count(len(content.people), "person", "people")
+    images = count(good, "image", "images")
+    return [f"{gallery.where}: {images} intact, {held}, {_sealed(content.key)}"], faults
+
+
+def _files(gallery: FileGallery) -> tuple[list[str], list[str]]:
     facts: list[str] = []
     faults: list[str] = []
     if not gallery.path.exists():

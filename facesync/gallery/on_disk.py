@@ -17,7 +17,7 @@ from pathlib import Path
 from facesync import files
 from facesync.errors import FaceSyncError, FileError, StoreError, UsageError
 from facesync.files import folder_name
-from facesync.gallery import samples, store_file, trust
+from facesync.gallery import samples, sealing, store_file, trust
 from facesync.gallery.attempts import FileAttempts
 from facesync.gallery.keys import KeyChain
 from facesync.gallery.people import Person, now
@@ -48,7 +48,7 @@ class GalleryOnDisk(Gallery):
         super().__init__(FileAttempts(self.path), keys, audit_log)
         self.where, self.beside = str(self.path), self.path
         self.faces = Path(faces)
-        self._encrypt = encrypt
+        self.encrypts = encrypt
         self._warned = False
 
     @property
@@ -82,6 +82,14 @@ class GalleryOnDisk(Gallery):
         elif content.key and mark != Mark.of(content):
             self.note(Mark.of(content))
         return content
+
+    def key_id(self) -> str | None:
+        """Return the id of the store's key, whoever has it; None if it has none.
+
+        Raises:
+            StoreError: there is a store, but it cannot be read.
+        """
+        return sealing.key_id(self.path) if self.path.exists() else None
 
     def version(self) -> tuple[int, int] | None:
         """Return what is another one after each save, by any process; None without a store."""
@@ -117,7 +125,7 @@ class GalleryOnDisk(Gallery):
 
     def refuse_plain(self, path: Path) -> None:
         """Raise a StoreError for a plain file, of this store, that should be sealed."""
-        reason = trust.reason_to_be_sealed(self.given, self.faces) if self._encrypt else None
+        reason = trust.reason_to_be_sealed(self.given, self.faces) if self.encrypts else None
         if reason:
             raise StoreError(
                 f"{path} is not encrypted, although {reason}: somebody may have replaced it; "
@@ -148,7 +156,7 @@ class GalleryOnDisk(Gallery):
         Call it under the lock.
         """
         key = content.key
-        if key is None and self._encrypt:
+        if key is None and self.encrypts:
             if content.plain is not None:
                 # Until the save is done, some things are sealed and the store, rightly, is not.
                 self.note(Mark(False, self._saves(content)))

@@ -38,6 +38,9 @@ from facesync.images import encode_jpeg
 Images = Mapping[str, Mapping[str, bytes]]
 """Encoded images by their names (`sample_1.jpg`), by the name of the person whose they are."""
 
+PEOPLE, IMAGES = "people: names and templates", "sample images"
+"""What a gallery keeps, in words."""
+
 
 class Gallery(ABC):
     """Everyone who is registered: templates and images, changed together.
@@ -50,11 +53,13 @@ class Gallery(ABC):
     Attributes:
         where: what it is called in messages.
         beside: the file beside which what is known of this machine's cameras is kept.
-        outage: since when its server does not answer, in words; None while all is well.
+        encrypts: whether what is saved is sealed.
+        outage: why and since when it goes on with what it knew, in words; None while all is well.
     """
 
     where: str
     beside: Path
+    encrypts: bool = True
     outage: str | None = None
 
     def __init__(
@@ -129,6 +134,14 @@ class Gallery(ABC):
         """
 
     @abstractmethod
+    def key_id(self) -> str | None:
+        """Return the id of the key that seals it, whoever has it; None if it has none.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+
+    @abstractmethod
     def reseal(self, new_key: Callable[[], Key] | None) -> int:
         """Seal everything with a new key or, without one, decrypt it; return how many people.
 
@@ -151,6 +164,9 @@ class Gallery(ABC):
     @abstractmethod
     def _delete(self, name: str) -> str | None:
         """Delete a person; called under the lock."""
+
+    def close(self) -> None:  # noqa: B027 - files have nothing to close
+        """End whatever goes on in the background."""
 
     def refuse_plain(self, path: Path) -> None:
         """Raise a StoreError for a plain file that should be sealed, as this gallery is."""

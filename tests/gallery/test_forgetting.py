@@ -153,7 +153,7 @@ def test_a_store_that_is_a_link_forgets_too(either, tmp_path):
     target.parent.mkdir()
     either.path.parent.mkdir()
     either.path.symlink_to(target)
-    linked = FileGallery(either.path, either.faces, encrypt=either._encrypt)
+    linked = FileGallery(either.path, either.faces, encrypt=either.encrypts)
     gone = enrolled("Ada")
     for one in (gone, enrolled("Bob", 2)):
         linked.register(one, images())

@@ -19,7 +19,7 @@ from tests.gallery.conftest import enrolled, images
 def full(either, tmp_path) -> FileGallery:
     """Two people, a failed attempt, a camera and a log."""
     gallery = FileGallery(
-        either.path, either.faces, encrypt=either._encrypt, audit_log=tmp_path / "log.jsonl"
+        either.path, either.faces, encrypt=either.encrypts, audit_log=tmp_path / "log.jsonl"
     )
     gallery.register(enrolled("Ada"), images(3))
     gallery.register(enrolled("Bob", 2), images(2))

@@ -298,7 +298,7 @@ def test_spellings_that_an_older_version_told_apart_are_renamed_apart(gallery):
 def logged(either, tmp_path):
     """The same gallery with a log, in which Ada, Ada again and Bob are registered."""
     gallery = FileGallery(
-        either.path, either.faces, encrypt=either._encrypt, audit_log=tmp_path / "log.jsonl"
+        either.path, either.faces, encrypt=either.encrypts, audit_log=tmp_path / "log.jsonl"
     )
     gallery.register(enrolled("Ada"), images(3))
     gallery.register(replace(enrolled("Ada"), name="Ada L."), images(3))

@@ -84,12 +84,28 @@ class Server:
             self.place = f"postgresql {info.host}:{info.port}/{info.dbname}"
         return connection
 
-    @property
-    def connection(self) -> Any:
-        """The connection, made if there is none; Gone if the server does not answer."""
-        if self._connection is None or self._connection.closed:
-            self._connection = self.connect()
+    def connection(self, seconds: float = ANSWER_SECONDS) -> Any:
+        """Return the connection, made anew where there is none or the server has closed it.
+
+        Raises:
+            Gone: the server does not answer.
+        """
+        if self._connection is not None and not self._connection.closed:
+            try:
+                with limited(self._connection, seconds):
+                    self._connection.execute("SELECT 1")
+                return self._connection
+            except psycopg().Error:
+                self.close()
+        self._connection = self.connect()
         return self._connection
+
+    def about(self) -> str:
+        """Say which version answered, and whether the way to it is encrypted."""
+        link = self.connection()
+        version = link.info.parameter_status("server_version")
+        way = "TLS" if link.pgconn.ssl_in_use else "no TLS"
+        return cli.one_line(f"PostgreSQL {version} answers, {way}")
 
     def close(self) -> None:
         """Close the connection."""
@@ -132,7 +148,7 @@ class Server:
             StoreError: it does not allow it, or another door has the lock for too long.
         """
         with self.failures():
-            connection = self.connection
+            connection = self.connection(seconds)
             try:
                 with limited(connection, seconds):
                     connection.execute("BEGIN")

@@ -6,6 +6,7 @@ last knew. It says so once, tries again every second, and catches up by itself.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ from facesync.gallery.server.database import (
     limited,
 )
 from facesync.gallery.server.memory import Memory, catch_up
+from facesync.gallery.server.sealed import DAMAGED
 from facesync.gallery.trust import Mark
 
 log = logging.getLogger(__name__)
@@ -87,7 +89,7 @@ class Door:
         if self._memory is None:
             with self._mutex:
                 if self._memory is None:
-                    self._read(self.server.connection)
+                    self._read(self.server.connection())
                     self._thread = threading.Thread(
                         target=self._follow, daemon=True, name="gallery"
                     )
@@ -152,19 +154,37 @@ class Door:
         if self._writer == threading.get_ident():
             return list(self.connection.execute(query, values).fetchall())
         with self._mutex, self.server.failures():
-            connection = self.server.connection
+            connection = self.server.connection()
             with limited(connection):
                 return list(connection.execute(query, values).fetchall())
+
+    def about(self) -> str:
+        """Say which server answers, and whether the way to it is encrypted."""
+        self.ask("SELECT 1", [])
+        with self._mutex:
+            return self.server.about()
+
+    def header(self) -> Any:
+        """Return the header of the gallery's key, unchecked; None if there is no gallery."""
+        with self._mutex, self.server.failures():
+            connection = self.server.connection()
+            if not has_tables(connection):
+                return None
+            row = connection.execute("SELECT key FROM facesync_gallery").fetchone()
+        try:
+            return json.loads(row[0]) if row else None
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"{self.server.name}: {DAMAGED}") from error
 
     def refresh(self) -> None:
         """Catch up now."""
         with self._mutex:
-            self._read(self.server.connection)
+            self._read(self.server.connection())
 
     def vacuum(self) -> None:
         """Free the space of deleted rows, so that it is written over; StoreError if that fails."""
         with self._mutex, self.server.failures():
-            connection = self.server.connection
+            connection = self.server.connection()
             with limited(connection, READ_SECONDS):
                 connection.execute("SET statement_timeout = '300s'")
                 connection.execute("VACUUM facesync_people, facesync_images, facesync_attempts")
@@ -192,7 +212,7 @@ class Door:
     def adopt(self) -> Memory:
         """Trust the gallery as it is from now on, although another was here before."""
         with self._mutex, self.server.failures():
-            memory, _ = self._snapshot(self.server.connection, Memory())
+            memory, _ = self._snapshot(self.server.connection(), Memory())
             trust.record(self.server.place, mark_of(memory))
             return memory
 

@@ -20,10 +20,13 @@ from facesync.gallery.server.database import CHANGE_LOCK, VERSION, Server, limit
 from facesync.gallery.server.door import Door
 from facesync.gallery.server.memory import Memory
 from facesync.gallery.server.sealed import Row, Seal
-from facesync.gallery.store import Gallery, Images
+from facesync.gallery.store import IMAGES, PEOPLE, Gallery, Images
 from facesync.gallery.store_file import Content
+from facesync.images import decode_fault
 
 log = logging.getLogger(__name__)
+
+_COUNTS = "failed attempts, by the hash of a name"
 
 
 class ServerGallery(Gallery):
@@ -182,6 +185,18 @@ class ServerGallery(Gallery):
         """Trust the gallery as it is from now on, although another was here before."""
         return self.door.adopt().content
 
+    def key_id(self) -> str | None:
+        """Return the id of the gallery's key, whoever has it; None if there is no gallery.
+
+        Raises:
+            StoreError: the server does not answer, or not as it should.
+        """
+        found = self.door.header()
+        key_id = found.get("id") if isinstance(found, dict) else found
+        if not isinstance(key_id, str | None):
+            raise StoreError(f"{self.where}: the description of its key cannot be read")
+        return key_id
+
     def reseal(self, new_key: Callable[[], Key] | None) -> int:
         """Seal everything with a new key, which the other doors then need; return how many people.
 
@@ -225,6 +240,36 @@ class ServerGallery(Gallery):
     def searched(self) -> str:
         """Say where nothing was found after a deletion."""
         return f"the tables on {self.where}"
+
+    def about(self) -> str:
+        """Say what the server is and how it is connected to; StoreError if it does not answer."""
+        return self.door.about()
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Return how many of each kind the server keeps, and their bytes."""
+        self.content()  # or there may be no tables
+        found = {}
+        for what, table in ((PEOPLE, "people"), (IMAGES, "images"), (_COUNTS, "attempts")):
+            query = f"SELECT count(*), coalesce(sum(octet_length(sealed)), 0) FROM facesync_{table}"
+            number, size = self.door.ask(query, [])[0] if self.version() else (0, 0)
+            found[what] = int(number), int(size)
+        return found
+
+    def faults(self) -> tuple[int, list[str]]:
+        """Open every image; return how many are intact, and what is wrong, a line each."""
+        self.door.refresh()
+        good, faults = 0, []
+        for person in self.people():
+            for image in self.image_names(person.name):
+                try:
+                    fault = decode_fault(self.read_image(person.name, image))
+                except StoreError as error:
+                    faults.append(str(error))
+                    continue
+                good += not fault
+                if fault:
+                    faults.append(f"{self.where}: an image of {person.name}: {fault}")
+        return good, faults
 
     def _vacuum(self) -> None:
         """Free the space of what was deleted, so that it is written over."""
