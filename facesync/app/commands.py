@@ -28,6 +28,7 @@ from facesync.app.settings import (
     CompareOptions,
     DeleteOptions,
     JsonOptions,
+    MoveOptions,
     RegisterOptions,
     VerifyOptions,
     WatchOptions,
@@ -37,7 +38,9 @@ from facesync.app.watch import watch_camera, watch_window
 from facesync.app.window import why_no_window
 from facesync.errors import FaceSyncError, ImageError, UsageError
 from facesync.faces.recognizer import Recognizer
+from facesync.gallery import moving
 from facesync.gallery.registration import Registration
+from facesync.gallery.store import Gallery
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,26 @@ def run(settings: AppSettings, command: str | None, options: Any, *, serve: Serv
     if command in model_commands.COMMANDS:
         return model_commands.COMMANDS[command](settings, options)
     return COMMANDS[command](session, options)
+
+
+def _push(session: Session, options: MoveOptions) -> int:
+    _copy(session, session.gallery_in_files(), session.gallery, options)
+    return cli.DONE
+
+
+def _pull(session: Session, options: MoveOptions) -> int:
+    _copy(session, session.gallery, session.gallery_in_files(), options)
+    return cli.DONE
+
+
+def _copy(session: Session, source: Gallery, target: Gallery, options: MoveOptions) -> None:
+    if session.settings.gallery is None:
+        raise UsageError("store push, store pull: name the server with --gallery postgresql://…")
+    people = cli.count(
+        len(moving.copy(source, target, overwrite=options.replace)), "person", "people"
+    )
+    print(f"{people} copied from {source.where} to {target.where}")
+    print(f"{source.where} still has them; `delete --all` there removes everybody")
 
 
 def _register(session: Session, options: RegisterOptions) -> int:
@@ -214,4 +237,6 @@ COMMANDS: dict[str, Callable[[Session, Any], int]] = {
     "delete": _delete,
     "watch": _watch,
     "doctor": _doctor,
+    "store push": _push,
+    "store pull": _pull,
 }

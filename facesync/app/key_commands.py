@@ -27,7 +27,9 @@ def _export(gallery: Gallery, options: KeyFileOptions) -> int:
     must_be_new(options.file)
     key = gallery.content().key
     if key is None:
-        raise StoreError(f"{gallery.path} has no key: nobody is registered, or it is not encrypted")
+        raise StoreError(
+            f"{gallery.where} has no key: nobody is registered, or it is not encrypted"
+        )
     key_files.write(options.file, key, _new_passphrase(options))
     print(f"{options.file}: the key {in_groups(key.header['id'])}, sealed with the passphrase")
     print("Whoever has both opens every template and image: send them on different ways.")
@@ -38,10 +40,10 @@ def _import(gallery: Gallery, options: KeyFileOptions) -> int:
     key = key_files.read(options.file, _passphrase(options))
     here, given = gallery.key_id(), key.header["id"]
     if here is None and gallery.version() is not None:  # a key here would make it look replaced
-        raise StoreError(f"{gallery.path} is not encrypted and has no key: nothing was imported")
+        raise StoreError(f"{gallery.where} is not encrypted and has no key: nothing was imported")
     if here not in (None, given):
         raise StoreError(
-            f"{gallery.path} has the key {in_groups(here)}, and {options.file} is "
+            f"{gallery.where} has the key {in_groups(here)}, and {options.file} is "
             f"{in_groups(given)}: nothing was imported"
         )
     keep(key)

@@ -19,6 +19,7 @@ from facesync.app.verification import Verification
 from facesync.app.watcher import Watcher
 from facesync.cli import masked
 from facesync.faces.recognizer import Recognizer
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.store import Gallery
 from facesync.images import is_image
 from facesync.liveness import camera as cameras_known
@@ -37,14 +38,28 @@ class Session:
 
     def __init__(self, settings: AppSettings) -> None:
         self.settings = settings
-        self.gallery = Gallery(
+        self.gallery: Gallery = self.gallery_in_files()
+        if settings.gallery is not None:
+            from facesync.gallery.server.gallery import ServerGallery
+
+            self.gallery = ServerGallery(
+                settings.gallery,
+                settings.embeddings,
+                insecure=settings.gallery_insecure,
+                audit_log=settings.audit_log,
+            )
+        self.recognizer = Recognizer(settings)
+        self.near_misses = NearMisses()
+
+    def gallery_in_files(self) -> FileGallery:
+        """Open the gallery in files, which `store push` and `store pull` need beside the server."""
+        settings = self.settings
+        return FileGallery(
             settings.embeddings,
             settings.faces,
             encrypt=settings.encrypt,
             audit_log=settings.audit_log,
         )
-        self.recognizer = Recognizer(settings)
-        self.near_misses = NearMisses()
 
     def use(self, settings: AppSettings) -> None:
         """Go on with other settings of models and liveness; models are loaded anew if needed."""
@@ -123,7 +138,7 @@ class Session:
             FileError: it cannot be written.
         """
         if evidence.raw_score is not None:
-            store, score = self.gallery.path, evidence.raw_score
+            store, score = self.gallery.beside, evidence.raw_score
             cameras_known.learn(store, self._camera_name, self.passive, score)
 
     @cached_property
@@ -147,7 +162,7 @@ class Session:
         return masked(self.settings.camera)  # an address may hold a password
 
     def _known_camera(self) -> cameras_known.CameraLiveness | None:
-        return cameras_known.known(self.gallery.path, self._camera_name, self.passive)
+        return cameras_known.known(self.gallery.beside, self._camera_name, self.passive)
 
     def _offset(self) -> float:
         known = self._known_camera()

@@ -45,6 +45,14 @@ class AppSettings(RecognizerSettings):
         Path("models/face_embeddings.pkl"), "store of registered people", metavar="FILE"
     )
     faces: Path = option(Path("faces"), "folder of their sample images", metavar="DIR")
+    gallery: str | None = option(
+        None,
+        "a PostgreSQL server that keeps the people for several cameras, instead of the files above",
+        metavar="ADDRESS",
+    )
+    gallery_insecure: bool = option(
+        False, "use a gallery on another machine without checking which machine answers"
+    )
     margin: float = option(
         0.05,
         "how much more similar the best match must be than the second; a face that matches two "
@@ -78,6 +86,8 @@ class AppSettings(RecognizerSettings):
     given: frozenset[str] = field(default=frozenset(), repr=False)  # what was not left to a default
 
     def __post_init__(self) -> None:
+        if self.gallery is not None and not self.encrypt:
+            raise UsageError("--no-encrypt: on a server everything is encrypted; leave it out")
         if self.require_liveness and self.liveness == "off":
             raise UsageError("--require-liveness needs --liveness passive, auto or challenge")
 
@@ -278,6 +288,13 @@ class BackupOptions:
 
 
 @dataclass(frozen=True)
+class MoveOptions:
+    """`store push` and `store pull`."""
+
+    replace: bool = option(False, "replace people of the same names")
+
+
+@dataclass(frozen=True)
 class FetchOptions:
     """`models fetch`."""
 
@@ -317,6 +334,8 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "store key import": (KeyFileOptions, "keep the key in such a file on this machine"),
     "store decrypt": (NoOptions, "turn everything back into plain files"),
     "store adopt": (NoOptions, "trust a store that was put in place of the one saved last"),
+    "store push": (MoveOptions, "copy everybody from the files to the server of --gallery"),
+    "store pull": (MoveOptions, "copy everybody from the server of --gallery to the files"),
     "store check": (NoOptions, "open everything that is stored and report any damage"),
     "store backup": (BackupOptions, "save all people and images in one file"),
     "store restore": (BackupOptions, "replace the store with a backup"),

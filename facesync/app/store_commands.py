@@ -14,8 +14,8 @@ from facesync.errors import StoreError
 from facesync.files import folder_name
 from facesync.gallery import backups, checking, exports
 from facesync.gallery.keys import place_in_words
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.people import clean_name
-from facesync.gallery.resealing import reseal
 from facesync.gallery.store import Gallery
 
 
@@ -42,7 +42,7 @@ def delete(gallery: Gallery, options: DeleteOptions) -> int:
 
 def _delete_all(gallery: Gallery, options: DeleteOptions) -> int:
     if not options.yes:
-        if not confirm(f"Delete everybody in {gallery.path}, templates and images, for good?"):
+        if not confirm(f"Delete everybody in {gallery.where}, templates and images, for good?"):
             return cli.FAILED
     gone = cli.count(len(gallery.delete_all()), "person is", "people are")
     print(f"{gone} deleted, and the store itself\n  {proof(gallery)}")
@@ -65,23 +65,23 @@ def _encrypt(gallery: Gallery, options: KeyOptions) -> int:
 
 def _change_key(gallery: Gallery, options: KeyOptions) -> int:
     if gallery.content().key is None:
-        raise StoreError(f"{gallery.path} is not encrypted; `store encrypt` does that")
+        raise StoreError(f"{gallery.where} is not encrypted; `store encrypt` does that")
     code = _seal(gallery, options, "has a new key")
     print("Earlier backups still need the old key, which was not removed.")
     return code
 
 
 def _seal(gallery: Gallery, options: KeyOptions, what: str) -> int:
-    people = reseal(gallery, lambda: gallery.keys.new(passphrase=options.passphrase))
+    people = gallery.reseal(lambda: gallery.keys.new(passphrase=options.passphrase))
     key = gallery.content().key
     assert key is not None
-    print(f"{gallery.path} {what}: {_people(people)}, {place_in_words(key.header)}")
+    print(f"{gallery.where} {what}: {_people(people)}, {place_in_words(key.header)}")
     return cli.DONE
 
 
 def _decrypt(gallery: Gallery, options: NoOptions) -> int:
-    people = reseal(gallery, None)
-    print(f"{gallery.path} is no longer encrypted: {_people(people)}")
+    people = gallery.reseal(None)
+    print(f"{gallery.where} is no longer encrypted: {_people(people)}")
     print("The next change encrypts it again, unless you use --no-encrypt.")
     return cli.DONE
 
@@ -90,7 +90,7 @@ def _adopt(gallery: Gallery, options: NoOptions) -> int:
     content = gallery.adopt()
     names = ", ".join(person.name for person in content.people) or "nobody"
     how = "encrypted" if content.key else "not encrypted; the next change encrypts it"
-    print(f"{gallery.path} is trusted from now on, with {names}: {how}")
+    print(f"{gallery.where} is trusted from now on, with {names}: {how}")
     return cli.DONE
 
 
@@ -113,8 +113,13 @@ def _backup(gallery: Gallery, options: BackupOptions) -> int:
 
 def _restore(gallery: Gallery, options: BackupOptions) -> int:
     people = _people(backups.restore(gallery, options.file))
-    print(f"{gallery.path}: {people} from {options.file}; the previous version is {gallery.backup}")
+    print(f"{gallery.where}: {people} from {options.file}{_where_before(gallery)}")
     return cli.DONE
+
+
+def _where_before(gallery: Gallery) -> str:
+    """Say where what was replaced is kept: a server keeps nothing."""
+    return f"; the previous version is {gallery.backup}" if isinstance(gallery, FileGallery) else ""
 
 
 def _people(number: int) -> str:

@@ -42,7 +42,7 @@ def _facts(session: Session) -> dict[str, Any]:
         "threshold_in_words": recognizer.threshold_in_words(people),
         "liveness": session.settings.liveness,
         "encrypted": content.key is not None,
-        "store": str(session.gallery.path),
+        "store": session.gallery.where,
         "offline": session.settings.offline,
     }
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.people import Person, now
-from facesync.gallery.store import Gallery
 
 
 def unit(seed: int) -> np.ndarray:
@@ -32,18 +32,18 @@ def enrolled(name: str, seed: int = 1, number: int = 3) -> Person:
 
 
 @pytest.fixture
-def gallery(tmp_path) -> Gallery:
+def gallery(tmp_path) -> FileGallery:
     """A gallery whose files are plain, so that tests can look into them."""
     store = tmp_path / "models" / "face_embeddings.pkl"
-    return Gallery(store, tmp_path / "faces", encrypt=False)
+    return FileGallery(store, tmp_path / "faces", encrypt=False)
 
 
 @pytest.fixture
-def sealed(gallery) -> Gallery:
+def sealed(gallery) -> FileGallery:
     """The same place, encrypted as by default."""
-    return Gallery(gallery.path, gallery.faces)
+    return FileGallery(gallery.path, gallery.faces)
 
 
 @pytest.fixture(params=["plain", "sealed"])
-def either(request) -> Gallery:
+def either(request) -> FileGallery:
     return request.getfixturevalue({"plain": "gallery", "sealed": "sealed"}[request.param])

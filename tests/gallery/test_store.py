@@ -18,8 +18,8 @@ import pytest
 from facesync import files
 from facesync.errors import StoreError
 from facesync.gallery import attempts
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.people import Person, clean_name, from_samples
-from facesync.gallery.store import Gallery
 from facesync.pickles import load_plain
 from tests.conftest import ROOT
 from tests.gallery.conftest import enrolled, images, person, unit
@@ -38,7 +38,7 @@ HARD_NAMES = [
 ]
 
 
-def write(gallery: Gallery, data: object) -> bytes:
+def write(gallery: FileGallery, data: object) -> bytes:
     gallery.path.parent.mkdir(parents=True, exist_ok=True)
     gallery.path.write_bytes(pickle.dumps(data))
     return gallery.path.read_bytes()
@@ -62,7 +62,7 @@ def form(**people: object) -> dict[str, object]:
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 def test_an_existing_folder_keeps_its_mode(tmp_path):
     tmp_path.chmod(0o755)
-    Gallery(tmp_path / "e.pkl", tmp_path / "faces").register(person("Ada"), images())
+    FileGallery(tmp_path / "e.pkl", tmp_path / "faces").register(person("Ada"), images())
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
     assert stat.S_IMODE((tmp_path / "e.pkl").stat().st_mode) == 0o600
 
@@ -71,7 +71,7 @@ def test_a_person_comes_back_as_stored(either):
     gallery = either
     ada = enrolled("Ada Lovelace")
     gallery.register(ada, images())
-    (back,) = Gallery(gallery.path, gallery.faces).people()
+    (back,) = FileGallery(gallery.path, gallery.faces).people()
     assert (back.name, back.fingerprint, back.registered, back.samples) == (
         ada.name,
         ada.fingerprint,
@@ -334,7 +334,7 @@ def test_an_invalid_template_is_not_stored(gallery):
     assert not gallery.path.exists()
 
 
-def everything(gallery: Gallery) -> dict[str, bytes]:
+def everything(gallery: FileGallery) -> dict[str, bytes]:
     root = gallery.faces.parent
     files = (p for p in root.rglob("*") if p.is_file() and p.suffix != ".lock")
     return {str(p.relative_to(root)): p.read_bytes() for p in files}
@@ -367,8 +367,10 @@ def test_a_full_disk_loses_nothing(gallery, monkeypatch, call):
 def test_a_file_in_place_of_a_folder_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot write"):
-        Gallery(tmp_path / "file" / "e.pkl", tmp_path / "faces").register(person("Ada"), images())
-    gallery = Gallery(tmp_path / "e.pkl", tmp_path / "file")
+        FileGallery(tmp_path / "file" / "e.pkl", tmp_path / "faces").register(
+            person("Ada"), images()
+        )
+    gallery = FileGallery(tmp_path / "e.pkl", tmp_path / "file")
     with pytest.raises(StoreError, match="cannot write"):
         gallery.register(person("Ada"), images())
     assert gallery.people() == []
@@ -414,9 +416,9 @@ WRITER = """
 import sys
 from pathlib import Path
 from tests.gallery.conftest import enrolled, person, images
-from facesync.gallery.store import Gallery
+from facesync.gallery.on_files import FileGallery
 root, mark, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-gallery = Gallery(root / "models" / "face_embeddings.pkl", root / "faces")
+gallery = FileGallery(root / "models" / "face_embeddings.pkl", root / "faces")
 print("ready", flush=True)
 for number in range(count):
     gallery.register(person(f"{mark}{number}", number), images(1))
@@ -450,7 +452,7 @@ def test_a_pipe_in_the_place_of_a_file_is_an_error_not_a_wait(gallery):
     counts = attempts.file_of(gallery.path)
     os.mkfifo(counts)
     with pytest.raises(StoreError, match="a pipe or a device"):
-        attempts.check(gallery.path, "Ada")
+        gallery.attempts.check("Ada")
 
 
 def test_samples_without_a_mean_are_not_added(gallery):
