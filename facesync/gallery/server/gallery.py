@@ -84,6 +84,7 @@ class ServerGallery(Gallery):
     def locked(self) -> Iterator[None]:
         """Keep all others from changing anything; what fails or is killed inside is undone."""
         self._forgotten = False
+        _ = self.door.memory  # it begins to listen, even if the first thing it does is a change
         with self.door.transaction(CHANGE_LOCK):
             self.door.begin()
             yield
