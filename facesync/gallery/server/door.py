@@ -173,7 +173,7 @@ class Door:
             row = connection.execute("SELECT key FROM facesync_gallery").fetchone()
         try:
             return json.loads(row[0]) if row else None
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise StoreError(f"{self.server.name}: {DAMAGED}") from error
 
     def refresh(self) -> None:
