@@ -235,7 +235,7 @@ def test_neither_a_dump_nor_the_servers_files_say_anything(door, postgres_server
     gallery.rename("Hildegard-1", "Ermentrude")
     gallery.delete("Hildegard-2")
     gallery.attempts.check("Hildegard-3")
-    gallery.attempts.record("Hildegard-3", False)
+    gallery.attempts.record("Hildegard-3", None)
     gallery.close()
     key = gallery.content().key
     dumped = subprocess.run(
