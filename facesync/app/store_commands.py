@@ -35,7 +35,8 @@ def delete(gallery: Gallery, options: DeleteOptions) -> int:
     if deleted is None:
         name = clean_name(options.name)
         raise StoreError(f"nobody is registered as {name}; `list` shows who is")
-    print(f"{deleted} is deleted: template, samples, images and the copy in the backup")
+    copy = " and the copy in the backup" if isinstance(gallery, FileGallery) else ""
+    print(f"{deleted} is deleted: template, samples, images{copy}")
     print(f"  {proof(gallery)}")
     return cli.DONE
 

@@ -43,6 +43,7 @@ def _facts(session: Session) -> dict[str, Any]:
         "liveness": session.settings.liveness,
         "encrypted": content.key is not None,
         "store": session.gallery.where,
+        "outage": session.gallery.outage,
         "offline": session.settings.offline,
     }
 

@@ -148,7 +148,9 @@ class Seal:
 
     def open_image(self, row_id: str, image: str, sealed: object, digest: bytes) -> bytes:
         """Open an image; StoreError if it is not the one that was stored last."""
-        if not isinstance(sealed, bytes) or not hmac.compare_digest(hashlib.sha256(sealed).digest(), digest):
+        if not isinstance(sealed, bytes) or not hmac.compare_digest(
+            hashlib.sha256(sealed).digest(), digest
+        ):
             raise StoreError(DAMAGED)
         return self.open(sealed, f"image {row_id} {image}")
 
