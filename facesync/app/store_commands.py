@@ -46,7 +46,8 @@ def _delete_all(gallery: Gallery, options: DeleteOptions) -> int:
         if not confirm(f"Delete everybody in {gallery.where}, templates and images, for good?"):
             return cli.FAILED
     gone = cli.count(len(gallery.delete_all()), "person is", "people are")
-    print(f"{gone} deleted, and the store itself\n  {proof(gallery)}")
+    itself = ", and the store itself" if isinstance(gallery, FileGallery) else ""
+    print(f"{gone} deleted{itself}\n  {proof(gallery)}")
     return cli.DONE
 
 
@@ -61,6 +62,8 @@ def _export(gallery: Gallery, options: ExportOptions) -> int:
 
 
 def _encrypt(gallery: Gallery, options: KeyOptions) -> int:
+    if not isinstance(gallery, FileGallery):
+        raise StoreError(f"{gallery.where} is encrypted; `store change-key` gives it a new key")
     return _seal(gallery, options, "is encrypted")
 
 
