@@ -120,7 +120,8 @@ def _verify(session: Session, options: VerifyOptions) -> int:
             results = [ImageDecision(path, decision) for path in options.image]
             return _print_images(results, session.recognizer)
     if options.json:
-        console.print_json(of_decision(decision, session.recognizer))
+        outage = {"outage": session.gallery.outage} if session.gallery.outage else {}
+        console.print_json(of_decision(decision, session.recognizer) | outage)
     else:
         print(console.in_words(decision))
     return cli.DONE if decision.accepted else cli.FAILED

@@ -35,7 +35,8 @@ def delete(gallery: Gallery, options: DeleteOptions) -> int:
     if deleted is None:
         name = clean_name(options.name)
         raise StoreError(f"nobody is registered as {name}; `list` shows who is")
-    print(f"{deleted} is deleted: template, samples, images and the copy in the backup")
+    copy = " and the copy in the backup" if isinstance(gallery, FileGallery) else ""
+    print(f"{deleted} is deleted: template, samples, images{copy}")
     print(f"  {proof(gallery)}")
     return cli.DONE
 
@@ -45,7 +46,8 @@ def _delete_all(gallery: Gallery, options: DeleteOptions) -> int:
         if not confirm(f"Delete everybody in {gallery.where}, templates and images, for good?"):
             return cli.FAILED
     gone = cli.count(len(gallery.delete_all()), "person is", "people are")
-    print(f"{gone} deleted, and the store itself\n  {proof(gallery)}")
+    itself = ", and the store itself" if isinstance(gallery, FileGallery) else ""
+    print(f"{gone} deleted{itself}\n  {proof(gallery)}")
     return cli.DONE
 
 
@@ -60,6 +62,8 @@ def _export(gallery: Gallery, options: ExportOptions) -> int:
 
 
 def _encrypt(gallery: Gallery, options: KeyOptions) -> int:
+    if not isinstance(gallery, FileGallery):
+        raise StoreError(f"{gallery.where} is encrypted; `store change-key` gives it a new key")
     return _seal(gallery, options, "is encrypted")
 
 

@@ -43,6 +43,7 @@ def _facts(session: Session) -> dict[str, Any]:
         "liveness": session.settings.liveness,
         "encrypted": content.key is not None,
         "store": session.gallery.where,
+        "outage": session.gallery.outage or "",
         "offline": session.settings.offline,
     }
 
@@ -121,6 +122,7 @@ ENDPOINTS = [
             "liveness": "string",
             "encrypted": "boolean",
             "store": "string",
+            "outage": "string",
             "offline": "boolean",
         },
     ),

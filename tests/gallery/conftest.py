@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from facesync.gallery.on_files import FileGallery
 from facesync.gallery.people import Person, now
+from facesync.gallery.store import Gallery
 
 
 def unit(seed: int) -> np.ndarray:
@@ -46,4 +49,28 @@ def sealed(gallery) -> FileGallery:
 
 @pytest.fixture(params=["plain", "sealed"])
 def either(request) -> FileGallery:
+    return request.getfixturevalue({"plain": "gallery", "sealed": "sealed"}[request.param])
+
+
+@pytest.fixture
+def door(request, tmp_path):
+    """Opens doors of one gallery on a real server; all have the key."""
+    url, opened = request.getfixturevalue("postgres_url"), []
+
+    def open_door(log: Path | None = None) -> Gallery:
+        from facesync.gallery.server.gallery import ServerGallery
+
+        opened.append(ServerGallery(url, tmp_path / "face_embeddings.pkl", audit_log=log))
+        return opened[-1]
+
+    yield open_door
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture(params=["plain", "sealed", "server"])
+def anywhere(request) -> Gallery:
+    """A gallery in files or on a server: what a test says of it holds for all."""
+    if request.param == "server":
+        return request.getfixturevalue("door")()
     return request.getfixturevalue({"plain": "gallery", "sealed": "sealed"}[request.param])

@@ -126,10 +126,10 @@ def test_format_1_is_upgraded(gallery):
     assert gallery.backup.read_bytes() == original
 
 
-def test_people_are_sorted_by_name(gallery):
+def test_people_are_sorted_by_name(anywhere):
     for seed, name in enumerate(["bob", "Ada", "Émile", "Zoë"]):
-        gallery.register(person(name, seed), images())
-    assert [p.name for p in gallery.people()] == ["Ada", "bob", "Zoë", "Émile"]
+        anywhere.register(person(name, seed), images())
+    assert [p.name for p in anywhere.people()] == ["Ada", "bob", "Zoë", "Émile"]
 
 
 @pytest.mark.parametrize("name", HARD_NAMES)
@@ -165,18 +165,18 @@ def test_names_become_one_printable_line(typed, kept):
     assert clean_name(typed) == kept
 
 
-def test_an_empty_name_is_refused(gallery):
+def test_an_empty_name_is_refused(anywhere):
     with pytest.raises(StoreError, match="a name needs"):
-        gallery.register(person("\x00"), images())
+        anywhere.register(person("\x00"), images())
 
 
-def test_spellings_of_one_name_are_one_person(gallery):
-    gallery.register(person("José"), images())
+def test_spellings_of_one_name_are_one_person(anywhere):
+    anywhere.register(person("José"), images())
     invisible = ("\u200d", "\u200e", "\u3164", "\ufe0f", "\u034f", "\U000e0041", "\x00", "\u2800")
     for spelling in ("jose\u0301", "JOSÉ", *(f"Jo{one}sé" for one in invisible)):
         with pytest.raises(StoreError, match="José is already registered"):
-            gallery.register(person(spelling), images())
-        assert gallery.find(spelling).name == "José"
+            anywhere.register(person(spelling), images())
+        assert anywhere.find(spelling).name == "José"
 
 
 def test_replacing_takes_the_new_spelling_and_leaves_one_folder(gallery):
@@ -201,10 +201,10 @@ def test_files_are_for_their_owner_alone(either):
     assert {oct(modes[p]) for p in folders} == {"0o700"}
 
 
-def test_deleting_an_unknown_name(gallery):
-    gallery.register(person("Ada"), images())
-    assert gallery.delete("Bob") is None
-    assert [p.name for p in gallery.people()] == ["Ada"]
+def test_deleting_an_unknown_name(anywhere):
+    anywhere.register(person("Ada"), images())
+    assert anywhere.delete("Bob") is None
+    assert [p.name for p in anywhere.people()] == ["Ada"]
 
 
 def test_deleting_keeps_other_files_and_follows_no_link(gallery, tmp_path):
@@ -455,10 +455,10 @@ def test_a_pipe_in_the_place_of_a_file_is_an_error_not_a_wait(gallery):
         gallery.attempts.check("Ada")
 
 
-def test_samples_without_a_mean_are_not_added(gallery):
+def test_samples_without_a_mean_are_not_added(anywhere):
     ada = person("Ada", 1)
-    gallery.register(replace(ada, samples=1, sample_embeddings=ada.embedding[None],
+    anywhere.register(replace(ada, samples=1, sample_embeddings=ada.embedding[None],
                              sample_qualities=np.ones(1, np.float32)), [])  # fmt: skip
     with pytest.raises(StoreError, match="nothing in common"):
-        gallery.add(sample(-ada.embedding), [])
-    assert gallery.find("Ada").samples == 1
+        anywhere.add(sample(-ada.embedding), [])
+    assert anywhere.find("Ada").samples == 1

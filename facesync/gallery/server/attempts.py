@@ -93,7 +93,7 @@ class ServerAttempts(Attempts):
         saves, sealed = row
         try:
             state = seal.open_counts(sealed, saves)
-        except (StoreError, ValueError, TypeError, KeyError, AttributeError):
+        except (StoreError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             log.warning("the counts of failed attempts on the server were damaged")
             return _worst(here, State(seal.salt, others=State.damaged().others)), saves
         if saves < seen:  # somebody put older ones back

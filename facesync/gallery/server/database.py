@@ -107,6 +107,11 @@ class Server:
         way = "TLS" if link.pgconn.ssl_in_use else "no TLS"
         return cli.one_line(f"PostgreSQL {version} answers, {way}")
 
+    def cut(self) -> None:
+        """End whatever waits for the server on the connection, from another thread."""
+        if self._connection is not None:
+            cut(self._connection)
+
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:

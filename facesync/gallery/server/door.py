@@ -173,7 +173,7 @@ class Door:
             row = connection.execute("SELECT key FROM facesync_gallery").fetchone()
         try:
             return json.loads(row[0]) if row else None
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise StoreError(f"{self.server.name}: {DAMAGED}") from error
 
     def refresh(self) -> None:
@@ -299,7 +299,9 @@ class Door:
             connection.close()
 
     def _lost(self, error: FaceSyncError) -> None:
-        """Say once that the server does not answer, or cannot be trusted."""
+        """Say once that the server does not answer, or cannot be trusted; nobody waits for it."""
+        if isinstance(error, Gone):
+            self.server.cut()
         if self._down is None and not self._stop.is_set():
             self._down, self._why = datetime.now(), str(error)
             known = len(self._memory.rows) if self._memory else 0

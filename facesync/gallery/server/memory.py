@@ -74,6 +74,8 @@ def catch_up(connection: Any, known: Memory, keys: KeyChain) -> Memory:
     if found is None:
         return Memory()
     version, gallery, header, revision, sealed = found
+    if type(version) is not int or type(revision) is not int:
+        raise StoreError(DAMAGED)
     if version != VERSION:
         raise StoreError(f"it has version {version}; this one reads {VERSION}: update FaceSync")
     seal = known.seal
@@ -103,14 +105,14 @@ def _new_seal(gallery: Any, header: Any, keys: KeyChain) -> Seal:
         raise StoreError(DAMAGED)
     try:
         key = keys.find(json.loads(header))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(DAMAGED) from error
     except StoreError as error:
         raise StoreError(f"{error}; `store key import` brings it from another door") from error
     return Seal(key, gallery)
 
 
-def _open_head(seal: Seal, sealed: bytes) -> tuple[Head, datetime]:
+def _open_head(seal: Seal, sealed: object) -> tuple[Head, datetime]:
     try:
         head = seal.open_head(sealed)
         return head, datetime.fromisoformat(head.created)

@@ -88,10 +88,12 @@ class Seal:
         nonce = secrets.token_bytes(_NONCE)
         return nonce + self._cipher.encrypt(nonce, plain, self._bound(what))
 
-    def open(self, sealed: bytes, what: str) -> bytes:
+    def open(self, sealed: object, what: str) -> bytes:
         """Open sealed bytes; StoreError if they are not just what they should be."""
         from cryptography.exceptions import InvalidTag
 
+        if not isinstance(sealed, bytes):
+            raise StoreError(DAMAGED)
         try:
             return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], self._bound(what))
         except (InvalidTag, ValueError) as error:
@@ -114,7 +116,7 @@ class Seal:
         plain = struct.pack("<I", len(text)) + text + numbers
         return self.seal(plain, f"person {row_id} {row.revision}")
 
-    def open_person(self, row_id: str, revision: int, sealed: bytes) -> Row:
+    def open_person(self, row_id: str, revision: int, sealed: object) -> Row:
         """Open a person; StoreError if it is not who was sealed in this row at this revision."""
         plain = self.open(sealed, f"person {row_id} {revision}")
         try:
@@ -136,7 +138,7 @@ class Seal:
         """Seal the head."""
         return self.seal(json.dumps(vars(head)).encode(), "head")
 
-    def open_head(self, sealed: bytes) -> Head:
+    def open_head(self, sealed: object) -> Head:
         """Open the head."""
         return Head(**json.loads(self.open(sealed, "head")))
 
@@ -144,9 +146,11 @@ class Seal:
         """Seal an encoded image."""
         return self.seal(data, f"image {row_id} {image}")
 
-    def open_image(self, row_id: str, image: str, sealed: bytes, digest: bytes) -> bytes:
+    def open_image(self, row_id: str, image: str, sealed: object, digest: bytes) -> bytes:
         """Open an image; StoreError if it is not the one that was stored last."""
-        if not hmac.compare_digest(hashlib.sha256(sealed).digest(), digest):
+        if not isinstance(sealed, bytes) or not hmac.compare_digest(
+            hashlib.sha256(sealed).digest(), digest
+        ):
             raise StoreError(DAMAGED)
         return self.open(sealed, f"image {row_id} {image}")
 
@@ -154,7 +158,7 @@ class Seal:
         """Seal the counts of failed attempts."""
         return self.seal(attempts.encoded(state), f"attempts {saves}")
 
-    def open_counts(self, sealed: bytes, saves: int) -> attempts.State:
+    def open_counts(self, sealed: object, saves: int) -> attempts.State:
         """Open the counts of failed attempts."""
         return attempts.decode(json.loads(self.open(sealed, f"attempts {saves}")))
 
