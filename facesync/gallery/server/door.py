@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 3.0
 """How often a door asks whether the server is still there; and how long it may take to answer."""
 RETRY_SECONDS = 1.0
-READ_SECONDS = 300.0
-"""How long reading everybody may take."""
+READ_SECONDS, CATCH_UP_SECONDS = 300.0, 15.0
+"""How long reading everybody may take, and reading what others have changed."""
 
 Counts = tuple[int, bytes] | None
 """How often the counts of failed attempts were saved, and these, sealed; None without any."""
@@ -229,7 +229,8 @@ class Door:
 
     def _snapshot(self, connection: Any, base: Memory) -> tuple[Memory, Counts]:
         """Read what belongs together."""
-        with self.server.failures(), limited(connection, READ_SECONDS):
+        seconds = READ_SECONDS if base.seal is None else CATCH_UP_SECONDS
+        with self.server.failures(), limited(connection, seconds):
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
                 connection.execute("SET LOCAL statement_timeout = '300s'")
