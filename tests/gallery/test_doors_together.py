@@ -195,7 +195,9 @@ def test_a_door_killed_at_random_moments(door):
 
     def change_for_ever() -> None:
         gallery = door()
-        gallery.people()
+        if gallery.find("Rob"):
+            gallery.rename("Rob", "Bob")
+        gallery.delete("Cid")
         while True:
             for shade, state in states.items():
                 gallery.register(state, images(2, shade), replace=True)
