@@ -11,8 +11,7 @@ import faceid_app
 from facesync.errors import StoreError
 from facesync.gallery import key_files, keys, sealing
 from facesync.gallery.keys import KeyChain, OnePassphrase, key_file
-from facesync.gallery.resealing import reseal
-from facesync.gallery.store import Gallery
+from facesync.gallery.on_files import FileGallery
 from facesync.pickles import dumps_plain, load_plain
 from tests.end_to_end.driving import Terminal
 from tests.gallery.conftest import enrolled, images
@@ -27,11 +26,11 @@ def quick(monkeypatch):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch) -> Gallery:
+def here(tmp_path, monkeypatch) -> FileGallery:
     """A gallery with Ada, in whose folder commands run; `typed` has the passphrase."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "typed").write_text(PASSPHRASE + "\n")
-    gallery = Gallery(tmp_path / "models" / "face_embeddings.pkl", tmp_path / "faces")
+    gallery = FileGallery(tmp_path / "models" / "face_embeddings.pkl", tmp_path / "faces")
     gallery.register(enrolled("Ada"), images())
     return gallery
 
@@ -51,7 +50,7 @@ def key(action: str, *arguments: str, typed: str | None = "typed") -> int:
     return faceid_app.main(["store", "key", action, *arguments, *passphrase])
 
 
-def key_id(gallery: Gallery) -> str:
+def key_id(gallery: FileGallery) -> str:
     return load_plain(gallery.path)["encryption"]["key"]["id"]
 
 
@@ -116,7 +115,7 @@ def test_a_wrong_passphrase_imports_nothing(here, tmp_path, moved, capsys):
 def test_another_key_of_the_gallery_here_is_not_replaced(here, capsys):
     assert key("export", "door.key") == 0
     before = key_id(here)
-    reseal(here, here.keys.new)
+    here.reseal(here.keys.new)
     kept = {file.name: file.read_bytes() for file in key_file("").parent.iterdir()}
     assert key("import", "door.key") == 1
     error = capsys.readouterr().err
@@ -126,7 +125,7 @@ def test_another_key_of_the_gallery_here_is_not_replaced(here, capsys):
 
 def test_a_plain_store_neither_gives_nor_takes_a_key(here, capsys):
     assert key("export", "door.key") == 0
-    reseal(here, None)
+    here.reseal(None)
     for action, file in (("export", "other.key"), ("import", "door.key")):
         assert key(action, file) == 1
         assert "has no key" in capsys.readouterr().err
@@ -142,7 +141,7 @@ def test_nobody_registered_is_one_line(tmp_path, monkeypatch, capsys):
 def test_a_key_of_a_passphrase_is_not_exported(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FACESYNC_PASSPHRASE", "of the store")
-    gallery = Gallery(tmp_path / "models" / "face_embeddings.pkl", tmp_path / "faces")
+    gallery = FileGallery(tmp_path / "models" / "face_embeddings.pkl", tmp_path / "faces")
     gallery.register(enrolled("Ada"), [])
     (tmp_path / "typed").write_text(PASSPHRASE)
     assert key("export", "door.key") == 1
@@ -188,7 +187,7 @@ def test_the_store_is_sealed_anew_with_the_key_that_came(here, tmp_path, moved):
     shutil.copytree(tmp_path / "models", tmp_path / "there")
     moved()
     assert key("import", "door.key", "--embeddings", "there/face_embeddings.pkl") == 0
-    there = Gallery(tmp_path / "there" / "face_embeddings.pkl", tmp_path / "more")
+    there = FileGallery(tmp_path / "there" / "face_embeddings.pkl", tmp_path / "more")
     there.register(enrolled("Bob", 2), images())
     assert key_id(there) == key_id(here)
 
@@ -217,3 +216,19 @@ def test_the_passphrase_is_typed_twice_and_not_shown(here, tmp_path):
         app.expect("Passphrase of the file: ")
         app.type(PASSPHRASE)
         assert app.exit_code() == 0 and keys.in_groups(key_id(here)) in app.text
+
+
+def test_a_second_door_needs_the_key(here, tmp_path, postgres_url, run_script):
+    server = ("--gallery", postgres_url, "--embeddings", here.path, "--faces", here.faces)
+    sealed = (tmp_path / "door.key", "--passphrase-file", tmp_path / "typed", *server)
+    assert run_script("faceid_app.py", "store", "push", *server).returncode == 0
+    assert run_script("faceid_app.py", "store", "key", "export", *sealed).returncode == 0
+    there = {"XDG_CONFIG_HOME": str(tmp_path / "there"), "HOME": str(tmp_path / "there")}
+    without = run_script("faceid_app.py", "list", *server, env=there)
+    assert without.returncode == 1 and without.stderr.count("\n") == 1
+    assert "store key import" in without.stderr
+    imported = run_script("faceid_app.py", "store", "key", "import", *sealed, env=there)
+    listed = run_script("faceid_app.py", "list", *server, env=there)
+    assert (imported.returncode, listed.returncode) == (0, 0) and "Ada" in listed.stdout
+    for done in (without, imported, listed):
+        assert "s3cret" not in done.stdout + done.stderr
