@@ -108,9 +108,9 @@ def compare(server: PostgresServer, folder: Path, size: int, changes: int) -> No
     print(
         f"{size:,} people: opened in {opened['server'] / opened['files']:.2f} times the time of "
         f"the files ({opened['server'] / 1000:.1f} s); a change is known at the other door "
-        f"{heard:.0f} ms after it ended; what a verification asks takes "
-        f"{asked['server'] / asked['files']:.2f} times that of the files, "
-        f"{gone / asked['files']:.2f} while the server is gone",
+        f"{heard:.0f} ms after it ended; what a verification asks is "
+        f"answered {asked['files'] / asked['server']:,.0f} times as fast as by the files, "
+        f"{asked['files'] / gone:,.0f} times while the server is gone",
         flush=True,
     )
 
