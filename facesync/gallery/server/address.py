@@ -76,7 +76,7 @@ def parameters(address: str, *, insecure: bool = False) -> dict[str, Any]:
                 f"--gallery {cli.masked(address)} is on another machine: sslmode={_SURE} is what "
                 "makes sure which; --gallery-insecure does without"
             )
-        parameters["sslmode"] = _SURE
+        parameters |= {"sslmode": _SURE, "gssencmode": "disable"}  # Kerberos would do without TLS
     return parameters
 
 
