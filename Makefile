@@ -53,12 +53,13 @@ demo: install  ## the whole way on two public-domain photographs, no camera need
 test: install  ## all tests
 	@$(PY) -m pytest -n 2
 
-# Of what the app does without, its tests need onnx, to make networks, and the photographs in others.
+# Of what the app does without, its tests need onnx, to make networks, the photographs in others,
+# and psycopg, for a gallery on a server.
 $(APP_TESTS)/.installed: requirements-app.txt constraints.txt Makefile
 	$(call environment,$(APP_TESTS))
 	$(call pip,$(APP_TESTS)) -r requirements-app.txt \
 		pytest pytest-timeout pytest-xdist setuptools openapi-spec-validator \
-		onnx matplotlib scikit-image
+		onnx matplotlib scikit-image "psycopg[binary]"
 	@touch $@
 
 test-app: $(APP_TESTS)/.installed  ## the app's own tests where torch is not installed

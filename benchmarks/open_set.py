@@ -40,9 +40,9 @@ from facesync.app.settings import AppSettings
 from facesync.errors import FaceSyncError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.matching import Matcher
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.people import Person
 from facesync.gallery.registration import Registration
-from facesync.gallery.store import Gallery
 from facesync.images import read_image_rgb
 
 LENIENT_FMR = 0.2
@@ -72,7 +72,7 @@ def draw_people(lfw: list[Path], people: int, most: int, probes: int, strangers:
 
 def enrol(recognizer: Recognizer, registered: dict[str, list[Path]], folder: Path) -> list[Person]:
     """Register everybody as the command does; print who is refused and why."""
-    gallery = Gallery(folder / "e.pkl", folder / "faces", encrypt=False)
+    gallery = FileGallery(folder / "e.pkl", folder / "faces", encrypt=False)
     for name, paths in registered.items():
         try:
             with contextlib.redirect_stdout(io.StringIO()):

@@ -43,6 +43,7 @@ from facesync.faces.settings import RecognizerSettings
 from facesync.gallery import registration, store
 from facesync.gallery.enrolment import Enrolment
 from facesync.gallery.matching import Matcher, comparable
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.people import Person
 from facesync.gallery.reembedding import renewed
 from facesync.images import read_image_rgb
@@ -389,7 +390,7 @@ def open_gallery(
     """
     path = Path(path)
     folder = Path(faces) if faces is not None else path.parent / f"{path.stem}_faces"
-    return Gallery(store.Gallery(path, folder, encrypt=encrypt), model)
+    return Gallery(FileGallery(path, folder, encrypt=encrypt), model)
 
 
 def _is_one_image(images: object) -> bool:

@@ -172,11 +172,14 @@ def certainty(probability: float, *, accepted: bool) -> str:
 
 
 def masked(address: str) -> str:
-    """Return a camera's address without what may be a password: user and query are left out."""
+    """Return an address without what may be a password: user and query are left out."""
     if "://" not in address:
         return re.sub(r"[^/\\]+:[^/\\]*@", "", address)  # perhaps an address that is mistyped
     kind, _, rest = address.partition("://")
-    place, asks, _ = rest.rpartition("@")[2].partition("?")
+    user, _, place = rest.rpartition("@")
+    if "?" in user:  # what stands behind the `@` may be the end of a password
+        return f"{kind}://…"
+    place, asks, _ = place.partition("?")
     return f"{kind}://{place}{'?…' if asks else ''}"
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import postgres_server, postgres_url  # noqa: F401 - fixtures
+
 # Before torch is imported, here and in what tests start: on a busy machine with few cores, torch's
 # threads wait for each other so badly that one is several times faster.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

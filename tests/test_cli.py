@@ -175,3 +175,18 @@ def test_a_program_without_a_terminal(tmp_path):
     command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c"]
     done = subprocess.run([*command, textwrap.dedent(code)], cwd=tmp_path, env=env)
     assert done.returncode >= 6
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://door@host/db", "postgresql://host/db"),
+        ("postgresql://door:s3cret@host:5432/db?sslmode=x", "postgresql://host:5432/db?…"),
+        ("postgresql:///db?host=h&password=s3cret", "postgresql:///db?…"),
+        ("postgresql://door@h/db?password=a@s3cret", "postgresql://…"),
+        ("rtsp://user:what?s3cret@camera/1", "rtsp://…"),
+        ("door:s3cret@host/db", "host/db"),
+    ],
+)
+def test_no_password_is_shown(address, shown):
+    assert cli.masked(address) == shown

@@ -9,8 +9,8 @@ import pytest
 
 from facesync.errors import DataError, FaceSyncError
 from facesync.evaluation.protocols import read_bin
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.people import encode, now
-from facesync.gallery.store import Gallery
 from facesync.pickles import save_plain
 from tests.conftest import ROOT
 
@@ -63,7 +63,7 @@ def forged(**values):
 def test_odd_values_around_what_is_sealed(tmp_path, name, value):
     save_plain(forged(**{name: value}), tmp_path / "store.pkl")
     with pytest.raises(FaceSyncError) as caught:
-        Gallery(tmp_path / "store.pkl", tmp_path / "faces").people()
+        FileGallery(tmp_path / "store.pkl", tmp_path / "faces").people()
     assert len(str(caught.value)) < 300
 
 
@@ -71,7 +71,7 @@ def test_odd_values_around_what_is_sealed(tmp_path, name, value):
 def test_times_that_no_clock_shows(tmp_path, time):
     save_plain({**encode([], now()), "created": time}, tmp_path / "store.pkl")
     with pytest.raises(FaceSyncError, match="impossible"):
-        Gallery(tmp_path / "store.pkl", tmp_path / "faces").people()
+        FileGallery(tmp_path / "store.pkl", tmp_path / "faces").people()
 
 
 def test_an_image_that_stands_in_a_set_many_times_is_not_copied(tmp_path):
@@ -89,4 +89,4 @@ def test_a_store_that_is_no_file_or_too_large(tmp_path):
         file.truncate(20 << 30)  # of which the disk holds nothing
     for path in (tmp_path / "store.pkl", tmp_path):
         with pytest.raises(FaceSyncError, match=r"Is a directory|larger than"):
-            Gallery(path, tmp_path / "faces").people()
+            FileGallery(path, tmp_path / "faces").people()

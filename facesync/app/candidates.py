@@ -39,7 +39,7 @@ def candidates(gallery: Gallery, recognizer: Recognizer, name: str | None = None
 def _chosen(gallery: Gallery, people: list[Person], name: str | None) -> list[Person]:
     """Return all people, or those of a name; StoreError if there are none."""
     if not people:
-        raise StoreError(f"nobody is registered in {gallery.path}; register somebody first")
+        raise StoreError(f"nobody is registered in {gallery.where}; register somebody first")
     if name is None:
         return people
     named = [person for person in people if name_key(person.name) == name_key(name)]

@@ -14,7 +14,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from facesync import cli
-from facesync.app import console, model_commands, people_commands, store_commands
+from facesync.app import (
+    console,
+    key_commands,
+    model_commands,
+    people_commands,
+    store_commands,
+)
 from facesync.app.results import compare, of_decision, of_images
 from facesync.app.session import Session
 from facesync.app.settings import (
@@ -22,6 +28,7 @@ from facesync.app.settings import (
     CompareOptions,
     DeleteOptions,
     JsonOptions,
+    MoveOptions,
     RegisterOptions,
     VerifyOptions,
     WatchOptions,
@@ -29,7 +36,9 @@ from facesync.app.settings import (
 from facesync.app.verification import ImageDecision, Verification
 from facesync.errors import FaceSyncError, ImageError, UsageError
 from facesync.faces.recognizer import Recognizer
+from facesync.gallery import moving
 from facesync.gallery.registration import Registration
+from facesync.gallery.store import Gallery
 
 if TYPE_CHECKING:
     from facesync.app.menu import Serve
@@ -46,11 +55,33 @@ def run(settings: AppSettings, command: str | None, options: Any, *, serve: Serv
         return Menu(session, serve).run()
     if command == "web":
         return serve(session, options)
+    if command in key_commands.COMMANDS:
+        return key_commands.COMMANDS[command](session.gallery, options)
     if command in store_commands.COMMANDS:
         return store_commands.COMMANDS[command](session.gallery, options)
     if command in model_commands.COMMANDS:
         return model_commands.COMMANDS[command](settings, options)
     return COMMANDS[command](session, options)
+
+
+def _push(session: Session, options: MoveOptions) -> int:
+    _copy(session, session.gallery_in_files(), session.gallery, options)
+    return cli.DONE
+
+
+def _pull(session: Session, options: MoveOptions) -> int:
+    _copy(session, session.gallery, session.gallery_in_files(), options)
+    return cli.DONE
+
+
+def _copy(session: Session, source: Gallery, target: Gallery, options: MoveOptions) -> None:
+    if session.settings.gallery is None:
+        raise UsageError("store push, store pull: name the server with --gallery postgresql://…")
+    people = cli.count(
+        len(moving.copy(source, target, overwrite=options.replace)), "person", "people"
+    )
+    print(f"{people} copied from {source.where} to {target.where}")
+    print(f"{source.where} still has them; `delete --all` there removes everybody")
 
 
 def _register(session: Session, options: RegisterOptions) -> int:
@@ -98,7 +129,8 @@ def _verify(session: Session, options: VerifyOptions) -> int:
             results = [ImageDecision(path, decision) for path in options.image]
             return _print_images(results, session.recognizer)
     if options.json:
-        console.print_json(of_decision(decision, session.recognizer))
+        outage = {"outage": session.gallery.outage} if session.gallery.outage else {}
+        console.print_json(of_decision(decision, session.recognizer) | outage)
     else:
         print(console.in_words(decision))
     return cli.DONE if decision.accepted else cli.FAILED
@@ -222,4 +254,6 @@ COMMANDS: dict[str, Callable[[Session, Any], int]] = {
     "delete": _delete,
     "watch": _watch,
     "doctor": _doctor,
+    "store push": _push,
+    "store pull": _pull,
 }

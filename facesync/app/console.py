@@ -13,7 +13,6 @@ from typing import Any
 
 from facesync import cli
 from facesync.faces.recognizer import Recognizer
-from facesync.gallery import leftovers
 from facesync.gallery.matching import Decision, comparable, too_alike
 from facesync.gallery.people import Person
 from facesync.gallery.reembedding import has_images
@@ -59,7 +58,7 @@ def announce(gallery: Gallery, recognizer: Recognizer, people: int | None = None
         recognizer.trust()["model"]["name"],
         recognizer.threshold_in_words(registered if people is None else people),
         cli.count(registered, "person", "people"),
-        gallery.path,
+        gallery.where,
     )
 
 
@@ -75,10 +74,7 @@ def in_words(decision: Decision) -> str:
 
 def proof(gallery: Gallery) -> str:
     """Say what was searched after a deletion, which raises an error if anything is left."""
-    files = leftovers.searched(gallery.path)
-    size = sum(file.stat().st_size for file in files)
-    searched = f"{cli.count(len(files), 'file', 'files')} of the store ({size:,} bytes)"
-    return f"searched: {searched} and {gallery.faces}; nothing about them is left in any"
+    return f"searched: {gallery.searched()}; nothing about them is left in any"
 
 
 def list_people(gallery: Gallery, recognizer: Recognizer) -> None:
@@ -89,11 +85,11 @@ def list_people(gallery: Gallery, recognizer: Recognizer) -> None:
     """
     people = gallery.people()
     if not people:
-        print(f"Nobody is registered in {gallery.path}.")
+        print(f"Nobody is registered in {gallery.where}.")
         return
     fingerprint = _fingerprint(people, recognizer)
     width = min(30, max(len(person.name) for person in people))
-    print(f"{cli.count(len(people), 'person', 'people')} in {gallery.path}")
+    print(f"{cli.count(len(people), 'person', 'people')} in {gallery.where}")
     for person in people:
         if person.registered is None:
             facts = "from an older store"

@@ -23,7 +23,9 @@ from facesync.errors import FaceSyncError
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.keys import place_in_words
 from facesync.gallery.matching import comparable
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.reembedding import has_images
+from facesync.gallery.server.gallery import ServerGallery
 from facesync.gallery.store import Gallery
 from facesync.liveness.passive import load_passive
 
@@ -92,7 +94,7 @@ def _faults(facts: dict[str, Any], chosen: str) -> list[str]:
             made = cli.count(lost, "person was", "people were")
             faults.append(f"{made} registered with another model: register them again")
     for file, mode in (("path", "mode"), ("faces", "faces_mode")):
-        if _OPEN in store[mode]:
+        if _OPEN in store.get(mode, ""):
             faults.append(f"{_OPEN} {store[file]}")
     return faults
 
@@ -127,11 +129,13 @@ def in_words(facts: dict[str, Any]) -> str:
     what = "does not exist yet"
     if store["exists"]:
         people = store.get("problem") or cli.count(store["people"], "person", "people")
-        what = f"{people}, {store['mode']}, {store['encryption']}"
+        kept = store.get("mode") or store["server"]
+        what = f"{people}, {kept}, {store['encryption']}"
         if again := store.get("to_embed_again"):
             what += f"; {again} of another model, embedded again at the next use"
     lines.append(f"store      {store['path']}: {what}")
-    lines.append(f"faces      {store['faces']}: {store['faces_mode']}")
+    if "faces" in store:
+        lines.append(f"faces      {store['faces']}: {store['faces_mode']}")
     verdict = "all is well"
     if facts["faults"]:
         verdict = f"not everything works: {'; '.join(facts['faults'])}"
@@ -219,24 +223,31 @@ def _liveness_in_words(facts: dict[str, Any]) -> str:
 
 
 def _store(gallery: Gallery) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "path": _without_home(str(gallery.path)),
-        "exists": gallery.path.exists(),
-        "mode": _mode(gallery.path, private=0o600),
-        "folder_mode": _mode(gallery.path.parent, private=0o700),
-        "faces": _without_home(str(gallery.faces)),
-        "faces_mode": _mode(gallery.faces, private=0o700),
-        "encryption": "not encrypted",
-    }
+    facts: dict[str, Any] = {"path": _without_home(gallery.where), "exists": True}
+    facts |= _files(gallery) if isinstance(gallery, FileGallery) else {"server": "does not answer"}
+    facts["encryption"] = "not encrypted"
     try:
         content = gallery.content()
         facts["people"] = len(content.people)
+        if isinstance(gallery, ServerGallery):
+            facts |= {"server": gallery.about(), "exists": content.plain is not None}
         if content.key is not None:
             facts["encryption"] = f"encrypted with {place_in_words(content.key.header)}"
             facts["encryption"] = _without_home(facts["encryption"])
     except FaceSyncError as error:
         facts["problem"] = _without_home(str(error))
     return facts
+
+
+def _files(gallery: FileGallery) -> dict[str, Any]:
+    return {
+        "path": _without_home(str(gallery.path)),
+        "exists": gallery.path.exists(),
+        "mode": _mode(gallery.path, private=0o600),
+        "folder_mode": _mode(gallery.path.parent, private=0o700),
+        "faces": _without_home(str(gallery.faces)),
+        "faces_mode": _mode(gallery.faces, private=0o700),
+    }
 
 
 def _mode(path: Path, private: int) -> str:

@@ -94,7 +94,7 @@ class Menu:
         compared = 0
         try:
             people = self._gallery.people()
-            known = f"{cli.count(len(people), 'person', 'people')} in {self._gallery.path}"
+            known = f"{cli.count(len(people), 'person', 'people')} in {self._gallery.where}"
             if recognizer.loaded:
                 compared = len(comparable(people, recognizer.fingerprint))
         except FaceSyncError as error:
@@ -201,7 +201,7 @@ class Menu:
         """Show everybody in a numbered list and ask for one; empty to go back."""
         people = self._gallery.people()
         if not people:
-            print(f"Nobody is registered in {self._gallery.path}.")
+            print(f"Nobody is registered in {self._gallery.where}.")
             return ""
         names = {str(number): person.name for number, person in enumerate(people, 1)}
         for number, name in names.items():

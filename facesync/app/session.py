@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,12 @@ from facesync.app.settings import AppSettings
 from facesync.app.verification import Verification
 from facesync.app.watcher import Watcher
 from facesync.cli import masked
+from facesync.errors import StoreError
 from facesync.faces.recognizer import Recognizer
+from facesync.gallery.matching import comparable
+from facesync.gallery.on_files import FileGallery
+from facesync.gallery.people import Person
+from facesync.gallery.reembedding import renewed
 from facesync.gallery.store import Gallery
 from facesync.images import is_image
 from facesync.liveness import camera as cameras_known
@@ -37,14 +43,28 @@ class Session:
 
     def __init__(self, settings: AppSettings) -> None:
         self.settings = settings
-        self.gallery = Gallery(
+        self.gallery: Gallery = self.gallery_in_files()
+        if settings.gallery is not None:
+            from facesync.gallery.server.gallery import ServerGallery
+
+            self.gallery = ServerGallery(
+                settings.gallery,
+                settings.embeddings,
+                insecure=settings.gallery_insecure,
+                audit_log=settings.audit_log,
+            )
+        self.recognizer = Recognizer(settings)
+        self.near_misses = NearMisses()
+
+    def gallery_in_files(self) -> FileGallery:
+        """Open the gallery in files, which `store push` and `store pull` need beside the server."""
+        settings = self.settings
+        return FileGallery(
             settings.embeddings,
             settings.faces,
             encrypt=settings.encrypt,
             audit_log=settings.audit_log,
         )
-        self.recognizer = Recognizer(settings)
-        self.near_misses = NearMisses()
 
     def use(self, settings: AppSettings) -> None:
         """Go on with other settings of models and liveness; models are loaded anew if needed."""
@@ -123,7 +143,7 @@ class Session:
             FileError: it cannot be written.
         """
         if evidence.raw_score is not None:
-            store, score = self.gallery.path, evidence.raw_score
+            store, score = self.gallery.beside, evidence.raw_score
             cameras_known.learn(store, self._camera_name, self.passive, score)
 
     @cached_property
@@ -147,7 +167,7 @@ class Session:
         return masked(self.settings.camera)  # an address may hold a password
 
     def _known_camera(self) -> cameras_known.CameraLiveness | None:
-        return cameras_known.known(self.gallery.path, self._camera_name, self.passive)
+        return cameras_known.known(self.gallery.beside, self._camera_name, self.passive)
 
     def _offset(self) -> float:
         known = self._known_camera()
@@ -159,7 +179,8 @@ class Session:
         return LivenessCheck(policy, evidence)
 
     def watcher(self) -> Watcher:
-        """Prepare to watch; loads the models."""
+        """Prepare to watch everybody who is registered, and who is later; loads the models."""
+        changed = self._changes()
         if self.gallery.people():
             people = candidates(self.gallery, self.recognizer)
         else:
@@ -168,8 +189,27 @@ class Session:
             people = []
         common = self.recognizer, people, self.settings.margin
         if not self._asks_for_liveness or self._has_stills():
-            return Watcher(*common)
-        return Watcher(*common, self.passive, self._offset())
+            return Watcher(*common, changed=changed)
+        return Watcher(*common, self.passive, self._offset(), changed)
+
+    def _changes(self) -> Callable[[], Sequence[Person] | None]:
+        """Return what says whom to compare with after each change of the gallery, else None."""
+        known = self.gallery.version()
+
+        def changed() -> Sequence[Person] | None:
+            nonlocal known
+            version = self.gallery.version()
+            if version == known:
+                return None
+            known = version
+            try:
+                everyone = renewed(self.gallery, self.recognizer)
+            except StoreError as error:
+                log.warning("%s; watching goes on with who was known before", error)
+                return None
+            return comparable(everyone, self.recognizer.fingerprint)
+
+        return changed
 
 
 def _is_device(source: str) -> bool:

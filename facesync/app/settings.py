@@ -45,6 +45,14 @@ class AppSettings(RecognizerSettings):
         Path("models/face_embeddings.pkl"), "store of registered people", metavar="FILE"
     )
     faces: Path = option(Path("faces"), "folder of their sample images", metavar="DIR")
+    gallery: str | None = option(
+        None,
+        "a PostgreSQL server that keeps the people for several cameras, instead of the files above",
+        metavar="ADDRESS",
+    )
+    gallery_insecure: bool = option(
+        False, "use a gallery on another machine without checking which machine answers"
+    )
     margin: float = option(
         0.05,
         "how much more similar the best match must be than the second; a face that matches two "
@@ -78,6 +86,8 @@ class AppSettings(RecognizerSettings):
     given: frozenset[str] = field(default=frozenset(), repr=False)  # what was not left to a default
 
     def __post_init__(self) -> None:
+        if self.gallery is not None and not self.encrypt:
+            raise UsageError("--no-encrypt: on a server everything is encrypted; leave it out")
         if self.require_liveness and self.liveness == "off":
             raise UsageError("--require-liveness needs --liveness passive, auto or challenge")
 
@@ -259,10 +269,29 @@ class KeyOptions:
 
 
 @dataclass(frozen=True)
+class KeyFileOptions:
+    """`store key export` and `store key import`."""
+
+    file: Path = option(help="file of the key", metavar="FILE", positional=True)
+    passphrase_file: Path | None = option(
+        None,
+        "take the passphrase that seals it from the first line of a file, instead of the terminal",
+        metavar="FILE",
+    )
+
+
+@dataclass(frozen=True)
 class BackupOptions:
     """`store backup` and `store restore`."""
 
     file: Path = option(help="backup file", metavar="FILE", positional=True)
+
+
+@dataclass(frozen=True)
+class MoveOptions:
+    """`store push` and `store pull`."""
+
+    replace: bool = option(False, "replace people of the same names")
 
 
 @dataclass(frozen=True)
@@ -301,13 +330,22 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "export": (ExportOptions, "write everything stored about a person into a zip file"),
     "store encrypt": (KeyOptions, "encrypt the store, its backup and the images"),
     "store change-key": (KeyOptions, "encrypt everything with a new key"),
+    "store key export": (KeyFileOptions, "write the store's key into a file, for another machine"),
+    "store key import": (KeyFileOptions, "keep the key in such a file on this machine"),
     "store decrypt": (NoOptions, "turn everything back into plain files"),
     "store adopt": (NoOptions, "trust a store that was put in place of the one saved last"),
+    "store push": (MoveOptions, "copy everybody from the files to the server of --gallery"),
+    "store pull": (MoveOptions, "copy everybody from the server of --gallery to the files"),
     "store check": (NoOptions, "open everything that is stored and report any damage"),
     "store backup": (BackupOptions, "save all people and images in one file"),
     "store restore": (BackupOptions, "replace the store with a backup"),
 }
 """The options of each command, and what it does."""
+
+_GROUPS = {
+    "store": "encrypt, check or back up the store",
+    "store key": "hand the store's key to another machine",
+}
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -318,9 +356,11 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     actions: dict[str, Any] = {}  # of each command that has some
     for command, (kind, what) in COMMANDS.items():
         group, _, name = command.rpartition(" ")
-        if group == "store" and group not in actions:
-            store = commands.add_parser(group, help="encrypt, check or back up the store")
-            actions[group] = store.add_subparsers(metavar="ACTION", required=True)
+        if group in _GROUPS and group not in actions:
+            above, _, last = group.rpartition(" ")
+            parent = actions[above] if above else commands
+            inner = parent.add_parser(last, help=_GROUPS[group])
+            actions[group] = inner.add_subparsers(metavar="ACTION", required=True)
         described = f"{what[0].upper()}{what[1:]}."
         place = actions[group] if group else commands
         leaf = place.add_parser(name, help=what, description=described)

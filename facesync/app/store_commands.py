@@ -14,8 +14,8 @@ from facesync.errors import StoreError
 from facesync.files import folder_name
 from facesync.gallery import backups, checking, exports
 from facesync.gallery.keys import place_in_words
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.people import clean_name
-from facesync.gallery.resealing import reseal
 from facesync.gallery.store import Gallery
 
 
@@ -35,23 +35,25 @@ def delete(gallery: Gallery, options: DeleteOptions) -> int:
     if deleted is None:
         name = clean_name(options.name)
         raise StoreError(f"nobody is registered as {name}; `list` shows who is")
-    print(f"{deleted} is deleted: template, samples, images and the copy in the backup")
+    copy = " and the copy in the backup" if isinstance(gallery, FileGallery) else ""
+    print(f"{deleted} is deleted: template, samples, images{copy}")
     print(f"  {proof(gallery)}")
     return cli.DONE
 
 
 def _delete_all(gallery: Gallery, options: DeleteOptions) -> int:
     if not options.yes:
-        if not confirm(f"Delete everybody in {gallery.path}, templates and images, for good?"):
+        if not confirm(f"Delete everybody in {gallery.where}, templates and images, for good?"):
             return cli.FAILED
     gone = cli.count(len(gallery.delete_all()), "person is", "people are")
-    print(f"{gone} deleted, and the store itself\n  {proof(gallery)}")
+    itself = ", and the store itself" if isinstance(gallery, FileGallery) else ""
+    print(f"{gone} deleted{itself}\n  {proof(gallery)}")
     return cli.DONE
 
 
 def _export(gallery: Gallery, options: ExportOptions) -> int:
     file = options.output or Path(f"{folder_name(clean_name(options.name))}.zip")
-    _must_be_new(file)
+    must_be_new(file)
     images = cli.count(exports.export(gallery, options.name, file), "image", "images")
     print(
         f"{file}: everything stored about {clean_name(options.name)}, with {images}; not encrypted"
@@ -60,28 +62,30 @@ def _export(gallery: Gallery, options: ExportOptions) -> int:
 
 
 def _encrypt(gallery: Gallery, options: KeyOptions) -> int:
+    if not isinstance(gallery, FileGallery):
+        raise StoreError(f"{gallery.where} is encrypted; `store change-key` gives it a new key")
     return _seal(gallery, options, "is encrypted")
 
 
 def _change_key(gallery: Gallery, options: KeyOptions) -> int:
     if gallery.content().key is None:
-        raise StoreError(f"{gallery.path} is not encrypted; `store encrypt` does that")
+        raise StoreError(f"{gallery.where} is not encrypted; `store encrypt` does that")
     code = _seal(gallery, options, "has a new key")
     print("Earlier backups still need the old key, which was not removed.")
     return code
 
 
 def _seal(gallery: Gallery, options: KeyOptions, what: str) -> int:
-    people = reseal(gallery, lambda: gallery.keys.new(passphrase=options.passphrase))
+    people = gallery.reseal(lambda: gallery.keys.new(passphrase=options.passphrase))
     key = gallery.content().key
     assert key is not None
-    print(f"{gallery.path} {what}: {_people(people)}, {place_in_words(key.header)}")
+    print(f"{gallery.where} {what}: {_people(people)}, {place_in_words(key.header)}")
     return cli.DONE
 
 
 def _decrypt(gallery: Gallery, options: NoOptions) -> int:
-    people = reseal(gallery, None)
-    print(f"{gallery.path} is no longer encrypted: {_people(people)}")
+    people = gallery.reseal(None)
+    print(f"{gallery.where} is no longer encrypted: {_people(people)}")
     print("The next change encrypts it again, unless you use --no-encrypt.")
     return cli.DONE
 
@@ -90,7 +94,7 @@ def _adopt(gallery: Gallery, options: NoOptions) -> int:
     content = gallery.adopt()
     names = ", ".join(person.name for person in content.people) or "nobody"
     how = "encrypted" if content.key else "not encrypted; the next change encrypts it"
-    print(f"{gallery.path} is trusted from now on, with {names}: {how}")
+    print(f"{gallery.where} is trusted from now on, with {names}: {how}")
     return cli.DONE
 
 
@@ -105,7 +109,7 @@ def _check(gallery: Gallery, options: NoOptions) -> int:
 
 
 def _backup(gallery: Gallery, options: BackupOptions) -> int:
-    _must_be_new(options.file)
+    must_be_new(options.file)
     people = _people(backups.backup(gallery, options.file))
     print(f"{options.file}: {people}, encrypted like the store")
     return cli.DONE
@@ -113,15 +117,21 @@ def _backup(gallery: Gallery, options: BackupOptions) -> int:
 
 def _restore(gallery: Gallery, options: BackupOptions) -> int:
     people = _people(backups.restore(gallery, options.file))
-    print(f"{gallery.path}: {people} from {options.file}; the previous version is {gallery.backup}")
+    print(f"{gallery.where}: {people} from {options.file}{_where_before(gallery)}")
     return cli.DONE
+
+
+def _where_before(gallery: Gallery) -> str:
+    """Say where what was replaced is kept: a server keeps nothing."""
+    return f"; the previous version is {gallery.backup}" if isinstance(gallery, FileGallery) else ""
 
 
 def _people(number: int) -> str:
     return cli.count(number, "person", "people")
 
 
-def _must_be_new(file: Path) -> None:
+def must_be_new(file: Path) -> None:
+    """Raise a StoreError where a command would overwrite a file."""
     if os.path.lexists(file):  # a link that leads nowhere, too
         raise StoreError(f"{file} already exists; choose another name")
 

@@ -138,7 +138,7 @@ class Verification:
                 raise ImageError(f"{still().reason}, and --require-liveness asks for it")
             if self.people:
                 self.threshold()
-                attempts.check(self._gallery.path, self._counted_as)
+                self._gallery.attempts.check(self._counted_as)
             if self._new_liveness is not None and not stills:
                 self._liveness = self._new_liveness()
 
@@ -190,7 +190,7 @@ class Verification:
         if decision.similarity is not None:
             try:
                 with self._failures_logged():
-                    attempts.record(self._gallery.path, self._counted_as, decision.name)
+                    self._gallery.attempts.record(self._counted_as, decision.name)
             except StoreError as paused:
                 return self.refused(str(paused))  # says nothing about the face
             self._say_of_stills()

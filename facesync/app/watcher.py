@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -93,6 +93,7 @@ class Watcher:
     embedding is a running mean of the looks; a different name must come twice in a row. With
     no people to compare with, everybody is unknown. With a passive liveness model, each look also
     scores whether the face is alive, with the camera's offset (`CameraLiveness`).
+    `changed` says whom to compare with from now on, or None while nothing has changed.
     """
 
     def __init__(
@@ -102,19 +103,23 @@ class Watcher:
         margin: float,
         passive: PassiveModel | None = None,
         offset: float = 0.0,
+        changed: Callable[[], Sequence[Person] | None] = lambda: None,
     ) -> None:
         self._recognizer = recognizer
-        self._matcher = Matcher(people) if people else None
-        self._threshold = recognizer.threshold_for(max(1, len(people)))
         self._margin = margin
+        self._changed = changed
         self._passive, self._offset = passive, offset
         self._tracker = Tracker()
         self._seen: list[Face] = []
         self._searched = 0.0
         self._known: dict[int, _Identity] = {}
+        self._compare_with(people)
 
     def look(self, frame: Frame) -> list[Sighting]:
         """Find, follow and recognise the faces of a frame; those most overdue are embedded."""
+        people = self._changed()
+        if people is not None:
+            self._compare_with(people)
         image_rgb = frame.image_rgb
         lit_rgb = relit(image_rgb)
         faces = self._faces(lit_rgb, frame.seconds)
@@ -135,6 +140,16 @@ class Watcher:
         self._one_face_a_name(tracks)
         looked = {track.number for track in chosen}
         return [self._sighting(track, track.number in looked) for track in tracks]
+
+    def _compare_with(self, people: Sequence[Person]) -> None:
+        """Compare with these people from now on; who is in view is looked at again at once."""
+        self._matcher = Matcher(people) if people else None
+        self._threshold = self._recognizer.threshold_for(max(1, len(people)))
+        names = {person.name for person in people}
+        for identity in self._known.values():
+            identity.next_look = 0.0
+            if identity.name not in names:
+                identity.name, identity.score, identity.looks = None, None, 0
 
     def _faces(self, lit_rgb: np.ndarray, seconds: float) -> list[Face]:
         """Search the whole frame now and then; in between, follow the faces found.

@@ -42,11 +42,8 @@ def packed(gallery: Gallery) -> tuple[bytes, int]:
     with gallery.locked():
         content = gallery.content()
         if content.plain is None:
-            raise StoreError(f"there is no store {gallery.path}")
-        images = {
-            person.name: samples.read_encoded(gallery.folder(person.name), gallery.keys)
-            for person in content.people
-        }
+            raise StoreError(f"there is no store {gallery.where}")
+        images = {person.name: gallery.encoded_images(person.name) for person in content.people}
     store = encode(content.people, content.created)
     plain = dumps_plain({"format": FORMAT, "backup": {"store": store, "pictures": images}})
     return sealing.seal(plain, content.key, sealing.BACKUP), len(content.people)
@@ -65,7 +62,7 @@ def restore(gallery: Gallery, file: Path) -> int:
     created, people, images = _read(gallery, file)
     with gallery.locked():
         content = replace(gallery.to_seal(gallery.content()), created=created)
-        staged = {gallery.folder(person.name): images.get(person.name, {}) for person in people}
+        staged = {person.name: images.get(person.name, {}) for person in people}
         gallery.change(content, people, staged)
     return len(people)
 

@@ -11,7 +11,9 @@ from facesync.errors import FaceSyncError
 from facesync.gallery import samples, trust
 from facesync.gallery.keys import Key, place_in_words
 from facesync.gallery.leftovers import managed_files
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.people import Person, now
+from facesync.gallery.server.gallery import ServerGallery
 from facesync.gallery.store import Gallery
 from facesync.gallery.store_file import Content
 from facesync.images import decode_fault
@@ -21,6 +23,23 @@ _READABLE = "other users may read it"
 
 def check(gallery: Gallery) -> tuple[list[str], list[str]]:
     """Open everything that is stored; return what there is and what is wrong, a line each."""
+    if isinstance(gallery, ServerGallery):
+        return _server(gallery)
+    assert isinstance(gallery, FileGallery)
+    return _files(gallery)
+
+
+def _server(gallery: ServerGallery) -> tuple[list[str], list[str]]:
+    content = gallery.content()
+    if content.key is None:
+        return [f"{gallery.where}: nobody is registered"], []
+    good, faults = gallery.faults()
+    held = count(len(content.people), "person", "people")
+    images = count(good, "image", "images")
+    return [f"{gallery.where}: {images} intact, {held}, {_sealed(content.key)}"], faults
+
+
+def _files(gallery: FileGallery) -> tuple[list[str], list[str]]:
     facts: list[str] = []
     faults: list[str] = []
     if not gallery.path.exists():
@@ -43,7 +62,7 @@ def check(gallery: Gallery) -> tuple[list[str], list[str]]:
     return facts, faults
 
 
-def _read(gallery: Gallery, path: Path, facts: list[str], faults: list[str]) -> Content | None:
+def _read(gallery: FileGallery, path: Path, facts: list[str], faults: list[str]) -> Content | None:
     """Read the store or the version before; None if it cannot be read."""
     if path.is_symlink():
         faults.append(f"{path}: is a link; what it points at is not deleted with the store")
@@ -62,7 +81,7 @@ def _read(gallery: Gallery, path: Path, facts: list[str], faults: list[str]) -> 
     return content
 
 
-def _orphans(gallery: Gallery, names: set[str]) -> list[str]:
+def _orphans(gallery: FileGallery, names: set[str]) -> list[str]:
     """Find images of people who are neither in the store nor in the version before."""
     known = [folder for folder in map(gallery.folder, names) if folder.exists()]
     return [
@@ -76,7 +95,9 @@ def _sealed(key: Key | None) -> str:
     return "not encrypted" if key is None else f"encrypted with {place_in_words(key.header)}"
 
 
-def _images(gallery: Gallery, person: Person, content: Content | None, faults: list[str]) -> int:
+def _images(
+    gallery: FileGallery, person: Person, content: Content | None, faults: list[str]
+) -> int:
     """Check a person's images and return how many are intact."""
     folder = gallery.folder(person.name)
     paths = samples.in_use(folder)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from facesync.errors import StoreError
 from facesync.files import replacing
-from facesync.gallery import samples
 from facesync.gallery.people import clean_name
 from facesync.gallery.store import Gallery
 
@@ -40,7 +39,7 @@ def packed(gallery: Gallery, name: str) -> tuple[bytes, int]:
         person = gallery.find(name)
         if person is None:
             raise StoreError(f"nobody is registered as {clean_name(name)}")
-        images = samples.read_encoded(gallery.folder(person.name), gallery.keys)
+        images = gallery.encoded_images(person.name)
     facts = {
         "name": person.name,
         "registered": person.registered and person.registered.isoformat(),

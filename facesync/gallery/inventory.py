@@ -10,8 +10,12 @@ from pathlib import Path
 from facesync.errors import StoreError
 from facesync.gallery import attempts, keys, leftovers, samples, sealing, trust
 from facesync.gallery.keys import Key
-from facesync.gallery.store import Gallery
+from facesync.gallery.on_files import FileGallery
+from facesync.gallery.server.gallery import ServerGallery
+from facesync.gallery.store import IMAGES, PEOPLE, Gallery
 from facesync.liveness import camera
+
+_CAMERAS = "cameras, and how faces look to them"
 
 
 @dataclass(frozen=True)
@@ -34,17 +38,35 @@ class Stored:
 
 
 def stored(gallery: Gallery) -> list[Stored]:
-    """List everything that the app keeps beside a store, and about it elsewhere; what exists.
+    """List everything that the app keeps of a gallery, and about it elsewhere; what exists.
 
     Raises:
-        StoreError: the store cannot be read.
+        StoreError: the gallery cannot be read.
         FileError: the user has no home, where keys are kept.
     """
+    if isinstance(gallery, ServerGallery):
+        return _on_server(gallery)
+    assert isinstance(gallery, FileGallery)
+    return _in_files(gallery)
+
+
+def _on_server(gallery: ServerGallery) -> list[Stored]:
+    sizes = gallery.sizes()
+    found = [
+        Stored(what, gallery.where, *sizes[what], sealed=True) for what in sizes if sizes[what][0]
+    ]
+    known = camera.file_of(gallery.beside)
+    if known.exists():
+        found.append(_files(_CAMERAS, [known], None, 1))
+    return [*found, *_log(gallery), *_keys(gallery.content().key)]
+
+
+def _in_files(gallery: FileGallery) -> list[Stored]:
     content = gallery.content()
     found = []
     if gallery.path.exists():
         people, sealed = len(content.people), content.key is not None
-        found.append(_files("people: names and templates", [gallery.path], sealed, people))
+        found.append(_files(PEOPLE, [gallery.path], sealed, people))
     if gallery.backup.exists():
         sealed = sealing.is_sealed(gallery.backup)
         before = _people_before(gallery)
@@ -52,17 +74,20 @@ def stored(gallery: Gallery) -> list[Stored]:
     images = [path for each in samples.folders(gallery.faces) for path in samples.in_use(each)]
     if images:
         size, sealed = _bytes(images), all(map(samples.is_sealed, images))
-        found.append(Stored("sample images", str(gallery.faces), len(images), size, sealed))
+        found.append(Stored(IMAGES, str(gallery.faces), len(images), size, sealed))
     found += _about_no_one(gallery)
+    return [*found, *_log(gallery), *_keys(content.key)]
+
+
+def _log(gallery: Gallery) -> Iterable[Stored]:
     log = gallery.audit_log
     if log is not None and log.exists():
         with log.open("rb") as file:
             lines = sum(1 for _ in file)
-        found.append(_files("log of attempts and changes, with names", [log], False, lines))
-    return [*found, *_keys(content.key)]
+        yield _files("log of attempts and changes, with names", [log], False, lines)
 
 
-def _about_no_one(gallery: Gallery) -> list[Stored]:
+def _about_no_one(gallery: FileGallery) -> list[Stored]:
     """List what holds no name that could be read, and no face; and what should not be there."""
     store = gallery.path
     counted = [attempts.file_of(store), attempts.damaged_file_of(store)]
@@ -71,7 +96,7 @@ def _about_no_one(gallery: Gallery) -> list[Stored]:
     found = []
     for what, paths, sealed in (
         ("failed attempts, by the hash of a name", counted, None),
-        ("cameras, and how faces look to them", [camera.file_of(store)], None),
+        (_CAMERAS, [camera.file_of(store)], None),
         ("how the store was last saved", trust.files(gallery.given), None),
         ("left by an interruption; the next change removes it", interrupted, False),
     ):
@@ -95,7 +120,7 @@ def _keys(key: Key | None) -> Iterable[Stored]:
         yield _files("keys of earlier backups or of other stores", others, None, len(others))
 
 
-def _people_before(gallery: Gallery) -> int | None:
+def _people_before(gallery: FileGallery) -> int | None:
     with suppress(StoreError):
         return len(gallery.read(gallery.backup).people)
     return None

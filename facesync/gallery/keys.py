@@ -23,10 +23,10 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from facesync.errors import StoreError
 from facesync.files import config_folder, read_regular, replacing
@@ -35,12 +35,16 @@ from facesync.pickles import is_same
 log = logging.getLogger(__name__)
 
 PASSPHRASE_VARIABLE = "FACESYNC_PASSPHRASE"
+SHORTEST_PASSPHRASE = 8
+"""Characters that a passphrase needs, where others may try many."""
+
 KEYRING_SECONDS = 20.0
 """How long to wait for a keyring, which may have to ask for its own password."""
 
 _SERVICE = "FaceSync"
 _SECRET_BYTES = 32
 _SCRYPT = {"n": 2**15, "r": 8, "p": 1}
+_SCRYPT_OF_FILES = {"n": 2**17, "r": 8, "p": 1}  # 128 MB: a file may be lost on its way
 _SCRYPT_MOST_BYTES = 256 << 20  # no file may make its reader allocate more
 
 
@@ -57,12 +61,31 @@ def key_file(key_id: str) -> Path:
     return config_folder() / "keys" / f"{key_id}.key"
 
 
+def in_groups(key_id: str) -> str:
+    """Return the id of a key so that two people can compare it: `0123 4567 89ab cdef`."""
+    return " ".join(key_id[at : at + 4] for at in range(0, len(key_id), 4))
+
+
+def typed_twice(question: str, ask: Callable[[str], str] = getpass.getpass) -> str | None:
+    """Ask for a new passphrase on the terminal, without echo; None if the second is another."""
+    text = ask(question)
+    return text if ask("Repeat it: ") == text else None
+
+
 def place_in_words(header: dict[str, Any]) -> str:
     """Say where the key of a header is kept."""
     if header["kind"] == "passphrase":
         return "a passphrase"
     file = key_file(header["id"])
     return f"a key in {file}" if file.exists() else "a key in the system's keyring"
+
+
+class Finder(Protocol):
+    """Finds the key for a header that was read from a file; raises StoreError."""
+
+    def find(self, header: Any) -> Key:
+        """See `KeyChain.find`."""
+        ...
 
 
 class KeyChain:
@@ -104,12 +127,11 @@ class KeyChain:
             FileError: the key cannot be written.
         """
         if passphrase or os.environ.get(PASSPHRASE_VARIABLE):
-            key = _from_passphrase(self._new_passphrase(passphrase))
+            key = _from_passphrase(self._new_passphrase(passphrase), _SCRYPT)
         else:
             secret = secrets.token_bytes(_SECRET_BYTES)
-            key = Key({"kind": "stored", "id": _id_of(secret)}, secret)
-            if not _put_in_keyring(key):
-                _put_in_file(key)
+            key = stored_key(secret)
+            keep(key)
         self._known[key.header["id"]] = key
         return key
 
@@ -120,11 +142,11 @@ class KeyChain:
             if not text:
                 raise StoreError(f"no terminal to ask for a passphrase: set {PASSPHRASE_VARIABLE}")
         else:
-            text = self._ask("New passphrase: ")
+            text = typed_twice("New passphrase: ", self._ask)
+            if text is None:
+                raise StoreError("the two passphrases differ; nothing was changed")
             if not text:
                 raise StoreError("the passphrase is empty; nothing was changed")
-            if self._ask("Repeat it: ") != text:
-                raise StoreError("the two passphrases differ; nothing was changed")
         self._passphrases.append(text)
         return text
 
@@ -144,6 +166,44 @@ class KeyChain:
             raise StoreError("the passphrase is wrong")
         self._passphrases.append(text)
         return secret
+
+
+class OnePassphrase:
+    """Makes and finds the key of one passphrase, which seals a file that leaves the machine."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def find(self, header: Any) -> Key:
+        """Find the key for the header of the file; StoreError: it is damaged, or not of this."""
+        header = _checked(header)
+        if header["kind"] != "passphrase":
+            raise StoreError("it is not sealed with a passphrase")
+        secret = _scrypt(self._text, header)
+        if _id_of(secret) != header["id"]:
+            raise StoreError("the passphrase is wrong")
+        return Key(header, secret)
+
+    def new(self) -> Key:
+        """Make the key that seals a new file."""
+        return _from_passphrase(self._text, _SCRYPT_OF_FILES)
+
+
+def stored_key(secret: bytes) -> Key:
+    """Return the key of 32 random bytes, which is kept and not derived.
+
+    Raises:
+        StoreError: there are more or fewer.
+    """
+    if len(secret) != _SECRET_BYTES:
+        raise StoreError(f"a key has {_SECRET_BYTES} bytes, not {len(secret)}")
+    return Key({"kind": "stored", "id": _id_of(secret)}, secret)
+
+
+def keep(key: Key) -> None:
+    """Keep a stored key in the keyring, else in a file; raises FileError."""
+    if not _put_in_keyring(key):
+        _put_in_file(key)
 
 
 def _id_of(secret: bytes) -> str:
@@ -187,8 +247,8 @@ def _scrypt(passphrase: str, header: dict[str, Any]) -> bytes:
     return function.derive(passphrase.encode("utf-8", "surrogateescape"))
 
 
-def _from_passphrase(text: str) -> Key:
-    header = {"kind": "passphrase", "salt": secrets.token_hex(16), **_SCRYPT}
+def _from_passphrase(text: str, cost: Mapping[str, int]) -> Key:
+    header = {"kind": "passphrase", "salt": secrets.token_hex(16), **cost}
     secret = _scrypt(text, header)
     return Key({**header, "id": _id_of(secret)}, secret)
 

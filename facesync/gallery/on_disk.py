@@ -17,17 +17,19 @@ from pathlib import Path
 from facesync import files
 from facesync.errors import FaceSyncError, FileError, StoreError, UsageError
 from facesync.files import folder_name
-from facesync.gallery import samples, store_file, trust
+from facesync.gallery import samples, sealing, store_file, trust
+from facesync.gallery.attempts import FileAttempts
 from facesync.gallery.keys import KeyChain
 from facesync.gallery.people import Person, now
+from facesync.gallery.store import Gallery, Images
 from facesync.gallery.store_file import Content, backup_of
 from facesync.gallery.trust import Mark
 
 log = logging.getLogger(__name__)
 
 
-class GalleryOnDisk:
-    """The files of a gallery; its arguments are those of `facesync.gallery.store.Gallery`."""
+class GalleryOnDisk(Gallery):
+    """The files of a gallery; its arguments are those of `FileGallery`."""
 
     def __init__(
         self,
@@ -43,11 +45,10 @@ class GalleryOnDisk:
             raise UsageError(f"{path} cannot be the store of registered people, which is a file")
         linked = self.given.is_symlink()
         self.path = Path(os.path.realpath(self.given)) if linked else self.given
+        super().__init__(FileAttempts(self.path), keys, audit_log)
+        self.where, self.beside = str(self.path), self.path
         self.faces = Path(faces)
-        self.keys = keys or KeyChain()
-        self.audit_log = audit_log
-        self.embedded_again: dict[tuple[str, bytes, str], Person] = {}
-        self._encrypt = encrypt
+        self.encrypts = encrypt
         self._warned = False
 
     @property
@@ -81,6 +82,14 @@ class GalleryOnDisk:
         elif content.key and mark != Mark.of(content):
             self.note(Mark.of(content))
         return content
+
+    def key_id(self) -> str | None:
+        """Return the id of the store's key, whoever has it; None if it has none.
+
+        Raises:
+            StoreError: there is a store, but it cannot be read.
+        """
+        return sealing.key_id(self.path) if self.path.exists() else None
 
     def version(self) -> tuple[int, int] | None:
         """Return what is another one after each save, by any process; None without a store."""
@@ -116,7 +125,7 @@ class GalleryOnDisk:
 
     def refuse_plain(self, path: Path) -> None:
         """Raise a StoreError for a plain file, of this store, that should be sealed."""
-        reason = trust.reason_to_be_sealed(self.given, self.faces) if self._encrypt else None
+        reason = trust.reason_to_be_sealed(self.given, self.faces) if self.encrypts else None
         if reason:
             raise StoreError(
                 f"{path} is not encrypted, although {reason}: somebody may have replaced it; "
@@ -147,7 +156,7 @@ class GalleryOnDisk:
         Call it under the lock.
         """
         key = content.key
-        if key is None and self._encrypt:
+        if key is None and self.encrypts:
             if content.plain is not None:
                 # Until the save is done, some things are sealed and the store, rightly, is not.
                 self.note(Mark(False, self._saves(content)))
@@ -157,7 +166,47 @@ class GalleryOnDisk:
                 samples.seal_plain(self.folder(person.name), key)
         return replace(content, key=key)
 
+    def image_names(self, name: str) -> list[str]:
+        """List the images of who has just this name, in the order they were taken."""
+        return [
+            path.name.removesuffix(samples.SEALED) for path in samples.in_use(self.folder(name))
+        ]
+
+    def read_image(self, name: str, image: str, *, sealed: bool = False) -> bytes:
+        """Read one encoded image; with `sealed`, one that is not sealed is not trusted."""
+        plain = self.folder(name) / image
+        path = plain.with_name(plain.name + samples.SEALED)
+        if not path.exists():
+            path = plain
+        if sealed and path == plain:
+            raise StoreError(f"{path} is not encrypted, although the store is")
+        return samples.read_one(path, self.keys)
+
+    def unsettled(self, name: str) -> bool:
+        """Whether somebody is changing the images of a person right now."""
+        return bool(samples.leftovers(self.folder(name)))
+
+    def by_folder(self, images: Images) -> dict[Path, Mapping[str, bytes]]:
+        """Return images by folder, for `change_folders`.
+
+        A folder that is to be emptied counts only if it is there, and is not another spelling of
+        one that is kept.
+        """
+        found = {self.folder(name): encoded for name, encoded in images.items() if encoded}
+        kept = list(found)
+        for folder in {self.folder(name) for name in images}.difference(kept):
+            there = folder.is_symlink() or folder.exists()
+            if there and not any(each.exists() and folder.samefile(each) for each in kept):
+                found[folder] = {}
+        return found
+
     def change(
+        self, content: Content, people: Sequence[Person], images: Images, *, add: bool = False
+    ) -> None:
+        """Replace everyone in the store, and the images of some; call it under the lock."""
+        self.change_folders(content, people, self.by_folder(images), add=add)
+
+    def change_folders(
         self,
         content: Content,
         people: Sequence[Person],

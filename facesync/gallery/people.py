@@ -111,18 +111,20 @@ def encode(people: Sequence[Person], created: datetime) -> dict[str, Any]:
         "format": FORMAT,
         "created": created.isoformat(),
         "changed": now().isoformat(),
-        "people": {
-            person.name: {
-                "embedding": person.embedding.astype(np.float32),
-                "model": person.fingerprint,
-                "registered": person.registered and person.registered.isoformat(),
-                "changed": person.changed and person.changed.isoformat(),
-                "samples": person.samples,
-                "sample_embeddings": person.sample_embeddings.astype(np.float32),
-                "sample_qualities": person.sample_qualities.astype(np.float32),
-            }
-            for person in people
-        },
+        "people": {person.name: encode_person(person) for person in people},
+    }
+
+
+def encode_person(person: Person) -> dict[str, Any]:
+    """Make the plain data of a person, all but the name."""
+    return {
+        "embedding": person.embedding.astype(np.float32),
+        "model": person.fingerprint,
+        "registered": person.registered and person.registered.isoformat(),
+        "changed": person.changed and person.changed.isoformat(),
+        "samples": person.samples,
+        "sample_embeddings": person.sample_embeddings.astype(np.float32),
+        "sample_qualities": person.sample_qualities.astype(np.float32),
     }
 
 
@@ -141,10 +143,11 @@ def decode(data: Any, path: Path) -> tuple[datetime, list[Person]]:
     if not isinstance(people, dict):
         raise StoreError(f"{path} is damaged: it holds no people")
     created = _decode_time(data.get("created"), path)
-    return created, [_decode_person(name, entry, path) for name, entry in people.items()]
+    return created, [decode_person(name, entry, path) for name, entry in people.items()]
 
 
-def _decode_person(name: Any, entry: Any, path: Path) -> Person:
+def decode_person(name: Any, entry: Any, path: Path | str) -> Person:
+    """Check and read the data of a person; StoreError, which names `path`, for anything else."""
     name = _decode_name(name, path)
     if not isinstance(entry, dict):
         raise StoreError(f"{path} is damaged: the entry of {name} cannot be read")
@@ -191,14 +194,14 @@ def _decode_older(name: Any, value: Any, path: Path) -> Person:
     return Person(name, template, fingerprint=None, registered=None, samples=0)
 
 
-def _decode_name(name: Any, path: Path) -> str:
+def _decode_name(name: Any, path: Path | str) -> str:
     if not isinstance(name, str):
         raise StoreError(f"{path} is damaged: a name in it is not text")
     # Not `clean_name`: the folder of the images has the name that was stored.
     return _one_line(name, _REORDERING) or "(no name)"
 
 
-def _decode_time(text: Any, path: Path) -> datetime:
+def _decode_time(text: Any, path: Path | str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except (TypeError, ValueError) as error:

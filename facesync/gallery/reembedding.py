@@ -11,14 +11,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
 from facesync.cli import count
 from facesync.errors import ImageError, StoreError
 from facesync.faces.recognizer import Recognizer, Seen
-from facesync.gallery import audit_log, samples
+from facesync.gallery import audit_log
 from facesync.gallery.matching import comparable
 from facesync.gallery.people import Person, from_samples, is_template
 from facesync.gallery.store import Gallery
@@ -36,7 +35,7 @@ class _Renewal:
         again: those who were and can be stored, as they are now, by name.
         this_run: those who were, but cannot be stored, by name, and why.
         left: those who could not be, by name, and why.
-        kept: encoded images by name, of each folder from which some go.
+        kept: encoded images by name, of each person of whom some go.
         remarks: why they go, a line for each person concerned.
         tried: everyone who was tried, by `_key`, as they are now.
     """
@@ -44,7 +43,7 @@ class _Renewal:
     again: dict[str, Person] = field(default_factory=dict)
     this_run: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
-    kept: dict[Path, dict[str, bytes]] = field(default_factory=dict)
+    kept: dict[str, dict[str, bytes]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     tried: dict[tuple[str, bytes, str], Person] = field(default_factory=dict)
 
@@ -83,7 +82,7 @@ def renewed(gallery: Gallery, recognizer: Recognizer) -> list[Person]:
 
 def has_images(gallery: Gallery, person: Person) -> bool:
     """Whether a person has images, from which they can be embedded again if they show a face."""
-    return bool(samples.in_use(gallery.folder(person.name)))
+    return bool(gallery.image_names(person.name))
 
 
 def _others(gallery: Gallery, people: Sequence[Person], fingerprint: str) -> list[Person]:
@@ -133,18 +132,18 @@ def _embed_person(
         ImageError: no image shows a face, or none is kept.
         StoreError: no image that shows a face can be opened.
     """
-    folder = gallery.folder(person.name)
-    if samples.leftovers(folder):  # only without the lock; those in use may be another's by now
+    # Only without the lock; the images in use may be another's by now.
+    if gallery.unsettled(person.name):
         raise StoreError("another program is changing the images")
     looks, kept = [], {}
     faults: list[ImageError | StoreError] = []
-    for path in samples.in_use(folder):
+    for image in gallery.image_names(person.name):
         try:
-            data, seen = _look(gallery, content, recognizer, path)
+            data, seen = _look(gallery, content, recognizer, person.name, image)
         except (ImageError, StoreError) as error:
             faults.append(error)
             continue
-        kept[path.name.removesuffix(samples.SEALED)] = data
+        kept[image] = data
         looks.append((seen.embedding, seen.quality.overall))
     unopened = [fault for fault in faults if isinstance(fault, StoreError)]
     if not looks:
@@ -159,14 +158,14 @@ def _embed_person(
         return now
     renewal.again[person.name] = now
     if faults:
-        renewal.kept[folder] = kept
+        renewal.kept[person.name] = kept
         gone = count(len(faults), "sample is", "samples are")
         renewal.remarks.append(f"{person.name}: {gone} dropped: {faults[0]}")
     return now
 
 
 def _look(
-    gallery: Gallery, content: Content, recognizer: Recognizer, path: Path
+    gallery: Gallery, content: Content, recognizer: Recognizer, name: str, image: str
 ) -> tuple[bytes, Seen]:
     """Read a stored image and look at it.
 
@@ -174,9 +173,7 @@ def _look(
         ImageError: it shows no face.
         StoreError: it cannot be opened, or not be trusted.
     """
-    if content.key and not samples.is_sealed(path):
-        raise StoreError(f"{path} is not encrypted, although the store is")
-    data = samples.read_one(path, gallery.keys)
+    data = gallery.read_image(name, image, sealed=content.key is not None)
     try:
         seen = recognizer.look(read_image_rgb(data), photograph=True)
     except ImageError as error:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from facesync.errors import StoreError
 from facesync.gallery import samples, store_file
 from facesync.gallery.keys import Key
-from facesync.gallery.store import Gallery
+from facesync.gallery.on_disk import GalleryOnDisk
 from facesync.gallery.trust import Mark
 
 
-def reseal(gallery: Gallery, new_key: Callable[[], Key] | None) -> int:
+def reseal(gallery: GalleryOnDisk, new_key: Callable[[], Key] | None) -> int:
     """Seal everything with a new key or, without one, decrypt it; return how many people.
 
     Each file is replaced whole, the store last: after a crash every file still opens, and the same

@@ -17,7 +17,7 @@ to it are staged before it, in a folder named after it, and put in place after i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,20 +27,12 @@ from facesync.errors import FileError, ImageError, StoreError
 from facesync.files import make_private_folder, move, read_regular, replacing, sync_folder
 from facesync.gallery import sealing
 from facesync.gallery.keys import Key, KeyChain
-from facesync.images import encode_jpeg, read_image_rgb
+from facesync.images import read_image_rgb
 
 SEALED = ".enc"
 """What the name of a sealed image ends in."""
 _OURS = re.compile(r"sample_([0-9]{1,9})\.jpg(\.enc)?|\.sample_[0-9]{1,9}\.jpg(\.enc)?\.tmp")
 _STAGE = re.compile(r"\.new(?:-(replace|add)-([0-9]{1,18})|-(moving))?")  # .new: older versions'
-
-
-def encoded(
-    folder: Path, samples_rgb: Sequence[np.ndarray], *, add: bool = False
-) -> dict[str, bytes]:
-    """Encode images (each uint8 RGB) and name them; with `add`, after those in use."""
-    first = 1 + max(map(_number, in_use(folder)), default=0) if add else 1
-    return numbered(map(encode_jpeg, samples_rgb), first)
 
 
 def numbered(images: Iterable[bytes], first: int = 1) -> dict[str, bytes]:
@@ -107,26 +99,13 @@ def settle(folder: Path, save: int) -> None:
         folder.rmdir()
 
 
-def read(folder: Path, keys: KeyChain) -> list[np.ndarray]:
-    """Read the images in use, uint8 RGB, in the order they were taken.
-
-    Raises:
-        StoreError: one is sealed and cannot be opened. Files that are not images are skipped.
-    """
-    images = []
-    for data in read_encoded(folder, keys).values():
+def decoded(images: Mapping[str, bytes]) -> list[np.ndarray]:
+    """Decode images, uint8 RGB, in their order; what is not an image is skipped."""
+    found = []
+    for data in images.values():
         with suppress(ImageError):
-            images.append(read_image_rgb(data))
-    return images
-
-
-def read_encoded(folder: Path, keys: KeyChain) -> dict[str, bytes]:
-    """Read the encoded images in use, by their unsealed names.
-
-    Raises:
-        StoreError: one cannot be read or opened.
-    """
-    return {path.name.removesuffix(SEALED): read_one(path, keys) for path in in_use(folder)}
+            found.append(read_image_rgb(data))
+    return found
 
 
 def reseal(folder: Path, key: Key | None, keys: KeyChain) -> None:
@@ -159,13 +138,19 @@ def in_use(folder: Path) -> list[Path]:
     found = {}
     for path in sorted(_files(folder)):  # a sealed one follows its plain one, and wins
         if not path.name.startswith("."):
-            found[_number(path)] = path
+            found[number(path.name)] = path
     return [found[number] for number in sorted(found)]
 
 
 def is_name(name: object) -> bool:
     """Whether something is the unsealed name of a sample image."""
     return isinstance(name, str) and re.fullmatch(r"sample_[0-9]{1,9}\.jpg", name) is not None
+
+
+def number(name: str) -> int:
+    """Return the number in the name of an image; 0 if it is not one."""
+    match = _OURS.fullmatch(name)
+    return int(match[1]) if match and match[1] else 0
 
 
 def is_sealed(path: Path) -> bool:
@@ -231,11 +216,6 @@ def _remove_files(folder: Path) -> int:
     for file in files:
         file.unlink()
     return len(files)
-
-
-def _number(path: Path) -> int:
-    match = _OURS.fullmatch(path.name)
-    return int(match[1]) if match and match[1] else 0
 
 
 def _what(folder: Path, name: str) -> str:

@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from facesync.errors import FileError, StoreError
-from facesync.gallery.keys import Key, KeyChain
+from facesync.gallery.keys import Finder, Key
 from facesync.pickles import MOST_BYTES, dumps_plain, is_same, loads_plain, read_bytes
 
 FORMAT = 2
 CIPHER = "AES-256-GCM"
-STORE, BACKUP = "store", "backup"
+STORE, BACKUP, KEY = "store", "backup", "key"
 """What sealed data is, if not `image …`."""
+
+_MOST_BYTES = {STORE: MOST_BYTES, KEY: 1 << 20}
 
 
 def seal(plain: bytes, key: Key | None, what: str) -> bytes:
@@ -38,7 +40,7 @@ def seal(plain: bytes, key: Key | None, what: str) -> bytes:
     return dumps_plain({"format": FORMAT, "encryption": encryption, "nonce": nonce, "data": data})
 
 
-def read(path: Path, keys: KeyChain, what: str) -> tuple[bytes, Key | None]:
+def read(path: Path, keys: Finder, what: str) -> tuple[bytes, Key | None]:
     """Read a file that may be sealed: its plain bytes, and the key if it was.
 
     Raises:
@@ -57,7 +59,22 @@ def is_sealed(path: Path) -> bool:
         return False
 
 
-def load(path: Path, keys: KeyChain, what: str) -> tuple[Any, bytes, Key | None]:
+def key_id(path: Path) -> str | None:
+    """Return the id of the key that a store is sealed with, whoever has it; None if it is plain.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    data = _parse(path, STORE)[1]
+    if not _is_sealed(data):
+        return None
+    key = data["encryption"].get("key")
+    if not isinstance(key, dict) or not isinstance(key.get("id"), str):
+        raise StoreError(f"{path} is damaged: the description of its key cannot be read")
+    return str(key["id"])
+
+
+def load(path: Path, keys: Finder, what: str) -> tuple[Any, bytes, Key | None]:
     """Read a pickle that may be sealed: its data, its plain bytes, and the key if it was.
 
     Raises:
@@ -72,7 +89,7 @@ def load(path: Path, keys: KeyChain, what: str) -> tuple[Any, bytes, Key | None]
 
 def _parse(path: Path, what: str) -> tuple[bytes, Any]:
     try:
-        raw = read_bytes(path, MOST_BYTES if what == STORE else 8 * MOST_BYTES)
+        raw = read_bytes(path, _MOST_BYTES.get(what, 8 * MOST_BYTES))
         return raw, loads_plain(raw, path)
     except FileError as error:
         raise StoreError(str(error)) from error
@@ -82,7 +99,7 @@ def _is_sealed(data: Any) -> bool:
     return isinstance(data, dict) and isinstance(data.get("encryption"), dict)
 
 
-def _unseal(data: dict[str, Any], keys: KeyChain, what: str, path: Path) -> tuple[bytes, Key]:
+def _unseal(data: dict[str, Any], keys: Finder, what: str, path: Path) -> tuple[bytes, Key]:
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 

@@ -14,6 +14,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from facesync.errors import FaceSyncError, StoreError
 from facesync.files import locked, read_text, write_json
@@ -43,7 +44,7 @@ class Mark:
         return Mark(key is not None, content.saves, str(key.header["id"]) if key else None)
 
 
-def read(store: Path) -> Mark | None:
+def read(store: Path | str) -> Mark | None:
     """Read the mark of a store; None if it was never sealed here.
 
     Raises:
@@ -56,7 +57,7 @@ def read(store: Path) -> Mark | None:
     return Mark(any(mark.sealed for mark in marks), last.saves, last.key)
 
 
-def record(store: Path, mark: Mark) -> None:
+def record(store: Path | str, mark: Mark) -> None:
     """Write the mark of a store; raises FileError."""
     for file in files(store):
         with locked(file):
@@ -106,11 +107,19 @@ def _config() -> Path | None:
         return None
 
 
-def files(store: Path) -> list[Path]:
-    """Where the mark of a store is: one for its path as given, and one for what it links to."""
+def files(store: Path | str) -> list[Path]:
+    """Where the mark of a store is: one for its path as given, and one for what it links to.
+
+    For text, which names a gallery on a server, it is one.
+    """
+    if isinstance(store, str):
+        return [_file(hashlib.sha256(store.encode()))]
     paths = {os.path.normcase(path) for path in (os.path.abspath(store), os.path.realpath(store))}
-    digests = [hashlib.sha256(os.fsencode(path)).hexdigest()[:32] for path in sorted(paths)]
-    return [keys.config_folder() / "stores" / f"{digest}.json" for digest in digests]
+    return [_file(hashlib.sha256(os.fsencode(path))) for path in sorted(paths)]
+
+
+def _file(digest: Any) -> Path:
+    return keys.config_folder() / "stores" / f"{digest.hexdigest()[:32]}.json"
 
 
 def _read(file: Path) -> Mark:

@@ -42,7 +42,8 @@ def _facts(session: Session) -> dict[str, Any]:
         "threshold_in_words": recognizer.threshold_in_words(people),
         "liveness": session.settings.liveness,
         "encrypted": content.key is not None,
-        "store": str(session.gallery.path),
+        "store": session.gallery.where,
+        "outage": session.gallery.outage or "",
         "offline": session.settings.offline,
     }
 
@@ -121,6 +122,7 @@ ENDPOINTS = [
             "liveness": "string",
             "encrypted": "boolean",
             "store": "string",
+            "outage": "string",
             "offline": "boolean",
         },
     ),

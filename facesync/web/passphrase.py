@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 
 from facesync.errors import UsageError
 from facesync.gallery.attempts import pause_seconds
+from facesync.gallery.keys import SHORTEST_PASSPHRASE, typed_twice
 
 VARIABLE = "FACESYNC_WEB_PASSPHRASE"
 """Where the passphrase is taken from if nobody is to be asked."""
@@ -23,7 +24,6 @@ VARIABLE = "FACESYNC_WEB_PASSPHRASE"
 MOST_BYTES = 4096
 """The longest form of a login."""
 
-_SHORTEST = 8
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}  # 16 MB, about 50 ms
 
 
@@ -88,9 +88,9 @@ def ask(question: Callable[[str], str] = getpass.getpass) -> Passphrase:
     if text is None:
         if not sys.stdin.isatty():
             raise UsageError(f"web: no terminal to ask for a passphrase: set {VARIABLE}")
-        text = question("Passphrase for the page: ")
-        if question("Repeat it: ") != text:
+        text = typed_twice("Passphrase for the page: ", question)
+        if text is None:
             raise UsageError("web: the two passphrases differ")
-    if len(text) < _SHORTEST:
-        raise UsageError(f"web: a passphrase needs at least {_SHORTEST} characters")
+    if len(text) < SHORTEST_PASSPHRASE:
+        raise UsageError(f"web: a passphrase needs at least {SHORTEST_PASSPHRASE} characters")
     return Passphrase(text)

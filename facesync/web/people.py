@@ -13,7 +13,7 @@ from facesync.app.screens import sentence
 from facesync.app.session import Session
 from facesync.errors import FaceSyncError, UsageError
 from facesync.files import folder_name
-from facesync.gallery import exports, registration, samples
+from facesync.gallery import exports, registration
 from facesync.gallery.enrolment import Enrolment
 from facesync.gallery.people import Person, clean_name
 from facesync.gallery.registration import Registration, enrol_images
@@ -138,10 +138,10 @@ async def _image(desk: Desk, request: Request) -> Response:
     def read() -> bytes:
         gallery = desk.session.gallery
         person = _existing(desk.session, request.path_params["name"])
-        found = samples.in_use(gallery.folder(person.name))
+        found = gallery.image_names(person.name)
         if not found:
             raise NotFound(f"no image of {person.name} is stored")
-        return encode_jpeg(read_image_rgb(samples.read_one(found[0], gallery.keys)))
+        return encode_jpeg(read_image_rgb(gallery.read_image(person.name, found[0])))
 
     return Response(await desk.read(read), media_type="image/jpeg")
 

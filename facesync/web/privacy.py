@@ -14,7 +14,6 @@ from facesync.cli import count
 from facesync.errors import StoreError
 from facesync.gallery import backups, inventory
 from facesync.gallery.keys import place_in_words
-from facesync.gallery.resealing import reseal
 from facesync.gallery.store import Gallery
 from facesync.web.answers import attached
 from facesync.web.desk import Desk
@@ -65,8 +64,8 @@ async def _backup(desk: Desk, request: Request) -> Response:
 async def _encrypt(desk: Desk, request: Request) -> dict[str, Any]:
     def encrypt(gallery: Gallery) -> str:
         if gallery.content().key is not None:
-            raise StoreError(f"{gallery.path} is encrypted already")
-        people = reseal(gallery, gallery.keys.new)
+            raise StoreError(f"{gallery.where} is encrypted already")
+        people = gallery.reseal(gallery.keys.new)
         return f"{count(people, 'person is', 'people are')} encrypted. {_sealed_with(gallery)}"
 
     return {"done": await desk.do(encrypt, desk.session.gallery)}

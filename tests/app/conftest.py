@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from facesync.gallery.store import Gallery
+from facesync.gallery.on_files import FileGallery
 from tests.app.fakes import FakeRecognizer, image
 
 
 @pytest.fixture
-def gallery(tmp_path) -> Gallery:
-    return Gallery(tmp_path / "models" / "face_embeddings.pkl", tmp_path / "faces")
+def gallery(tmp_path) -> FileGallery:
+    return FileGallery(tmp_path / "models" / "face_embeddings.pkl", tmp_path / "faces")
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from facesync.app.settings import AppSettings
 from facesync.app.verification import Verification
 from facesync.errors import CameraError, FileError, ImageError, ModelError, StoreError
 from facesync.gallery import attempts, samples
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.people import Person
 from facesync.gallery.registration import Registration
-from facesync.gallery.store import Gallery
 from facesync.images import NamedImage
 from tests.app.fakes import FakeCamera, FakeRecognizer, embedding, image
 
@@ -26,7 +26,7 @@ def register(gallery, recognizer, name, path) -> None:
 
 
 @pytest.fixture
-def ada(gallery, recognizer, shot) -> Gallery:
+def ada(gallery, recognizer, shot) -> FileGallery:
     """A gallery in which Ada is registered."""
     register(gallery, recognizer, "Ada", shot("ada"))
     return gallery

@@ -16,7 +16,7 @@ import faceid_app
 from facesync.app import session
 from facesync.errors import ModelError
 from facesync.faces.models import ASSETS
-from facesync.gallery.store import Gallery
+from facesync.gallery.on_files import FileGallery
 from facesync.images import save_jpeg
 from tests.app.fakes import FakeRecognizer, image
 from tests.conftest import ROOT
@@ -35,8 +35,8 @@ def files(tmp_path) -> list[str]:
 
 
 @pytest.fixture
-def gallery(tmp_path) -> Gallery:
-    return Gallery(tmp_path / "models" / "e.pkl", tmp_path / "faces")
+def gallery(tmp_path) -> FileGallery:
+    return FileGallery(tmp_path / "models" / "e.pkl", tmp_path / "faces")
 
 
 @pytest.fixture

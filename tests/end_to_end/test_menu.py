@@ -18,8 +18,8 @@ pytest.importorskip("pty")
 from facesync.app.settings import AppSettings
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.enrolment import Enrolment
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.registration import Registration, enrol_images, store
-from facesync.gallery.store import Gallery
 from facesync.images import save_jpeg
 from tests.app.fakes import embedding
 from tests.conftest import ROOT
@@ -46,8 +46,8 @@ def menu(tmp_path):
 
 
 @pytest.fixture
-def gallery(tmp_path) -> Gallery:
-    return Gallery(tmp_path / "models" / "e.pkl", tmp_path / "faces")
+def gallery(tmp_path) -> FileGallery:
+    return FileGallery(tmp_path / "models" / "e.pkl", tmp_path / "faces")
 
 
 def test_list_delete_and_bad_input(menu, gallery):

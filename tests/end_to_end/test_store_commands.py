@@ -10,7 +10,7 @@ from PIL import Image
 
 import faceid_app
 from facesync.app import session
-from facesync.gallery.store import Gallery
+from facesync.gallery.on_files import FileGallery
 from tests.app.fakes import FakeRecognizer, image
 
 
@@ -44,7 +44,7 @@ def names(capsys) -> list[str]:
 
 
 def test_encrypted_by_itself_opened_and_sealed_again(folder, capsys):
-    sealed = Gallery(folder / "models" / "face_embeddings.pkl", folder / "faces")
+    sealed = FileGallery(folder / "models" / "face_embeddings.pkl", folder / "faces")
     assert b"Ada" not in sealed.path.read_bytes()
     assert not list(folder.rglob("*.jpg"))
     assert store("decrypt") == 0

@@ -16,7 +16,7 @@ pytest.importorskip("pty")
 
 from facesync.app.drawing import GOOD, MIN_WIDTH
 from facesync.app.window import why_no_window
-from facesync.gallery.store import Gallery
+from facesync.gallery.on_files import FileGallery
 from facesync.images import save_jpeg
 from tests.end_to_end.driving import PATIENCE, Display, Terminal, app_weights, write_cookie
 
@@ -30,8 +30,8 @@ def display():
 
 
 @pytest.fixture
-def gallery(tmp_path) -> Gallery:
-    return Gallery(tmp_path / "models" / "e.pkl", tmp_path / "faces")
+def gallery(tmp_path) -> FileGallery:
+    return FileGallery(tmp_path / "models" / "e.pkl", tmp_path / "faces")
 
 
 @pytest.fixture

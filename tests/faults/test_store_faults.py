@@ -20,9 +20,9 @@ from facesync.faces.recognizer import Seen
 from facesync.gallery import attempts, keys
 from facesync.gallery.backups import backup, restore
 from facesync.gallery.checking import check
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.reembedding import renewed
 from facesync.gallery.resealing import reseal
-from facesync.gallery.store import Gallery
 from tests.app.fakes import FakeRecognizer, embedding, face, quality
 from tests.faults.injector import FAULTS, KILLS, KINDS, Disk, Killed, faulty
 from tests.gallery.conftest import enrolled, images
@@ -52,11 +52,11 @@ class OtherModel(FakeRecognizer):
         return None if shade == 101 else Seen(image_rgb, [face()], embedding(shade), quality())
 
 
-def add(gallery: Gallery) -> None:
+def add(gallery: FileGallery) -> None:
     gallery.add(MORE, taken("more", 2))
 
 
-OPERATIONS: dict[str, Callable[[Gallery], object]] = {
+OPERATIONS: dict[str, Callable[[FileGallery], object]] = {
     "register the first": lambda g: g.register(CID, taken("cid")),
     "register": lambda g: g.register(CID, taken("cid")),
     "replace": lambda g: g.register(NEW, taken("new"), replace=True),
@@ -89,8 +89,8 @@ def root(tmp_path, monkeypatch) -> Path:
     return tmp_path / "root"
 
 
-def opened(root: Path, *, encrypt: bool = True) -> Gallery:
-    return Gallery(root / "models" / "people.pkl", root / "faces", encrypt=encrypt)
+def opened(root: Path, *, encrypt: bool = True) -> FileGallery:
+    return FileGallery(root / "models" / "people.pkl", root / "faces", encrypt=encrypt)
 
 
 def prepare(root: Path, what: str) -> None:
@@ -102,7 +102,7 @@ def prepare(root: Path, what: str) -> None:
     gallery.register(BOB, taken("bob"))
     gallery.register(ADA, taken("ada"))
     for _ in range(attempts.FREE_ATTEMPTS):  # far ahead: the pause begins when it is looked at
-        attempts.record(gallery.path, "Ada", None, now=1e10)
+        gallery.attempts.record("Ada", None, now=1e10)
     backup(gallery, root / FILE)
     if what == "remove samples":
         add(gallery)
@@ -113,7 +113,7 @@ def prepare(root: Path, what: str) -> None:
         restore(gallery, root / FILE)
 
 
-def expected(gallery: Gallery, name: str) -> list[int]:
+def expected(gallery: FileGallery, name: str) -> list[int]:
     """The shades of the images that belong to a person's template."""
     person = gallery.find(name)
     assert person is not None
@@ -143,7 +143,7 @@ def examine(root: Path, what: str) -> None:
         assert not {"ada", "eva"} <= names
     for name in names & {"ada", "eva"}:
         with pytest.raises(StoreError, match="5 failed attempts"):
-            attempts.check(gallery.path, name)
+            gallery.attempts.check(name)
     for name in names:
         shades = [round(float(image.mean())) for image in gallery.images(name)]
         assert shades == expected(gallery, name), name

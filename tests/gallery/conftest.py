@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.people import Person, now
 from facesync.gallery.store import Gallery
 
@@ -32,18 +35,42 @@ def enrolled(name: str, seed: int = 1, number: int = 3) -> Person:
 
 
 @pytest.fixture
-def gallery(tmp_path) -> Gallery:
+def gallery(tmp_path) -> FileGallery:
     """A gallery whose files are plain, so that tests can look into them."""
     store = tmp_path / "models" / "face_embeddings.pkl"
-    return Gallery(store, tmp_path / "faces", encrypt=False)
+    return FileGallery(store, tmp_path / "faces", encrypt=False)
 
 
 @pytest.fixture
-def sealed(gallery) -> Gallery:
+def sealed(gallery) -> FileGallery:
     """The same place, encrypted as by default."""
-    return Gallery(gallery.path, gallery.faces)
+    return FileGallery(gallery.path, gallery.faces)
 
 
 @pytest.fixture(params=["plain", "sealed"])
-def either(request) -> Gallery:
+def either(request) -> FileGallery:
+    return request.getfixturevalue({"plain": "gallery", "sealed": "sealed"}[request.param])
+
+
+@pytest.fixture
+def door(request, tmp_path):
+    """Opens doors of one gallery on a real server; all have the key."""
+    url, opened = request.getfixturevalue("postgres_url"), []
+
+    def open_door(log: Path | None = None) -> Gallery:
+        from facesync.gallery.server.gallery import ServerGallery
+
+        opened.append(ServerGallery(url, tmp_path / "face_embeddings.pkl", audit_log=log))
+        return opened[-1]
+
+    yield open_door
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture(params=["plain", "sealed", "server"])
+def anywhere(request) -> Gallery:
+    """A gallery in files or on a server: what a test says of it holds for all."""
+    if request.param == "server":
+        return request.getfixturevalue("door")()
     return request.getfixturevalue({"plain": "gallery", "sealed": "sealed"}[request.param])

@@ -22,12 +22,12 @@ def store(tmp_path):
 
 def wrong(store, times: int, now: float = 1000.0, name: str = "Ada") -> None:
     for _ in range(times):
-        attempts.record(store, name, None, now)
+        attempts.FileAttempts(store).record(name, None, now)
 
 
 def paused(store, now: float, name: str = "Ada") -> bool:
     try:
-        attempts.check(store, name, now)
+        attempts.FileAttempts(store).check(name, now)
     except StoreError as error:
         assert "try again in" in str(error) and "\n" not in str(error)
         return True
@@ -40,7 +40,7 @@ def test_pauses_grow_and_are_capped():
 
 
 def test_five_wrong_ones_pause(store):
-    attempts.check(store, "Ada", 0)
+    attempts.FileAttempts(store).check("Ada", 0)
     wrong(store, 4)
     assert not paused(store, 1000)
     wrong(store, 1)
@@ -51,10 +51,10 @@ def test_five_wrong_ones_pause(store):
 
 
 def test_a_right_attempt_resets_the_count(store):
-    attempts.record(store, "Ada", "Ada", 1000)
+    attempts.FileAttempts(store).record("Ada", "Ada", 1000)
     assert not attempts.file_of(store).exists()
     wrong(store, 4)
-    attempts.record(store, "Ada", "Ada", 1000)
+    attempts.FileAttempts(store).record("Ada", "Ada", 1000)
     wrong(store, 4)
     assert not paused(store, 1000)
 
@@ -73,23 +73,23 @@ def test_names_are_not_in_the_file(store):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     wrong(store, 3, name=attempts.ANYBODY)
     wrong(store, 1, name="Bob")
-    attempts.keep(store, ["ada lovelace"])
+    attempts.FileAttempts(store).keep(["ada lovelace"])
     counts = json.loads(file.read_text())["counts"].values()
     assert sorted(count["wrong"] for count in counts) == [2, 3]
-    attempts.keep(store, [])
+    attempts.FileAttempts(store).keep([])
     (count,) = json.loads(file.read_text())["counts"].values()
     assert count["wrong"] == 3  # attempts without a name are nobody's
 
 
 def test_a_pause_moves_with_a_name_and_the_worse_one_counts(store):
-    attempts.carry(store, ["Bob"], "Ada")
+    attempts.FileAttempts(store).carry(["Bob"], "Ada")
     assert not attempts.file_of(store).exists()
     wrong(store, 5, 1000, "Bob")
     wrong(store, 1, 1010, "Ada")
-    attempts.carry(store, ["Bob"], "Ada")
+    attempts.FileAttempts(store).carry(["Bob"], "Ada")
     assert paused(store, 1039, "Ada") and not paused(store, 1040, "Ada")
     assert paused(store, 1029, "Bob")  # until `keep`: an interruption lifts no pause
-    attempts.carry(store, ["Cid"], "Ada")
+    attempts.FileAttempts(store).carry(["Cid"], "Ada")
     assert paused(store, 1039, "Ada")
 
 
@@ -115,17 +115,17 @@ def test_a_damaged_count_is_reported_and_neither_locks_out_nor_starts_at_zero(
     assert file.with_name(f"{file.name}.damaged").read_bytes() == content
     wrong(store, 1)
     assert paused(store, 1000) and not paused(store, 1000 + 30)
-    attempts.record(store, "Ada", "Ada", 1031)
+    attempts.FileAttempts(store).record("Ada", "Ada", 1031)
     wrong(store, FREE_ATTEMPTS - 1, 1032)
     assert not paused(store, 1032)
 
 
 def _wrong_at_once(store, barrier, counted) -> None:
-    attempts.check(store, "Ada", 1000.0)
+    attempts.FileAttempts(store).check("Ada", 1000.0)
     barrier.wait()
     for _ in range(4):
         try:
-            attempts.record(store, "Ada", None, 1000.0)
+            attempts.FileAttempts(store).record("Ada", None, 1000.0)
         except StoreError:
             continue
         with counted.get_lock():

@@ -7,23 +7,23 @@ from pathlib import Path
 import pytest
 
 from facesync.files import temporary_beside
-from facesync.gallery import attempts, keys
+from facesync.gallery import keys
 from facesync.gallery.inventory import stored
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.resealing import reseal
-from facesync.gallery.store import Gallery
 from facesync.liveness import camera
 from tests.gallery.conftest import enrolled, images
 
 
 @pytest.fixture
-def full(either, tmp_path) -> Gallery:
+def full(either, tmp_path) -> FileGallery:
     """Two people, a failed attempt, a camera and a log."""
-    gallery = Gallery(
-        either.path, either.faces, encrypt=either._encrypt, audit_log=tmp_path / "log.jsonl"
+    gallery = FileGallery(
+        either.path, either.faces, encrypt=either.encrypts, audit_log=tmp_path / "log.jsonl"
     )
     gallery.register(enrolled("Ada"), images(3))
     gallery.register(enrolled("Bob", 2), images(2))
-    attempts.record(gallery.path, "Ada", None)
+    gallery.attempts.record("Ada", None)
     camera.file_of(gallery.path).write_text("{}")
     gallery.audit_log.write_text("{}\n{}\n")
     return gallery

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from facesync.files import temporary_beside
-from facesync.gallery.store import Gallery
+from facesync.gallery.on_files import FileGallery
 from facesync.images import encode_jpeg
 from tests.gallery.conftest import enrolled, images
 
@@ -39,7 +39,7 @@ def forked(action: Callable[[], None]) -> int:
     return child
 
 
-def check(gallery: Gallery) -> None:
+def check(gallery: FileGallery) -> None:
     """The store opens with the old or the new state; at the next lock, the images are of it too."""
     with gallery.locked():
         people = {person.name: person for person in gallery.people()}

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from facesync.errors import StoreError
-from facesync.gallery.store import Gallery
+from facesync.gallery.on_files import FileGallery
 from tests.gallery.conftest import enrolled, images, person
 
 STORES = 10_000
@@ -166,7 +166,7 @@ def test_mutated_stores(kind, gallery, sealed, nothing_runs):
         assert np.array_equal(mine.find("Ada").embedding, enrolled("Ada", 1, 1).embedding)
 
 
-def refused(gallery: Gallery, content: bytes) -> bool:
+def refused(gallery: FileGallery, content: bytes) -> bool:
     """Read a store; return whether it was refused, in one line. It is left unchanged."""
     gallery.path.write_bytes(content)
     try:

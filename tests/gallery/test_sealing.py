@@ -15,8 +15,8 @@ from keyring.backend import KeyringBackend
 from facesync.errors import StoreError
 from facesync.gallery import keys, store_file
 from facesync.gallery.keys import KeyChain, config_folder, key_file
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.resealing import reseal
-from facesync.gallery.store import Gallery
 from facesync.pickles import dumps_plain, load_plain
 from tests.gallery.conftest import enrolled, images
 
@@ -46,16 +46,18 @@ def ring(monkeypatch) -> Ring:
     return ring
 
 
-def again(gallery: Gallery) -> Gallery:
+def again(gallery: FileGallery) -> FileGallery:
     """The same gallery, opened by a new process."""
-    return Gallery(gallery.path, gallery.faces, keys=KeyChain(ask=lambda question: pytest.fail()))
+    return FileGallery(
+        gallery.path, gallery.faces, keys=KeyChain(ask=lambda question: pytest.fail())
+    )
 
 
-def header(gallery: Gallery) -> dict:
+def header(gallery: FileGallery) -> dict:
     return load_plain(gallery.path)["encryption"]["key"]
 
 
-def everything(gallery: Gallery) -> bytes:
+def everything(gallery: FileGallery) -> bytes:
     root = gallery.faces.parent
     return b"".join(p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file())
 
@@ -141,7 +143,7 @@ def test_a_passphrase(sealed, monkeypatch):
         return "correct horse"
 
     chain = KeyChain(ask=ask)
-    one = Gallery(sealed.path, sealed.faces, keys=chain)
+    one = FileGallery(sealed.path, sealed.faces, keys=chain)
     assert one.people() and len(one.images("Ada")) == 2
     assert len(asked) == 1  # the images have the same key
 
@@ -165,7 +167,7 @@ def test_a_wrong_key_is_one_line_and_nothing_is_overwritten(sealed, change):
     assert everything(sealed) == before
 
 
-def envelope(gallery: Gallery, **changes: object) -> None:
+def envelope(gallery: FileGallery, **changes: object) -> None:
     data = load_plain(gallery.path)
     gallery.path.write_bytes(dumps_plain({**data, **changes}))
 

@@ -18,8 +18,8 @@ import pytest
 from facesync import files
 from facesync.errors import StoreError
 from facesync.gallery import attempts
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.people import Person, clean_name, from_samples
-from facesync.gallery.store import Gallery
 from facesync.pickles import load_plain
 from tests.conftest import ROOT
 from tests.gallery.conftest import enrolled, images, person, unit
@@ -38,7 +38,7 @@ HARD_NAMES = [
 ]
 
 
-def write(gallery: Gallery, data: object) -> bytes:
+def write(gallery: FileGallery, data: object) -> bytes:
     gallery.path.parent.mkdir(parents=True, exist_ok=True)
     gallery.path.write_bytes(pickle.dumps(data))
     return gallery.path.read_bytes()
@@ -62,7 +62,7 @@ def form(**people: object) -> dict[str, object]:
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 def test_an_existing_folder_keeps_its_mode(tmp_path):
     tmp_path.chmod(0o755)
-    Gallery(tmp_path / "e.pkl", tmp_path / "faces").register(person("Ada"), images())
+    FileGallery(tmp_path / "e.pkl", tmp_path / "faces").register(person("Ada"), images())
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
     assert stat.S_IMODE((tmp_path / "e.pkl").stat().st_mode) == 0o600
 
@@ -71,7 +71,7 @@ def test_a_person_comes_back_as_stored(either):
     gallery = either
     ada = enrolled("Ada Lovelace")
     gallery.register(ada, images())
-    (back,) = Gallery(gallery.path, gallery.faces).people()
+    (back,) = FileGallery(gallery.path, gallery.faces).people()
     assert (back.name, back.fingerprint, back.registered, back.samples) == (
         ada.name,
         ada.fingerprint,
@@ -126,10 +126,10 @@ def test_format_1_is_upgraded(gallery):
     assert gallery.backup.read_bytes() == original
 
 
-def test_people_are_sorted_by_name(gallery):
+def test_people_are_sorted_by_name(anywhere):
     for seed, name in enumerate(["bob", "Ada", "Émile", "Zoë"]):
-        gallery.register(person(name, seed), images())
-    assert [p.name for p in gallery.people()] == ["Ada", "bob", "Zoë", "Émile"]
+        anywhere.register(person(name, seed), images())
+    assert [p.name for p in anywhere.people()] == ["Ada", "bob", "Zoë", "Émile"]
 
 
 @pytest.mark.parametrize("name", HARD_NAMES)
@@ -165,18 +165,18 @@ def test_names_become_one_printable_line(typed, kept):
     assert clean_name(typed) == kept
 
 
-def test_an_empty_name_is_refused(gallery):
+def test_an_empty_name_is_refused(anywhere):
     with pytest.raises(StoreError, match="a name needs"):
-        gallery.register(person("\x00"), images())
+        anywhere.register(person("\x00"), images())
 
 
-def test_spellings_of_one_name_are_one_person(gallery):
-    gallery.register(person("José"), images())
+def test_spellings_of_one_name_are_one_person(anywhere):
+    anywhere.register(person("José"), images())
     invisible = ("\u200d", "\u200e", "\u3164", "\ufe0f", "\u034f", "\U000e0041", "\x00", "\u2800")
     for spelling in ("jose\u0301", "JOSÉ", *(f"Jo{one}sé" for one in invisible)):
         with pytest.raises(StoreError, match="José is already registered"):
-            gallery.register(person(spelling), images())
-        assert gallery.find(spelling).name == "José"
+            anywhere.register(person(spelling), images())
+        assert anywhere.find(spelling).name == "José"
 
 
 def test_replacing_takes_the_new_spelling_and_leaves_one_folder(gallery):
@@ -201,10 +201,10 @@ def test_files_are_for_their_owner_alone(either):
     assert {oct(modes[p]) for p in folders} == {"0o700"}
 
 
-def test_deleting_an_unknown_name(gallery):
-    gallery.register(person("Ada"), images())
-    assert gallery.delete("Bob") is None
-    assert [p.name for p in gallery.people()] == ["Ada"]
+def test_deleting_an_unknown_name(anywhere):
+    anywhere.register(person("Ada"), images())
+    assert anywhere.delete("Bob") is None
+    assert [p.name for p in anywhere.people()] == ["Ada"]
 
 
 def test_deleting_keeps_other_files_and_follows_no_link(gallery, tmp_path):
@@ -334,7 +334,7 @@ def test_an_invalid_template_is_not_stored(gallery):
     assert not gallery.path.exists()
 
 
-def everything(gallery: Gallery) -> dict[str, bytes]:
+def everything(gallery: FileGallery) -> dict[str, bytes]:
     root = gallery.faces.parent
     files = (p for p in root.rglob("*") if p.is_file() and p.suffix != ".lock")
     return {str(p.relative_to(root)): p.read_bytes() for p in files}
@@ -367,8 +367,10 @@ def test_a_full_disk_loses_nothing(gallery, monkeypatch, call):
 def test_a_file_in_place_of_a_folder_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot write"):
-        Gallery(tmp_path / "file" / "e.pkl", tmp_path / "faces").register(person("Ada"), images())
-    gallery = Gallery(tmp_path / "e.pkl", tmp_path / "file")
+        FileGallery(tmp_path / "file" / "e.pkl", tmp_path / "faces").register(
+            person("Ada"), images()
+        )
+    gallery = FileGallery(tmp_path / "e.pkl", tmp_path / "file")
     with pytest.raises(StoreError, match="cannot write"):
         gallery.register(person("Ada"), images())
     assert gallery.people() == []
@@ -414,9 +416,9 @@ WRITER = """
 import sys
 from pathlib import Path
 from tests.gallery.conftest import enrolled, person, images
-from facesync.gallery.store import Gallery
+from facesync.gallery.on_files import FileGallery
 root, mark, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-gallery = Gallery(root / "models" / "face_embeddings.pkl", root / "faces")
+gallery = FileGallery(root / "models" / "face_embeddings.pkl", root / "faces")
 print("ready", flush=True)
 for number in range(count):
     gallery.register(person(f"{mark}{number}", number), images(1))
@@ -450,13 +452,13 @@ def test_a_pipe_in_the_place_of_a_file_is_an_error_not_a_wait(gallery):
     counts = attempts.file_of(gallery.path)
     os.mkfifo(counts)
     with pytest.raises(StoreError, match="a pipe or a device"):
-        attempts.check(gallery.path, "Ada")
+        gallery.attempts.check("Ada")
 
 
-def test_samples_without_a_mean_are_not_added(gallery):
+def test_samples_without_a_mean_are_not_added(anywhere):
     ada = person("Ada", 1)
-    gallery.register(replace(ada, samples=1, sample_embeddings=ada.embedding[None],
+    anywhere.register(replace(ada, samples=1, sample_embeddings=ada.embedding[None],
                              sample_qualities=np.ones(1, np.float32)), [])  # fmt: skip
     with pytest.raises(StoreError, match="nothing in common"):
-        gallery.add(sample(-ada.embedding), [])
-    assert gallery.find("Ada").samples == 1
+        anywhere.add(sample(-ada.embedding), [])
+    assert anywhere.find("Ada").samples == 1

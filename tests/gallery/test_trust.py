@@ -15,8 +15,8 @@ from facesync.gallery import keys, trust
 from facesync.gallery.backups import backup, restore
 from facesync.gallery.checking import check
 from facesync.gallery.keys import config_folder
+from facesync.gallery.on_files import FileGallery
 from facesync.gallery.resealing import reseal
-from facesync.gallery.store import Gallery
 from tests.gallery.conftest import enrolled, images
 
 ADA, BOB, EVE = enrolled("Ada", 1, 2), enrolled("Bob", 2, 2), enrolled("Eve", 3, 2)
@@ -24,18 +24,18 @@ EVIDENCE = ("mark", "backup", "images", "key")
 
 
 @pytest.fixture
-def plain(tmp_path) -> Gallery:
+def plain(tmp_path) -> FileGallery:
     """The attacker's own gallery, not sealed."""
-    gallery = Gallery(tmp_path / "eve" / "store.pkl", tmp_path / "eve" / "faces", encrypt=False)
+    gallery = FileGallery(tmp_path / "eve" / "store.pkl", tmp_path / "eve" / "faces", encrypt=False)
     gallery.register(EVE, images())
     return gallery
 
 
-def again(gallery: Gallery, *, encrypt: bool = True) -> Gallery:
-    return Gallery(gallery.given, gallery.faces, encrypt=encrypt)
+def again(gallery: FileGallery, *, encrypt: bool = True) -> FileGallery:
+    return FileGallery(gallery.given, gallery.faces, encrypt=encrypt)
 
 
-def remove(gallery: Gallery, evidence: str) -> None:
+def remove(gallery: FileGallery, evidence: str) -> None:
     if evidence == "backup":
         gallery.backup.unlink()
     else:
@@ -107,7 +107,7 @@ def test_a_plain_version_before_is_not_sealed_as_if_it_were_ours(sealed, plain):
 
 
 def test_another_store_of_the_same_owner_is_refused(sealed, tmp_path):
-    other = Gallery(tmp_path / "other.pkl", tmp_path / "others")
+    other = FileGallery(tmp_path / "other.pkl", tmp_path / "others")
     for _ in range(3):
         other.register(EVE, images(), replace=True)
     sealed.register(ADA, images())

@@ -117,7 +117,7 @@ class TestVerify:
         page.begin("verify")
         page.show(who=1)
         for _ in range(attempts.FREE_ATTEMPTS):
-            attempts.record(session.gallery.path, "Ada", None)
+            session.gallery.attempts.record("Ada", None)
         assert served.ask("PATCH", "/api/people/Ada", {"name": "Eva"}).status == 200
         page.say(type="key", key="v")
         (decision,) = [
@@ -132,7 +132,7 @@ class TestVerify:
 
     def test_a_pause_is_its_own_close(self, page, session):
         for _ in range(attempts.FREE_ATTEMPTS):
-            attempts.record(session.gallery.path, "", None)
+            session.gallery.attempts.record("", None)
         assert "try again in" in page.begin("verify")["error"]
         assert page.closed() == 4429
 

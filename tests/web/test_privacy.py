@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from facesync.gallery import backups
-from facesync.gallery.store import Gallery
+from facesync.gallery.on_files import FileGallery
 
 
 def test_what_is_stored_and_where(served, session):
@@ -24,7 +24,7 @@ def test_a_backup_can_be_restored(served, session, tmp_path):
     assert answer.headers["Content-Disposition"].startswith('attachment; filename="facesync-backup')
     file = tmp_path / "backup"
     file.write_bytes(answer.body)
-    other = Gallery(tmp_path / "other" / "s.pkl", tmp_path / "other" / "faces", encrypt=False)
+    other = FileGallery(tmp_path / "other" / "s.pkl", tmp_path / "other" / "faces", encrypt=False)
     assert backups.restore(other, file) == 2
     assert [person.name for person in other.people()] == ["Ada", "Bob"]
     assert len(other.images("Ada")) == 1

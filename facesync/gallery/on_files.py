@@ -1,44 +1,45 @@
-"""Forgetting: people and samples deleted so that nothing is left of them, which a search checks."""
+"""The gallery in files, and how it forgets: nothing is left of people, which a search checks.
+
+The store (`face_embeddings.pkl`) is saved whole, under a lock, and forgets people when told to.
+`facesync.gallery.people` has its format, `facesync.gallery.sealing` how it is sealed,
+`facesync.gallery.on_disk` how it is read and changed.
+
+Every save seals the store, the version before it (`.bak`) and the images, unless the gallery was
+told not to. Reading changes neither. What is sealed stays sealed, even if a later save was told not
+to seal: `facesync.gallery.resealing` decrypts it for good.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
+from facesync.cli import count
 from facesync.errors import StoreError
 from facesync.files import same_name_key
-from facesync.gallery import attempts, leftovers, samples, store_file
+from facesync.gallery import leftovers, resealing, samples, store_file
+from facesync.gallery.keys import Key
 from facesync.gallery.on_disk import GalleryOnDisk
-from facesync.gallery.people import (
-    Person,
-    clean_name,
-    one_with_name,
-    unkept_samples,
-    with_name,
-    with_samples,
-)
+from facesync.gallery.people import Person, clean_name, with_name
+from facesync.gallery.store import Images
 from facesync.gallery.store_file import Content
 
 
-class ForgettingGallery(GalleryOnDisk):
-    """A gallery that forgets; see `facesync.gallery.store.Gallery`."""
+class FileGallery(GalleryOnDisk):
+    """A gallery in files: a store of templates and a folder of images, changed together.
 
-    def delete(self, name: str) -> str | None:
-        """Forget a person: template, samples, images, attempts and the backup's copy.
+    Args:
+        path: the store; it need not exist yet. A link is followed. `<path>.bak` is the version
+            before the last save.
+        faces: folder of the sample images: `<faces>/<name>/sample_N.jpg`, or `.jpg.enc` if sealed.
+        encrypt: the next save seals what is not sealed yet, and a plain store is refused where it
+            should be sealed.
+        keys: where keys come from.
+        audit_log: log that says when people were embedded again.
 
-        Everything that the app keeps here is then searched for what was known of them. After an
-        error, whoever is still listed has something left; the same call finishes the job.
-
-        Returns:
-            The name as it was stored, or None if nobody had it and no images were left.
-
-        Raises:
-            StoreError: the store cannot be read, locked or written, or something is left.
-        """
-        with self.locked():
-            return self._delete(name)
+    Raises:
+        UsageError: the path does not end in a file's name.
+    """
 
     def _delete(self, name: str) -> str | None:
         """Delete a person; call it under the lock."""
@@ -55,49 +56,13 @@ class ForgettingGallery(GalleryOnDisk):
             kept = still if before and not same else others
             left = self._forget(content, others, before, kept, folders)
         kept = [*others, *still]
-        attempts.keep(self.path, [person.name for person in kept])
+        self.attempts.keep([person.name for person in kept])
         leftovers.remove_temporary(self.path)
         left += leftovers.find(self.path, folders, self.keys, names, gone, kept)
         _refuse(left, f"something of {names[-1]}")
         if gone:
             return gone[0].name
         return names[0] if folders else None
-
-    def remove_samples(self, name: str, rows: np.ndarray) -> Person | None:
-        """Take samples of a person away again, with their images; nothing of them is kept.
-
-        Args:
-            name: who has them.
-            rows: their embeddings as they are stored, float32 (n, 512).
-
-        Returns:
-            The person with the other samples; None if there are none, and the person is deleted.
-
-        Raises:
-            StoreError: nobody has this name, or not these samples, or it is not known which images
-                are theirs; or the store cannot be read, locked or written, or something is left.
-        """
-        with self.locked():
-            content = self.content()
-            person, others = one_with_name(content.people, name)
-            folder = self.folder(person.name)
-            images = list(samples.read_encoded(folder, self.keys).items())
-            places = _places(person, rows)
-            if unkept_samples(person) or len(images) != person.samples:
-                raise StoreError(
-                    f"it is not known which image of {person.name} is of which sample: delete and "
-                    "register them again"
-                )
-            kept = [place for place in range(person.samples) if place not in places]
-            if not kept:
-                self._delete(person.name)
-                return None
-            fewer = with_samples(
-                person, person.sample_embeddings[kept], person.sample_qualities[kept]
-            )
-            staged = {folder: dict(images[place] for place in kept)}
-            self.replace_people(content, [person], [*others, fewer], staged)
-        return fewer
 
     def delete_all(self) -> list[str]:
         """Forget everybody, also those of whom only images are left, and remove the store.
@@ -122,33 +87,36 @@ class ForgettingGallery(GalleryOnDisk):
         return names
 
     def replace_people(
-        self,
-        content: Content,
-        gone: Sequence[Person],
-        people: Sequence[Person],
-        images: Mapping[Path, Mapping[str, bytes]],
+        self, content: Content, gone: Sequence[Person], people: Sequence[Person], images: Images
     ) -> None:
-        """Change the store so that nothing of how some people were is left; call it under the lock.
+        """Do as `change`, so that nothing is left of how some people, who are `gone`, were.
 
         The version before is as the store is now: it would hold what a later `delete` of who they
         are now does not look for.
 
-        Args:
-            content: of the store.
-            gone: those people as they were.
-            people: everyone, from now on.
-            images: of each folder that changes, encoded, by name; none where a folder goes.
-
         Raises:
             StoreError: something is left; or as `change`.
         """
-        self.change(self.to_seal(content), people, images, before=people)
-        attempts.keep(self.path, [person.name for person in people])
+        by_folder = self.by_folder(images)
+        self.change_folders(self.to_seal(content), people, by_folder, before=people)
+        self.attempts.keep([person.name for person in people])
         leftovers.remove_temporary(self.path)
-        folders = [folder for folder, encoded in images.items() if not encoded]
+        folders = [folder for folder, encoded in by_folder.items() if not encoded]
         names = [person.name for person in gone]
         left = leftovers.find(self.path, folders, self.keys, names, gone, people)
         _refuse(left, f"something of how {names[-1]} was")
+
+    def searched(self) -> str:
+        """Say which files were searched after a deletion."""
+        found = leftovers.searched(self.path)
+        size = sum(file.stat().st_size for file in found)
+        return (
+            f"{count(len(found), 'file', 'files')} of the store ({size:,} bytes) and {self.faces}"
+        )
+
+    def reseal(self, new_key: Callable[[], Key] | None) -> int:
+        """Seal everything with a new key or, without one, decrypt it; return how many people."""
+        return resealing.reseal(self, new_key)
 
     def _forget(
         self,
@@ -169,7 +137,7 @@ class ForgettingGallery(GalleryOnDisk):
             emptied: dict[Path, dict[str, bytes]] = {
                 folder: {} for folder in folders if folder not in links
             }
-            self.change(content, people, emptied, before=kept)
+            self.change_folders(content, people, emptied, before=kept)
         else:
             for folder in folders:
                 samples.remove(folder)
@@ -192,18 +160,6 @@ class ForgettingGallery(GalleryOnDisk):
             return self.read(self.backup) if self.backup.exists() else None
         except StoreError:
             return None
-
-
-def _places(person: Person, rows: np.ndarray) -> list[int]:
-    """Find where samples are among those of a person; StoreError if one is not."""
-    places: list[int] = []
-    for row in rows:
-        same = np.flatnonzero((person.sample_embeddings == row).all(axis=1)).tolist()
-        found = [place for place in same if place not in places]
-        if not found:
-            raise StoreError(f"{person.name} does not have this sample any more")
-        places.append(found[-1])
-    return places
 
 
 def _refuse(left: Sequence[Path], what: str) -> None:

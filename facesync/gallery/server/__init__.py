@@ -1,0 +1,1 @@
+"""A gallery that several doors share: a PostgreSQL server keeps sealed bytes, and nothing else."""
