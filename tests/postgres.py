@@ -92,18 +92,24 @@ class PostgresServer:
 
     def freeze(self) -> None:
         """Let it neither answer nor close a connection, as where a cable is pulled; Linux only."""
-        self._signal(signal.SIGSTOP)
+        os.kill(self._pid, signal.SIGSTOP)  # first: it starts no other then
+        for pid in self._children():
+            os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on."""
-        self._signal(signal.SIGCONT)
+        for pid in self._children():
+            os.kill(pid, signal.SIGCONT)
+        os.kill(self._pid, signal.SIGCONT)  # last: those that end are there until it sees them
 
-    def _signal(self, what: signal.Signals) -> None:
+    @property
+    def _pid(self) -> int:
         assert self._process is not None
-        main = self._process.pid
-        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
-        for pid in (main, *map(int, children)):
-            os.kill(pid, what)
+        return self._process.pid
+
+    def _children(self) -> list[int]:
+        found = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text()
+        return [int(pid) for pid in found.split()]
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is None:

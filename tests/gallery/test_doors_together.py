@@ -15,6 +15,7 @@ import pytest
 
 from facesync.errors import StoreError
 from facesync.gallery import checking
+from tests import postgres
 from tests.gallery.conftest import enrolled, images
 from tests.gallery.test_killed_saves import forked
 
@@ -229,9 +230,17 @@ def test_a_door_killed_at_random_moments(door):
     gallery.register(enrolled("Dan", 5), images(1))  # no lock is left
 
 
-def test_neither_a_dump_nor_the_servers_files_say_anything(door, postgres_server, postgres_url):
+@pytest.fixture
+def own_server(postgres_server):
+    """A server on which no other test has left anything."""
+    with postgres.running() as server:
+        yield server
+
+
+def test_neither_a_dump_nor_the_servers_files_say_anything(own_server, tmp_path):
     people = [enrolled(f"Hildegard-{number}", number) for number in range(1, 6)]
-    gallery = door()
+    url = own_server.new_database()
+    gallery = ServerGallery(url, tmp_path / "face_embeddings.pkl")
     for number, person in enumerate(people):
         gallery.register(person, images(2, 40 + number))
     gallery.rename("Hildegard-1", "Ermentrude")
@@ -241,19 +250,18 @@ def test_neither_a_dump_nor_the_servers_files_say_anything(door, postgres_server
     gallery.close()
     key = gallery.content().key
     dumped = subprocess.run(
-        [postgres_server.binaries / "pg_dump", "--inserts", postgres_url],
+        [own_server.binaries / "pg_dump", "--inserts", url],
         capture_output=True,
         check=True,
     ).stdout
     assert b"facesync_people" in dumped
-    postgres_server.stop()  # everything is on disk then
-    files = [path for path in (postgres_server.folder / "data").rglob("*") if path.is_file()]
+    own_server.stop()  # everything is on disk then
+    files = [path for path in (own_server.folder / "data").rglob("*") if path.is_file()]
     raw = b"".join(path.read_bytes() for path in files)
     assert len(raw) > len(dumped)
-    postgres_server.start()
     arrays = [a for p in people for a in (p.embedding, p.sample_embeddings[0], p.sample_embeddings)]
     secrets = [key.secret, *(name.encode() for name in ("Hildegard", "Ermentrude"))]
-    secrets += ["Hildegard".encode("utf-16-le"), b"JFIF", b"model-a"]
+    secrets += ["Hildegard".encode("utf-16-le"), b"\xff\xd8\xff\xe0\x00\x10JFIF", b"model-a"]
     for kind in ("<f4", "<f2", "<f8", ">f4"):
         secrets += [array.astype(kind).tobytes()[:24] for array in arrays]
     secrets += [repr(float(array.ravel()[0])).encode() for array in arrays]

@@ -36,7 +36,7 @@ def files(*folders: Path) -> dict[str, int]:
 
 def test_every_file_is_in_the_list(full):
     listed = stored(full)
-    sealed = full._encrypt
+    sealed = full.encrypts
     facts = [(each.items, each.sealed) for each in listed]
     assert facts[:3] == [(2, sealed), (1, sealed), (5, sealed)]
     assert facts[3:6] == [(1, None), (1, None), *([(1, None)] if sealed else [(2, False)])]
