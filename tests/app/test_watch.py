@@ -156,6 +156,16 @@ def test_nobody_is_in_two_places(watcher, scene):
     assert sorted(names.values(), key=str) == ["Ada", None]
 
 
+def test_who_is_registered_or_deleted_meanwhile_is_known_or_unknown_at_the_next_look(scene, people):
+    changes = {3: people, 6: people[1:]}
+    number = 0
+    watcher = Watcher(scene, people[:1], 0.05, changed=lambda: changes.pop(number, None))
+    seen = []
+    for number in range(8):
+        seen.append([each.name for each in show(watcher, scene, number, (10.0, 1), (300.0, 2))])
+    assert seen[2] == ["Ada", None] and seen[3] == ["Ada", "Bob"] and seen[6] == [None, "Bob"]
+
+
 def test_with_nobody_registered_everybody_is_unknown(scene):
     watcher = Watcher(scene, [], 0.05)
     for number in range(20):
