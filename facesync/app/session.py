@@ -51,6 +51,7 @@ class Session:
                 settings.gallery,
                 settings.embeddings,
                 insecure=settings.gallery_insecure,
+                offline=settings.offline,
                 audit_log=settings.audit_log,
             )
         self.recognizer = Recognizer(settings)

@@ -22,7 +22,7 @@ def nothing_else_is_set(monkeypatch):
     "here", ["localhost", "127.0.0.1", "127.8.8.8", "[::1]", "", "%2Frun%2Fpostgresql"]
 )
 def test_this_machine_needs_no_certificate(here):
-    assert "sslmode" not in parameters(f"postgresql://ada@{here}/people")
+    assert "sslmode" not in parameters(f"postgresql://ada@{here}/people", offline=True)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,8 @@ def test_another_machine_must_show_who_it_is(there):
     with pytest.raises(UsageError, match="--gallery-insecure does without"):
         parameters(weaker)
     assert parameters(weaker, insecure=True)["sslmode"] == "require"
+    with pytest.raises(UsageError, match="--offline forbids"):
+        parameters(weaker, insecure=True, offline=True)
 
 
 @pytest.mark.parametrize("name", ["PGHOST", "PGHOSTADDR", "PGSERVICE"])

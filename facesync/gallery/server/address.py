@@ -46,12 +46,13 @@ def psycopg() -> Any:
     return psycopg
 
 
-def parameters(address: str, *, insecure: bool = False) -> dict[str, Any]:
+def parameters(address: str, *, insecure: bool = False, offline: bool = False) -> dict[str, Any]:
     """Return what `psycopg.connect` is given for an address, `postgresql://…`.
 
     Args:
         address: may leave out anything that libpq finds elsewhere (`~/.pgpass`, `PGSERVICE` …).
         insecure: do not check who answers on another machine.
+        offline: refuse another machine.
 
     Raises:
         UsageError: it is no such address, or asks for less than is needed to know who answers.
@@ -70,7 +71,12 @@ def parameters(address: str, *, insecure: bool = False) -> dict[str, Any]:
     except (package.Error, UnicodeError) as error:  # its text may quote a password
         raise UsageError("--gallery: not an address postgresql://USER@HOST/DATABASE") from error
     parameters = {**_ALIVE, **given}
-    if not insecure and not _is_here(found):
+    here = _is_here(found)
+    if offline and not here:
+        raise UsageError(
+            f"--gallery {cli.masked(address)} is on another machine: --offline forbids to connect to it"
+        )
+    if not insecure and not here:
         if given.get("sslmode", _SURE) != _SURE:
             raise UsageError(
                 f"--gallery {cli.masked(address)} is on another machine: sslmode={_SURE} is what "

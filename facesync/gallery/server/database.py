@@ -65,8 +65,8 @@ class Server:
         UsageError, StoreError: see `parameters`.
     """
 
-    def __init__(self, address: str, *, insecure: bool = False) -> None:
-        self._parameters = parameters(address, insecure=insecure)
+    def __init__(self, address: str, *, insecure: bool = False, offline: bool = False) -> None:
+        self._parameters = parameters(address, insecure=insecure, offline=offline)
         self.name = cli.masked(address)
         self.place = self.name  # what answered, whatever the address left out
         self._connection: Any = None

@@ -38,6 +38,7 @@ class ServerGallery(Gallery):
         address: `postgresql://USER@HOST/DATABASE`; see `facesync.gallery.server.address`.
         beside: the file beside which what is known of this machine's cameras is kept.
         insecure: do not check who answers on another machine.
+        offline: refuse another machine.
         keys: where keys come from.
         audit_log: log, on this machine, that says when people were embedded again.
 
@@ -51,10 +52,11 @@ class ServerGallery(Gallery):
         beside: Path,
         *,
         insecure: bool = False,
+        offline: bool = False,
         keys: KeyChain | None = None,
         audit_log: Path | None = None,
     ) -> None:
-        server = Server(address, insecure=insecure)
+        server = Server(address, insecure=insecure, offline=offline)
         attempts = ServerAttempts()
         super().__init__(attempts, keys, audit_log)
         self.door = attempts.door = Door(server, self.keys, attempts.heard, self._returned)
