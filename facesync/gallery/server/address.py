@@ -74,7 +74,7 @@ def parameters(address: str, *, insecure: bool = False, offline: bool = False) -
     here = _is_here(found)
     if offline and not here:
         raise UsageError(
-            f"--gallery {cli.masked(address)} is on another machine: --offline forbids to connect to it"
+            f"--gallery {cli.masked(address)} is on another machine, and --offline forbids it"
         )
     if not insecure and not here:
         if given.get("sslmode", _SURE) != _SURE:

@@ -11,8 +11,8 @@ there are and the sum of a keyed hash of every row's id and revision (MSet-Add-H
 older state of the whole gallery is consistent in itself: a door that has seen a newer one says so.
 
 A person is a length, JSON and an array, not a pickle: 50,000 of them are read at the start, and
-the restricted reader would take several times as long. Images are not in it but their digests are, so that
-an image is one of those stored last, or refused.
+the restricted reader would take several times as long. Images are not in it but their digests are,
+so that an image is one of those stored last, or refused.
 """
 
 from __future__ import annotations
