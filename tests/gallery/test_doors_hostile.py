@@ -157,6 +157,49 @@ def test_a_row_of_before_is_refused(three, door, tamper):
     refused(door().people)
 
 
+def test_a_row_of_a_change_that_was_undone_is_refused(three, door, tamper):
+    """The server has seen it, and the change that came instead has the same revision."""
+
+    class Undone(Exception):
+        pass
+
+    with suppress(Undone), three.locked():
+        content = three.content()
+        others = [person for person in content.people if person.name != "Ada"]
+        three.change(content, [*others, enrolled("Ada", 7)], {})
+        query = "SELECT id, revision, sealed FROM facesync_people ORDER BY revision DESC LIMIT 1"
+        row_id, revision, sealed = three.door.connection.execute(query).fetchone()
+        raise Undone
+    three.register(enrolled("Ada", 8), images(2, 200), replace=True)
+    three.close()
+    row = f"sealed = '\\x{sealed.hex()}'::bytea WHERE id = '{row_id}' AND revision = {revision}"
+    tamper(f"UPDATE facesync_people SET {row}")
+    assert "put back" in refused(door().people)
+
+
+def test_a_door_reads_again_what_took_the_place_of_what_it_knew(three, door, tamper):
+    """Somebody put an older gallery back, and it was changed as often as before."""
+    other = door()
+    tables = ("gallery", "people", "images")
+    tamper(";".join(f"CREATE TABLE old_{t} AS TABLE facesync_{t}" for t in tables))
+    three.register(enrolled("Ada", 7), images(2, 200), replace=True)
+    assert other.find("Ada") is not None
+    other.close()
+    tamper("TRUNCATE facesync_people CASCADE; TRUNCATE facesync_gallery;"
+           + ";".join(f"INSERT INTO facesync_{t} SELECT * FROM old_{t}" for t in tables))  # fmt: skip
+    three.close()
+    again = door()
+    again.door.mark = lambda: None  # of another machine, where nobody saw the newer one
+    with again.locked():
+        content = again.content()
+        people = [enrolled("Ada", 8) if p.name == "Ada" else p for p in content.people]
+        again.change(content, people, {})
+    again.register(enrolled("Dan", 9), images(1))
+    other.door.refresh()
+    wanted = {p.name: p.embedding.tobytes() for p in again.people()}
+    assert {p.name: p.embedding.tobytes() for p in other.people()} == wanted
+
+
 def test_who_was_deleted_does_not_come_back(three, door, tamper):
     tamper("CREATE TABLE old_people AS TABLE facesync_people")
     assert three.delete("Bob") == "Bob"
