@@ -8,12 +8,13 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from facesync.errors import StoreError
+from facesync.errors import StoreError, UsageError
 from facesync.gallery.people import Person
 from tests.gallery.conftest import enrolled, images
 
 psycopg = pytest.importorskip("psycopg")
 
+from facesync.gallery.server.address import parameters  # noqa: E402
 from facesync.gallery.server.gallery import ServerGallery  # noqa: E402
 
 NAMES = ("Ada", "Bob", "Cid")
@@ -254,3 +255,30 @@ def test_a_notification_is_not_believed(three, tamper, payload):
         tamper(f"SELECT pg_notify('facesync', '{payload}')")
     three.register(enrolled("Dan", 9), images())
     assert len(three.people()) == 4
+
+
+def test_counts_of_attempts_that_are_no_numbers_count_as_damaged(three, door, tamper):
+    three.attempts.check("Ada")
+    three.attempts.record("Ada", None)
+    tamper("ALTER TABLE facesync_attempts ALTER saves TYPE text; NOTIFY facesync, 'attempts'")
+    gallery = door()
+    assert len(gallery.people()) == 3
+    three.door.refresh()
+    with suppress(StoreError):
+        gallery.attempts.record("Ada", None)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "host=127.0.0.1 user=door password=s3cret dbname=gallery",
+        "postgresql://door:s3cret/gallery",
+        "postgresql://door:s3@s3cret@127.0.0.1/gallery",
+        "postgresql://door:s3cret x@127.0.0.1/gallery",
+        "postgresql://127.0.0.1/gallery?nosuch=s3cret",
+    ],
+)
+def test_an_address_that_is_mistyped_is_not_quoted_for_it_may_hold_a_password(address):
+    with pytest.raises(UsageError) as caught:
+        parameters(address)
+    assert "s3cret" not in str(caught.value) and "postgresql://USER@HOST" in str(caught.value)
