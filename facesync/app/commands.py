@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from facesync.app import (
     people_commands,
     store_commands,
 )
-from facesync.app.results import compare, of_decision, of_images
+from facesync.app.results import compare, of_decision, of_images, of_outage
 from facesync.app.session import Session
 from facesync.app.settings import (
     AppSettings,
@@ -35,7 +36,6 @@ from facesync.app.settings import (
 )
 from facesync.app.verification import ImageDecision, Verification
 from facesync.errors import FaceSyncError, ImageError, UsageError
-from facesync.faces.recognizer import Recognizer
 from facesync.gallery import moving
 from facesync.gallery.registration import Registration
 from facesync.gallery.store import Gallery
@@ -49,6 +49,11 @@ log = logging.getLogger(__name__)
 def run(settings: AppSettings, command: str | None, options: Any, *, serve: Serve) -> int:
     """Run the given command, or the menu if there is none; `serve` serves the page."""
     session = Session(settings)
+    with closing(session.gallery):
+        return _run(session, command, options, serve)
+
+
+def _run(session: Session, command: str | None, options: Any, serve: Serve) -> int:
     if command is None:
         from facesync.app.menu import Menu
 
@@ -60,7 +65,7 @@ def run(settings: AppSettings, command: str | None, options: Any, *, serve: Serv
     if command in store_commands.COMMANDS:
         return store_commands.COMMANDS[command](session.gallery, options)
     if command in model_commands.COMMANDS:
-        return model_commands.COMMANDS[command](settings, options)
+        return model_commands.COMMANDS[command](session.settings, options)
     return COMMANDS[command](session, options)
 
 
@@ -127,10 +132,9 @@ def _verify(session: Session, options: VerifyOptions) -> int:
         decision = verification.refused(str(error))
         if options.image:
             results = [ImageDecision(path, decision) for path in options.image]
-            return _print_images(results, session.recognizer)
+            return _print_images(session, results)
     if options.json:
-        outage = {"outage": session.gallery.outage} if session.gallery.outage else {}
-        console.print_json(of_decision(decision, session.recognizer) | outage)
+        console.print_json(of_decision(decision, session.recognizer) | of_outage(session.gallery))
     else:
         print(console.in_words(decision))
     return cli.DONE if decision.accepted else cli.FAILED
@@ -154,7 +158,7 @@ def _verify_images(session: Session, verification: Verification, options: Verify
             print(f"{prefix}{console.in_words(shown)}")
             _show_faces(results[-1])
     if options.json:
-        return _print_images(results, session.recognizer)
+        return _print_images(session, results)
     return cli.DONE if all(result.decision.accepted for result in results) else cli.FAILED
 
 
@@ -167,9 +171,9 @@ def _show_faces(result: ImageDecision) -> None:
             print(f"  {who} at ({left}, {top})-({right}, {bottom}): {decision.reason}")
 
 
-def _print_images(results: Sequence[ImageDecision], recognizer: Recognizer) -> int:
+def _print_images(session: Session, results: Sequence[ImageDecision]) -> int:
     """Print the decisions of one or several images as one line of JSON."""
-    data = of_images(results, recognizer)
+    data = of_images(results, session.recognizer) | of_outage(session.gallery)
     console.print_json(data)
     return cli.DONE if data["accepted"] else cli.FAILED
 

@@ -13,7 +13,13 @@ from facesync.errors import ImageError
 from facesync.faces.detection import Face
 from facesync.faces.recognizer import Recognizer
 from facesync.gallery.matching import Decision
+from facesync.gallery.store import Gallery
 from facesync.images import NamedImage
+
+
+def of_outage(gallery: Gallery) -> dict[str, str]:
+    """Return since when a gallery goes on with what it knew; nothing while all is well."""
+    return {"outage": gallery.outage} if gallery.outage else {}
 
 
 def of_images(results: Sequence[ImageDecision], recognizer: Recognizer) -> dict[str, Any]:

@@ -24,7 +24,8 @@ async def _verify(desk: Desk, request: Request) -> dict[str, Any]:
 
     def verify(session: Session) -> dict[str, Any]:
         decided = session.verification(name).image(image, main_face=main_face)
-        return results.of_images([decided], session.recognizer)
+        decision = results.of_images([decided], session.recognizer)
+        return decision | results.of_outage(session.gallery)
 
     return await desk.do(verify, desk.session)
 
@@ -36,7 +37,8 @@ async def _identify(desk: Desk, request: Request) -> dict[str, Any]:
     def identify(session: Session) -> dict[str, Any]:
         found = session.verification().identify(image)
         faces = [results.of_face(face, decision) for face, decision in found]
-        return {"faces": faces, **session.recognizer.trust()}
+        outage = results.of_outage(session.gallery)
+        return {"faces": faces, **session.recognizer.trust(), **outage}
 
     return await desk.do(identify, desk.session)
 
@@ -91,6 +93,7 @@ ENDPOINTS = [
             "nearly": "boolean",
             "liveness": "object|null",
             "faces": "array",
+            "outage": "string?",
         },
     ),
     Endpoint(
@@ -99,7 +102,7 @@ ENDPOINTS = [
         _identify,
         "Say of every face in an image whose it is; no attempt.",
         {"image": "file"},
-        answer={"faces": "array", **_TRUST},
+        answer={"faces": "array", **_TRUST, "outage": "string?"},
     ),
     Endpoint(
         "POST",

@@ -8,12 +8,13 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from facesync.errors import StoreError
+from facesync.errors import StoreError, UsageError
 from facesync.gallery.people import Person
 from tests.gallery.conftest import enrolled, images
 
 psycopg = pytest.importorskip("psycopg")
 
+from facesync.gallery.server.address import parameters  # noqa: E402
 from facesync.gallery.server.gallery import ServerGallery  # noqa: E402
 
 NAMES = ("Ada", "Bob", "Cid")
@@ -157,6 +158,49 @@ def test_a_row_of_before_is_refused(three, door, tamper):
     refused(door().people)
 
 
+def test_a_row_of_a_change_that_was_undone_is_refused(three, door, tamper):
+    """The server has seen it, and the change that came instead has the same revision."""
+
+    class Undone(Exception):
+        pass
+
+    with suppress(Undone), three.locked():
+        content = three.content()
+        others = [person for person in content.people if person.name != "Ada"]
+        three.change(content, [*others, enrolled("Ada", 7)], {})
+        query = "SELECT id, revision, sealed FROM facesync_people ORDER BY revision DESC LIMIT 1"
+        row_id, revision, sealed = three.door.connection.execute(query).fetchone()
+        raise Undone
+    three.register(enrolled("Ada", 8), images(2, 200), replace=True)
+    three.close()
+    row = f"sealed = '\\x{sealed.hex()}'::bytea WHERE id = '{row_id}' AND revision = {revision}"
+    tamper(f"UPDATE facesync_people SET {row}")
+    assert "put back" in refused(door().people)
+
+
+def test_a_door_reads_again_what_took_the_place_of_what_it_knew(three, door, tamper):
+    """Somebody put an older gallery back, and it was changed as often as before."""
+    other = door()
+    tables = ("gallery", "people", "images")
+    tamper(";".join(f"CREATE TABLE old_{t} AS TABLE facesync_{t}" for t in tables))
+    three.register(enrolled("Ada", 7), images(2, 200), replace=True)
+    assert other.find("Ada") is not None
+    other.close()
+    tamper("TRUNCATE facesync_people CASCADE; TRUNCATE facesync_gallery;"
+           + ";".join(f"INSERT INTO facesync_{t} SELECT * FROM old_{t}" for t in tables))  # fmt: skip
+    three.close()
+    again = door()
+    again.door.mark = lambda: None  # of another machine, where nobody saw the newer one
+    with again.locked():
+        content = again.content()
+        people = [enrolled("Ada", 8) if p.name == "Ada" else p for p in content.people]
+        again.change(content, people, {})
+    again.register(enrolled("Dan", 9), images(1))
+    other.door.refresh()
+    wanted = {p.name: p.embedding.tobytes() for p in again.people()}
+    assert {p.name: p.embedding.tobytes() for p in other.people()} == wanted
+
+
 def test_who_was_deleted_does_not_come_back(three, door, tamper):
     tamper("CREATE TABLE old_people AS TABLE facesync_people")
     assert three.delete("Bob") == "Bob"
@@ -211,3 +255,30 @@ def test_a_notification_is_not_believed(three, tamper, payload):
         tamper(f"SELECT pg_notify('facesync', '{payload}')")
     three.register(enrolled("Dan", 9), images())
     assert len(three.people()) == 4
+
+
+def test_counts_of_attempts_that_are_no_numbers_count_as_damaged(three, door, tamper):
+    three.attempts.check("Ada")
+    three.attempts.record("Ada", None)
+    tamper("ALTER TABLE facesync_attempts ALTER saves TYPE text; NOTIFY facesync, 'attempts'")
+    gallery = door()
+    assert len(gallery.people()) == 3
+    three.door.refresh()
+    with suppress(StoreError):
+        gallery.attempts.record("Ada", None)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "host=127.0.0.1 user=door password=s3cret dbname=gallery",
+        "postgresql://door:s3cret/gallery",
+        "postgresql://door:s3@s3cret@127.0.0.1/gallery",
+        "postgresql://door:s3cret x@127.0.0.1/gallery",
+        "postgresql://127.0.0.1/gallery?nosuch=s3cret",
+    ],
+)
+def test_an_address_that_is_mistyped_is_not_quoted_for_it_may_hold_a_password(address):
+    with pytest.raises(UsageError) as caught:
+        parameters(address)
+    assert "s3cret" not in str(caught.value) and "postgresql://USER@HOST" in str(caught.value)

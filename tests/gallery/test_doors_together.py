@@ -15,6 +15,7 @@ import pytest
 
 from facesync.errors import StoreError
 from facesync.gallery import checking
+from facesync.gallery.attempts import Count
 from tests import postgres
 from tests.gallery.conftest import enrolled, images
 from tests.gallery.test_killed_saves import forked
@@ -228,6 +229,25 @@ def test_a_door_killed_at_random_moments(door):
     if gallery.find("Rob"):
         gallery.rename("Rob", "Bob")
     gallery.register(enrolled("Dan", 5), images(1))  # no lock is left
+
+
+def test_a_change_of_people_loses_no_attempt_that_another_door_counts(door):
+    here, there = door(), door()
+    here.register(enrolled("Ada", 1), images(1))
+    here.register(enrolled("Bob", 2), images(1))
+    until(lambda: len(names(there)) == 2)
+    counting = threading.Thread(target=there.attempts.record, args=["Bob", None])
+    with here.locked():
+        here.attempts.carry(["Ada"], "Cid")
+        here.attempts.take({"Cid": Count(2, 1.0)})
+        counting.start()
+        counting.join(0.3)
+        here.attempts.take({"Cid": Count(3, 1.0)})
+    counting.join()
+    counts = door().attempts
+    assert len(door().people()) == 2
+    counts.door.refresh()
+    assert {n: c.wrong for n, c in counts.counts(["Bob", "Cid"]).items()} == {"Bob": 1, "Cid": 3}
 
 
 @pytest.fixture

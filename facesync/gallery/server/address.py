@@ -18,6 +18,8 @@ SCHEMES = ("postgresql://", "postgres://")
 CONNECT_SECONDS = 3
 """How long to wait for a server that does not answer when connected to; libpq's least is 2."""
 
+# Neither the address nor the text of libpq is quoted: any part may be a password, or its end.
+_NO_ADDRESS = "--gallery: not an address postgresql://USER@HOST/DATABASE"
 _SURE = "verify-full"
 _ALIVE = {
     "connect_timeout": CONNECT_SECONDS,
@@ -59,7 +61,7 @@ def parameters(address: str, *, insecure: bool = False, offline: bool = False) -
         StoreError: psycopg is missing.
     """
     if not address.startswith(SCHEMES):
-        raise UsageError(f"--gallery {cli.masked(address)}: not postgresql://USER@HOST/DATABASE")
+        raise UsageError(_NO_ADDRESS)
     package = psycopg()
     try:
         given = package.conninfo.conninfo_to_dict(address)
@@ -68,8 +70,11 @@ def parameters(address: str, *, insecure: bool = False, offline: bool = False) -
             for option in package.pq.Conninfo.get_defaults()
             if option.val
         } | given
-    except (package.Error, UnicodeError) as error:  # its text may quote a password
-        raise UsageError("--gallery: not an address postgresql://USER@HOST/DATABASE") from error
+    except (package.Error, UnicodeError) as error:
+        raise UsageError(_NO_ADDRESS) from error
+    ports = str(given.get("port", "")).replace(",", "")
+    if "@" in str(given.get("host", "")) or (ports and not ports.isdecimal()):
+        raise UsageError(f"{_NO_ADDRESS}; in a password, `@` is written %40, `/` %2F and `:` %3A")
     parameters = {**_ALIVE, **given}
     here = _is_here(found)
     if offline and not here:

@@ -92,6 +92,9 @@ class ServerAttempts(Attempts):
             return here if unsent or seen else State(seal.salt), seen
         saves, sealed = row
         try:
+            if type(saves) is not int:
+                saves = seen
+                raise TypeError("saves")
             state = seal.open_counts(sealed, saves)
         except (StoreError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             log.warning("the counts of failed attempts on the server were damaged")

@@ -116,6 +116,7 @@ class Door:
             StoreError: see `Server.transaction`.
         """
         if self._writer == threading.get_ident():
+            self.connection.execute("SELECT pg_advisory_xact_lock(%s)", [lock])
             yield self.connection
             return
         if self._down is not None and seconds < ANSWER_SECONDS:

@@ -19,7 +19,7 @@ from facesync.gallery.server.attempts import ServerAttempts
 from facesync.gallery.server.database import CHANGE_LOCK, VERSION, Server, limited, notify
 from facesync.gallery.server.door import Door
 from facesync.gallery.server.memory import Memory
-from facesync.gallery.server.sealed import Row, Seal
+from facesync.gallery.server.sealed import TAG, Row, Seal
 from facesync.gallery.store import IMAGES, PEOPLE, Gallery, Images
 from facesync.gallery.store_file import Content
 from facesync.images import decode_fault
@@ -108,7 +108,7 @@ class ServerGallery(Gallery):
         assert content.key is not None
         seal = self._seal(before, content.key)
         rows: dict[str, Row] = {}
-        changed: dict[str, Row] = {}
+        changed: list[tuple[str, int, bytes]] = []
         given: list[tuple[str, str, bytes]] = []
         emptied: list[str] = []
         mark = self.door.mark()
@@ -125,13 +125,15 @@ class ServerGallery(Gallery):
             sealed = {name: seal.image(row_id, name, data) for name, data in (new or {}).items()}
             given += [(row_id, name, data) for name, data in sealed.items()]
             digests = {name: hashlib.sha256(data).digest() for name, data in sealed.items()}
-            rows[row_id] = changed[row_id] = Row(person, revision, {**kept, **digests})
+            unsealed = Row(person, revision, {**kept, **digests})
+            changed.append((row_id, revision, seal.person(row_id, unsealed)))
+            rows[row_id] = replace(unsealed, tag=changed[-1][-1][-TAG:])
         gone = [*before.rows.keys() - rows.keys()]
         after = Memory(seal, rows, revision, content.created)
         connection = self.door.connection
         with limited(connection):
             _delete_rows(connection, gone, emptied)
-            _write_rows(connection, seal, changed, given)
+            _write_rows(connection, changed, given)
             _write_head(connection, after)
         self.door.leave(after)
 
@@ -292,14 +294,14 @@ def _delete_rows(connection: Any, gone: list[str], emptied: list[str]) -> None:
 
 
 def _write_rows(
-    connection: Any, seal: Seal, rows: Mapping[str, Row], images: list[tuple[str, str, bytes]]
+    connection: Any, rows: list[tuple[str, int, bytes]], images: list[tuple[str, str, bytes]]
 ) -> None:
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO facesync_people (id, revision, sealed) VALUES (%s, %s, %s) "
             "ON CONFLICT (id) DO UPDATE "
             "SET revision = excluded.revision, sealed = excluded.sealed",
-            [(row_id, row.revision, seal.person(row_id, row)) for row_id, row in rows.items()],
+            rows,
         )
         cursor.executemany(
             "INSERT INTO facesync_images (person, image, sealed) VALUES (%s, %s, %s) "

@@ -13,7 +13,7 @@ from facesync.errors import StoreError
 from facesync.gallery.keys import KeyChain
 from facesync.gallery.people import now
 from facesync.gallery.server.database import VERSION, has_tables
-from facesync.gallery.server.sealed import DAMAGED, Head, Row, Seal
+from facesync.gallery.server.sealed import DAMAGED, TAG, Head, Row, Seal
 from facesync.gallery.store_file import MOST_SAVES, Content
 
 _INCOMPLETE = "people are missing there, or were put back as they were earlier"
@@ -52,8 +52,7 @@ class Memory:
     def head(self) -> Head:
         """Return what is sealed of it as a whole."""
         assert self.seal is not None
-        pairs = ((row_id, row.revision) for row_id, row in self.rows.items())
-        total = self.seal.total(pairs)
+        total = self.seal.total(self.rows)
         return Head(self.revision, len(self.rows), total, self.created.isoformat())
 
 
@@ -124,19 +123,20 @@ def _without_what_is_gone(
     connection: Any, seal: Seal, rows: Mapping[str, Row], most: int
 ) -> dict[str, Row]:
     """Drop the rows that are not there any more, and read those that are others."""
-    there: dict[str, int] = {}
+    there: dict[str, tuple[int, bytes]] = {}
     with connection.cursor().copy(
-        "COPY (SELECT id, revision FROM facesync_people) TO STDOUT (FORMAT BINARY)"
+        f"COPY (SELECT id, revision, substr(sealed, length(sealed) - {TAG - 1}) "
+        "FROM facesync_people) TO STDOUT (FORMAT BINARY)"
     ) as copy:
-        copy.set_types(["text", "int8"])
-        for row_id, revision in copy.rows():
-            there[row_id] = revision
+        copy.set_types(["text", "int8", "bytea"])
+        for row_id, revision, tag in copy.rows():
+            there[row_id] = revision, tag
             _refuse_more(there, most)
-    same = {i: row for i, row in rows.items() if there.get(i) == row.revision}
+    same = {i: row for i, row in rows.items() if there.get(i) == (row.revision, row.tag)}
     others = there.keys() - same.keys()
     if not others:
         return same
-    least = min(there[row_id] for row_id in others)
+    least = min(there[row_id][0] for row_id in others)
     read = _read(connection, seal, f"revision >= {int(least)}", most)
     return same | {row_id: read[row_id] for row_id in others if row_id in read}
 

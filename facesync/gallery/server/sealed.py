@@ -6,9 +6,10 @@ change, of which revision. So a server can neither read nor make a row, nor put 
 place, nor an older one in its own.
 
 It could still leave rows out. So each change seals, in the head of the gallery, how many people
-there are and the sum of a keyed hash of every row's id and revision (MSet-Add-Hash: Clarke et al.
-2003, "Incremental multiset hash functions and their application to memory integrity checking"). An
-older state of the whole gallery is consistent in itself: a door that has seen a newer one says so.
+there are and the sum of a keyed hash of every row's id, revision and tag (MSet-Add-Hash: Clarke et
+al. 2003, "Incremental multiset hash functions and their application to memory integrity checking").
+The tag tells a row from one that a change which was undone left at the same revision. An older
+state of the whole gallery is consistent in itself: a door that has seen a newer one says so.
 
 A person is a length, JSON and an array, not a pickle: 50,000 of them are read at the start, and
 the restricted reader would take several times as long. Images are not in it but their digests are,
@@ -22,7 +23,7 @@ import hmac
 import json
 import secrets
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,8 @@ DAMAGED = "something there has been changed or damaged since it was encrypted"
 _ARRAYS = ("embedding", "sample_embeddings", "sample_qualities")
 _MODULUS = 1 << 256
 _NONCE = 12
+TAG = 16
+"""How many bytes at the end of what is sealed are its tag."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,13 @@ class Row:
         person: who.
         revision: of the gallery, when they last changed.
         images: SHA-256 of each image as it is kept, sealed, by its name.
+        tag: of the sealed row; nothing before it is sealed.
     """
 
     person: Person
     revision: int
     images: Mapping[str, bytes]
+    tag: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -99,9 +104,12 @@ class Seal:
         except (InvalidTag, ValueError) as error:
             raise StoreError(DAMAGED) from error
 
-    def total(self, rows: Iterable[tuple[str, int]]) -> str:
-        """Return the sum over rows, each an id and a revision, in hexadecimal."""
-        texts = (f"{self.gallery}/{row}/{revision}".encode() for row, revision in rows)
+    def total(self, rows: Mapping[str, Row]) -> str:
+        """Return the sum over rows, by their ids, in hexadecimal."""
+        texts = (
+            f"{self.gallery}/{row_id}/{row.revision}/{row.tag.hex()}".encode()
+            for row_id, row in rows.items()
+        )
         digests = (hmac.digest(self._hashes, text, "sha256") for text in texts)
         return f"{sum(int.from_bytes(digest, 'big') for digest in digests) % _MODULUS:064x}"
 
@@ -132,7 +140,9 @@ class Seal:
             raise StoreError(DAMAGED) from error
         if not all(map(samples.is_name, images)):
             raise StoreError(DAMAGED)
-        return Row(decode_person(facts.get("name"), facts, "the gallery"), revision, images)
+        assert isinstance(sealed, bytes)  # or it had not opened
+        person = decode_person(facts.get("name"), facts, "the gallery")
+        return Row(person, revision, images, sealed[-TAG:])
 
     def head(self, head: Head) -> bytes:
         """Seal the head."""
