@@ -108,14 +108,17 @@ def write_json(path: Path, content: Any, *, indent: int | None = 1, private: boo
         file.write(text.encode("utf-8", "replace") + b"\n")
 
 
-def read_text(path: Path) -> str:
-    """Read a small text file, UTF-8 with or without a mark, or UTF-16 with one.
+def read_text(path: Path, *, most: int = 1 << 30) -> str:
+    """Read a text file, UTF-8 with or without a mark, or UTF-16 with one.
 
     Raises:
-        FileError: it cannot be read.
+        FileError: it cannot be read, or has more than `most` bytes.
     """
     try:
-        data = path.read_bytes()  # once: it may be a pipe, `<(…)` of a shell
+        with path.open("rb") as file:  # once: it may be a pipe, `<(…)` of a shell
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise ValueError(f"it has more than {most} bytes")
         # Windows' editors and shell (`>`) write UTF-16.
         utf_16 = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         text = data.decode("utf-16" if utf_16 else "utf-8-sig")

@@ -67,7 +67,7 @@ def _new_passphrase(options: KeyFileOptions) -> str:
 def _passphrase(options: KeyFileOptions) -> str:
     """Return the passphrase of a file: from another file, or typed without echo."""
     if options.passphrase_file is not None:
-        return read_text(options.passphrase_file).partition("\n")[0]
+        return read_text(options.passphrase_file, most=4096).partition("\n")[0]
     if not sys.stdin.isatty():
         raise UsageError("no terminal to ask for a passphrase: use --passphrase-file FILE")
     return getpass.getpass("Passphrase of the file: ")

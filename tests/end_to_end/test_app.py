@@ -122,6 +122,37 @@ def test_register_verify_list_delete(fake, files, shot, gallery, capsys):
     assert "error: nobody is registered as José" in capsys.readouterr().err
 
 
+def test_the_same_with_the_people_on_a_server(
+    fake, files, shot, gallery, postgres_url, capsys, tmp_path
+):
+    server = [*files, "--gallery", postgres_url]
+    assert faceid_app.main([*server, "register", "José", "--images", shot("a"), shot("b")]) == 0
+    code, decision = verify(capsys, *server, "--image", shot("again", variant=9))
+    assert (code, decision["accepted"], decision["name"]) == (0, True, "José")
+    code, decision = verify(capsys, *server, "--image", shot("other", who=2))
+    assert (code, decision["accepted"], decision["name"]) == (1, False, None)
+    assert faceid_app.main([*server, "rename", "José", "Jo"]) == 0
+    assert faceid_app.main([*server, "store", "check"]) == 0
+    assert gallery.people() == [] and not list((tmp_path / "models").glob("e.pkl"))
+    assert faceid_app.main([*server, "store", "pull"]) == 0
+    assert [each.name for each in gallery.people()] == ["Jo"]
+    assert faceid_app.main([*server, "delete", "Jo", "--yes"]) == 0
+    capsys.readouterr()
+    assert faceid_app.main([*server, "list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert len(gallery.people()) == 1, "those in files are others"
+
+
+def test_a_decision_says_since_when_it_is_from_memory(fake, files, shot, capsys, monkeypatch):
+    ada = shot("ada")
+    assert faceid_app.main([*files, "register", "Ada", "--images", ada]) == 0
+    monkeypatch.setattr(FileGallery, "outage", "the server is out of reach")
+    capsys.readouterr()
+    assert faceid_app.main(["verify", "--json", *files, "--image", ada]) == 0
+    decision = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert decision["outage"] == "the server is out of reach"
+
+
 def test_options_stand_before_or_after_the_command(fake, files, shot, capsys):
     ada, again = shot("ada"), shot("again", variant=9)
     assert faceid_app.main([*files, "register", "Ada", "--images", ada]) == 0

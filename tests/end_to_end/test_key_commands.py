@@ -102,6 +102,15 @@ def test_a_poor_passphrase_writes_nothing(here, tmp_path, capsys, monkeypatch, t
     assert not (tmp_path / "door.key").exists()
 
 
+def test_a_passphrase_without_end_is_not_read(here, tmp_path, capsys):
+    with (tmp_path / "typed").open("wb") as endless:
+        endless.truncate(1 << 40)
+    assert key("export", "door.key") == 1
+    error = capsys.readouterr().err
+    assert "more than 4096 bytes" in error and error.count("\n") == 1
+    assert not (tmp_path / "door.key").exists()
+
+
 def test_a_wrong_passphrase_imports_nothing(here, tmp_path, moved, capsys):
     assert key("export", "door.key") == 0
     moved()
