@@ -30,7 +30,7 @@ from facesync.gallery.store import Gallery
 from facesync.liveness.passive import load_passive
 
 PACKAGES = ("onnxruntime", "opencv-python", "opencv-python-headless", "numpy", "pillow",
-            "cryptography", "starlette", "uvicorn", "websockets", "torch", "torchvision",
+            "cryptography", "psycopg", "faiss-cpu", "starlette", "uvicorn", "websockets", "torch", "torchvision",
             "facenet-pytorch", "scipy")  # fmt: skip
 
 _CAMERAS = 4  # numbers that are tried: 0 to 3
@@ -128,9 +128,13 @@ def in_words(facts: dict[str, Any]) -> str:
     store = facts["store"]
     what = "does not exist yet"
     if store["exists"]:
-        people = store.get("problem") or cli.count(store["people"], "person", "people")
-        kept = store.get("mode") or store["server"]
-        what = f"{people}, {kept}, {store['encryption']}"
+        if "problem" in store:
+            what = store["problem"].removeprefix(f"{store['path']} ")
+            what += f", {store['mode']}" if "mode" in store else ""
+        else:
+            people = cli.count(store["people"], "person", "people")
+            kept = store.get("mode") or store["server"]
+            what = f"{people}, {kept}, {store['encryption']}"
         if again := store.get("to_embed_again"):
             what += f"; {again} of another model, embedded again at the next use"
     lines.append(f"store      {store['path']}: {what}")
@@ -225,9 +229,9 @@ def _liveness_in_words(facts: dict[str, Any]) -> str:
 def _store(gallery: Gallery) -> dict[str, Any]:
     facts: dict[str, Any] = {"path": _without_home(gallery.where), "exists": True}
     facts |= _files(gallery) if isinstance(gallery, FileGallery) else {"server": "does not answer"}
-    facts["encryption"] = "not encrypted"
     try:
         content = gallery.content()
+        facts["encryption"] = "not encrypted"
         facts["people"] = len(content.people)
         if isinstance(gallery, ServerGallery):
             facts |= {"server": gallery.about(), "exists": content.plain is not None}

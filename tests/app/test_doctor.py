@@ -14,6 +14,7 @@ from facesync.app import doctor, session
 from facesync.app.cameras import open_camera
 from facesync.app.settings import AppSettings
 from facesync.errors import CameraError, ModelError
+from facesync.gallery.server.gallery import ServerGallery
 from facesync.images import save_jpeg
 from tests.app.fakes import FakeRecognizer, image
 from tests.gallery.conftest import person
@@ -151,3 +152,20 @@ def test_the_command_and_its_exit_code(form, monkeypatch, tmp_path, settings, ca
         assert "160 x 120" in out and "does not exist yet" in out
         assert out.endswith("verdict    all is well\n")
     assert faceid_app.main([*files, "--camera", "nothing.mp4", "doctor", *form]) == 1
+
+
+def test_a_store_that_cannot_be_read_is_not_said_to_be_plain(gallery, recognizer, settings):
+    gallery.path.parent.mkdir()
+    gallery.path.write_bytes(b"junk")
+    facts = doctor.examine(settings, gallery, recognizer)
+    assert "encryption" not in facts["store"] and facts["store"]["problem"]
+    assert "not encrypted" not in doctor.in_words(facts)
+
+
+def test_a_server_that_does_not_answer_is_said_once(recognizer, settings, tmp_path):
+    pytest.importorskip("psycopg")
+    server = ServerGallery("postgresql://door@127.0.0.1:1/people", tmp_path / "e.pkl")
+    said = doctor.in_words(doctor.examine(settings, server, recognizer))
+    (line,) = (line for line in said.splitlines() if line.startswith("store "))
+    assert line.count("does not answer") == line.count("127.0.0.1:1/people") == 1
+    assert "encrypted" not in line

@@ -97,7 +97,7 @@ async function merge(name, people, again) {
 async function forget(name, again) {
   const sure = await ask({
     title: "Delete this person?", confirm: "Delete", danger: true,
-    body: h("p", {}, bdi(name), " will not be recognised any more. All samples and images are deleted, in the previous copy of the store too."),
+    body: h("p", {}, bdi(name), " will not be recognised any more. All samples and images are deleted, wherever FaceSync keeps them."),
   });
   if (!sure) return;
   await done(() => remove(person(name)), (gone) => stays(bdi(gone.name), ` is deleted. ${gone.proof}`), again);
