@@ -30,8 +30,8 @@ from facesync.gallery.store import Gallery
 from facesync.liveness.passive import load_passive
 
 PACKAGES = ("onnxruntime", "opencv-python", "opencv-python-headless", "numpy", "pillow",
-            "cryptography", "psycopg", "faiss-cpu", "starlette", "uvicorn", "websockets", "torch", "torchvision",
-            "facenet-pytorch", "scipy")  # fmt: skip
+            "cryptography", "psycopg", "faiss-cpu", "starlette", "uvicorn", "websockets", "torch",
+            "torchvision", "facenet-pytorch", "scipy")  # fmt: skip
 
 _CAMERAS = 4  # numbers that are tried: 0 to 3
 _TEST_SECONDS, _TEST_FRAMES = 3.0, 30
