@@ -21,7 +21,7 @@ from typing import Any
 
 from facesync import cli
 from facesync.errors import StoreError
-from facesync.gallery.server.address import parameters, psycopg
+from facesync.gallery.server.address import CONNECT_SECONDS, parameters, psycopg
 
 VERSION = 1
 CHANNEL = "facesync"
@@ -79,7 +79,8 @@ class Server:
         """
         with self.failures():
             connection = psycopg().connect(**self._parameters, autocommit=True)
-            connection.execute(_SETTINGS)
+            with limited(connection, CONNECT_SECONDS):
+                connection.execute(_SETTINGS)
             info = connection.info
             self.place = f"postgresql {info.host}:{info.port}/{info.dbname}"
         return connection
