@@ -33,6 +33,8 @@ def test_the_demo_gives_the_right_answers(tmp_path, shared, monkeypatch):
 def test_the_demo_works_without_a_network(tmp_path, monkeypatch, capsys, caplog):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # refuses, as if there were no network
+    # urllib would keep the proxy for the tests that follow, or have kept none from those before.
+    monkeypatch.setattr("urllib.request._opener", None)
     monkeypatch.setattr(demo, "TRAINING_COPIES", 8)  # nothing is recognised by the trained model
     demo.demo(tmp_path / "demo")
     printed = capsys.readouterr().out
