@@ -74,7 +74,8 @@ install_packages() {
 
 install_app() {
 	# The certificates of this machine, which may have its own.
-	cp /etc/ssl/certs/ca-certificates.crt "$system/root/certificates.crt" && inside PIP_ONLY_BINARY=:all: PIP_NO_CACHE_DIR=1 PIP_CERT=/root/certificates.crt \
+	cp /etc/ssl/certs/ca-certificates.crt "$system/root/certificates.crt" &&
+		inside PIP_ONLY_BINARY=:all: PIP_NO_CACHE_DIR=1 PIP_CERT=/root/certificates.crt \
 		make -C "$app" .venv-app/.installed
 }
 
@@ -119,48 +120,6 @@ held='/^[0-9a-f]+-/ { split($1, ends, "-"); own = emulated && length(ends[1]) > 
 END { print int(all / 1024) }'
 
 # `app EXIT_CODE COMMAND ...` runs a command of the app, and samples the memory of its process.
-app() {
-	# The certificates of this machine, which may have its own.
-	cp /etc/ssl/certs/ca-certificates.crt "$system/root/certificates.crt" && inside PIP_ONLY_BINARY=:all: PIP_NO_CACHE_DIR=1 PIP_CERT=/root/certificates.crt \
-		make -C "$app" .venv-app/.installed
-}
-
-copy_tree() {
-	mkdir -p "$system$app"
-	git -c safe.directory='*' ls-files -z --cached --others --exclude-standard |
-		tar --create --null --files-from=- --ignore-failed-read | tar --extract --no-same-owner -C "$system$app"
-}
-
-make_images() {
-	rm -rf "$system/root/images" && "$python" - "$system/root/images" <<-'PYTHON'
-		import sys
-		from pathlib import Path
-
-		import numpy as np
-
-		from facesync.images import save_jpeg
-		from facesync.sample_images import HOPPER, photographs, vary
-
-		random = np.random.default_rng(0)
-		for name, photo in photographs().items():
-		    person = "known" if name == HOPPER else "stranger"
-		    for number in range(4):
-		        save_jpeg(vary(photo, random), Path(sys.argv[1]) / person / f"{number}.jpg")
-	PYTHON
-}
-
-step system make_system
-# Not /sys: what it says of this machine's processors crashes ONNX Runtime, built for another kind.
-mount -t proc proc "$system/proc"
-step packages install_packages
-copy_tree
-step app install_app
-step images make_images
-
-megabytes() { du -s --block-size=1MB --one-file-system "$@" | awk '{ all += $1 } END { print all }'; }
-
-# `app EXIT_CODE COMMAND ...` runs a command of the app and samples the memory of its process. QEMU's
-# own is left out: its program, its heap and its translated code, which alone is executable.
 app() {
 	local expected=$1 got=0 most=0 now pid job
 	shift
